@@ -1,0 +1,77 @@
+/**
+ * What an operation that failed has to say: a code scripts can match, one
+ * sentence for the person, a hint with the way out, and the cause beneath.
+ *
+ * Leaves name the operation and the object ("open /x: EACCES"); each layer
+ * that adds something adds one noun ("cannot extract image sha512-…"). A
+ * plain `Error` is reserved for states that cannot happen: the renderer shows
+ * its stack, an RktError's only under --debug.
+ */
+
+/** rkt could not do what was asked (rkt's own failure, not the app's). */
+export const EXIT_FAILURE = 254;
+/** The command line is wrong. */
+export const EXIT_USAGE = 2;
+
+export interface RktErrorOptions {
+  /** What the person can do about it; one sentence without the word "hint". */
+  hint?: string | undefined;
+  /** Exit status of the process, 254 unless told. */
+  exitCode?: number;
+  cause?: unknown;
+}
+
+export class RktError extends Error {
+  /** Stable, kebab-case: "no-such-image", "manifest-invalid". */
+  readonly code: string;
+  readonly hint: string | undefined;
+  readonly exitCode: number;
+
+  constructor(code: string, message: string, options: RktErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "RktError";
+    this.code = code;
+    this.hint = options.hint;
+    this.exitCode = options.exitCode ?? EXIT_FAILURE;
+  }
+}
+
+/** The command line asks for something that has no meaning: exit status 2. */
+export function usageError(message: string, hint?: string): RktError {
+  return new RktError("usage", message, { exitCode: EXIT_USAGE, hint });
+}
+
+/** `error.code` of a Node.js or RktError, undefined for everything else. */
+export function errorCode(error: unknown): string | undefined {
+  if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
+  return undefined;
+}
+
+/** One line for an error of any kind: `ENOENT: no such file…` becomes `open /x: ENOENT`. */
+export function errorText(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const e = error as NodeJS.ErrnoException & { dest?: string };
+  if (!(error instanceof RktError) && e.syscall !== undefined && e.code !== undefined) {
+    const path = e.path === undefined ? "" : ` ${e.path}`;
+    const dest = e.dest === undefined ? "" : ` -> ${e.dest}`;
+    return `${e.syscall}${path}${dest}: ${e.code}`;
+  }
+  return error.message;
+}
+
+/**
+ * Makes text from outside safe for one line of a terminal: control characters
+ * (C0, DEL, C1), bidirectional overrides and line separators become escapes;
+ * credentials in URLs become `***`.
+ */
+export function printable(text: string): string {
+  return text
+    .replace(/([a-z][a-z0-9+.-]*:\/\/)[^/\s@]+@/gi, "$1***@")
+    .replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) => {
+      const code = c.charCodeAt(0);
+      if (c === "\n") return "\\n";
+      if (c === "\t") return "\\t";
+      if (c === "\r") return "\\r";
+      return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16)}`;
+    });
+}

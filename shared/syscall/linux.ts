@@ -1,0 +1,465 @@
+/**
+ * Linux system calls that Node.js does not offer, by `node:ffi` on libc: the
+ * only module of the project that loads `node:ffi`.
+ *
+ * Each wrapper makes one call and throws `SyscallError` when it fails. No
+ * policy lives here. x86-64 only (syscall numbers, struct layouts).
+ *
+ * Paths are strings (UTF-8) or Buffers (any bytes but NUL).
+ */
+
+import type { FunctionSignature } from "node:ffi";
+import { constants } from "node:os";
+
+/** A system call failed. `code` is the errno's name, as in Node.js's own errors. */
+export class SyscallError extends Error {
+  readonly syscall: string;
+  readonly errno: number;
+  readonly code: string;
+  readonly path: string | undefined;
+
+  constructor(syscall: string, errno: number, path?: string) {
+    const code = errnoName(errno);
+    super(`${syscall}${path === undefined ? "" : ` ${path}`}: ${code}`);
+    this.name = "SyscallError";
+    this.syscall = syscall;
+    this.errno = errno;
+    this.code = code;
+    this.path = path;
+  }
+}
+
+const errnoNames = new Map<number, string>();
+
+export function errnoName(errno: number): string {
+  if (errnoNames.size === 0)
+    for (const [name, value] of Object.entries(constants.errno))
+      if (!errnoNames.has(value)) errnoNames.set(value, name);
+  return errnoNames.get(errno) ?? `errno ${errno}`;
+}
+
+export type PathArg = string | Buffer;
+
+// --- constants (values of the kernel's UAPI headers, x86-64) ---------------
+
+export const MS_RDONLY = 0x1;
+export const MS_NOSUID = 0x2;
+export const MS_NODEV = 0x4;
+export const MS_NOEXEC = 0x8;
+export const MS_REMOUNT = 0x20;
+export const MS_NOATIME = 0x400;
+export const MS_BIND = 0x1000;
+export const MS_MOVE = 0x2000;
+export const MS_REC = 0x4000;
+export const MS_PRIVATE = 0x40000;
+export const MS_SLAVE = 0x80000;
+export const MS_SHARED = 0x100000;
+export const MS_RELATIME = 0x200000;
+export const MS_STRICTATIME = 0x1000000;
+
+export const MNT_DETACH = 0x2;
+export const UMOUNT_NOFOLLOW = 0x8;
+
+export const CLONE_FS = 0x200;
+export const CLONE_NEWNS = 0x20000;
+export const CLONE_NEWCGROUP = 0x2000000;
+export const CLONE_NEWUTS = 0x4000000;
+export const CLONE_NEWIPC = 0x8000000;
+export const CLONE_NEWUSER = 0x10000000;
+export const CLONE_NEWPID = 0x20000000;
+export const CLONE_NEWNET = 0x40000000;
+
+export const LOCK_SH = 1;
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
+export const LOCK_UN = 8;
+
+export const AT_FDCWD = -100;
+export const AT_SYMLINK_NOFOLLOW = 0x100;
+export const AT_RECURSIVE = 0x8000;
+export const AT_EMPTY_PATH = 0x1000;
+
+export const RESOLVE_NO_XDEV = 0x01;
+export const RESOLVE_NO_MAGICLINKS = 0x02;
+export const RESOLVE_NO_SYMLINKS = 0x04;
+export const RESOLVE_BENEATH = 0x08;
+export const RESOLVE_IN_ROOT = 0x10;
+
+export const O_PATH = 0x200000;
+export const O_CLOEXEC = 0x80000;
+
+export const FD_CLOEXEC = 1;
+export const F_GETFD = 1;
+export const F_SETFD = 2;
+
+export const PR_SET_PDEATHSIG = 1;
+export const PR_SET_KEEPCAPS = 8;
+export const PR_CAPBSET_READ = 23;
+export const PR_CAPBSET_DROP = 24;
+export const PR_SET_SECUREBITS = 28;
+export const PR_SET_NO_NEW_PRIVS = 38;
+export const PR_GET_NO_NEW_PRIVS = 39;
+export const PR_CAP_AMBIENT = 47;
+export const PR_CAP_AMBIENT_RAISE = 2;
+export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+
+const SYS_capget = 125n;
+const SYS_capset = 126n;
+const SYS_pivot_root = 155n;
+const SYS_openat2 = 437n;
+const SYS_open_tree = 428n;
+const SYS_move_mount = 429n;
+const SYS_mount_setattr = 442n;
+const SYS_pidfd_open = 434n;
+const SYS_pidfd_send_signal = 424n;
+
+const FICLONE = 0x40049409n;
+
+// --- binding ----------------------------------------------------------------
+
+const definitions = {
+  mount: { return: "i32", arguments: ["buffer", "buffer", "buffer", "u64", "buffer"] },
+  umount2: { return: "i32", arguments: ["buffer", "i32"] },
+  unshare: { return: "i32", arguments: ["i32"] },
+  setns: { return: "i32", arguments: ["i32", "i32"] },
+  chroot: { return: "i32", arguments: ["buffer"] },
+  flock: { return: "i32", arguments: ["i32", "i32"] },
+  fcntl: { return: "i32", arguments: ["i32", "i32", "i64"] },
+  dup2: { return: "i32", arguments: ["i32", "i32"] },
+  mkfifo: { return: "i32", arguments: ["buffer", "u32"] },
+  mknodat: { return: "i32", arguments: ["i32", "buffer", "u32", "u64"] },
+  linkat: { return: "i32", arguments: ["i32", "buffer", "i32", "buffer", "i32"] },
+  symlinkat: { return: "i32", arguments: ["buffer", "i32", "buffer"] },
+  mkdirat: { return: "i32", arguments: ["i32", "buffer", "u32"] },
+  unlinkat: { return: "i32", arguments: ["i32", "buffer", "i32"] },
+  fchownat: { return: "i32", arguments: ["i32", "buffer", "u32", "u32", "i32"] },
+  fchmodat: { return: "i32", arguments: ["i32", "buffer", "u32", "i32"] },
+  utimensat: { return: "i32", arguments: ["i32", "buffer", "buffer", "i32"] },
+  lsetxattr: { return: "i32", arguments: ["buffer", "buffer", "buffer", "u64", "i32"] },
+  fsetxattr: { return: "i32", arguments: ["i32", "buffer", "buffer", "u64", "i32"] },
+  lgetxattr: { return: "i64", arguments: ["buffer", "buffer", "buffer", "u64"] },
+  llistxattr: { return: "i64", arguments: ["buffer", "buffer", "u64"] },
+  prctl: { return: "i32", arguments: ["i32", "u64", "u64", "u64", "u64"] },
+  sethostname: { return: "i32", arguments: ["buffer", "u64"] },
+  syncfs: { return: "i32", arguments: ["i32"] },
+  ioctl: { return: "i32", arguments: ["i32", "u64", "i64"] },
+  setresuid: { return: "i32", arguments: ["u32", "u32", "u32"] },
+  setresgid: { return: "i32", arguments: ["u32", "u32", "u32"] },
+  fallocate: { return: "i32", arguments: ["i32", "i32", "i64", "i64"] },
+  __errno_location: { return: "pointer", arguments: [] },
+} as const satisfies Record<string, FunctionSignature>;
+
+type Name = keyof typeof definitions;
+type Libc = Record<Name, (...args: unknown[]) => number | bigint>;
+
+interface Ffi {
+  libc: Libc;
+  syscall: Record<"bufs" | "fd2" | "how" | "ints", (...args: unknown[]) => bigint>;
+  errno: () => number;
+}
+
+let loaded: Ffi | undefined;
+
+/** Loads libc's symbols at the first call: a command that needs none pays nothing. */
+function ffi(): Ffi {
+  if (loaded !== undefined) return loaded;
+  const module = process.getBuiltinModule("node:ffi");
+  const { functions } = module.dlopen("libc.so.6", definitions);
+  const libc = functions as unknown as Libc;
+  const location = libc.__errno_location() as bigint;
+  loaded = { libc, syscall: rawSyscall(), errno: () => module.getInt32(location) };
+  return loaded;
+}
+
+/** `syscall(2)` in the shapes used here; the fixed signature stands for the variadic one on x86-64. */
+function rawSyscall(): Ffi["syscall"] {
+  const open = (args: readonly string[]) =>
+    process.getBuiltinModule("node:ffi").dlopen("libc.so.6", { syscall: { return: "i64", arguments: args as never } })
+      .functions.syscall as unknown as (...args: unknown[]) => bigint;
+  return {
+    bufs: open(["i64", "buffer", "buffer"]),
+    fd2: open(["i64", "i64", "buffer", "i64", "buffer", "i64"]),
+    how: open(["i64", "i64", "buffer", "buffer", "i64"]),
+    ints: open(["i64", "i64", "i64", "i64", "i64"]),
+  };
+}
+
+/** NUL-terminated bytes of a path or name. A NUL inside would silently name another file: refused. */
+export function cString(text: PathArg): Buffer {
+  const bytes = typeof text === "string" ? Buffer.from(text) : text;
+  if (bytes.includes(0)) throw new SyscallError("path", constants.errno.EINVAL, JSON.stringify(String(text)));
+  return Buffer.concat([bytes, Buffer.of(0)]);
+}
+
+function check(name: string, result: number | bigint, path?: PathArg): number {
+  const n = Number(result);
+  if (n < 0) throw new SyscallError(name, ffi().errno(), path === undefined ? undefined : String(path));
+  return n;
+}
+
+// --- mounts and namespaces --------------------------------------------------
+
+/** mount(2). `data` is the file system's option string. */
+export function mount(source: PathArg, target: PathArg, type: string, flags: number, data = ""): void {
+  const { libc } = ffi();
+  check("mount", libc.mount(cString(source), cString(target), cString(type), BigInt(flags), cString(data)), target);
+}
+
+export function umount(target: PathArg, flags = 0): void {
+  check("umount2", ffi().libc.umount2(cString(target), flags), target);
+}
+
+/** pivot_root(2): glibc has no wrapper. */
+export function pivotRoot(newRoot: PathArg, putOld: PathArg): void {
+  check("pivot_root", ffi().syscall.bufs(SYS_pivot_root, cString(newRoot), cString(putOld)), newRoot);
+}
+
+export function unshare(flags: number): void {
+  check("unshare", ffi().libc.unshare(flags));
+}
+
+/** setns(2). Entering a mount namespace needs `unshare(CLONE_FS)` first: Node.js's threads share their fs_struct. */
+export function setns(fd: number, type: number): void {
+  check("setns", ffi().libc.setns(fd, type));
+}
+
+export function chroot(path: PathArg): void {
+  check("chroot", ffi().libc.chroot(cString(path)), path);
+}
+
+export function sethostname(name: string): void {
+  const bytes = Buffer.from(name);
+  check("sethostname", ffi().libc.sethostname(bytes, BigInt(bytes.length)));
+}
+
+// --- file descriptors -------------------------------------------------------
+
+/** flock(2). Returns false when LOCK_NB was given and somebody else holds it; retries EINTR. */
+export function flock(fd: number, operation: number): boolean {
+  for (;;) {
+    if (Number(ffi().libc.flock(fd, operation)) === 0) return true;
+    const errno = ffi().errno();
+    if (errno === constants.errno.EWOULDBLOCK && (operation & LOCK_NB) !== 0) return false;
+    if (errno !== constants.errno.EINTR) throw new SyscallError("flock", errno);
+  }
+}
+
+/** Sets or clears close-on-exec. */
+export function setCloseOnExec(fd: number, on: boolean): void {
+  check("fcntl", ffi().libc.fcntl(fd, F_SETFD, on ? BigInt(FD_CLOEXEC) : 0n));
+}
+
+/** Whether the number is an open descriptor of this process. */
+export function isOpenFd(fd: number): boolean {
+  return Number(ffi().libc.fcntl(fd, F_GETFD, 0n)) >= 0;
+}
+
+export function dup2(from: number, to: number): void {
+  check("dup2", ffi().libc.dup2(from, to));
+}
+
+/** openat2(2): opens `path` below `dirfd` by the rules of `resolve` (RESOLVE_*). The descriptor is close-on-exec. */
+export function openat2(dirfd: number, path: PathArg, flags: number, mode: number, resolve: number): number {
+  const how = Buffer.alloc(24);
+  how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
+  how.writeBigUInt64LE(BigInt(mode), 8);
+  how.writeBigUInt64LE(BigInt(resolve), 16);
+  for (;;) {
+    const result = ffi().syscall.how(SYS_openat2, BigInt(dirfd), cString(path), how, 24n);
+    if (Number(result) >= 0) return Number(result);
+    // EAGAIN: a rename raced with a ".." under RESOLVE_IN_ROOT/BENEATH (openat2(2)).
+    const errno = ffi().errno();
+    if (errno !== constants.errno.EAGAIN && errno !== constants.errno.EINTR)
+      throw new SyscallError("openat2", errno, String(path));
+  }
+}
+
+/** Shares all blocks of one file with another (ioctl_ficlone(2)). */
+export function reflink(toFd: number, fromFd: number): void {
+  check("ioctl FICLONE", ffi().libc.ioctl(toFd, FICLONE, BigInt(fromFd)));
+}
+
+export function syncfs(fd: number): void {
+  check("syncfs", ffi().libc.syncfs(fd));
+}
+
+// --- files -------------------------------------------------------------------
+
+export function mkfifo(path: PathArg, mode: number): void {
+  check("mkfifo", ffi().libc.mkfifo(cString(path), mode), path);
+}
+
+/** mknodat(2): `mode` carries the type bits, `dev` is made by `makedev`. */
+export function mknodat(dirfd: number, path: PathArg, mode: number, dev: bigint): void {
+  check("mknodat", ffi().libc.mknodat(dirfd, cString(path), mode, dev), path);
+}
+
+/** The device number of (major, minor), as makedev(3). */
+export function makedev(major: number, minor: number): bigint {
+  const [a, b] = [BigInt(major), BigInt(minor)];
+  return ((a & 0xfffff000n) << 32n) | ((a & 0xfffn) << 8n) | ((b & 0xffffff00n) << 12n) | (b & 0xffn);
+}
+
+export function linkat(fromDir: number, from: PathArg, toDir: number, to: PathArg, flags = 0): void {
+  check("linkat", ffi().libc.linkat(fromDir, cString(from), toDir, cString(to), flags), to);
+}
+
+export function symlinkat(target: PathArg, dirfd: number, path: PathArg): void {
+  check("symlinkat", ffi().libc.symlinkat(cString(target), dirfd, cString(path)), path);
+}
+
+export function mkdirat(dirfd: number, path: PathArg, mode: number): void {
+  check("mkdirat", ffi().libc.mkdirat(dirfd, cString(path), mode), path);
+}
+
+export const AT_REMOVEDIR = 0x200;
+
+export function unlinkat(dirfd: number, path: PathArg, flags = 0): void {
+  check("unlinkat", ffi().libc.unlinkat(dirfd, cString(path), flags), path);
+}
+
+export function fchownat(dirfd: number, path: PathArg, uid: number, gid: number, flags = AT_SYMLINK_NOFOLLOW): void {
+  check("fchownat", ffi().libc.fchownat(dirfd, cString(path), uid, gid, flags), path);
+}
+
+export function fchmodat(dirfd: number, path: PathArg, mode: number): void {
+  check("fchmodat", ffi().libc.fchmodat(dirfd, cString(path), mode, 0), path);
+}
+
+/** Sets atime and mtime, in nanoseconds since the epoch (may be negative), of the file itself, never of a link's target. */
+export function utimensat(dirfd: number, path: PathArg, atimeNs: bigint, mtimeNs: bigint): void {
+  const times = Buffer.alloc(32);
+  [atimeNs, mtimeNs].forEach((ns, i) => {
+    const nsec = ((ns % 1000000000n) + 1000000000n) % 1000000000n;
+    times.writeBigInt64LE((ns - nsec) / 1000000000n, i * 16);
+    times.writeBigInt64LE(nsec, i * 16 + 8);
+  });
+  check("utimensat", ffi().libc.utimensat(dirfd, cString(path), times, AT_SYMLINK_NOFOLLOW), path);
+}
+
+export function lsetxattr(path: PathArg, name: string, value: Buffer): void {
+  const v = value.length === 0 ? Buffer.alloc(1) : value;
+  check("lsetxattr", ffi().libc.lsetxattr(cString(path), cString(name), v, BigInt(value.length), 0), path);
+}
+
+export function fsetxattr(fd: number, name: string, value: Buffer): void {
+  const v = value.length === 0 ? Buffer.alloc(1) : value;
+  check("fsetxattr", ffi().libc.fsetxattr(fd, cString(name), v, BigInt(value.length), 0));
+}
+
+/** All extended attributes of a file or link, by name. */
+export function xattrs(path: PathArg): Map<string, Buffer> {
+  const { libc } = ffi();
+  const names = Buffer.alloc(65536);
+  const length = check("llistxattr", libc.llistxattr(cString(path), names, BigInt(names.length)), path);
+  const result = new Map<string, Buffer>();
+  for (const name of names.subarray(0, length).toString().split("\0")) {
+    if (name === "") continue;
+    const value = Buffer.alloc(65536);
+    const n = check("lgetxattr", libc.lgetxattr(cString(path), cString(name), value, BigInt(value.length)), path);
+    result.set(name, value.subarray(0, n));
+  }
+  return result;
+}
+
+// --- mount objects ------------------------------------------------------------
+
+export const OPEN_TREE_CLONE = 1;
+export const MOVE_MOUNT_F_EMPTY_PATH = 0x4;
+export const MOUNT_ATTR_RDONLY = 0x1;
+export const MOUNT_ATTR_NOSUID = 0x2;
+export const MOUNT_ATTR_NODEV = 0x4;
+export const MOUNT_ATTR_NOEXEC = 0x8;
+export const MOUNT_ATTR_IDMAP = 0x100000;
+
+/** open_tree(2): a detached clone (OPEN_TREE_CLONE, AT_RECURSIVE) or a handle of a mount. */
+export function openTree(dirfd: number, path: PathArg, flags: number): number {
+  const result = ffi().syscall.fd2(
+    SYS_open_tree,
+    BigInt(dirfd),
+    cString(path),
+    BigInt(flags | O_CLOEXEC),
+    Buffer.alloc(1),
+    0n,
+  );
+  return check("open_tree", result, path);
+}
+
+/** move_mount(2) of a mount object onto what `toFd` refers to. */
+export function moveMountTo(fromFd: number, toFd: number): void {
+  const move = process.getBuiltinModule("node:ffi").dlopen("libc.so.6", {
+    syscall: { return: "i64", arguments: ["i64", "i64", "buffer", "i64", "buffer", "i64"] },
+  }).functions.syscall;
+  const empty = Buffer.alloc(1);
+  check("move_mount", move(SYS_move_mount, BigInt(fromFd), empty, BigInt(toFd), empty, 0x44n) as bigint);
+}
+
+/** mount_setattr(2) on a mount object or path; `recursive` covers the mounts below it. */
+export function mountSetattr(
+  dirfd: number,
+  path: PathArg,
+  set: number,
+  clear: number,
+  options: { recursive?: boolean; propagation?: number; usernsFd?: number } = {},
+): void {
+  const attr = Buffer.alloc(32);
+  attr.writeBigUInt64LE(BigInt(set), 0);
+  attr.writeBigUInt64LE(BigInt(clear), 8);
+  attr.writeBigUInt64LE(BigInt(options.propagation ?? 0), 16);
+  attr.writeBigUInt64LE(BigInt(options.usernsFd ?? 0), 24);
+  const flags = AT_EMPTY_PATH | (options.recursive === true ? AT_RECURSIVE : 0);
+  const result = ffi().syscall.fd2(SYS_mount_setattr, BigInt(dirfd), cString(path), BigInt(flags), attr, 32n);
+  check("mount_setattr", result, path);
+}
+
+// --- processes ----------------------------------------------------------------
+
+export function prctl(option: number, a = 0n, b = 0n, c = 0n, d = 0n): number {
+  return check(`prctl ${option}`, ffi().libc.prctl(option, a, b, c, d));
+}
+
+/** Sets real, effective and saved ids of all threads (NPTL broadcasts). */
+export function setresuid(uid: number): void {
+  check("setresuid", ffi().libc.setresuid(uid, uid, uid));
+}
+
+export function setresgid(gid: number): void {
+  check("setresgid", ffi().libc.setresgid(gid, gid, gid));
+}
+
+export interface Capabilities {
+  effective: bigint;
+  permitted: bigint;
+  inheritable: bigint;
+}
+
+const CAPABILITY_VERSION_3 = 0x20080522;
+
+/** capget(2) of the calling thread. */
+export function capget(): Capabilities {
+  const [header, data] = [Buffer.alloc(8), Buffer.alloc(24)];
+  header.writeUInt32LE(CAPABILITY_VERSION_3, 0);
+  check("capget", ffi().syscall.bufs(SYS_capget, header, data));
+  const word = (i: number) => BigInt(data.readUInt32LE(i * 4)) | (BigInt(data.readUInt32LE(i * 4 + 12)) << 32n);
+  return { effective: word(0), permitted: word(1), inheritable: word(2) };
+}
+
+/** capset(2): of the calling thread only, which is the one that `execve` turns into the process. */
+export function capset(caps: Capabilities): void {
+  const [header, data] = [Buffer.alloc(8), Buffer.alloc(24)];
+  header.writeUInt32LE(CAPABILITY_VERSION_3, 0);
+  [caps.effective, caps.permitted, caps.inheritable].forEach((set, i) => {
+    data.writeUInt32LE(Number(set & 0xffffffffn), i * 4);
+    data.writeUInt32LE(Number(set >> 32n), i * 4 + 12);
+  });
+  check("capset", ffi().syscall.bufs(SYS_capset, header, data));
+}
+
+/** A descriptor that stays with this very process, whatever becomes of its number (pidfd_open(2)). */
+export function pidfdOpen(pid: number): number {
+  return check("pidfd_open", ffi().syscall.ints(SYS_pidfd_open, BigInt(pid), 0n, 0n, 0n));
+}
+
+export function pidfdSendSignal(fd: number, signal: number): void {
+  check("pidfd_send_signal", ffi().syscall.ints(SYS_pidfd_send_signal, BigInt(fd), BigInt(signal), 0n, 0n));
+}
