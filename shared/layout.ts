@@ -1,0 +1,279 @@
+/**
+ * The contract between the stages: every path, file name, mode, environment
+ * variable and annotation key of the on-disk container layout and the store.
+ * No other file spells one of them. Pure: no I/O.
+ *
+ * Two views of the same files exist and must not be mixed: `HostPath` is a
+ * path as a host process sees it, `Stage1Path` as a process inside the
+ * container's stage1 root does. They are branded, so mixing them fails to
+ * compile.
+ */
+
+/** Written by stage 0 into every container; stages refuse another one. A change needs an ADR. */
+export const LAYOUT_VERSION = "1";
+
+/** Version of the interface between stage 0 and the entrypoints of a stage1 image. */
+export const STAGE1_INTERFACE_VERSION = "1";
+
+declare const hostBrand: unique symbol;
+declare const stage1Brand: unique symbol;
+export type HostPath = string & { readonly [hostBrand]: true };
+export type Stage1Path = string & { readonly [stage1Brand]: true };
+
+export const hostPath = (path: string): HostPath => path as HostPath;
+const stage1Path = (path: string): Stage1Path => path as Stage1Path;
+
+const join = (base: string, ...parts: string[]): HostPath => hostPath([base.replace(/\/+$/, ""), ...parts].join("/"));
+
+export const DEFAULT_DATA_DIR = hostPath("/var/lib/rkt");
+
+// --- annotation keys ----------------------------------------------------------
+
+/** Annotations of a stage1 image's manifest: the entrypoints, absolute paths in its rootfs. */
+export const ENTRYPOINTS = {
+  init: "coreos.com/rocket/stage1/init",
+  enter: "coreos.com/rocket/stage1/enter",
+  stop: "coreos.com/rocket/stage1/stop",
+  gc: "coreos.com/rocket/stage1/gc",
+} as const;
+export type Entrypoint = keyof typeof ENTRYPOINTS;
+
+/** Annotation of a stage1 image's manifest: the STAGE1_INTERFACE_VERSION it was made for. */
+export const INTERFACE_VERSION_ANNOTATION = "coreos.com/rocket/stage1/interface-version";
+
+/** Annotations of the container manifest: stage 0's options for stage 1. */
+export const ANNOTATIONS = {
+  layoutVersion: "coreos.com/rocket/layout-version",
+  /** The container's hostname. */
+  hostname: "coreos.com/rocket/hostname",
+  /** "true": the one app has the terminal. */
+  interactive: "coreos.com/rocket/interactive",
+  /** "pipe", "console" or "interactive": where the apps' output goes. */
+  stdio: "coreos.com/rocket/stdio",
+  /** "host", "none", or the networks asked for. */
+  network: "coreos.com/rocket/network",
+  metadataUrl: "coreos.com/rocket/metadata-url",
+  debug: "coreos.com/rocket/debug",
+  created: "coreos.com/rocket/created",
+} as const;
+
+/** Label of rendered image trees: which blob and renderer made them. */
+export const TREE_FORMAT = "1";
+
+// --- environment ----------------------------------------------------------------
+
+/** Number of the inherited descriptor that holds the container's lock. */
+export const ENV_LOCK_FD = "RKT_LOCK_FD";
+
+// --- container states -------------------------------------------------------------
+
+/**
+ * In the order of a container's life. `embryo`: being made; `prepare`: images
+ * are being set up; `prepared`: waits for run-prepared; `run`: running while
+ * the lock is held, exited when it is free; `exited-garbage`: marked by gc,
+ * kept for a grace period; `garbage`: to be removed now.
+ */
+export const STATES = ["embryo", "prepare", "prepared", "run", "exited-garbage", "garbage"] as const;
+export type State = (typeof STATES)[number];
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+export const isUuid = (text: string): boolean => UUID.test(text);
+
+// --- the data directory ---------------------------------------------------------
+
+export interface DataLayout {
+  data: HostPath;
+  containers: HostPath;
+  state(state: State): HostPath;
+  container(state: State, uuid: string): HostPath;
+  cas: HostPath;
+  blobs: HostPath;
+  blob(key: string): HostPath;
+  trees: HostPath;
+  tree(id: string): HostPath;
+  /** A rendered tree's root file system. */
+  treeRootfs(id: string): HostPath;
+  treeManifest(id: string): HostPath;
+  /** Temporary files of the store, on the same file system: anything here without a lock is rubbish. */
+  tmp: HostPath;
+  index: HostPath;
+  locks: HostPath;
+}
+
+export function dataLayout(data: string): DataLayout {
+  const containers = join(data, "containers");
+  const cas = join(data, "cas");
+  const blobs = join(cas, "blob", "sha512");
+  const trees = join(cas, "tree");
+  return {
+    data: hostPath(data),
+    containers,
+    state: (state) => join(containers, state),
+    container: (state, uuid) => join(containers, state, uuid),
+    cas,
+    blobs,
+    blob: (key) => join(blobs, key.slice("sha512-".length, "sha512-".length + 2), key),
+    trees,
+    tree: (id) => join(trees, id),
+    treeRootfs: (id) => join(trees, id, "rootfs"),
+    treeManifest: (id) => join(trees, id, "manifest"),
+    tmp: join(cas, "tmp"),
+    index: join(cas, "index.sqlite"),
+    locks: join(cas, "locks"),
+  };
+}
+
+// --- image keys -------------------------------------------------------------------
+
+/** Hex digits of a blob's key: the first 256 bits of the SHA-512. */
+export const KEY_DIGITS = 64;
+/** Hex digits rkt prints, and uses for the seed's directory names. */
+export const SHORT_DIGITS = 32;
+
+/** The store's key (`sha512-` and 64 hex digits) of a full image ID. */
+export const blobKey = (imageId: string): string => imageId.slice(0, "sha512-".length + KEY_DIGITS);
+/** What a person sees: `sha512-` and 32 hex digits. */
+export const shortId = (imageId: string): string => imageId.slice(0, "sha512-".length + SHORT_DIGITS);
+
+// --- the container directory ------------------------------------------------------
+
+/** Where apps live in the stage1 root file system. */
+const STAGE2 = "opt/stage2";
+
+/** Names directly below the container directory. */
+export const CONTAINER_ENTRIES = {
+  manifest: "container",
+  stage1: "stage1",
+  overlay: "overlay",
+  status: "status",
+  volumes: "volumes",
+  log: "log",
+  net: "net",
+  run: "rkt",
+  pid: "pid",
+} as const;
+
+export interface ContainerLayout {
+  dir: HostPath;
+  /** The container manifest. */
+  manifest: HostPath;
+  stage1Manifest: HostPath;
+  stage1Rootfs: HostPath;
+  /** An absolute path of the stage1 root (an entrypoint, the runtime) as the host sees it. */
+  inStage1(path: string): HostPath;
+  /** `opt/stage2`: one directory per app. */
+  stage2: HostPath;
+  app(appDir: string): HostPath;
+  appManifest(appDir: string): HostPath;
+  appRootfs(appDir: string): HostPath;
+  overlay: HostPath;
+  /** Which rendered tree stage1 and each app stand on: `{"stage1": id, "apps": {name: {dir, tree}}}`. */
+  trees: HostPath;
+  /** Upper and work directories: of "stage1", or of an app's directory name. */
+  upper(of: string): HostPath;
+  work(of: string): HostPath;
+  status: HostPath;
+  appStatus(app: string): HostPath;
+  /** Directories behind volumes of kind "empty". */
+  volumes: HostPath;
+  emptyVolume(name: string): HostPath;
+  log: HostPath;
+  net: HostPath;
+  pid: HostPath;
+}
+
+/** Paths of one container directory; `dir` may be "." for a stage whose cwd it is. */
+export function containerLayout(dir: string): ContainerLayout {
+  const e = CONTAINER_ENTRIES;
+  const stage1Rootfs = join(dir, e.stage1, "rootfs");
+  const stage2 = join(stage1Rootfs, STAGE2);
+  return {
+    dir: hostPath(dir),
+    manifest: join(dir, e.manifest),
+    stage1Manifest: join(dir, e.stage1, "manifest"),
+    stage1Rootfs,
+    inStage1: (path) => join(stage1Rootfs, path.replace(/^\/+/, "")),
+    stage2,
+    app: (appDir) => join(stage2, appDir),
+    appManifest: (appDir) => join(stage2, appDir, "manifest"),
+    appRootfs: (appDir) => join(stage2, appDir, "rootfs"),
+    overlay: join(dir, e.overlay),
+    trees: join(dir, "trees"),
+    upper: (of) => join(dir, e.overlay, of, "upper"),
+    work: (of) => join(dir, e.overlay, of, "work"),
+    status: join(dir, e.status),
+    appStatus: (app) => join(dir, e.status, app),
+    volumes: join(dir, e.volumes),
+    emptyVolume: (name) => join(dir, e.volumes, name),
+    log: join(dir, e.log),
+    net: join(dir, e.net),
+    pid: join(dir, e.pid),
+  };
+}
+
+/**
+ * The seed's directory name of each app, in the manifest's order: `sha512-`
+ * and 32 hex digits; a second app of the same image gets `-2`, and so on.
+ * Every stage derives the same names from the container manifest alone.
+ */
+export function appDirs(apps: readonly { name: string; image: { id: string } }[]): Map<string, string> {
+  const used = new Map<string, number>();
+  const dirs = new Map<string, string>();
+  for (const app of apps) {
+    const base = shortId(app.image.id);
+    const n = (used.get(base) ?? 0) + 1;
+    used.set(base, n);
+    dirs.set(app.name, n === 1 ? base : `${base}-${n}`);
+  }
+  return dirs;
+}
+
+// --- inside stage1 ------------------------------------------------------------------
+
+/**
+ * The container directory as processes in the stage1 root see it: parts of it
+ * bind-mounted below `/rkt`, so that what they write are plain files of the
+ * container directory.
+ */
+export const STAGE1 = {
+  /** Mount point of the parts below. */
+  base: stage1Path("/rkt"),
+  /** The container manifest, read-only. */
+  manifest: stage1Path("/rkt/container"),
+  status: stage1Path("/rkt/status"),
+  volumes: stage1Path("/rkt/volumes"),
+  log: stage1Path("/rkt/log"),
+  /** FIFOs of the apps' output streams. */
+  stdio: stage1Path("/rkt/stdio"),
+  /** Volumes of kind "host": one mount per volume name. */
+  hostVolumes: stage1Path("/rkt/host-volumes"),
+  runtime: stage1Path("/usr/lib/rkt/node"),
+  launcher: stage1Path("/usr/lib/rkt/launcher"),
+  app: (appDir: string): Stage1Path => stage1Path(`/${STAGE2}/${appDir}`),
+  appRootfs: (appDir: string): Stage1Path => stage1Path(`/${STAGE2}/${appDir}/rootfs`),
+  appStatus: (app: string): Stage1Path => stage1Path(`/rkt/status/${app}`),
+  emptyVolume: (name: string): Stage1Path => stage1Path(`/rkt/volumes/${name}`),
+  hostVolume: (name: string): Stage1Path => stage1Path(`/rkt/host-volumes/${name}`),
+  appStdout: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.out`),
+  appStderr: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.err`),
+} as const;
+
+/** Exit statuses of the launcher when an app cannot be started, beside the app's own (as systemd.exec(5) uses them). */
+export const LAUNCH_EXIT = {
+  chdir: 200,
+  exec: 203,
+  mount: 226,
+  user: 217,
+  group: 216,
+  capabilities: 218,
+  internal: 254,
+} as const;
+
+// --- keystore and configuration ----------------------------------------------------
+
+export const SYSTEM_CONFIG_DIR = hostPath("/usr/lib/rkt");
+export const LOCAL_CONFIG_DIR = hostPath("/etc/rkt");
+export const KEYSTORE = "trustedkeys";
+/** Looked for beside the `rkt` executable first, then in the system paths. */
+export const DEFAULT_STAGE1_IMAGE = "stage1-nspawn.aci";
+export const STAGE1_IMAGE_DIRS = [hostPath("/usr/lib/rkt/stage1-images"), hostPath("/usr/local/lib/rkt/stage1-images")];

@@ -1,0 +1,131 @@
+/**
+ * The appc manifests as the stages use them: the spec's nouns, final form
+ * (0.8.11). Older spellings exist only inside the reader (`image-manifest.ts`),
+ * which turns them into these. Absent lists are empty, absent flags false.
+ *
+ * Source: appc spec, aci.md "Image Manifest Schema", pods.md "Pod Manifest Schema", types.md.
+ */
+
+/** `[a-z0-9]+([-][a-z0-9]+)*` (types.md, AC Name). */
+export type ACName = string;
+/** `[a-z0-9]+([-._~/][a-z0-9]+)*` (types.md, AC Identifier). */
+export type ACIdentifier = string;
+/** `sha512-` and 128 hex digits (or a prefix rkt itself shortened; see layout.ts). */
+export type ImageID = string;
+
+export interface NameValue {
+  name: ACIdentifier;
+  value: string;
+}
+
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+export interface Isolator {
+  name: ACIdentifier;
+  value: Json;
+}
+
+export interface EventHandler {
+  name: "pre-start" | "post-stop";
+  exec: string[];
+}
+
+export interface MountPoint {
+  name: ACName;
+  /** Absolute, inside the app's root. */
+  path: string;
+  readOnly: boolean;
+}
+
+export interface Port {
+  name: ACName;
+  protocol: "tcp" | "udp";
+  port: number;
+  /** Length of the range that starts at `port`; 1 unless told. */
+  count: number;
+  socketActivated: boolean;
+}
+
+export interface App {
+  exec: string[];
+  user: string;
+  group: string;
+  supplementaryGIDs: number[];
+  eventHandlers: EventHandler[];
+  /** Absolute; undefined means "/". */
+  workingDirectory?: string | undefined;
+  environment: { name: string; value: string }[];
+  isolators: Isolator[];
+  mountPoints: MountPoint[];
+  ports: Port[];
+  userAnnotations: Record<string, string>;
+  userLabels: Record<string, string>;
+}
+
+export interface Dependency {
+  imageName: ACIdentifier;
+  imageID?: ImageID | undefined;
+  labels: NameValue[];
+  /** Bytes of the image archive as fetched. */
+  size?: number | undefined;
+}
+
+export interface ImageManifest {
+  acVersion: string;
+  acKind: "ImageManifest";
+  name: ACIdentifier;
+  labels: NameValue[];
+  app?: App | undefined;
+  dependencies: Dependency[];
+  pathWhitelist: string[];
+  annotations: NameValue[];
+}
+
+export interface Volume {
+  name: ACName;
+  kind: "host" | "empty";
+  /** Absolute host path; of kind "host" only. */
+  source?: string | undefined;
+  readOnly: boolean;
+  /** undefined: the executor's default, which is recursive (pods.md). */
+  recursive?: boolean | undefined;
+  /** Of kind "empty" only: octal text, uid and gid of the directory. */
+  mode?: string | undefined;
+  uid?: number | undefined;
+  gid?: number | undefined;
+}
+
+export interface Mount {
+  volume: ACName;
+  path: string;
+  appVolume?: Volume | undefined;
+}
+
+export interface RuntimeApp {
+  name: ACName;
+  image: { id: ImageID; name?: ACIdentifier | undefined; labels: NameValue[] };
+  app?: App | undefined;
+  readOnlyRootFS: boolean;
+  mounts: Mount[];
+  annotations: NameValue[];
+}
+
+export interface ExposedPort {
+  name: ACName;
+  hostPort: number;
+  hostIP?: string | undefined;
+  podPort?: Port | undefined;
+}
+
+/** The container manifest: the seed's "container runtime manifest" in the spec's final form. */
+export interface PodManifest {
+  acVersion: string;
+  acKind: "PodManifest";
+  apps: RuntimeApp[];
+  volumes: Volume[];
+  isolators: Isolator[];
+  annotations: NameValue[];
+  ports: ExposedPort[];
+  userAnnotations: Record<string, string>;
+  userLabels: Record<string, string>;
+}
