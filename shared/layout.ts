@@ -48,8 +48,6 @@ export const ANNOTATIONS = {
   hostname: "coreos.com/rocket/hostname",
   /** "true": the one app has the terminal. */
   interactive: "coreos.com/rocket/interactive",
-  /** "pipe", "console" or "interactive": where the apps' output goes. */
-  stdio: "coreos.com/rocket/stdio",
   /** "host", "none", or the networks asked for. */
   network: "coreos.com/rocket/network",
   metadataUrl: "coreos.com/rocket/metadata-url",
@@ -179,7 +177,10 @@ export interface ContainerLayout {
   emptyVolume(name: string): HostPath;
   log: HostPath;
   net: HostPath;
+  /** Pid of the process that `init` became, which holds the lock: the container's PID 1, or its parent (ADR 1). */
   pid: HostPath;
+  /** The cgroup directories made for the container, one a line. */
+  cgroups: HostPath;
 }
 
 /** Paths of one container directory; `dir` may be "." for a stage whose cwd it is. */
@@ -208,6 +209,7 @@ export function containerLayout(dir: string): ContainerLayout {
     log: join(dir, e.log),
     net: join(dir, e.net),
     pid: join(dir, e.pid),
+    cgroups: join(dir, "cgroups"),
   };
 }
 
@@ -247,14 +249,27 @@ export const STAGE1 = {
   stdio: stage1Path("/rkt/stdio"),
   /** Volumes of kind "host": one mount per volume name. */
   hostVolumes: stage1Path("/rkt/host-volumes"),
+  /** What the apps' /etc files of the same names are bound to, where present. */
+  etc: stage1Path("/rkt/etc"),
+  resolvConf: stage1Path("/rkt/etc/resolv.conf"),
+  hosts: stage1Path("/rkt/etc/hosts"),
+  hostname: stage1Path("/rkt/etc/hostname"),
+  /** Where systemd finds the units made for this container. */
+  units: stage1Path("/etc/systemd/system"),
   runtime: stage1Path("/usr/lib/rkt/node"),
   launcher: stage1Path("/usr/lib/rkt/launcher"),
+  /** First process of the container: starts the output relays, becomes systemd. */
+  pid1: stage1Path("/usr/lib/rkt/pid1"),
+  /** Records an app's exit status. */
+  record: stage1Path("/usr/lib/rkt/record"),
   app: (appDir: string): Stage1Path => stage1Path(`/${STAGE2}/${appDir}`),
   appRootfs: (appDir: string): Stage1Path => stage1Path(`/${STAGE2}/${appDir}/rootfs`),
   appStatus: (app: string): Stage1Path => stage1Path(`/rkt/status/${app}`),
   emptyVolume: (name: string): Stage1Path => stage1Path(`/rkt/volumes/${name}`),
   hostVolume: (name: string): Stage1Path => stage1Path(`/rkt/host-volumes/${name}`),
   appStdout: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.out`),
+  /** Only with standard input passed on from something that is no terminal. */
+  appStdin: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.in`),
   appStderr: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.err`),
 } as const;
 

@@ -1,0 +1,113 @@
+/**
+ * Leaving stage 0: `prepared` → `run`, the container's mounts in a mount
+ * namespace of its own, then `execve` of stage1's init with the container
+ * directory as working directory and its lock inherited.
+ */
+
+import { readFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { errorText, RktError } from "../../shared/errors.ts";
+import { execve } from "../../shared/exec.ts";
+import { containerLayout, dataLayout, ENTRYPOINTS, ENV_LOCK_FD, hostPath } from "../../shared/layout.ts";
+import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
+import {
+  CLONE_NEWNS,
+  MNT_DETACH,
+  MS_REC,
+  MS_SLAVE,
+  mount,
+  SyscallError,
+  umount,
+  unshare,
+} from "../../shared/syscall/linux.ts";
+import { type OwnedContainer, transition } from "./lifecycle.ts";
+import type { TreesFile } from "./prepare.ts";
+import { discard } from "./remove.ts";
+
+export interface LaunchOptions {
+  data: string;
+  /** Collect the container at once when it ends: argv of the command that does. */
+  collect?: readonly string[] | undefined;
+  env: Readonly<Record<string, string>>;
+}
+
+/** Starts a prepared container in place of this process; returns only by throwing. */
+export function launchContainer(prepared: OwnedContainer, options: LaunchOptions): never {
+  let container = prepared;
+  let mounted: string[] = [];
+  try {
+    container = transition(options.data, prepared, "run");
+    const here = containerLayout(".");
+    process.chdir(container.dir);
+    const manifest = parseImageManifest(readFileSync(here.stage1Manifest, "utf8"));
+    const init = annotation(manifest.annotations, ENTRYPOINTS.init);
+    if (init === undefined)
+      throw new RktError("bad-stage1", `stage1 image ${manifest.name} has no annotation ${ENTRYPOINTS.init}`);
+    const trees: TreesFile = JSON.parse(readFileSync(here.trees, "utf8"));
+    if (options.collect !== undefined) startCollector(container, options.collect);
+
+    // No mount of a container ever exists in the host's namespace, so none can leak there or keep gc busy.
+    unshare(CLONE_NEWNS);
+    mount("", "/", "", MS_REC | MS_SLAVE);
+    if (trees.overlay) mounted = mountOverlays(trees);
+
+    const path = here.inStage1(init);
+    try {
+      execve(path, [path], { ...options.env, [ENV_LOCK_FD]: String(container.lock.fd) }, [container.lock.fd]);
+    } catch (error) {
+      throw new RktError("bad-stage1", `cannot execute ${init} of stage1 image ${manifest.name}: ${errorText(error)}`, {
+        hint: "the stage1 image is broken, or made for another machine",
+        cause: error,
+      });
+    }
+  } catch (error) {
+    process.chdir("/");
+    for (const target of mounted.reverse()) umount(`${container.dir}/${target}`, MNT_DETACH);
+    discard(options.data, container);
+    throw error;
+  }
+}
+
+/** Mounts stage1's root and each app's root below it. Paths are relative to the container directory: nothing to escape. */
+function mountOverlays(trees: TreesFile): string[] {
+  const here = containerLayout(".");
+  const data = dataLayout("../../..");
+  const mounted: string[] = [];
+  const overlay = (of: string, tree: string, target: string) => {
+    const options = `lowerdir=${data.treeRootfs(tree)},upperdir=${here.upper(of)},workdir=${here.work(of)}`;
+    try {
+      mount("overlay", hostPath(target), "overlay", 0, options);
+    } catch (error) {
+      const unsupported = error instanceof SyscallError && error.code === "ENODEV";
+      throw new RktError(
+        "overlay-failed",
+        unsupported ? "this kernel has no overlayfs" : `cannot mount an overlay: ${errorText(error)}`,
+        {
+          hint: "`--no-overlay` copies the images instead",
+          cause: error,
+        },
+      );
+    }
+    mounted.push(target);
+  };
+  overlay("stage1", trees.stage1.tree, here.stage1Rootfs);
+  for (const app of Object.values(trees.apps)) overlay(app.dir, app.tree, here.appRootfs(app.dir));
+  return mounted;
+}
+
+/**
+ * `--rm`: a waiter that costs no runtime. flock(1) sleeps in the kernel until
+ * the container's lock is free, whatever ended it, and only then starts rkt.
+ */
+function startCollector(container: OwnedContainer, argv: readonly string[]): void {
+  const child = spawn("sh", ["-c", 'flock "$0" true && exec "$@"', container.dir, ...argv], {
+    cwd: "/",
+    detached: true,
+    stdio: "ignore",
+  });
+  child.on("error", () => {});
+  if (child.pid === undefined)
+    throw new RktError("no-collector", "--rm needs sh and flock(1) on PATH", {
+      hint: "install util-linux, or run `rkt gc` afterwards",
+    });
+}

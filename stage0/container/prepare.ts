@@ -1,0 +1,181 @@
+/**
+ * From a container manifest to a container directory that stage 1 can start:
+ * `embryo` → `prepare` → `prepared` (docs/layout.md). Writes nothing outside
+ * that directory; on failure it is removed.
+ *
+ * Trusts the container manifest (stage 0 made it) and the store's trees.
+ */
+
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { randomUUID } from "node:crypto";
+import { errorText, RktError } from "../../shared/errors.ts";
+import {
+  appDirs,
+  type ContainerLayout,
+  containerLayout,
+  dataLayout,
+  ENTRYPOINTS,
+  INTERFACE_VERSION_ANNOTATION,
+  STAGE1_INTERFACE_VERSION,
+} from "../../shared/layout.ts";
+import { annotation, formatImageManifest } from "../../shared/schema/image-manifest.ts";
+import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
+import type { ImageManifest, PodManifest, Volume } from "../../shared/schema/types.ts";
+import type { Store, StoredImage } from "../store/store.ts";
+import { createContainer, type OwnedContainer, transition } from "./lifecycle.ts";
+import { discard } from "./remove.ts";
+
+export interface PrepareRequest {
+  data: string;
+  store: Store;
+  /** Resolved: each app has its `app`, its mounts and the full ID of its image. */
+  manifest: PodManifest;
+  stage1: StoredImage;
+  /** The apps' images, in the manifest's order. */
+  images: readonly StoredImage[];
+  /** false: copies instead of overlay mounts. */
+  overlay: boolean;
+  /** Flush to disk before `prepared`: for a container that outlives this process. */
+  durable: boolean;
+  uuid?: string | undefined;
+}
+
+/** What stage 0 and gc need to know of a container's file systems, kept as a plain file of its directory. */
+export interface TreesFile {
+  overlay: boolean;
+  stage1: { image: string; tree: string };
+  /** By app name. */
+  apps: Record<string, { dir: string; image: string; tree: string }>;
+}
+
+export async function prepareContainer(request: PrepareRequest): Promise<OwnedContainer> {
+  checkInterface(request.store.manifest(request.stage1.key));
+  const uuid = request.uuid ?? randomUUID();
+  // Rendering is the long part and can fail on a bad image: before anything of the container exists.
+  const trees = await renderTrees(request);
+  let container = createContainer(request.data, uuid);
+  try {
+    container = transition(request.data, container, "prepare");
+    await fill(request, container, trees);
+    return transition(request.data, container, "prepared");
+  } catch (error) {
+    discard(request.data, container);
+    throw error instanceof RktError
+      ? error
+      : new RktError("prepare-failed", `cannot set up container ${uuid}: ${errorText(error)}`, { cause: error });
+  }
+}
+
+/** A stage1 image must say where its init is, and speak our version. */
+function checkInterface(manifest: ImageManifest): void {
+  const version = annotation(manifest.annotations, INTERFACE_VERSION_ANNOTATION);
+  if (annotation(manifest.annotations, ENTRYPOINTS.init) === undefined)
+    throw new RktError(
+      "bad-stage1",
+      `${manifest.name} is not a stage1 image: it has no annotation ${ENTRYPOINTS.init}`,
+      {
+        hint: "give a stage1 image with --stage1-image",
+      },
+    );
+  if (version !== undefined && version !== STAGE1_INTERFACE_VERSION)
+    throw new RktError(
+      "bad-stage1",
+      `stage1 image ${manifest.name} has interface version "${version}", this rkt speaks ${STAGE1_INTERFACE_VERSION}`,
+      { hint: "use the stage1 image that came with this rkt" },
+    );
+}
+
+async function renderTrees(request: PrepareRequest): Promise<TreesFile> {
+  const { store, manifest, stage1, images } = request;
+  const dirs = appDirs(manifest.apps);
+  const stage1Tree = await store.render(stage1.key);
+  const apps: TreesFile["apps"] = Object.create(null);
+  for (const [i, app] of manifest.apps.entries()) {
+    const image = images[i];
+    const dir = dirs.get(app.name);
+    if (image === undefined || dir === undefined) throw new Error(`no image for app ${app.name}`);
+    apps[app.name] = { dir, image: image.id, tree: (await store.render(image.key)).id };
+  }
+  return { overlay: request.overlay, stage1: { image: stage1.id, tree: stage1Tree.id }, apps };
+}
+
+async function fill(request: PrepareRequest, container: OwnedContainer, trees: TreesFile): Promise<void> {
+  const { store, manifest, stage1 } = request;
+  const layout = containerLayout(container.dir);
+  const data = dataLayout(request.data);
+  const put = (path: string, text: string, mode = 0o640) => writeFile(path, text, mode, request.durable);
+
+  mkdirSync(layout.stage1Rootfs, { recursive: true, mode: 0o755 });
+  mkdirSync(layout.status, { mode: 0o755 });
+  mkdirSync(layout.log, { mode: 0o750 });
+  mkdirSync(layout.volumes, { mode: 0o755 });
+  put(layout.stage1Manifest, formatImageManifest(store.manifest(stage1.key)));
+  for (const volume of manifest.volumes) if (volume.kind === "empty") makeEmptyVolume(layout, volume);
+  for (const app of manifest.apps)
+    for (const mount of app.mounts) if (mount.appVolume?.kind === "empty") makeEmptyVolume(layout, mount.appVolume);
+
+  // With an overlay, what lies in the stage1 root before the mount lies in its upper directory.
+  let root: string = layout.stage1Rootfs;
+  if (request.overlay) {
+    for (const of of ["stage1", ...Object.values(trees.apps).map((app) => app.dir)]) {
+      mkdirSync(layout.upper(of), { recursive: true, mode: 0o755 });
+      mkdirSync(layout.work(of), { recursive: true, mode: 0o755 });
+    }
+    root = layout.upper("stage1");
+  } else {
+    const { copyTree } = await import("../image/extract.ts");
+    rmSync(layout.stage1Rootfs, { recursive: true });
+    await copyTree(data.treeRootfs(trees.stage1.tree), layout.stage1Rootfs);
+  }
+  for (const [i, app] of manifest.apps.entries()) {
+    const tree = trees.apps[app.name];
+    const image = request.images[i];
+    if (tree === undefined || image === undefined) throw new Error(`no tree for app ${app.name}`);
+    const appDir = layout.app(tree.dir).replace(layout.stage1Rootfs, root);
+    mkdirSync(appDir, { recursive: true, mode: 0o755 });
+    put(`${appDir}/manifest`, formatImageManifest(store.manifest(image.key)));
+    if (request.overlay) mkdirSync(`${appDir}/rootfs`, { mode: 0o755 });
+    else {
+      const { copyTree } = await import("../image/extract.ts");
+      await copyTree(data.treeRootfs(tree.tree), layout.appRootfs(tree.dir));
+    }
+  }
+  put(layout.trees, `${JSON.stringify(trees)}\n`);
+  put(layout.manifest, formatPodManifest(manifest));
+}
+
+/** pods.md: mode, uid and gid of a volume of kind "empty" default to 0755, 0, 0. */
+function makeEmptyVolume(layout: ContainerLayout, volume: Volume): void {
+  const dir = layout.emptyVolume(volume.name);
+  mkdirSync(dir, { recursive: true });
+  chownSync(dir, volume.uid ?? 0, volume.gid ?? 0);
+  chmodSync(dir, Number.parseInt(volume.mode ?? "0755", 8));
+}
+
+/** Writes a whole file by rename, so that no reader sees half of it. */
+function writeFile(path: string, text: string, mode: number, durable: boolean): void {
+  if (!durable) {
+    writeFileSync(path, text, { mode, flag: "wx" });
+    return;
+  }
+  const temporary = `${path}.tmp`;
+  const fd = openSync(temporary, "wx", mode);
+  try {
+    writeSync(fd, text);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(temporary, path);
+}

@@ -1,0 +1,48 @@
+/**
+ * The container as stage 1 sees it: what lies in its working directory.
+ * Whoever laid that out, our `rkt` or a person by hand, is trusted as root is;
+ * what it says is checked so that a mistake has a name.
+ */
+
+import { readFileSync, realpathSync } from "node:fs";
+import { basename } from "node:path";
+import { errorText, RktError } from "../shared/errors.ts";
+import { ANNOTATIONS, containerLayout, isUuid, LAYOUT_VERSION } from "../shared/layout.ts";
+import { annotation } from "../shared/schema/image-manifest.ts";
+import { parsePodManifest } from "../shared/schema/pod-manifest.ts";
+import type { PodManifest } from "../shared/schema/types.ts";
+
+export interface Container {
+  uuid: string;
+  manifest: PodManifest;
+  debug: boolean;
+  interactive: boolean;
+}
+
+/** Reads the container in the working directory. */
+export function readContainer(): Container {
+  const here = containerLayout(".");
+  const uuid = basename(realpathSync("."));
+  if (!isUuid(uuid))
+    throw new RktError("bad-layout", `the working directory ${uuid} is not named by a container's UUID`, {
+      hint: "stage 1 is started by `rkt run`, from the container directory",
+    });
+  let text: string;
+  try {
+    text = readFileSync(here.manifest, "utf8");
+  } catch (error) {
+    throw new RktError("bad-layout", `cannot read the container manifest: ${errorText(error)}`, { cause: error });
+  }
+  const manifest = parsePodManifest(text);
+  const version = annotation(manifest.annotations, ANNOTATIONS.layoutVersion) ?? LAYOUT_VERSION;
+  if (version !== LAYOUT_VERSION)
+    throw new RktError(
+      "bad-layout",
+      `container ${uuid} has layout version "${version}", this stage1 speaks ${LAYOUT_VERSION}`,
+      {
+        hint: "use the stage1 image that came with this rkt",
+      },
+    );
+  const flag = (key: string) => annotation(manifest.annotations, key) === "true";
+  return { uuid, manifest, debug: flag(ANNOTATIONS.debug), interactive: flag(ANNOTATIONS.interactive) };
+}

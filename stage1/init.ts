@@ -1,0 +1,77 @@
+/**
+ * `init`: from a container directory to a running container. Ends by becoming
+ * systemd-nspawn.
+ */
+
+import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { isatty } from "node:tty";
+import { execve } from "../shared/exec.ts";
+import { containerLayout, ENV_LOCK_FD, STAGE1 } from "../shared/layout.ts";
+import { CLONE_NEWNS, isOpenFd, MS_REC, MS_SLAVE, mount, unshare } from "../shared/syscall/linux.ts";
+import { enterOwnCgroup } from "./cgroups.ts";
+import { type Container, readContainer } from "./container.ts";
+import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts.ts";
+import { nspawnCommand, type StdioMode } from "./nspawn-args.ts";
+import { containerUnits } from "./units.ts";
+
+export function init(): never {
+  const container = readContainer();
+  const { uuid, manifest } = container;
+  const here = containerLayout(".");
+  const stdio = stdioMode(container);
+
+  // Stage 0 may have made us a namespace; somebody who laid the directory out by hand may not.
+  unshare(CLONE_NEWNS);
+  mount("", "/", "", MS_REC | MS_SLAVE);
+
+  const units = here.inStage1(STAGE1.units);
+  mkdirSync(units, { recursive: true });
+  for (const unit of containerUnits(manifest, stdio)) writeFileSync(`${units}/${unit.name}`, unit.text);
+  applyMounts(mountPlan(manifest, uuid));
+
+  writeAtomically(here.cgroups, `${enterOwnCgroup(uuid).join("\n")}\n`);
+  // execve keeps the pid: nspawn's is ours, and the container's PID 1 is its child.
+  writeAtomically(here.pid, `${process.pid}\n`);
+  privateRun(process.env["NOTIFY_SOCKET"]);
+
+  const { path, argv } = nspawnCommand({
+    uuid,
+    hostname: containerHostname(manifest, uuid),
+    stdio,
+    apps: manifest.apps.map((app) => app.name),
+    debug: container.debug,
+  });
+  execve(path, argv, environment(), lockFds());
+}
+
+/** A terminal belongs to nspawn, which puts a pty between; anything else is passed on byte by byte. */
+function stdioMode(container: Container): StdioMode {
+  if (isatty(0) && isatty(1)) return container.interactive ? "interactive" : "console";
+  return container.interactive ? "stdin" : "pipe";
+}
+
+/** nspawn's own environment: no more of the caller's than it uses. */
+function environment(): Record<string, string> {
+  const env: Record<string, string> = {
+    PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    // Its notices would stand between the apps' lines; its errors must not be lost.
+    SYSTEMD_LOG_LEVEL: "err",
+    SYSTEMD_LOG_TARGET: "console",
+  };
+  for (const name of ["TERM", "NOTIFY_SOCKET"]) {
+    const value = process.env[name];
+    if (value !== undefined) env[name] = value;
+  }
+  return env;
+}
+
+/** The lock that says "running" must outlive this program. */
+function lockFds(): number[] {
+  const fd = Number(process.env[ENV_LOCK_FD]);
+  return Number.isInteger(fd) && fd > 2 && isOpenFd(fd) ? [fd] : [];
+}
+
+function writeAtomically(path: string, text: string): void {
+  writeFileSync(`${path}.tmp`, text, { mode: 0o644 });
+  renameSync(`${path}.tmp`, path);
+}

@@ -1,0 +1,27 @@
+/**
+ * Stage 1's executable: `init`, and the stage1 image's other entrypoints,
+ * which are links to it (DESIGN: "looks at the name it was called by").
+ */
+
+import { basename } from "node:path";
+import { errorText, printable, RktError } from "../shared/errors.ts";
+import { init } from "./init.ts";
+
+const entrypoints: Record<string, () => void> = { init };
+
+function main(): void {
+  const name = basename(process.argv[1] ?? "init");
+  const entrypoint = entrypoints[name];
+  if (entrypoint === undefined) throw new RktError("usage", `stage1 has no entrypoint "${name}"`);
+  entrypoint();
+}
+
+try {
+  main();
+} catch (error) {
+  const known = error instanceof RktError;
+  const text = known ? errorText(error) : error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`rkt: stage1: ${known ? printable(text) : text}\n`);
+  if (known && error.hint !== undefined) process.stderr.write(`hint: ${printable(error.hint)}\n`);
+  process.exitCode = known ? error.exitCode : 254;
+}

@@ -1,0 +1,177 @@
+/**
+ * What stage 1 mounts below the stage1 root before nspawn starts: the parts of
+ * the container directory that its inside uses, and the volumes' sources. All
+ * in the container's own mount namespace.
+ *
+ * The plan is pure; `applyMounts` carries it out in order. Sources are the
+ * container directory's own or named by the administrator (volumes); targets
+ * lie on a fresh tmpfs, so no link of an image can lead elsewhere.
+ */
+
+import { closeSync, constants, copyFileSync, fstatSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { errorCode, errorText, RktError } from "../shared/errors.ts";
+import { ANNOTATIONS, containerLayout, type HostPath, STAGE1, type Stage1Path } from "../shared/layout.ts";
+import { annotation } from "../shared/schema/image-manifest.ts";
+import type { PodManifest } from "../shared/schema/types.ts";
+import {
+  AT_FDCWD,
+  AT_RECURSIVE,
+  MOUNT_ATTR_RDONLY,
+  MS_NODEV,
+  MS_NOSUID,
+  mount,
+  mountSetattr,
+  openTree,
+  O_PATH,
+  moveMountTo,
+  OPEN_TREE_CLONE,
+} from "../shared/syscall/linux.ts";
+
+export type MountStep =
+  | { kind: "tmpfs"; target: HostPath; mode: string }
+  | { kind: "directory"; target: HostPath }
+  /** A bind mount; the target is made as what the source is. */
+  | { kind: "bind"; source: HostPath; target: HostPath; readOnly: boolean; recursive: boolean }
+  | { kind: "copy"; source: HostPath; target: HostPath }
+  | { kind: "text"; target: HostPath; text: string };
+
+/** The mounts of a container, in order. */
+export function mountPlan(manifest: PodManifest, uuid: string): MountStep[] {
+  const here = containerLayout(".");
+  const inside = (path: Stage1Path) => here.inStage1(path);
+  const part = (source: HostPath, target: Stage1Path, readOnly = false): MountStep => ({
+    kind: "bind",
+    source,
+    target: inside(target),
+    readOnly,
+    recursive: false,
+  });
+  const hostname = containerHostname(manifest, uuid);
+  const plan: MountStep[] = [
+    { kind: "tmpfs", target: inside(STAGE1.base), mode: "0755" },
+    part(here.manifest, STAGE1.manifest, true),
+    part(here.status, STAGE1.status),
+    part(here.log, STAGE1.log),
+    part(here.volumes, STAGE1.volumes),
+    { kind: "directory", target: inside(STAGE1.stdio) },
+    { kind: "directory", target: inside(STAGE1.etc) },
+    { kind: "copy", source: "/etc/resolv.conf" as HostPath, target: inside(STAGE1.resolvConf) },
+    { kind: "text", target: inside(STAGE1.hostname), text: `${hostname}\n` },
+    { kind: "text", target: inside(STAGE1.hosts), text: hostsFile(hostname) },
+    { kind: "directory", target: inside(STAGE1.hostVolumes) },
+  ];
+  for (const [key, volume] of volumeSources(manifest))
+    plan.push({
+      kind: "bind",
+      source: volume.source,
+      target: inside(STAGE1.hostVolume(key)),
+      readOnly: volume.readOnly,
+      recursive: volume.recursive,
+    });
+  return plan;
+}
+
+/** Volumes of kind "host", by name; the spec's default is a recursive mount (pods.md). */
+function volumeSources(
+  manifest: PodManifest,
+): Map<string, { source: HostPath; readOnly: boolean; recursive: boolean }> {
+  const volumes = [
+    ...manifest.volumes,
+    ...manifest.apps.flatMap((app) => app.mounts.flatMap((m) => m.appVolume ?? [])),
+  ];
+  const sources = new Map<string, { source: HostPath; readOnly: boolean; recursive: boolean }>();
+  for (const volume of volumes)
+    if (volume.kind === "host" && volume.source !== undefined)
+      sources.set(volume.name, {
+        source: volume.source as HostPath,
+        readOnly: volume.readOnly,
+        recursive: volume.recursive ?? true,
+      });
+  return sources;
+}
+
+/** hostname(7) of the container: what stage 0 chose, else one made of the UUID. */
+export function containerHostname(manifest: PodManifest, uuid: string): string {
+  return annotation(manifest.annotations, ANNOTATIONS.hostname) ?? `rkt-${uuid}`;
+}
+
+function hostsFile(hostname: string): string {
+  return `127.0.0.1\tlocalhost\n127.0.1.1\t${hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n`;
+}
+
+/** Carries the plan out. */
+export function applyMounts(plan: readonly MountStep[]): void {
+  for (const step of plan) {
+    try {
+      apply(step);
+    } catch (error) {
+      const source = step.kind === "bind" || step.kind === "copy" ? step.source : step.target;
+      throw new RktError("mount-failed", `cannot mount ${source}: ${errorText(error)}`, { cause: error });
+    }
+  }
+}
+
+function apply(step: MountStep): void {
+  switch (step.kind) {
+    case "tmpfs":
+      mkdirSync(step.target, { recursive: true });
+      mount("tmpfs", step.target, "tmpfs", MS_NOSUID | MS_NODEV, `mode=${step.mode}`);
+      break;
+    case "directory":
+      mkdirSync(step.target, { mode: 0o755 });
+      break;
+    case "text":
+      writeFileSync(step.target, step.text, { mode: 0o644, flag: "wx" });
+      break;
+    case "copy":
+      copyIfThere(step.source, step.target);
+      break;
+    case "bind":
+      bind(step);
+      break;
+  }
+}
+
+/** A host without a resolv.conf has nothing to say about names; the app's own file then stays. */
+function copyIfThere(source: HostPath, target: HostPath): void {
+  try {
+    copyFileSync(source, target, constants.COPYFILE_EXCL);
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error;
+  }
+}
+
+/** Opens the source once, so that what was looked at is what gets mounted. */
+function bind(step: { source: HostPath; target: HostPath; readOnly: boolean; recursive: boolean }): void {
+  const tree = openTree(AT_FDCWD, step.source, OPEN_TREE_CLONE | (step.recursive ? AT_RECURSIVE : 0));
+  try {
+    if (fstatSync(tree).isDirectory()) mkdirSync(step.target, { mode: 0o755 });
+    else writeFileSync(step.target, "", { flag: "wx" });
+    if (step.readOnly) mountSetattr(tree, "", MOUNT_ATTR_RDONLY, 0, { recursive: step.recursive });
+    const target = openSync(step.target, O_PATH | constants.O_NOFOLLOW);
+    try {
+      moveMountTo(tree, target);
+    } finally {
+      closeSync(target);
+    }
+  } finally {
+    closeSync(tree);
+  }
+}
+
+/**
+ * A private /run: nspawn keeps its sockets and locks there, and insists on a
+ * tmpfs. After the volumes, whose sources may lie in the host's.
+ */
+export function privateRun(notifySocket: string | undefined): void {
+  const socket = notifySocket?.startsWith("/run/") === true ? notifySocket : undefined;
+  const kept = socket === undefined ? undefined : openTree(AT_FDCWD, socket, OPEN_TREE_CLONE);
+  mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755");
+  if (socket === undefined || kept === undefined) return;
+  mkdirSync(socket.slice(0, socket.lastIndexOf("/")), { recursive: true });
+  writeFileSync(socket, "");
+  const target = openSync(socket, O_PATH);
+  moveMountTo(kept, target);
+  closeSync(target);
+  closeSync(kept);
+}

@@ -1,0 +1,63 @@
+/**
+ * The command line of systemd-nspawn(1). Pure.
+ *
+ * Nothing of an image reaches it: mounts are made before, names are ours, the
+ * hostname is checked by stage 0.
+ */
+
+import { containerLayout, type HostPath, STAGE1 } from "../shared/layout.ts";
+
+/** Who gets the output: see /usr/lib/rkt/pid1 of the stage1 image. */
+export type StdioMode = "pipe" | "console" | "interactive" | "stdin";
+
+export interface NspawnOptions {
+  uuid: string;
+  hostname: string;
+  stdio: StdioMode;
+  /** App names, in order. */
+  apps: readonly string[];
+  debug: boolean;
+}
+
+const LIBRARIES = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu/systemd"];
+const LOADER = "/usr/lib64/ld-linux-x86-64.so.2";
+
+/**
+ * The program and its arguments, relative to the container directory. nspawn
+ * runs on the host with the stage1 image's own loader and libraries, so the
+ * host needs neither.
+ */
+export function nspawnCommand(options: NspawnOptions): { path: HostPath; argv: string[] } {
+  const here = containerLayout(".");
+  const path = here.inStage1(LOADER);
+  const nspawn = here.inStage1("/usr/bin/systemd-nspawn");
+  const terminal = options.stdio === "console" || options.stdio === "interactive";
+  const argv = [
+    nspawn,
+    "--library-path",
+    LIBRARIES.map((dir) => here.inStage1(dir)).join(":"),
+    nspawn,
+    "--quiet",
+    `--directory=${here.stage1Rootfs}`,
+    `--machine=rkt-${options.uuid}`,
+    `--uuid=${options.uuid}`,
+    `--hostname=${options.hostname}`,
+    // No machined, no unit of its own: rkt has no daemon, the caller's cgroup is the container's.
+    "--register=no",
+    "--keep-unit",
+    "--settings=no",
+    "--link-journal=no",
+    "--resolv-conf=off",
+    "--timezone=off",
+    `--console=${terminal ? "interactive" : "pipe"}`,
+    // halt.target, which is exit.target here: stop the apps in order, then end.
+    "--kill-signal=SIGRTMIN+3",
+    STAGE1.pid1,
+    options.stdio,
+    ...options.apps,
+    "--",
+    ...(options.debug ? ["--log-target=console", "--log-level=debug"] : ["--log-target=null"]),
+    "--show-status=0",
+  ];
+  return { path, argv };
+}

@@ -1,0 +1,89 @@
+/**
+ * systemd units of a container, from its manifest. Pure.
+ *
+ * What an app is (environment, user, mounts, root) is the launcher's business:
+ * a unit says only when it starts, what happens when it ends, and what its
+ * cgroup may use. The fixed units they refer to are in `assets/`.
+ */
+
+import { execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
+import { STAGE1 } from "../shared/layout.ts";
+import type { PodManifest, RuntimeApp } from "../shared/schema/types.ts";
+import type { StdioMode } from "./nspawn-args.ts";
+
+export interface UnitFile {
+  name: string;
+  text: string;
+}
+
+/** Seconds between SIGTERM and SIGKILL when an app is to stop. */
+const STOP_TIMEOUT = 10;
+
+export const appUnit = (app: string): string => `app-${app}.service`;
+
+/** All units of the container: one per app, and the target that starts them. */
+export function containerUnits(manifest: PodManifest, stdio: StdioMode): UnitFile[] {
+  const units: UnitFile[] = [{ name: "default.target", text: defaultTarget(manifest) }];
+  let previous: string | undefined;
+  for (const app of manifest.apps) {
+    units.push({ name: appUnit(app.name), text: appService(app, stdio, previous) });
+    previous = appUnit(app.name);
+  }
+  return units;
+}
+
+function defaultTarget(manifest: PodManifest): string {
+  return writeUnit([
+    ["Unit", "Description", "Apps of the container"],
+    ["Unit", "DefaultDependencies", "no"],
+    ["Unit", "Wants", manifest.apps.map((app) => appUnit(app.name)).join(" ")],
+  ]);
+}
+
+function appService(app: RuntimeApp, stdio: StdioMode, previous: string | undefined): string {
+  const options: UnitOption[] = [
+    ["Unit", "Description", `Application ${app.name}`],
+    ["Unit", "DefaultDependencies", "no"],
+    // Started in the manifest's order, and so stopped in the reverse.
+    ["Unit", "After", ["rkt-alive.target", "rkt-stdio.service", previous].filter((u) => u !== undefined).join(" ")],
+    ["Unit", "Before", "exit.target systemd-exit.service"],
+    ["Unit", "Conflicts", "exit.target"],
+    ["Unit", "Requires", "rkt-stdio.service"],
+    // While any app wants it, the container lives; a failing app ends it at once.
+    ["Unit", "Wants", "rkt-alive.target"],
+    ["Unit", "OnFailure", "exit.target"],
+    ["Unit", "OnFailureJobMode", "replace-irreversibly"],
+    ["Service", "Type", "simple"],
+    ["Service", "ExecStart", execLine([STAGE1.launcher, app.name])],
+    ["Service", "ExecStopPost", execLine([STAGE1.record, app.name])],
+    // A handler may take as long as it needs (appc spec, aci.md: pre-start "must exit before"); stopping may not.
+    ["Service", "TimeoutStartSec", "infinity"],
+    ["Service", "TimeoutStopSec", String(STOP_TIMEOUT)],
+    ["Service", "KillMode", "mixed"],
+    ["Service", "SendSIGKILL", "yes"],
+  ];
+  const handlers = app.app?.eventHandlers ?? [];
+  for (const handler of handlers)
+    if (handler.name === "pre-start")
+      options.push(["Service", "ExecStartPre", execLine([STAGE1.launcher, app.name, handler.name])]);
+    else options.push(["Service", "ExecStopPost", execLine([STAGE1.launcher, app.name, handler.name])]);
+  options.push(...streams(stdio));
+  return writeUnit(options);
+}
+
+/** The launcher connects the output FIFOs itself; only a terminal needs systemd, which makes it the controlling one. */
+function streams(stdio: StdioMode): UnitOption[] {
+  if (stdio !== "interactive")
+    return [
+      ["Service", "StandardInput", "null"],
+      ["Service", "StandardOutput", "null"],
+      ["Service", "StandardError", "null"],
+    ];
+  return [
+    ["Service", "StandardInput", "tty-force"],
+    ["Service", "StandardOutput", "tty"],
+    ["Service", "StandardError", "tty"],
+    ["Service", "TTYPath", "/dev/console"],
+    ["Service", "PassEnvironment", "TERM"],
+  ];
+}
