@@ -6,11 +6,11 @@
  * Source: appc spec, aci.md "Image Manifest Schema", pods.md "Pod Manifest Schema", types.md.
  */
 
-/** `[a-z0-9]+([-][a-z0-9]+)*` (types.md, AC Name). */
+/** `[a-z0-9]+([-][a-z0-9]+)*` (types.md, AC Name; `acName` in values.ts). */
 export type ACName = string;
-/** `[a-z0-9]+([-._~/][a-z0-9]+)*` (types.md, AC Identifier). */
+/** `[a-z0-9]+([-._~/][a-z0-9]+)*` (types.md, AC Identifier; `acIdentifier` in values.ts). */
 export type ACIdentifier = string;
-/** `sha512-` and 128 hex digits (or a prefix rkt itself shortened; see layout.ts). */
+/** `sha512-` and 32 to 128 hex digits; all 128 in every manifest that stage 0 writes. */
 export type ImageID = string;
 
 export interface NameValue {
@@ -39,7 +39,8 @@ export interface MountPoint {
 
 export interface Port {
   name: ACName;
-  protocol: "tcp" | "udp";
+  /** "tcp", "udp", or what else an image says: the field is informational (aci.md). */
+  protocol: string;
   port: number;
   /** Length of the range that starts at `port`; 1 unless told. */
   count: number;
@@ -71,6 +72,7 @@ export interface Dependency {
 }
 
 export interface ImageManifest {
+  /** What the image says; the form is 0.8.11's all the same. */
   acVersion: string;
   acKind: "ImageManifest";
   name: ACIdentifier;

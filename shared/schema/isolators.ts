@@ -1,0 +1,267 @@
+/**
+ * The well-known isolators (ace.md, "Isolators") as typed values. Manifests are
+ * read without understanding them, so that an image can be listed, stored and
+ * inspected whatever its isolators say; who enforces one asks here.
+ *
+ * Every function throws ManifestError naming the place in the manifest.
+ */
+
+import { ManifestError, problem } from "./manifest-error.ts";
+import {
+  absent,
+  boolean,
+  entries,
+  fields,
+  finish,
+  integer,
+  items,
+  optionalString,
+  type Place,
+  type Rule,
+  report,
+  root,
+  show,
+  string,
+} from "./place.ts";
+import { parseQuantity } from "./quantity.ts";
+import type { Isolator, Json } from "./types.ts";
+
+/** Where a value stands: `{object: "manifest", path: "app.isolators[2].value"}`. */
+export interface Where {
+  object: string;
+  path: string;
+}
+
+/** Amounts in base units; a request that is not given is the limit (ace.md). */
+export interface Resource {
+  request: bigint | undefined;
+  limit: bigint | undefined;
+}
+
+export interface SeccompSet {
+  /** Names of system calls, and wildcards like `@appc.io/all`. */
+  set: string[];
+  /** What a blocked call fails with: "EPERM". Without it the app dies of SIGSYS. */
+  errno: string | undefined;
+}
+
+export interface SELinuxContext {
+  user: string;
+  role: string;
+  type: string;
+  level: string;
+}
+
+function read<T>(value: Json, where: Where, reader: (place: Place) => T): T {
+  const place = root(value, where.object, where.path);
+  return finish(place, reader(place));
+}
+
+/** resource/memory: bytes. */
+export function parseMemory(value: Json, where: Where): Resource {
+  return read(value, where, (place) => readResource(place, 0));
+}
+
+/** resource/cpu: thousandths of a core. */
+export function parseCPU(value: Json, where: Where): Resource {
+  return read(value, where, (place) => readResource(place, 3));
+}
+
+/** resource/block-bandwidth, resource/network-bandwidth (bytes per second), resource/block-iops. */
+export function parseRate(value: Json, where: Where): bigint | undefined {
+  return read(value, where, (place) => {
+    const field = fields(place);
+    if (!boolean(field("default"))) report(field("default"), "must be true");
+    if (!absent(field("request"))) report(field("request"), "must not be given");
+    return readAmount(field("limit"), 0);
+  });
+}
+
+function readResource(place: Place, scale: 0 | 3): Resource {
+  const field = fields(place);
+  if (boolean(field("default"))) report(field("default"), "must not be true");
+  const limit = readAmount(field("limit"), scale);
+  const request = readAmount(field("request"), scale) ?? limit;
+  if (request !== undefined && limit !== undefined && request > limit) {
+    report(field("request"), `must not be above the limit of ${show(field("limit").value)}`);
+  }
+  return { request, limit };
+}
+
+function readAmount(place: Place, scale: 0 | 3): bigint | undefined {
+  if (absent(place)) return undefined;
+  const { value } = place;
+  const text = typeof value === "number" ? String(value) : typeof value === "string" ? value.trim() : "";
+  const amount = parseQuantity(text, scale);
+  if (amount === undefined) report(place, `must be an amount like "1.5", "500m", "2G" or "512Mi", got ${show(value)}`);
+  else if (amount < 0n) report(place, `must not be negative, got ${show(value)}`);
+  return amount;
+}
+
+const capability: Rule = (text) =>
+  /^CAP_[A-Z0-9_]+$/.test(text) ? undefined : 'must be a capability like "CAP_CHOWN"';
+
+/** os/linux/capabilities-retain-set and -remove-set: names, each once. */
+export function parseCapabilities(value: Json, where: Where): string[] {
+  return read(value, where, (place) => readSet(fields(place)("set"), capability));
+}
+
+const systemCall: Rule = (text) =>
+  /^(?:[a-z0-9_]+|@[A-Za-z0-9._-]+\/[A-Za-z0-9._-]+)$/.test(text)
+    ? undefined
+    : 'must be a system call like "chmod" or a wildcard like "@appc.io/all"';
+
+const errorName: Rule = (text) =>
+  text === "" || /^E[A-Z0-9]*$/.test(text) ? undefined : 'must be an error name like "EPERM"';
+
+/** os/linux/seccomp-retain-set and -remove-set. */
+export function parseSeccomp(value: Json, where: Where): SeccompSet {
+  return read(value, where, (place) => {
+    const field = fields(place);
+    return {
+      set: readSet(field("set"), systemCall),
+      errno: optionalString(field("errno"), errorName) || undefined,
+    };
+  });
+}
+
+function readSet(place: Place, rule: Rule): string[] {
+  const set = new Set(items(place).map((item) => string(item, rule)));
+  if (set.size === 0) report(place, "must not be empty");
+  return [...set];
+}
+
+/** os/linux/no-new-privileges. */
+export function parseNoNewPrivileges(value: Json, where: Where): boolean {
+  return read(value, where, boolean);
+}
+
+/** os/linux/oom-score-adj. */
+export function parseOOMScoreAdj(value: Json, where: Where): number {
+  return read(value, where, (place) => integer(place, -1000, 1000));
+}
+
+/** os/linux/cpu-shares. */
+export function parseCPUShares(value: Json, where: Where): number {
+  return read(value, where, (place) => integer(place, 2, 262_144));
+}
+
+const contextPart: Rule = (text) => (/^[^:\s]+$/.test(text) ? undefined : 'must be a word without ":"');
+const contextLevel: Rule = (text) => (/^\S+$/.test(text) ? undefined : "must be a word");
+
+/** os/linux/selinux-context. */
+export function parseSELinuxContext(value: Json, where: Where): SELinuxContext {
+  return read(value, where, (place) => {
+    const field = fields(place);
+    return {
+      user: string(field("user"), contextPart),
+      role: string(field("role"), contextPart),
+      type: string(field("type"), contextPart),
+      level: string(field("level"), contextLevel),
+    };
+  });
+}
+
+/** A name becomes a path below /proc/sys: no empty part, so no way up. */
+const SYSCTL = /^[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)+$/;
+const sysctlValue: Rule = (text) =>
+  /[\u0000-\u0008\u000a-\u001f\u007f]/.test(text) ? "must not contain control characters" : undefined;
+
+/** os/unix/sysctl: kernel parameters by name, as given (`net.ipv4.tcp_fin_timeout`). */
+export function parseSysctl(value: Json, where: Where): Map<string, string> {
+  return read(value, where, (place) => {
+    const settings = new Map<string, string>();
+    for (const [name, setting] of entries(place)) {
+      if (!SYSCTL.test(name)) report(setting, 'must have a name like "net.core.somaxconn"');
+      settings.set(name, string(setting, sysctlValue));
+    }
+    return settings;
+  });
+}
+
+// --- all of a list -----------------------------------------------------------------
+
+export interface KnownIsolators {
+  "resource/memory"?: Resource;
+  "resource/cpu"?: Resource;
+  "resource/block-bandwidth"?: bigint | undefined;
+  "resource/block-iops"?: bigint | undefined;
+  "resource/network-bandwidth"?: bigint | undefined;
+  "os/linux/capabilities-retain-set"?: string[];
+  "os/linux/capabilities-remove-set"?: string[];
+  "os/linux/seccomp-retain-set"?: SeccompSet;
+  "os/linux/seccomp-remove-set"?: SeccompSet;
+  "os/linux/no-new-privileges"?: boolean;
+  "os/linux/oom-score-adj"?: number;
+  "os/linux/cpu-shares"?: number;
+  "os/linux/selinux-context"?: SELinuxContext;
+  "os/unix/sysctl"?: Map<string, string>;
+}
+
+type Name = keyof KnownIsolators;
+
+const PARSERS: { readonly [N in Name]-?: (value: Json, where: Where) => KnownIsolators[N] } = {
+  "resource/memory": parseMemory,
+  "resource/cpu": parseCPU,
+  "resource/block-bandwidth": parseRate,
+  "resource/block-iops": parseRate,
+  "resource/network-bandwidth": parseRate,
+  "os/linux/capabilities-retain-set": parseCapabilities,
+  "os/linux/capabilities-remove-set": parseCapabilities,
+  "os/linux/seccomp-retain-set": parseSeccomp,
+  "os/linux/seccomp-remove-set": parseSeccomp,
+  "os/linux/no-new-privileges": parseNoNewPrivileges,
+  "os/linux/oom-score-adj": parseOOMScoreAdj,
+  "os/linux/cpu-shares": parseCPUShares,
+  "os/linux/selinux-context": parseSELinuxContext,
+  "os/unix/sysctl": parseSysctl,
+};
+
+/** Of the others the last one in a list counts, as in the Go code. */
+const ONLY_ONCE: readonly string[] = [
+  "os/linux/seccomp-retain-set",
+  "os/linux/seccomp-remove-set",
+  "os/linux/oom-score-adj",
+  "os/linux/cpu-shares",
+  "os/linux/selinux-context",
+  "os/unix/sysctl",
+];
+
+const EXCLUSIVE: readonly (readonly [Name, Name])[] = [
+  ["os/linux/capabilities-retain-set", "os/linux/capabilities-remove-set"],
+  ["os/linux/seccomp-retain-set", "os/linux/seccomp-remove-set"],
+];
+
+/**
+ * What a list of isolators asks for, and the names of those nobody knows: an
+ * executor may ignore these, but must say so (ace.md, "Isolators"). `where` is
+ * the list's place: `{object: "manifest", path: "app.isolators"}`.
+ */
+export function understandIsolators(
+  isolators: readonly Isolator[],
+  where: Where,
+): { known: KnownIsolators; unknown: string[] } {
+  const known: KnownIsolators = {};
+  const unknown: string[] = [];
+  isolators.forEach(({ name, value }, i) => {
+    if (!isKnown(name)) {
+      unknown.push(name);
+      return;
+    }
+    const path = `${where.path}[${i}]`;
+    if (name in known && ONLY_ONCE.includes(name)) fail({ ...where, path }, `must not be a second ${name}`);
+    Object.assign(known, { [name]: PARSERS[name](value, { ...where, path: `${path}.value` }) });
+  });
+  for (const [one, other] of EXCLUSIVE) {
+    if (one in known && other in known) fail(where, `must not have both ${one} and ${other}`);
+  }
+  return { known, unknown };
+}
+
+function isKnown(name: string): name is Name {
+  return Object.hasOwn(PARSERS, name);
+}
+
+function fail(where: Where, rule: string): never {
+  throw new ManifestError(problem(where.object, where.path, rule));
+}

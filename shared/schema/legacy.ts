@@ -1,0 +1,83 @@
+/**
+ * What images said before the spec's final form, and what it becomes. The
+ * readers accept old names of members wherever they meet them (`fields(place)`
+ * with old names), whatever acVersion claims: early tools were free with it.
+ * Only where one spelling changed its meaning does acVersion decide.
+ *
+ * docs/image-model.md has the whole table, with sources.
+ */
+
+import { isObject } from "./place.ts";
+import { parseQuantity } from "./quantity.ts";
+import type { Isolator, Json } from "./types.ts";
+import { olderThan } from "./values.ts";
+
+export interface Era {
+  /** AC Names could have "." and "/" (before 0.6.0). */
+  readonly wideNames: boolean;
+  /** A resource/cpu of 500 was half a core (before 0.7.0). */
+  readonly millicores: boolean;
+  /** Tools let an app pass without user and group (before 0.5.0). */
+  readonly accountsOptional: boolean;
+}
+
+/** `first`: a kind of manifest that 0.1.0 had and then lost; its acVersion may be "1.0.0". */
+export function eraOf(acVersion: string, first: boolean): Era {
+  return {
+    wideNames: first || olderThan(acVersion, "0.6.0"),
+    millicores: first || olderThan(acVersion, "0.7.0"),
+    accountsOptional: first || olderThan(acVersion, "0.5.0"),
+  };
+}
+
+/** An AC Name of today for one of before 0.6.0: `volume/var.tmp` becomes `volume-var-tmp`. */
+export function narrowName(name: string): string {
+  return /^[a-z0-9](?:[a-z0-9./-]*[a-z0-9])?$/.test(name) ? name.replace(/[./]/g, "-") : name;
+}
+
+/** The table of 0.1.0 used capitals, and a slash at the end. */
+const SPELLINGS: Readonly<Record<string, string>> = {
+  "blockIO/readBandwidth": "block-io/read-bandwidth",
+  "blockIO/writeBandwidth": "block-io/write-bandwidth",
+  "capabilities/boundingSet": "capabilities/bounding-set",
+  "cpu/shares/": "cpu/shares",
+  "networkIO/readBandwidth": "network-io/read-bandwidth",
+  "networkIO/writeBandwidth": "network-io/write-bandwidth",
+  privateNetwork: "private-network",
+};
+
+/** Before the name is judged. */
+export function isolatorName(name: string): string {
+  return Object.hasOwn(SPELLINGS, name) ? (SPELLINGS[name] ?? name) : name;
+}
+
+/** The isolator of today that means the same; one that has none stays, and is unknown to everyone. */
+export function modernIsolator({ name, value }: Isolator, era: Era): Isolator {
+  if (name === "os/linux/capabilities-revoke-set") return { name: "os/linux/capabilities-remove-set", value };
+  if (name === "resource/cpu" && era.millicores) return { name, value: millicores(value) };
+  if (typeof value !== "string") return { name, value };
+
+  // Up to 0.3 values were text, and K, M, G, T were powers of 1024.
+  if (name === "memory/limit" && /^[0-9]+[KMGT]?$/.test(value)) {
+    return { name: "resource/memory", value: { limit: value.replace(/[KMGT]$/, "$&i") } };
+  }
+  if (name === "cpu/shares" && /^[0-9]{1,9}$/.test(value)) {
+    return { name: "os/linux/cpu-shares", value: Number(value) };
+  }
+  if (name === "capabilities/bounding-set" && value.trim() !== "") {
+    return { name: "os/linux/capabilities-retain-set", value: { set: value.trim().split(/\s+/) } };
+  }
+  return { name, value };
+}
+
+/** Plain numbers get the unit they meant; what has one already was written with cores in mind. */
+function millicores(value: Json): Json {
+  if (!isObject(value)) return value;
+  const result: { [name: string]: Json } = Object.create(null);
+  for (const [key, amount] of Object.entries(value)) {
+    const text = typeof amount === "number" ? String(amount) : amount;
+    const plain = typeof text === "string" && /^[0-9]+$/.test(text) && parseQuantity(text, 0) !== undefined;
+    result[key] = plain ? `${text}m` : amount;
+  }
+  return result;
+}
