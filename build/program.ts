@@ -1,0 +1,34 @@
+/** What the build's programs share as programs: how they fail, and how they tell sizes. */
+
+import { EXIT_FAILURE, errorText, printable, RktError, usageError } from "../shared/errors.ts";
+
+/** Runs a program: errors are rendered on stderr as `rkt` renders its own, and set the exit status. */
+export async function program(name: string, main: () => Promise<void>): Promise<void> {
+  try {
+    await main();
+  } catch (thrown) {
+    const error = argumentError(thrown);
+    const known = error instanceof RktError;
+    const text = known ? printable(errorText(error)) : error instanceof Error ? error.stack : String(error);
+    process.stderr.write(`${name}: ${text}\n`);
+    if (known && error.hint !== undefined) process.stderr.write(`hint: ${printable(error.hint)}\n`);
+    process.exitCode = known ? error.exitCode : EXIT_FAILURE;
+  }
+}
+
+/** What `util.parseArgs` throws is about the command line. */
+function argumentError(error: unknown): unknown {
+  if (!(error instanceof Error) || !("code" in error) || !String(error.code).startsWith("ERR_PARSE_ARGS")) return error;
+  return usageError(error.message, "--help lists the options");
+}
+
+/** The option's value if it is one of `choices`. */
+export function choice<T extends string>(option: string, value: string, choices: readonly T[]): T {
+  const match = choices.find((c) => c === value);
+  if (match === undefined) throw usageError(`--${option} is one of ${choices.join(", ")}, not ${value}`);
+  return match;
+}
+
+export function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}

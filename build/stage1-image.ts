@@ -1,0 +1,289 @@
+/**
+ * Builds a stage1 image: what runs between the host and the apps of a
+ * container. A program of its own (`npm run build:stage1 -- --help`), and the
+ * step of `npm run build`.
+ *
+ * The image carries its own systemd, nspawn, shell and libraries, picked out
+ * of Debian packages by need, so that the host needs none of them. Same inputs,
+ * same image ID.
+ */
+
+import { readFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { addDirectory, addFile, addSymlink, readTree, type Tree } from "../shared/aci/tree.ts";
+import { COMPRESSIONS, type Compression, sourceDateEpoch, type WrittenAci, writeAci } from "../shared/aci/writer.ts";
+import { usageError } from "../shared/errors.ts";
+import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION, STAGE1, STAGE1_INTERFACE_VERSION } from "../shared/layout.ts";
+import { bundleScript } from "./bundle.ts";
+import { closure } from "./closure.ts";
+import { type Package, packageLoader, SOURCES, type Source, USR_MERGED } from "./debian.ts";
+import { extractTree } from "./extract.ts";
+import { CACHE, DIST, ROOT, VERSION } from "./paths.ts";
+import { choice, megabytes, program } from "./program.ts";
+import { strippedRuntime } from "./runtime.ts";
+
+export const FLAVORS = ["nspawn"] as const;
+export type Flavor = (typeof FLAVORS)[number];
+
+/** What the nspawn flavor takes of Debian, by package; libraries follow by need. */
+const PICKED: ReadonlyMap<string, readonly string[]> = new Map([
+  [
+    "systemd",
+    [
+      "usr/lib/systemd/systemd",
+      // The kernel runs it when a cgroup of a v1 hierarchy becomes empty.
+      "usr/lib/systemd/systemd-cgroups-agent",
+    ],
+  ],
+  ["systemd-container", ["usr/bin/systemd-nspawn"]],
+  ["util-linux", ["usr/bin/nsenter"]],
+  ["busybox-static", ["usr/bin/busybox"]],
+]);
+
+/** Packages that hold the libraries of the Node.js binary, which is no Debian package itself. */
+const RUNTIME_LIBRARIES = ["libc6", "libstdc++6", "libgcc-s1", "libatomic1"];
+
+/** Programs of the image that are busybox under another name. */
+const BUSYBOX_LINKS = ["cat", "echo", "false", "kill", "ls", "mkfifo", "mv", "ps", "rm", "sh", "sleep", "tee", "true"];
+
+const DIRECTORIES: readonly [path: string, mode: number][] = [
+  ["dev", 0o755],
+  ["etc", 0o755],
+  ["opt/stage2", 0o755],
+  ["proc", 0o555],
+  ["rkt", 0o755],
+  ["root", 0o700],
+  ["run", 0o755],
+  ["sys", 0o555],
+  ["tmp", 0o1777],
+  ["usr/sbin", 0o755],
+  ["var/tmp", 0o1777],
+];
+
+const FILES: readonly [path: string, text: string][] = [
+  ["etc/group", "root:x:0:\nnogroup:x:65534:\n"],
+  // Empty rather than absent: systemd then fills it in without taking this for a machine's first boot (machine-id(5)).
+  ["etc/machine-id", ""],
+  ["etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"],
+  ["etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"],
+  [
+    "usr/lib/os-release",
+    `NAME="rkt stage1"\nID=rkt-stage1\nVERSION_ID=${VERSION}\nPRETTY_NAME="rkt stage1 ${VERSION}"\n`,
+  ],
+];
+
+const PACKAGE_LIST = "usr/share/rkt/packages.txt";
+
+export interface Stage1Options {
+  output: string;
+  flavor: Flavor;
+  /** Name of the image. */
+  name: string;
+  source: Source;
+  /** Directory of downloaded packages and of the stripped runtime. */
+  cache: string;
+  compression: Compression;
+  level?: number | undefined;
+  /** The stage's executables; bundled from the sources unless given. */
+  init?: string | undefined;
+  launcher?: string | undefined;
+  /** Debian packages whose files are all added. */
+  packages: readonly string[];
+  /** Files or directories of the host to add, and where: absolute paths of the image. */
+  files: readonly { source: string; target: string }[];
+  /** Also leave the root file system in this directory. */
+  keepTree?: string | undefined;
+}
+
+export const STAGE1_DEFAULTS: Stage1Options = {
+  output: join(DIST, "stage1-nspawn.aci"),
+  flavor: "nspawn",
+  name: "coreos.com/rkt/stage1-nspawn",
+  source: "packages",
+  cache: CACHE,
+  compression: "gzip",
+  packages: [],
+  files: [],
+};
+
+export interface Stage1Image extends WrittenAci {
+  packages: readonly Package[];
+}
+
+export async function buildStage1(options: Stage1Options): Promise<Stage1Image> {
+  const { tree, packages } = await stage1Tree(options);
+  const written = await writeAci(
+    options.output,
+    { manifest: stage1Manifest(options.name), rootfs: tree, mtime: sourceDateEpoch() },
+    { compression: options.compression, ...(options.level === undefined ? {} : { level: options.level }) },
+  );
+  if (options.keepTree !== undefined) await extractTree(tree, options.keepTree);
+  return { ...written, packages };
+}
+
+/** The image manifest; the entrypoints besides init are links to it. */
+export function stage1Manifest(name: string): string {
+  const entrypoints = Object.entries(ENTRYPOINTS).map(([entrypoint, key]) => ({ name: key, value: `/${entrypoint}` }));
+  const manifest = {
+    acKind: "ImageManifest",
+    acVersion: "0.8.11",
+    name,
+    labels: [
+      { name: "version", value: VERSION },
+      { name: "os", value: "linux" },
+      { name: "arch", value: "amd64" },
+    ],
+    annotations: [...entrypoints, { name: INTERFACE_VERSION_ANNOTATION, value: STAGE1_INTERFACE_VERSION }],
+  };
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
+async function stage1Tree(options: Stage1Options): Promise<{ tree: Tree; packages: Package[] }> {
+  const load = packageLoader(options.source, options.cache);
+  const [runtime, init, launcher] = await Promise.all([
+    strippedRuntime(options.cache),
+    options.init ?? bundleScript("init", DIST),
+    options.launcher ?? bundleScript("launcher", DIST),
+  ]);
+
+  const executables: Tree = new Map();
+  const runtimePath = inRoot(STAGE1.runtime);
+  addFile(executables, runtimePath, readFileSync(runtime), 0o755);
+  const extra = await load(options.packages);
+  const wanted = new Map([...PICKED, ...extra.map((p) => [p.name, filesOf(p)] as const)]);
+  const picked = await closure({ load, wanted, foreign: { tree: executables, packages: RUNTIME_LIBRARIES } });
+
+  const tree: Tree = new Map();
+  for (const [path, mode] of DIRECTORIES) addDirectory(tree, path, mode);
+  for (const name of USR_MERGED) addSymlink(tree, name, `usr/${name}`);
+  overlay(tree, picked.tree);
+  for (const name of BUSYBOX_LINKS) addSymlink(tree, `usr/bin/${name}`, "busybox");
+  for (const [path, text] of FILES) addFile(tree, path, text);
+  addSymlink(tree, "etc/os-release", "../usr/lib/os-release");
+  addFile(tree, PACKAGE_LIST, picked.packages.map((p) => `${p.name} ${p.version}\n`).join(""));
+  const home = dirname(runtimePath);
+  addFile(tree, `${home}/init`, readFileSync(init), 0o755);
+  for (const entrypoint of Object.keys(ENTRYPOINTS)) addSymlink(tree, entrypoint, `${home}/init`);
+  addFile(tree, inRoot(STAGE1.launcher), readFileSync(launcher), 0o755);
+  // Else Node.js would ask the directories above, on the host, what kind of module a script without a suffix is.
+  addFile(tree, `${home}/package.json`, '{"type":"commonjs"}\n');
+  overlay(tree, checkedOut(readTree(join(ROOT, "stage1/assets/rootfs"))));
+  for (const { source, target } of options.files) overlay(tree, placed(source, target));
+  return { tree, packages: picked.packages };
+}
+
+const inRoot = (path: string): string => path.replace(/^\/+/, "");
+
+const filesOf = (p: Package): string[] =>
+  [...p.tree].filter(([, entry]) => entry.type !== "directory").map(([path]) => path);
+
+/** Lays one tree over another; a directory that is there stays as it is. */
+function overlay(tree: Tree, over: Tree): void {
+  for (const [path, entry] of over)
+    if (path !== "" && !(entry.type === "directory" && tree.get(path)?.type === "directory")) tree.set(path, entry);
+}
+
+/** Files of a source checkout: whose umask and user made it must not show in the image. */
+function checkedOut(tree: Tree): Tree {
+  return new Map(
+    [...tree].map(([path, entry]) => {
+      const mode = entry.type === "symlink" ? 0o777 : entry.type === "directory" || entry.mode & 0o111 ? 0o755 : 0o644;
+      return [path, { ...entry, mode, uid: 0, gid: 0 }];
+    }),
+  );
+}
+
+/** A file or directory of the host as the tree below `target`. */
+function placed(source: string, target: string): Tree {
+  const root = readTree(source, { owner: { uid: 0, gid: 0 } });
+  const base = inRoot(target).replace(/\/+$/, "");
+  return new Map([...root].map(([path, entry]) => [[base, path].filter((part) => part !== "").join("/"), entry]));
+}
+
+const HELP = `Usage: npm run build:stage1 -- [options]
+
+Builds a stage1 image: systemd, systemd-nspawn, nsenter, busybox and the
+libraries they need, Node.js, and rkt's own init and launcher.
+
+The Debian files come from packages that apt downloads into the cache; they
+need not be installed. Nothing but apt's lists and the options decides the
+result: the same inputs give the same image ID. The packages and versions are
+listed inside the image, in /${PACKAGE_LIST}.
+
+What is laid over what, last wins: Debian's files, init and launcher,
+stage1/assets/rootfs, then each --file in order.
+
+  --output FILE       where to write (dist/stage1-nspawn.aci)
+  --flavor FLAVOR     what becomes of the container: ${FLAVORS.join(", ")} (nspawn)
+  --name NAME         name of the image (${STAGE1_DEFAULTS.name})
+  --from SOURCE       "packages" downloaded by apt, or "host": the same
+                      packages' files as they are installed here (packages)
+  --package NAME      add all files of this Debian package, and the libraries
+                      they need; may be repeated
+  --file SRC:DST      add a file or directory of this machine at the absolute
+                      path DST of the image; may be repeated
+  --init FILE         use this executable as init instead of stage1/main.ts
+  --launcher FILE     use this executable as launcher instead of stage2/main.ts
+  --compression C     ${COMPRESSIONS.join(", ")} (gzip)
+  --level N           compression level (the format's usual one)
+  --keep-tree DIR     also leave the root file system in DIR, which is replaced
+  --cache DIR         downloaded packages and the stripped Node.js (.cache)
+  --help
+
+SOURCE_DATE_EPOCH sets the time stamp of all files (0).
+
+Examples:
+  npm run build:stage1 -- --output /tmp/stage1.aci --package strace
+  npm run build:stage1 -- --init ./my-init.sh --name example.com/my-stage1
+`;
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      output: { type: "string", default: STAGE1_DEFAULTS.output },
+      flavor: { type: "string", default: STAGE1_DEFAULTS.flavor },
+      name: { type: "string", default: STAGE1_DEFAULTS.name },
+      from: { type: "string", default: STAGE1_DEFAULTS.source },
+      package: { type: "string", multiple: true, default: [] },
+      file: { type: "string", multiple: true, default: [] },
+      init: { type: "string" },
+      launcher: { type: "string" },
+      compression: { type: "string", default: STAGE1_DEFAULTS.compression },
+      level: { type: "string" },
+      "keep-tree": { type: "string" },
+      cache: { type: "string", default: STAGE1_DEFAULTS.cache },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(HELP);
+    return;
+  }
+  const output = resolve(values.output);
+  const image = await buildStage1({
+    output,
+    flavor: choice("flavor", values.flavor, FLAVORS),
+    name: values.name,
+    source: choice("from", values.from, SOURCES),
+    cache: resolve(values.cache),
+    compression: choice("compression", values.compression, COMPRESSIONS),
+    level: values.level === undefined ? undefined : Number(values.level),
+    init: values.init,
+    launcher: values.launcher,
+    packages: values.package,
+    files: values.file.map(placement),
+    keepTree: values["keep-tree"],
+  });
+  process.stderr.write(`${image.packages.map((p) => `${p.name} ${p.version}`).join("\n")}\n`);
+  process.stdout.write(`${output}\n${megabytes(image.size)} (${megabytes(image.archiveSize)} unpacked)\n${image.id}\n`);
+}
+
+function placement(argument: string): { source: string; target: string } {
+  const match = /^(.+):(\/.*)$/.exec(argument);
+  if (match?.[1] === undefined || match[2] === undefined)
+    throw usageError(`--file takes SRC:DST with an absolute DST, not ${argument}`);
+  return { source: match[1], target: match[2] };
+}
+
+if (import.meta.main) await program("build:stage1", main);

@@ -1,0 +1,191 @@
+/**
+ * A root file system as a description: what an image will contain, from a
+ * directory on disk, from memory, or both mixed.
+ *
+ * Paths are relative to the root, without a leading or trailing slash; the
+ * root itself is "". A tree need not name its parent directories: the writer
+ * adds the missing ones.
+ */
+
+import { lstatSync, readdirSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
+import { RktError } from "../errors.ts";
+import { xattrs } from "../syscall/linux.ts";
+
+/** A regular file's bytes: in memory, or read from a file of the host when the image is written. */
+export type Content = Uint8Array | { path: string; size: number };
+
+interface Attributes {
+  /** Permission bits with setuid, setgid and sticky; no type bits. */
+  mode: number;
+  uid: number;
+  gid: number;
+  xattrs?: ReadonlyMap<string, Buffer>;
+}
+
+export type Entry = Attributes &
+  (
+    | { type: "file"; content: Content }
+    | { type: "directory" }
+    | { type: "symlink"; target: string }
+    /** Another name of the file at `target`, a path of the same tree. */
+    | { type: "hardlink"; target: string }
+    | { type: "character" | "block"; major: number; minor: number }
+    | { type: "fifo" }
+  );
+
+export type Tree = Map<string, Entry>;
+
+/** Sets a path, replacing what was there. */
+export function addFile(tree: Tree, path: string, content: Content | string, mode = 0o644, uid = 0, gid = 0): void {
+  const bytes = typeof content === "string" ? Buffer.from(content) : content;
+  tree.set(path, { type: "file", content: bytes, mode, uid, gid });
+}
+
+export function addDirectory(tree: Tree, path: string, mode = 0o755, uid = 0, gid = 0): void {
+  tree.set(path, { type: "directory", mode, uid, gid });
+}
+
+export function addSymlink(tree: Tree, path: string, target: string): void {
+  tree.set(path, { type: "symlink", target, mode: 0o777, uid: 0, gid: 0 });
+}
+
+/** Attributes that mean something only on the host they were set on, or that the kernel sets itself. */
+const HOST_XATTRS = /^(trusted\.|security\.(selinux|ima|evm|SMACK64|apparmor))/;
+
+const S_IFMT = 0o170000;
+const S_IFIFO = 0o010000;
+
+/**
+ * Describes a directory of the host, or one file, which then is at "". Names must be UTF-8, and no sockets: an
+ * archive can hold neither. `owner` replaces every file's owner and group.
+ */
+export function readTree(root: string, options: { owner?: { uid: number; gid: number } } = {}): Tree {
+  const tree: Tree = new Map();
+  const firstNames = new Map<string, string>();
+
+  const visit = (path: string): void => {
+    const host = join(root, path);
+    const stat = lstatSync(host, { bigint: true });
+    const attributes: Attributes = {
+      mode: Number(stat.mode) & 0o7777,
+      uid: options.owner?.uid ?? Number(stat.uid),
+      gid: options.owner?.gid ?? Number(stat.gid),
+    };
+    const extended = [...xattrs(host)].filter(([name]) => !HOST_XATTRS.test(name));
+    if (extended.length > 0) attributes.xattrs = new Map(extended);
+
+    if (stat.isDirectory()) {
+      tree.set(path, { ...attributes, type: "directory" });
+      for (const name of namesOf(host)) visit(path === "" ? name : `${path}/${name}`);
+      return;
+    }
+    const inode = `${stat.dev}:${stat.ino}`;
+    const first = firstNames.get(inode);
+    if (first !== undefined) {
+      tree.set(path, { ...attributes, type: "hardlink", target: first });
+      return;
+    }
+    if (stat.nlink > 1n) firstNames.set(inode, path);
+    if (stat.isFile())
+      tree.set(path, { ...attributes, type: "file", content: { path: host, size: Number(stat.size) } });
+    else if (stat.isSymbolicLink()) tree.set(path, { ...attributes, type: "symlink", target: readlinkSync(host) });
+    else if (stat.isCharacterDevice() || stat.isBlockDevice())
+      tree.set(path, {
+        ...attributes,
+        type: stat.isBlockDevice() ? "block" : "character",
+        ...deviceNumbers(stat.rdev),
+      });
+    else if ((Number(stat.mode) & S_IFMT) === S_IFIFO) tree.set(path, { ...attributes, type: "fifo" });
+    else
+      throw new RktError("unsupported-file", `${host} is a socket, which an image cannot hold`, {
+        hint: "remove it: the program that listens on it makes it again",
+      });
+  };
+
+  visit("");
+  return tree;
+}
+
+function namesOf(directory: string): string[] {
+  return readdirSync(directory, { encoding: "buffer" })
+    .map((bytes) => {
+      const name = bytes.toString();
+      if (!Buffer.from(name).equals(bytes))
+        throw new RktError("unsupported-file", `a name in ${directory} is not UTF-8: ${JSON.stringify(name)}`, {
+          hint: "rename it; archives name files in UTF-8",
+        });
+      return name;
+    })
+    .sort(byBytes);
+}
+
+/** The inverse of makedev(3). */
+function deviceNumbers(dev: bigint): { major: number; minor: number } {
+  return {
+    major: Number(((dev >> 32n) & 0xfffff000n) | ((dev >> 8n) & 0xfffn)),
+    minor: Number(((dev >> 12n) & 0xffffff00n) | (dev & 0xffn)),
+  };
+}
+
+/** Order of the UTF-8 bytes: the same whatever the locale. A directory comes before what is in it. */
+export function byBytes(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
+/**
+ * The tree in the order of an archive: sorted, missing parents added (root's,
+ * 0755), and each hard link after the file it names, which takes the first of
+ * its names.
+ */
+export function archiveOrder(tree: Tree): [path: string, entry: Entry][] {
+  const complete: Tree = new Map(tree);
+  const parent: Entry = { type: "directory", mode: 0o755, uid: 0, gid: 0 };
+  for (const path of tree.keys()) {
+    checkPath(path);
+    for (let at = path; at !== ""; ) {
+      at = at.includes("/") ? at.slice(0, at.lastIndexOf("/")) : "";
+      const above = complete.get(at);
+      if (above === undefined) complete.set(at, parent);
+      else if (above.type !== "directory")
+        throw new RktError("bad-tree", `${path} lies below ${at}, which is a ${above.type}`);
+    }
+  }
+  if (!complete.has("")) complete.set("", parent);
+  if (complete.get("")?.type !== "directory") throw new RktError("bad-tree", "the root is not a directory");
+
+  const paths = [...complete.keys()].sort(byBytes);
+  const firstNames = new Map<string, string>();
+  return paths.map((path) => {
+    const entry = complete.get(path) as Entry;
+    const source = linkSource(complete, path);
+    const shared = complete.get(source) as Entry;
+    const first = firstNames.get(source);
+    if (first !== undefined) return [path, { ...shared, type: "hardlink", target: first }];
+    firstNames.set(source, path);
+    return [path, entry.type === "hardlink" ? shared : entry];
+  });
+}
+
+/** The path whose entry a hard link stands for; any other path is its own. */
+function linkSource(tree: Tree, path: string): string {
+  const seen = new Set<string>();
+  for (let at = path; ; ) {
+    const entry = tree.get(at);
+    if (entry?.type !== "hardlink") {
+      if (entry === undefined || entry.type === "directory")
+        if (at !== path)
+          throw new RktError("bad-tree", `hard link ${path} names ${at}, which is ${entry?.type ?? "not there"}`);
+      return at;
+    }
+    if (seen.has(at)) throw new RktError("bad-tree", `hard link ${path} names itself`);
+    seen.add(at);
+    at = entry.target;
+  }
+}
+
+function checkPath(path: string): void {
+  if (path === "") return;
+  const bad = path.split("/").some((part) => part === "" || part === "." || part === "..") || path.includes("\0");
+  if (bad) throw new RktError("bad-tree", `not a path below the root: ${JSON.stringify(path)}`);
+}

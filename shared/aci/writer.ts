@@ -1,0 +1,198 @@
+/**
+ * Writes App Container Images (appc spec, aci.md): a tar archive of `manifest`
+ * and `rootfs/`, compressed or not.
+ *
+ * Deterministic: the archive, and so the image ID, follows from the manifest's
+ * text, the tree and the time stamp alone; owners are numbers, entries sorted.
+ * Memory does not grow with the files' sizes.
+ */
+
+import { spawn } from "node:child_process";
+import { createHash, type Hash } from "node:crypto";
+import { createReadStream, createWriteStream } from "node:fs";
+import { mkdir, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { constants, createZstdCompress } from "node:zlib";
+import { RktError } from "../errors.ts";
+import type { ImageID } from "../schema/types.ts";
+import { gzip } from "./gzip.ts";
+import { BLOCK, header, padding } from "./tar-header.ts";
+import { archiveOrder, type Entry, type Tree } from "./tree.ts";
+
+export const COMPRESSIONS = ["gzip", "xz", "zstd", "none"] as const;
+export type Compression = (typeof COMPRESSIONS)[number];
+
+export interface AciSource {
+  /** Text of the image manifest, written as it is; whoever calls has checked it. */
+  manifest: string;
+  /** What `rootfs/` holds. */
+  rootfs: Tree;
+  /** Time stamp of every entry, seconds since the epoch; 0 unless told. */
+  mtime?: number;
+}
+
+export interface WrittenAci {
+  /** SHA-512 of the uncompressed archive. */
+  id: ImageID;
+  /** Bytes of the uncompressed archive. */
+  archiveSize: number;
+  /** Bytes of the file. */
+  size: number;
+}
+
+/** The time stamp that reproducible-builds.org's SOURCE_DATE_EPOCH asks for, else 0. */
+export function sourceDateEpoch(env: NodeJS.ProcessEnv = process.env): number {
+  const text = env["SOURCE_DATE_EPOCH"];
+  if (text === undefined || text === "") return 0;
+  if (!/^\d{1,11}$/.test(text))
+    throw new RktError("bad-environment", `SOURCE_DATE_EPOCH is no number of seconds: ${JSON.stringify(text)}`);
+  return Number(text);
+}
+
+/** Writes the image to `output`, which appears whole or not at all. */
+export async function writeAci(
+  output: string,
+  source: AciSource,
+  options: { compression?: Compression; level?: number } = {},
+): Promise<WrittenAci> {
+  const temporary = `${output}.${process.pid}.tmp`;
+  await mkdir(dirname(output), { recursive: true });
+  const hash = createHash("sha512");
+  const counts = { archive: 0, file: 0 };
+  try {
+    await pipeline(
+      archive(source),
+      (input: AsyncIterable<Buffer>) => counted(input, (chunk) => (counts.archive += tap(hash, chunk))),
+      compressor(options.compression ?? "gzip", options.level),
+      (input: AsyncIterable<Buffer>) => counted(input, (chunk) => (counts.file += chunk.length)),
+      createWriteStream(temporary, { flags: "wx", flush: true }),
+    );
+    await rename(temporary, output);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  return { id: `sha512-${hash.digest("hex")}`, archiveSize: counts.archive, size: counts.file };
+}
+
+function tap(hash: Hash, chunk: Buffer): number {
+  hash.update(chunk);
+  return chunk.length;
+}
+
+async function* counted(input: AsyncIterable<Buffer>, see: (chunk: Buffer) => void): AsyncGenerator<Buffer> {
+  for await (const chunk of input) {
+    see(chunk);
+    yield chunk;
+  }
+}
+
+/** The uncompressed archive, piece by piece. */
+export async function* archive(source: AciSource): AsyncGenerator<Buffer> {
+  const mtime = source.mtime ?? 0;
+  const manifest = Buffer.from(source.manifest);
+  yield* member("manifest", { type: "file", content: manifest, mode: 0o644, uid: 0, gid: 0 }, mtime);
+  for (const [path, entry] of archiveOrder(source.rootfs))
+    yield* member(path === "" ? "rootfs" : `rootfs/${path}`, entry, mtime);
+  // Two blocks of zeros end an archive.
+  yield Buffer.alloc(2 * BLOCK);
+}
+
+async function* member(path: string, entry: Entry, mtime: number): AsyncGenerator<Buffer> {
+  const { mode, uid, gid, xattrs } = entry;
+  const size = entry.type !== "file" ? 0 : "path" in entry.content ? entry.content.size : entry.content.length;
+  const fields = { path, type: entry.type, mode, uid, gid, size, mtime, xattrs };
+  switch (entry.type) {
+    case "file":
+      yield header(fields);
+      yield* contentOf(entry.content);
+      if (padding(size) > 0) yield Buffer.alloc(padding(size));
+      return;
+    case "directory":
+      yield header({ ...fields, path: `${path}/` });
+      return;
+    case "symlink":
+      yield header({ ...fields, linkpath: entry.target });
+      return;
+    case "hardlink":
+      // The file it names has the attributes.
+      yield header({ ...fields, xattrs: undefined, linkpath: `rootfs/${entry.target}` });
+      return;
+    case "character":
+    case "block":
+      yield header({ ...fields, major: entry.major, minor: entry.minor });
+      return;
+    case "fifo":
+      yield header(fields);
+  }
+}
+
+async function* contentOf(content: Extract<Entry, { type: "file" }>["content"]): AsyncGenerator<Buffer> {
+  if (!("path" in content)) {
+    if (content.length > 0) yield Buffer.from(content.buffer, content.byteOffset, content.length);
+    return;
+  }
+  let read = 0;
+  for await (const chunk of createReadStream(content.path, { highWaterMark: 1 << 20 })) {
+    read += (chunk as Buffer).length;
+    if (read <= content.size) yield chunk as Buffer;
+  }
+  // The header has gone out with the size the file had: another one would shift all that follows.
+  if (read !== content.size)
+    throw new RktError("file-changed", `${content.path} changed while the image was written`, {
+      hint: "build the image from files that nobody writes",
+    });
+}
+
+type Stage = (input: AsyncIterable<Buffer>) => AsyncGenerator<Buffer>;
+
+const ZSTD_LEVEL = 19;
+const XZ_LEVEL = 6;
+
+function compressor(compression: Compression, level: number | undefined): Stage {
+  switch (compression) {
+    case "gzip":
+      return (input) => gzip(input, level === undefined ? {} : { level });
+    case "zstd":
+      return (input) =>
+        through(createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: level ?? ZSTD_LEVEL } }), input);
+    case "xz":
+      return (input) => xz(input, level ?? XZ_LEVEL);
+    case "none":
+      return async function* (input) {
+        yield* input;
+      };
+  }
+}
+
+async function* through(transform: NodeJS.ReadWriteStream, input: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const fed = pipeline(input, transform);
+  // Its failure also destroys `transform`, which ends the loop.
+  fed.catch(() => undefined);
+  for await (const chunk of transform) yield chunk as Buffer;
+  await fed;
+}
+
+/** xz(1): Node.js has no encoder. Threads are a fixed number, since one thread writes another format than several. */
+async function* xz(input: AsyncIterable<Buffer>, level: number): AsyncGenerator<Buffer> {
+  const child = spawn("xz", ["--compress", "--stdout", "--threads=4", "--block-size=16MiB", `-${level}`], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  const ended = new Promise<void>((resolve, reject) => {
+    child.once("error", (cause) =>
+      reject(
+        new RktError("no-xz", "cannot run xz", { hint: "install xz-utils, or choose another compression", cause }),
+      ),
+    );
+    child.once("close", (status, signal) =>
+      status === 0 ? resolve() : reject(new RktError("xz-failed", `xz failed with ${signal ?? `status ${status}`}`)),
+    );
+  });
+  const fed = pipeline(input, child.stdin);
+  ended.catch(() => undefined);
+  fed.catch(() => undefined);
+  for await (const chunk of child.stdout) yield chunk as Buffer;
+  await ended;
+  await fed;
+}
