@@ -16,7 +16,7 @@ export interface Hierarchy {
   mountPoint: string;
 }
 
-const unescape = (text: string): string =>
+const unescapeOctal = (text: string): string =>
   text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
 
 /** The cgroup mounts of a mountinfo file (proc_pid_mountinfo(5)): only those that show the hierarchy's root. */
@@ -29,13 +29,13 @@ export function hierarchies(mountinfo: string): Hierarchy[] {
     const [type, , superOptions] = right.split(" ");
     if (mountPoint === undefined || root === undefined || superOptions === undefined || root.startsWith("/.."))
       continue;
-    if (type === "cgroup2") found.push({ controllers: [], mountPoint: unescape(mountPoint) });
+    if (type === "cgroup2") found.push({ controllers: [], mountPoint: unescapeOctal(mountPoint) });
     if (type === "cgroup")
       found.push({
         controllers: superOptions
           .split(",")
           .filter((option) => !["rw", "ro", "xattr", "none", "clone_children", "noprefix"].includes(option)),
-        mountPoint: unescape(mountPoint),
+        mountPoint: unescapeOctal(mountPoint),
       });
   }
   return found;

@@ -45,10 +45,8 @@ function appService(app: RuntimeApp, stdio: StdioMode, previous: string | undefi
     ["Unit", "Description", `Application ${app.name}`],
     ["Unit", "DefaultDependencies", "no"],
     // Started in the manifest's order, and so stopped in the reverse.
-    ["Unit", "After", ["rkt-alive.target", "rkt-stdio.service", previous].filter((u) => u !== undefined).join(" ")],
-    ["Unit", "Before", "exit.target systemd-exit.service"],
+    ["Unit", "After", previous === undefined ? "rkt-alive.target" : `rkt-alive.target ${previous}`],
     ["Unit", "Conflicts", "exit.target"],
-    ["Unit", "Requires", "rkt-stdio.service"],
     // While any app wants it, the container lives; a failing app ends it at once.
     ["Unit", "Wants", "rkt-alive.target"],
     ["Unit", "OnFailure", "exit.target"],
