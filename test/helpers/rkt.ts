@@ -1,0 +1,204 @@
+/**
+ * Runs the built `rkt` as root, each test with a data directory of its own
+ * that is taken away afterwards, whatever happened.
+ */
+
+import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from "node:child_process";
+import assert from "node:assert/strict";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import type { TestContext } from "node:test";
+
+const root = join(import.meta.dirname, "../..");
+export const dist = join(root, "dist");
+export const rktBinary = join(dist, "rkt");
+export const exampleAci = (name: string): string => join(dist, "examples", `${name}.aci`);
+
+/** Guards the recursive removal: only a directory that carries it is ever deleted. */
+const MARKER = ".rkt-test";
+
+const needs: Record<string, () => string | undefined> = {
+  root: () => (process.getuid?.() === 0 ? undefined : "not root"),
+  build: () => (existsSync(rktBinary) ? undefined : "dist/rkt is not built: npm run build"),
+  overlay: () =>
+    /\boverlay\b/.test(readFileSync("/proc/filesystems", "utf8")) ? undefined : "the kernel has no overlayfs",
+};
+
+/** Skips the test with the reason when the machine lacks something; in CI a skip is a failure. */
+export function requires(t: TestContext, ...what: (keyof typeof needs | string)[]): boolean {
+  for (const name of what) {
+    const reason = needs[name] === undefined ? (onPath(name) ? undefined : `${name} is not installed`) : needs[name]();
+    if (reason === undefined) continue;
+    t.skip(reason);
+    return false;
+  }
+  return true;
+}
+
+const onPath = (program: string): boolean =>
+  (process.env["PATH"] ?? "").split(":").some((dir) => existsSync(join(dir, program)));
+
+export interface Result {
+  status: number | null;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  input?: string | Buffer;
+  env?: Record<string, string>;
+  cwd?: string;
+  timeout?: number;
+}
+
+/** A data directory and the `rkt` that works on it. */
+export interface Rkt {
+  readonly dir: string;
+  /** A directory for the test's own files, removed with the data. */
+  readonly scratch: string;
+  /** Runs to the end; stdout and stderr as text. */
+  run(args: readonly string[], options?: RunOptions): Result;
+  /** As `run`, and asserts the exit status. */
+  ok(args: readonly string[], options?: RunOptions): Result;
+  /** As `run`, and asserts the exit status and what stderr says. */
+  fails(args: readonly string[], status: number, message: RegExp, options?: RunOptions): Result;
+  /** Starts it and returns at once; killed at the end of the test. */
+  start(args: readonly string[], options?: SpawnOptions): ChildProcess;
+  /** Everything below the containers directory, as paths relative to it; empty when no container exists. */
+  containers(): string[];
+}
+
+export function makeRkt(t: TestContext): Rkt {
+  const base = mkdtempSync(join(tmpdir(), "rkt-test-"));
+  writeFileSync(join(base, MARKER), "");
+  const dir = join(base, "data");
+  const scratch = join(base, "scratch");
+  mkdirSync(scratch);
+  const children = new Set<ChildProcess>();
+  t.after(() => {
+    for (const child of children) if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+    killInside(dir);
+    unmountBelow(base);
+    assert.ok(existsSync(join(base, MARKER)), "refusing to remove a directory that is not a test's");
+    rmSync(base, { recursive: true, force: true });
+  });
+
+  const argv = (args: readonly string[]): string[] => [`--dir=${dir}`, ...args];
+  const run = (args: readonly string[], options: RunOptions = {}): Result => {
+    const done = spawnSync(rktBinary, argv(args), {
+      input: options.input ?? "",
+      env: { ...process.env, ...options.env },
+      cwd: options.cwd ?? scratch,
+      timeout: options.timeout ?? 60_000,
+      killSignal: "SIGKILL",
+      maxBuffer: 256 * 1024 * 1024,
+    });
+    return { status: done.status, signal: done.signal, stdout: done.stdout.toString(), stderr: done.stderr.toString() };
+  };
+  const show = (args: readonly string[], result: Result): string =>
+    `rkt ${args.join(" ")}\nstatus ${result.status} signal ${result.signal}\n--- stdout\n${result.stdout}\n--- stderr\n${result.stderr}`;
+  return {
+    dir,
+    scratch,
+    run,
+    ok(args, options) {
+      const result = run(args, options);
+      assert.equal(result.status, 0, show(args, result));
+      return result;
+    },
+    fails(args, status, message, options) {
+      const result = run(args, options);
+      assert.equal(result.status, status, show(args, result));
+      assert.match(result.stderr, message, show(args, result));
+      return result;
+    },
+    start(args, options = {}) {
+      const child = spawn(rktBinary, argv(args), { cwd: scratch, ...options });
+      children.add(child);
+      return child;
+    },
+    containers() {
+      const containers = join(dir, "containers");
+      if (!existsSync(containers)) return [];
+      return readdirSync(containers).flatMap((state) =>
+        readdirSync(join(containers, state)).map((uuid) => join(state, uuid)),
+      );
+    },
+  };
+}
+
+/** Kills what still runs from a data directory: supervisors carry the container's UUID in their arguments. */
+function killInside(dir: string): void {
+  const run = join(dir, "containers", "run");
+  if (!existsSync(run)) return;
+  const uuids = readdirSync(run);
+  if (uuids.length === 0) return;
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    let cmdline = "";
+    try {
+      cmdline = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+    } catch {
+      continue;
+    }
+    if (uuids.some((uuid) => cmdline.includes(`rkt-${uuid}`))) spawnSync("kill", ["-KILL", pid]);
+  }
+}
+
+function unmountBelow(base: string): void {
+  const targets = readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "")
+    .filter((target) => target.startsWith(`${base}/`))
+    .sort()
+    .reverse();
+  for (const target of targets) spawnSync("umount", ["-l", target]);
+}
+
+/** Waits until `probe` gives something; fails with `what` after the deadline. */
+export async function eventually<T>(what: string, probe: () => T | undefined, milliseconds = 20_000): Promise<T> {
+  const end = Date.now() + milliseconds;
+  for (;;) {
+    const value = probe();
+    if (value !== undefined) return value;
+    if (Date.now() > end) assert.fail(`${what}: not within ${milliseconds} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Exit status of a started process, with what it wrote. */
+export function finished(child: ChildProcess): Promise<Result> {
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  child.stdout?.on("data", (chunk: Buffer) => out.push(chunk));
+  child.stderr?.on("data", (chunk: Buffer) => err.push(chunk));
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (status, signal) =>
+      resolve({ status, signal, stdout: Buffer.concat(out).toString(), stderr: Buffer.concat(err).toString() }),
+    );
+  });
+}
+
+/** A file with this content in the scratch directory. */
+export function scratchFile(rkt: Rkt, name: string, content: string | Buffer): string {
+  const path = join(rkt.scratch, basename(name));
+  const fd = openSync(path, "w", 0o644);
+  try {
+    writeFileSync(fd, content);
+  } finally {
+    closeSync(fd);
+  }
+  return path;
+}
