@@ -20,6 +20,7 @@ import {
   type Place,
   type Rule,
   report,
+  reportMissing,
   string,
   unique,
 } from "./place.ts";
@@ -48,23 +49,28 @@ export function some<T extends object>(list: T): T | undefined {
 
 // --- names with values ----------------------------------------------------------
 
-/**
- * A list of `{name, value}`; `{name, val}` before 0.2.0; a plain object in
- * 0.1.x (annotations) and before 0.3.0 (environment). As in the Go code, a
- * missing value is the empty text.
- */
-function readPairs(place: Place, nameRule: Rule, valueRule: (name: string) => Rule | undefined): NameValue[] {
-  const pairs: [name: Place, value: Place][] = isObject(place.value)
-    ? entries(place).map(([name, value]) => [{ ...value, value: name }, value])
-    : items(place).map((item) => {
-        const field = fields(item);
-        return [field("name"), field("value", "val")];
-      });
+type Pair = [name: Place, value: Place];
+
+/** A list of `{name, value}`; `{name, val}` before 0.2.0. */
+function listed(place: Place): Pair[] {
+  return items(place).map((item) => {
+    const field = fields(item);
+    return [field("name"), field("value", "val")];
+  });
+}
+
+/** Annotations were a plain object in 0.1.x, the environment before 0.3.0. */
+function listedOrMapped(place: Place): Pair[] {
+  if (!isObject(place.value)) return listed(place);
+  return entries(place).map(([name, value]) => [{ ...value, value: name }, value]);
+}
+
+/** As in the Go code, a missing value is the empty text. */
+function readPairs(pairs: Pair[], nameRule: Rule, valueRule: (name: string) => Rule | undefined): NameValue[] {
   const result = pairs.map(([namePlace, valuePlace]) => {
     const name = string(namePlace, nameRule);
-    const rule = valueRule(name);
     const value = absent(valuePlace) ? { ...valuePlace, value: "" } : valuePlace;
-    return { name, value: string(value, rule) };
+    return { name, value: string(value, valueRule(name)) };
   });
   unique(pairs.map(([place], i) => [result[i]?.name ?? "", place]));
   return result;
@@ -74,7 +80,7 @@ const labelName: Rule = (name) => (name === "name" ? "must be another name" : ac
 
 /** Any os and arch are read: `imageMatchesHost` is for who wants to run the image. */
 export function readLabels(place: Place): NameValue[] {
-  return readPairs(place, labelName, () => undefined);
+  return readPairs(listed(place), labelName, () => undefined);
 }
 
 const ANNOTATIONS = new Map<string, Rule>([
@@ -84,13 +90,13 @@ const ANNOTATIONS = new Map<string, Rule>([
 ]);
 
 export function readAnnotations(place: Place): NameValue[] {
-  return readPairs(place, acIdentifier, (name) => ANNOTATIONS.get(name));
+  return readPairs(listedOrMapped(place), acIdentifier, (name) => ANNOTATIONS.get(name));
 }
 
 /** A map of the user's own names; without a prototype, as these may be any text. */
 export function readUserMap(place: Place): Record<string, string> {
   const map: Record<string, string> = Object.create(null);
-  for (const [name, value] of entries(place)) map[name] = string(value);
+  for (const [name, value] of entries(place)) map[name] = optionalString(value) ?? "";
   return map;
 }
 
@@ -103,7 +109,7 @@ export function readIsolators(place: Place, era: Era): Isolator[] {
     const namePlace = field("name");
     const name = typeof namePlace.value === "string" ? isolatorName(namePlace.value) : namePlace.value;
     const value = field("value", "val");
-    if (value.value === undefined) report(value, "is required");
+    if (value.value === undefined) reportMissing(value);
     return modernIsolator(
       { name: string({ ...namePlace, value: name }, acIdentifier), value: value.value ?? null },
       era,
@@ -123,7 +129,7 @@ export function readApp(field: Fields, era: Era): App {
     eventHandlers: readEventHandlers(field("eventHandlers")),
     // As in the Go code, "" is absent.
     workingDirectory: workingDirectory.value === "" ? undefined : optionalString(workingDirectory, absolutePath),
-    environment: readPairs(field("environment"), variableName, () => argument),
+    environment: readPairs(listedOrMapped(field("environment")), variableName, () => argument),
     isolators: readIsolators(field("isolators"), era),
     mountPoints: items(field("mountPoints")).map((item) => readMountPoint(fields(item), era)),
     ports: items(field("ports")).map((item) => readPort(fields(item), era)),

@@ -81,11 +81,7 @@ function readResource(place: Place, scale: 0 | 3): Resource {
   const field = fields(place);
   if (boolean(field("default"))) report(field("default"), "must not be true");
   const limit = readAmount(field("limit"), scale);
-  const request = readAmount(field("request"), scale) ?? limit;
-  if (request !== undefined && limit !== undefined && request > limit) {
-    report(field("request"), `must not be above the limit of ${show(field("limit").value)}`);
-  }
-  return { request, limit };
+  return { request: readAmount(field("request"), scale) ?? limit, limit };
 }
 
 function readAmount(place: Place, scale: 0 | 3): bigint | undefined {

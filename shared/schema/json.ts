@@ -2,8 +2,8 @@
  * JSON (RFC 8259) from strangers. `JSON.parse` reads the same grammar, but what
  * it lets pass would be understood differently by different readers of one
  * manifest; that is refused here, with the JSON path: a name given twice,
- * integers a double cannot hold, halves of surrogate pairs, U+0000. Depth and
- * size are limited.
+ * integers a double cannot hold, halves of surrogate pairs, U+0000. Size, depth
+ * and the number of parts are limited.
  *
  * Objects in the result have no prototype, so `__proto__` and `constructor`
  * are names like any other.
@@ -15,6 +15,8 @@ import type { Json } from "./types.ts";
 /** A manifest that lists every file of a large image in its pathWhitelist stays below this. */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 export const MAX_DEPTH = 64;
+/** Objects and lists in one document: they, not texts, make a small document big in memory. */
+export const MAX_PARTS = 10_000;
 
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
@@ -35,6 +37,7 @@ export function parseJson(input: string | Uint8Array, object: string): Json {
   const text = decode(input, object);
   const path: Step[] = [];
   let at = 0;
+  let parts = 0;
 
   function refuse(rule: string): never {
     throw new ManifestError(problem(object, joinPath("", path), rule));
@@ -71,11 +74,16 @@ export function parseJson(input: string | Uint8Array, object: string): Json {
     }
   }
 
-  function members(): Json {
+  function enter(): void {
     if (path.length >= MAX_DEPTH) refuse(`must not be nested deeper than ${MAX_DEPTH} levels`);
-    const result: { [name: string]: Json } = Object.create(null);
+    if (++parts > MAX_PARTS) refuse(`must not be the ${parts}th object or list: ${MAX_PARTS} are allowed`);
     at++;
     skipSpace();
+  }
+
+  function members(): Json {
+    enter();
+    const result: { [name: string]: Json } = Object.create(null);
     if (text.charCodeAt(at) === CLOSE_BRACE) {
       at++;
       return result;
@@ -101,10 +109,8 @@ export function parseJson(input: string | Uint8Array, object: string): Json {
   }
 
   function elements(): Json {
-    if (path.length >= MAX_DEPTH) refuse(`must not be nested deeper than ${MAX_DEPTH} levels`);
+    enter();
     const result: Json[] = [];
-    at++;
-    skipSpace();
     if (text.charCodeAt(at) === CLOSE_BRACKET) {
       at++;
       return result;

@@ -46,6 +46,13 @@ export function report(place: Place, rule: string): void {
   if (problems.length === MAX_PROBLEMS) finish(place, undefined);
 }
 
+/** Notes that there is no value; not again where no object is that could have it. */
+export function reportMissing(place: Place): void {
+  const { parent, step } = place;
+  if (typeof step === "string" && "value" in parent && !isObject(parent.value)) return;
+  report(place, "is required");
+}
+
 /** The result of reading; throws what was noted anywhere in the document. */
 export function finish<T>(place: Place, result: T): T {
   let at = place;
@@ -73,7 +80,7 @@ export function fields(place: Place): Fields {
       if (other === undefined) spelled.set(folded, key);
       else report(member(place, key), `is given twice, as ${quote(other)} too`);
     }
-  } else if (absent(place)) report(place, "is required");
+  } else if (object === undefined) reportMissing(place);
   else report(place, `must be an object, got ${show(object)}`);
 
   const get = (name: string): Place => member(place, spelled.get(name.toLowerCase()) ?? name);
@@ -108,7 +115,7 @@ export function entries(place: Place): [name: string, value: Place][] {
 
 export function string(place: Place, rule?: Rule): string {
   const text = optionalString(place, rule);
-  if (text === undefined && absent(place)) report(place, "is required");
+  if (text === undefined && absent(place)) reportMissing(place);
   return text ?? "";
 }
 
@@ -136,7 +143,7 @@ export function optionalBoolean(place: Place): boolean | undefined {
 
 export function integer(place: Place, min: number, max: number): number {
   const number = optionalInteger(place, min, max);
-  if (number === undefined && absent(place)) report(place, "is required");
+  if (number === undefined && absent(place)) reportMissing(place);
   return number ?? min;
 }
 

@@ -40,7 +40,7 @@ import {
   unique,
 } from "./place.ts";
 import type { ExposedPort, Mount, PodManifest, RuntimeApp, Volume } from "./types.ts";
-import { absolutePath, acIdentifier, acName, acVersion, imageID, ipv4, octalMode, oneOf, pathInApp } from "./values.ts";
+import { absolutePath, acIdentifier, acVersion, imageID, ipv4, octalMode, oneOf, pathInApp } from "./values.ts";
 
 const kindRule = oneOf("PodManifest");
 
@@ -77,7 +77,7 @@ function readRuntimeApp(field: Fields, era: Era): RuntimeApp {
   const image = fields(field("image"));
   const app = field("app");
   return {
-    name: string(field("name"), acName),
+    name: readName(field("name"), era),
     image: {
       id: string(image("id"), imageID),
       name: optionalString(image("name"), acIdentifier),

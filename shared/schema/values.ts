@@ -67,7 +67,7 @@ export const timestamp: Rule = (text) => {
 };
 
 export const httpUrl: Rule = (text) =>
-  /^https?:[^\u0000-\u0020\u007f]*$/i.test(text) ? undefined : "must be an http or https URL";
+  /^https?:[^\u0000-\u001f\u007f]*$/i.test(text) ? undefined : "must be an http or https URL";
 
 const CONTROL = /[\u0000-\u001f\u007f]/;
 /** PATH_MAX without its NUL. */

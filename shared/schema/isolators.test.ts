@@ -1,0 +1,201 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  parseCapabilities,
+  parseCPU,
+  parseCPUShares,
+  parseMemory,
+  parseNoNewPrivileges,
+  parseOOMScoreAdj,
+  parseRate,
+  parseSeccomp,
+  parseSELinuxContext,
+  parseSysctl,
+  understandIsolators,
+  type Where,
+} from "./isolators.ts";
+import { ManifestError } from "./manifest-error.ts";
+import type { Isolator, Json } from "./types.ts";
+
+const where: Where = { object: "manifest", path: "app.isolators[2].value" };
+
+function errors(run: () => unknown): readonly string[] {
+  try {
+    run();
+  } catch (error) {
+    assert.ok(error instanceof ManifestError);
+    return error.errors;
+  }
+  return [];
+}
+
+type Parser = (value: Json, where: Where) => unknown;
+
+const valid: [Parser, Json, unknown][] = [
+  [parseMemory, { request: "1G", limit: "2G" }, { request: 1_000_000_000n, limit: 2_000_000_000n }],
+  [parseMemory, { limit: "512Mi" }, { request: 536_870_912n, limit: 536_870_912n }],
+  [parseMemory, { request: "1G" }, { request: 1_000_000_000n, limit: undefined }],
+  [parseMemory, { limit: 1_073_741_824, default: false }, { request: 1_073_741_824n, limit: 1_073_741_824n }],
+  [parseMemory, { limit: " 1k " }, { request: 1000n, limit: 1000n }],
+  [parseMemory, {}, { request: undefined, limit: undefined }],
+  [parseCPU, { request: "250m", limit: "500m" }, { request: 250n, limit: 500n }],
+  [parseCPU, { limit: "1.5" }, { request: 1500n, limit: 1500n }],
+  [parseCPU, { limit: 0.3 }, { request: 300n, limit: 300n }],
+  [parseRate, { default: true, limit: "2M" }, 2_000_000n],
+  [parseCapabilities, { set: ["CAP_NET_ADMIN", "CAP_CHOWN", "CAP_NET_ADMIN"] }, ["CAP_NET_ADMIN", "CAP_CHOWN"]],
+  [
+    parseSeccomp,
+    { set: ["reboot", "@appc.io/empty"], errno: "ENOTSUP" },
+    { set: ["reboot", "@appc.io/empty"], errno: "ENOTSUP" },
+  ],
+  [parseSeccomp, { set: ["read"], errno: "" }, { set: ["read"], errno: undefined }],
+  [parseSeccomp, { set: ["read"] }, { set: ["read"], errno: undefined }],
+  [parseNoNewPrivileges, true, true],
+  [parseNoNewPrivileges, false, false],
+  [parseOOMScoreAdj, -1000, -1000],
+  [parseOOMScoreAdj, 1000, 1000],
+  [parseCPUShares, 2, 2],
+  [parseCPUShares, 262_144, 262_144],
+  [
+    parseSELinuxContext,
+    { user: "system_u", role: "system_r", type: "dhcpc_t", level: "s0-s0:c0" },
+    { user: "system_u", role: "system_r", type: "dhcpc_t", level: "s0-s0:c0" },
+  ],
+  [
+    parseSysctl,
+    { "net.ipv4.tcp_rmem": "4096 87380\t6291456", "net/ipv4/conf/eth0.1/forwarding": "1" },
+    new Map([
+      ["net.ipv4.tcp_rmem", "4096 87380\t6291456"],
+      ["net/ipv4/conf/eth0.1/forwarding", "1"],
+    ]),
+  ],
+  [parseSysctl, {}, new Map()],
+];
+for (const [parse, value, expected] of valid) {
+  test(`${parse.name} ${JSON.stringify(value)}`, () => assert.deepEqual(parse(value, where), expected));
+}
+
+const at = "manifest: app.isolators[2].value";
+const invalid: [Parser, Json, string[]][] = [
+  [parseMemory, null, [`${at}: must be an object, got null`]],
+  [parseMemory, "1G", [`${at}: must be an object, got "1G"`]],
+  [
+    parseMemory,
+    { limit: "2 big", request: true },
+    [
+      `${at}.limit: must be an amount like "1.5", "500m", "2G" or "512Mi", got "2 big"`,
+      `${at}.request: must be an amount like "1.5", "500m", "2G" or "512Mi", got true`,
+    ],
+  ],
+  [parseMemory, { limit: "-1G" }, [`${at}.limit: must not be negative, got "-1G"`]],
+  [parseMemory, { limit: "9e19" }, [`${at}.limit: must be an amount like "1.5", "500m", "2G" or "512Mi", got "9e19"`]],
+  [parseMemory, { limit: "1G", default: true }, [`${at}.default: must not be true`]],
+  [parseCPU, { limit: [1] }, [`${at}.limit: must be an amount like "1.5", "500m", "2G" or "512Mi", got a list`]],
+  [parseRate, { limit: "1M", request: "1M" }, [`${at}.default: must be true`, `${at}.request: must not be given`]],
+  [parseCapabilities, { set: [] }, [`${at}.set: must not be empty`]],
+  [parseCapabilities, {}, [`${at}.set: must not be empty`]],
+  [
+    parseCapabilities,
+    { set: ["CAP_CHOWN", "chown"] },
+    [`${at}.set[1]: must be a capability like "CAP_CHOWN", got "chown"`],
+  ],
+  [
+    parseCapabilities,
+    { set: "CAP_CHOWN" },
+    [`${at}.set: must be a list, got "CAP_CHOWN"`, `${at}.set: must not be empty`],
+  ],
+  [
+    parseSeccomp,
+    { set: ["Reboot", "@nobody"], errno: "eperm" },
+    [
+      `${at}.set[0]: must be a system call like "chmod" or a wildcard like "@appc.io/all", got "Reboot"`,
+      `${at}.set[1]: must be a system call like "chmod" or a wildcard like "@appc.io/all", got "@nobody"`,
+      `${at}.errno: must be an error name like "EPERM", got "eperm"`,
+    ],
+  ],
+  [parseNoNewPrivileges, "true", [`${at}: must be true or false, got "true"`]],
+  [parseOOMScoreAdj, 1001, [`${at}: must be an integer from -1000 to 1000, got 1001`]],
+  [parseOOMScoreAdj, 0.5, [`${at}: must be an integer from -1000 to 1000, got 0.5`]],
+  [parseCPUShares, 1, [`${at}: must be an integer from 2 to 262144, got 1`]],
+  [parseCPUShares, "1024", [`${at}: must be an integer from 2 to 262144, got "1024"`]],
+  [
+    parseSELinuxContext,
+    { user: "a:b", role: "", type: "t" },
+    [
+      `${at}.user: must be a word without ":", got "a:b"`,
+      `${at}.role: must be a word without ":", got ""`,
+      `${at}.level: is required`,
+    ],
+  ],
+  [
+    parseSysctl,
+    { "../../etc/passwd": "x", "net..a": "1", kernel: "1", "net.a": 1, "net.b": "1\n2" },
+    [
+      `${at}["../../etc/passwd"]: must have a name like "net.core.somaxconn"`,
+      `${at}["net..a"]: must have a name like "net.core.somaxconn"`,
+      `${at}.kernel: must have a name like "net.core.somaxconn"`,
+      `${at}["net.a"]: must be a string, got 1`,
+      `${at}["net.b"]: must not contain control characters, got "1\\n2"`,
+    ],
+  ],
+];
+for (const [parse, value, expected] of invalid) {
+  test(`${parse.name} refuses ${JSON.stringify(value)}`, () =>
+    assert.deepEqual(
+      errors(() => parse(value, where)),
+      expected,
+    ));
+}
+
+test("a list is understood as a whole", () => {
+  const list: Isolator[] = [
+    { name: "resource/memory", value: { limit: "1G" } },
+    { name: "example.com/unheard-of", value: null },
+    { name: "toString", value: null },
+    { name: "os/linux/no-new-privileges", value: true },
+    { name: "resource/memory", value: { limit: "2G" } },
+  ];
+  assert.deepEqual(understandIsolators(list, { object: "manifest", path: "app.isolators" }), {
+    known: {
+      "resource/memory": { request: 2_000_000_000n, limit: 2_000_000_000n },
+      "os/linux/no-new-privileges": true,
+    },
+    unknown: ["example.com/unheard-of", "toString"],
+  });
+});
+
+const conflicts: [Isolator[], string][] = [
+  [
+    [
+      { name: "os/linux/cpu-shares", value: 2 },
+      { name: "os/linux/cpu-shares", value: 3 },
+    ],
+    "manifest: isolators[1]: must not be a second os/linux/cpu-shares",
+  ],
+  [
+    [
+      { name: "os/linux/seccomp-remove-set", value: { set: ["reboot"] } },
+      { name: "os/linux/seccomp-retain-set", value: { set: ["read"] } },
+    ],
+    "manifest: isolators: must not have both os/linux/seccomp-retain-set and os/linux/seccomp-remove-set",
+  ],
+  [
+    [
+      { name: "os/linux/capabilities-remove-set", value: { set: ["CAP_CHOWN"] } },
+      { name: "os/linux/capabilities-retain-set", value: { set: ["CAP_KILL"] } },
+    ],
+    "manifest: isolators: must not have both os/linux/capabilities-retain-set and os/linux/capabilities-remove-set",
+  ],
+  [
+    [{ name: "resource/cpu", value: { limit: "x" } }],
+    'manifest: isolators[0].value.limit: must be an amount like "1.5", "500m", "2G" or "512Mi", got "x"',
+  ],
+];
+for (const [list, message] of conflicts) {
+  test(message, () => {
+    assert.deepEqual(
+      errors(() => understandIsolators(list, { object: "manifest", path: "isolators" })),
+      [message],
+    );
+  });
+}
