@@ -159,9 +159,14 @@ const versions: { name: string; text: string; read: object }[] = [
     },
   },
   {
+    name: "0.1.0, an app image manifest: only the kind differs",
+    text: '{"acKind":"AppImageManifest","acVersion":"0.1.0","name":"a","labels":[{"name":"env","val":"x"}]}',
+    read: { ...emptyImage, acVersion: "0.1.0", name: "a", labels: [{ name: "env", value: "x" }] },
+  },
+  {
     name: "0.1.1: val, annotations and environment as maps, dependencies by name and hash, no user",
     text: `{
-      "acKind": "AppImageManifest", "acVersion": "0.1.1", "name": "example.com/hello",
+      "acKind": "ImageManifest", "acVersion": "0.1.1", "name": "example.com/hello",
       "labels": [{"name": "version", "val": "1.0.0"}, {"name": "arch", "val": "amd64"}, {"name": "os", "val": "linux"}],
       "app": {"exec": ["/bin/hello"], "environment": {"A": "b"}, "ports": [{"name": "www", "protocol": "tcp", "port": 5000}]},
       "dependencies": [{"name": "example.com/base", "hash": "${id}", "root": "/", "labels": [{"name": "env", "val": "canary"}]}],
