@@ -1,0 +1,108 @@
+/**
+ * Garbage collection. Everything it needs is plain files of the container
+ * directory; no mount of a container exists in the host's namespace, so no
+ * file is ever busy. Each step can be repeated: killed at any point, the next
+ * run goes on.
+ */
+
+import { readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { containerLayout, type HostPath, type State } from "../../shared/layout.ts";
+import { type ContainerRef, listContainers, type OwnedContainer, transition } from "./lifecycle.ts";
+import { tryLock } from "./lock.ts";
+import { discard } from "./remove.ts";
+
+export interface CollectOptions {
+  /** Milliseconds an exited container stays after it was marked. */
+  gracePeriod: number;
+  /** Milliseconds a prepared container may wait for run-prepared. */
+  expirePrepared: number;
+  /** Marks only; removes nothing. */
+  markOnly: boolean;
+  now: number;
+}
+
+export interface Collected {
+  marked: string[];
+  removed: string[];
+  /** What could not be taken away, with the reason; the rest went on. */
+  failed: { uuid: string; error: unknown }[];
+}
+
+export function collect(data: string, options: CollectOptions): Collected {
+  const result: Collected = { marked: [], removed: [], failed: [] };
+  for (const ref of listContainers(data)) {
+    try {
+      collectOne(data, ref, options, result);
+    } catch (error) {
+      result.failed.push({ uuid: ref.uuid, error });
+    }
+  }
+  return result;
+}
+
+function collectOne(data: string, ref: ContainerRef, options: CollectOptions, result: Collected): void {
+  const lock = tryLock(ref.dir);
+  // Held: it runs, is being prepared, or another gc has it. Gone: it has moved on.
+  if (lock === "busy" || lock === "gone") return;
+  let owned: OwnedContainer = { ...ref, lock };
+  const age = options.now - stateSince(ref.dir);
+  if (ref.state === "run") {
+    owned = transition(data, owned, "exited-garbage");
+    result.marked.push(ref.uuid);
+  }
+  const grace: Record<State, number> = {
+    embryo: 0,
+    prepare: 0,
+    garbage: 0,
+    prepared: options.expirePrepared,
+    run: options.gracePeriod,
+    "exited-garbage": options.gracePeriod,
+  };
+  // Marked just now: its grace period begins.
+  const waited = ref.state === "run" ? 0 : age;
+  if (options.markOnly || waited < grace[ref.state]) {
+    lock.close();
+    return;
+  }
+  removeContainer(data, owned);
+  result.removed.push(ref.uuid);
+}
+
+/** When the directory came into its state: rename(2) sets the ctime of what is renamed. */
+function stateSince(dir: HostPath): number {
+  return statSync(dir).ctimeMs;
+}
+
+/** Takes an owned container away: its cgroups, then its directory. */
+export function removeContainer(data: string, container: OwnedContainer): void {
+  removeCgroups(container);
+  discard(data, container);
+}
+
+/** Removes the cgroups the container's stage 1 listed. Only names that carry the container's UUID are touched. */
+function removeCgroups(container: OwnedContainer): void {
+  let list: string;
+  try {
+    list = readFileSync(containerLayout(container.dir).cgroups, "utf8");
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return;
+    throw error;
+  }
+  for (const dir of list.split("\n")) {
+    if (!dir.startsWith("/sys/fs/cgroup/") || dir.includes("/../") || !dir.endsWith(`/rkt-${container.uuid}`)) continue;
+    removeCgroup(dir);
+  }
+}
+
+/** A cgroup goes when nothing is in it and below it (cgroups(7)): depth first. */
+function removeCgroup(dir: string): void {
+  try {
+    for (const entry of readdirSync(dir, { withFileTypes: true }))
+      if (entry.isDirectory()) removeCgroup(`${dir}/${entry.name}`);
+    rmdirSync(dir);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return;
+    throw new RktError("cgroup-busy", `cannot remove cgroup ${dir}: ${errorText(error)}`, { cause: error });
+  }
+}

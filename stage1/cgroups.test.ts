@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { hierarchies, ownCgroup } from "./cgroups.ts";
+
+// proc_pid_mountinfo(5): ID parent major:minor root mount-point options … - type source super-options
+const hybrid = `30 1 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
+31 30 0:27 / /sys/fs/cgroup/unified rw,nosuid shared:8 - cgroup2 cgroup2 rw
+32 30 0:28 / /sys/fs/cgroup/systemd rw,nosuid shared:9 - cgroup cgroup rw,xattr,name=systemd
+33 30 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:10 - cgroup cgroup rw,cpu,cpuacct
+34 30 0:30 /docker/x /mnt/with\\040space rw - cgroup cgroup rw,memory
+`;
+
+test("hierarchies of a hybrid host, in the order they are mounted", () => {
+  assert.deepEqual(hierarchies(hybrid), [
+    { controllers: [], mountPoint: "/sys/fs/cgroup/unified" },
+    { controllers: ["name=systemd"], mountPoint: "/sys/fs/cgroup/systemd" },
+    { controllers: ["cpu", "cpuacct"], mountPoint: "/sys/fs/cgroup/cpu,cpuacct" },
+    { controllers: ["memory"], mountPoint: "/mnt/with space" },
+  ]);
+});
+
+test("hierarchies of a host with cgroup v2 alone", () => {
+  assert.deepEqual(hierarchies("31 30 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n"), [
+    { controllers: [], mountPoint: "/sys/fs/cgroup" },
+  ]);
+});
+
+const file = "3:cpu,cpuacct:/slice\n2:name=systemd:/user.slice/x:y\n0::/unified.slice\n";
+const cases = [
+  { name: "v2 is hierarchy 0", controllers: [], path: "/unified.slice" },
+  { name: "a named hierarchy, its path with a colon", controllers: ["name=systemd"], path: "/user.slice/x:y" },
+  { name: "either of two controllers of one mount", controllers: ["cpuacct"], path: "/slice" },
+  { name: "a hierarchy the process is not in", controllers: ["memory"], path: undefined },
+];
+for (const c of cases)
+  test(`own cgroup: ${c.name}`, () => {
+    assert.equal(ownCgroup(file, { controllers: c.controllers, mountPoint: "/x" }), c.path);
+  });

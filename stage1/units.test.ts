@@ -1,0 +1,129 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { cpSync, mkdtempSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { bareApp } from "../shared/schema/image-manifest.ts";
+import type { App, PodManifest } from "../shared/schema/types.ts";
+import { containerUnits } from "./units.ts";
+
+const imageId = `sha512-${"a".repeat(128)}`;
+
+function manifest(...apps: { name: string; app?: Partial<App> }[]): PodManifest {
+  return {
+    acVersion: "0.8.11",
+    acKind: "PodManifest",
+    apps: apps.map(({ name, app }) => ({
+      name,
+      image: { id: imageId, labels: [] },
+      app: { ...bareApp(["/bin/x"]), ...app },
+      readOnlyRootFS: false,
+      mounts: [],
+      annotations: [],
+    })),
+    volumes: [],
+    isolators: [],
+    annotations: [],
+    ports: [],
+    userAnnotations: {},
+    userLabels: {},
+  };
+}
+
+const text = (units: ReturnType<typeof containerUnits>, name: string): string | undefined =>
+  units.find((unit) => unit.name === name)?.text;
+
+test("one app: the target that starts it, and its service", () => {
+  const units = containerUnits(manifest({ name: "etcd" }), "pipe");
+  assert.deepEqual(
+    units.map((unit) => unit.name),
+    ["default.target", "app-etcd.service"],
+  );
+  assert.equal(
+    text(units, "default.target"),
+    `[Unit]
+Description=Apps of the container
+DefaultDependencies=no
+Wants=app-etcd.service
+`,
+  );
+  assert.equal(
+    text(units, "app-etcd.service"),
+    `[Unit]
+Description=Application etcd
+DefaultDependencies=no
+After=rkt-alive.target
+Conflicts=exit.target
+Wants=rkt-alive.target
+OnFailure=exit.target
+OnFailureJobMode=replace-irreversibly
+
+[Service]
+Type=simple
+ExecStart=/usr/lib/rkt/launcher etcd
+ExecStopPost=/usr/lib/rkt/record etcd
+TimeoutStartSec=infinity
+TimeoutStopSec=10
+KillMode=mixed
+SendSIGKILL=yes
+StandardInput=null
+StandardOutput=null
+StandardError=null
+`,
+  );
+});
+
+test("apps start in the manifest's order", () => {
+  const units = containerUnits(manifest({ name: "a" }, { name: "b" }, { name: "c" }), "pipe");
+  assert.match(text(units, "app-a.service") ?? "", /^After=rkt-alive\.target$/m);
+  assert.match(text(units, "app-b.service") ?? "", /^After=rkt-alive\.target app-a\.service$/m);
+  assert.match(text(units, "app-c.service") ?? "", /^After=rkt-alive\.target app-b\.service$/m);
+});
+
+test("event handlers run before and after the app, the record first", () => {
+  const app = {
+    eventHandlers: [
+      { name: "pre-start" as const, exec: ["/a"] },
+      { name: "post-stop" as const, exec: ["/b"] },
+    ],
+  };
+  const service = text(containerUnits(manifest({ name: "x", app }), "pipe"), "app-x.service") ?? "";
+  assert.deepEqual(
+    service.split("\n").filter((line) => line.startsWith("Exec")),
+    [
+      "ExecStart=/usr/lib/rkt/launcher x",
+      "ExecStopPost=/usr/lib/rkt/record x",
+      "ExecStartPre=/usr/lib/rkt/launcher x pre-start",
+      "ExecStopPost=/usr/lib/rkt/launcher x post-stop",
+    ],
+  );
+});
+
+test("an interactive app has the terminal as its controlling one", () => {
+  const service = text(containerUnits(manifest({ name: "x" }), "interactive"), "app-x.service") ?? "";
+  assert.match(service, /^StandardInput=tty-force$/m);
+  assert.match(service, /^TTYPath=\/dev\/console$/m);
+});
+
+test("systemd-analyze verify accepts them together with the stage1 image's own", (t) => {
+  const root = mkdtempSync(join(tmpdir(), "rkt-units-"));
+  t.after(() => rmSync(root, { recursive: true }));
+  cpSync(join(import.meta.dirname, "assets/rootfs"), root, { recursive: true, verbatimSymlinks: true });
+  const dir = join(root, "etc/systemd/system");
+  mkdirSync(dir, { recursive: true });
+  for (const path of ["usr/lib/rkt", "usr/lib/systemd"]) mkdirSync(join(root, path), { recursive: true });
+  writeFileSync(join(root, "usr/lib/rkt/launcher"), "#!/bin/sh\n", { mode: 0o755 });
+  const units = containerUnits(manifest({ name: "a" }, { name: "b" }), "pipe");
+  for (const unit of units) writeFileSync(join(dir, unit.name), unit.text);
+  const verify = spawnSync(
+    "systemd-analyze",
+    ["verify", `--root=${root}`, "--man=no", ...units.map((unit) => unit.name)],
+    {
+      encoding: "utf8",
+      env: { ...process.env, SYSTEMD_LOG_LEVEL: "warning" },
+    },
+  );
+  assert.equal(verify.stderr, "");
+  assert.equal(verify.status, 0);
+});
