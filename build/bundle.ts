@@ -5,8 +5,8 @@
  */
 
 import { execFile } from "node:child_process";
-import { chmodSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { build, type Plugin } from "esbuild";
 import { RktError } from "../shared/errors.ts";
@@ -55,6 +55,8 @@ export async function bundle(name: ExecutableName, output: string, entry?: strin
     target: "node26",
     // `import()` becomes a `require` made at that moment: V8's code cache and `import()` exclude each other.
     supported: { "dynamic-import": false },
+    // A script in one file has no modules to find by its address, but dependencies ask for it at start.
+    define: { "import.meta.url": '"file:///rkt"' },
     // Names stay, for stacks.
     minifyWhitespace: true,
     minifySyntax: true,
@@ -71,8 +73,9 @@ export async function bundle(name: ExecutableName, output: string, entry?: strin
   const inputs = Object.keys(result.metafile.inputs);
   if (entry === undefined) checkSources(name, inputs);
   mkdirSync(dirname(output), { recursive: true });
-  writeFileSync(output, result.outputFiles[0]?.contents ?? "");
-  chmodSync(output, 0o755);
+  const temporary = `${output}.${process.pid}.tmp`;
+  writeFileSync(temporary, result.outputFiles[0]?.contents ?? "", { mode: 0o755 });
+  renameSync(temporary, output);
   return inputs;
 }
 
@@ -87,11 +90,13 @@ function checkSources(name: ExecutableName, inputs: readonly string[]): void {
 
 /** Turns a bundle into a single executable with Node.js inside (nodejs.org, "Single executable applications"). */
 export async function singleExecutable(main: string, output: string, cache: string): Promise<void> {
-  const config = `${main}.sea.json`;
-  const temporary = `${output}.${process.pid}.tmp`;
+  mkdirSync(dirname(output), { recursive: true });
+  const directory = mkdtempSync(`${output}.`);
+  const config = join(directory, "sea.json");
   const settings = {
-    main,
-    output: temporary,
+    // Stacks show this name; a relative one says nothing of the machine that built it.
+    main: basename(main),
+    output: join(directory, "output"),
     executable: await strippedRuntime(cache),
     disableExperimentalSEAWarning: true,
     useSnapshot: false,
@@ -100,15 +105,13 @@ export async function singleExecutable(main: string, output: string, cache: stri
     // NODE_OPTIONS is for the user's own programs.
     execArgvExtension: "none",
   };
-  mkdirSync(dirname(output), { recursive: true });
-  writeFileSync(config, JSON.stringify(settings));
   try {
-    await promisify(execFile)(process.execPath, [`--build-sea=${config}`]);
-    chmodSync(temporary, 0o755);
-    renameSync(temporary, output);
+    writeFileSync(config, JSON.stringify(settings));
+    await promisify(execFile)(process.execPath, [`--build-sea=${config}`], { cwd: dirname(main) });
+    chmodSync(settings.output, 0o755);
+    renameSync(settings.output, output);
   } finally {
-    rmSync(config, { force: true });
-    rmSync(temporary, { force: true });
+    rmSync(directory, { recursive: true, force: true });
   }
 }
 

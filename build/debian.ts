@@ -11,8 +11,8 @@
 
 import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync } from "node:fs";
-import { posix } from "node:path";
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, renameSync, rmSync } from "node:fs";
+import { join, posix } from "node:path";
 import { promisify } from "node:util";
 import { errorText, RktError } from "../shared/errors.ts";
 import type { Entry, Tree } from "../shared/aci/tree.ts";
@@ -33,13 +33,14 @@ export interface Package {
 /** Loads packages by name, each once. Names that depend on each other should come in one call: it costs one run of apt. */
 export type Loader = (names: readonly string[]) => Promise<Package[]>;
 
-/** `cache` is the directory for downloaded packages. */
+/** Downloaded packages are kept below `cache`. */
 export function packageLoader(source: Source, cache: string): Loader {
+  const directory = join(cache, "debian");
   const loaded = new Map<string, Promise<Package>>();
   return async (names) => {
     const missing = names.filter((name) => !loaded.has(name));
     if (missing.length > 0) {
-      const batch = source === "packages" ? fetchPackages(missing, cache) : installedPackages(missing);
+      const batch = source === "packages" ? fetchPackages(missing, directory) : installedPackages(missing);
       for (const name of missing)
         loaded.set(
           name,
@@ -83,7 +84,19 @@ async function fetchPackages(names: readonly string[], cache: string): Promise<P
   });
 }
 
-/** The versions that apt would install now. */
+/** Versions that a build would take now, by package name; none at all when apt does not know one. */
+export async function candidateVersions(names: readonly string[]): Promise<Record<string, string>> {
+  try {
+    const stanzas = names.length === 0 ? [] : await candidates(names);
+    return Object.fromEntries(stanzas.map(({ name, version }) => [name, version]));
+  } catch (error) {
+    // The build that follows for want of a version says what is wrong.
+    if (error instanceof RktError) return {};
+    throw error;
+  }
+}
+
+/** What apt would install now. */
 async function candidates(names: readonly string[]): Promise<Stanza[]> {
   const { stdout } = await command("apt-cache", ["show", "--no-all-versions", ...names]);
   const stanzas = stdout.split("\n\n").map(stanzaOf);
@@ -122,10 +135,17 @@ function dependsOf(text: string): string[] {
   return [...new Set(names.filter((name) => name !== ""))];
 }
 
+/** Two builds may share a cache: a package appears in it whole. */
 async function download(stanzas: readonly Stanza[], cache: string): Promise<void> {
-  const wanted = stanzas.map((stanza) => `${stanza.name}=${stanza.version}`);
-  // As root, apt would step down to a user who may not write the cache.
-  await command("apt-get", ["download", "--quiet", "-o", "APT::Sandbox::User=root", ...wanted], cache);
+  const temporary = mkdtempSync(join(cache, "download-"));
+  try {
+    const wanted = stanzas.map((stanza) => `${stanza.name}=${stanza.version}`);
+    // As root, apt would step down to a user who may not write here.
+    await command("apt-get", ["download", "--quiet", "-o", "APT::Sandbox::User=root", ...wanted], temporary);
+    for (const { file } of stanzas) renameSync(join(temporary, file), join(cache, file));
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
+  }
 }
 
 async function command(program: string, args: readonly string[], cwd?: string): Promise<{ stdout: string }> {

@@ -29,6 +29,13 @@ export function choice<T extends string>(option: string, value: string, choices:
   return match;
 }
 
+/** `--level` as the writer takes it: absent means the format's own. */
+export function level(value: string | undefined): { level?: number } {
+  if (value === undefined) return {};
+  if (!/^\d{1,2}$/.test(value)) throw usageError(`--level takes a number, not ${value}`);
+  return { level: Number(value) };
+}
+
 export function megabytes(bytes: number): string {
   return `${(bytes / 1e6).toFixed(1)} MB`;
 }

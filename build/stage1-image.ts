@@ -12,16 +12,19 @@ import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { addDirectory, addFile, addSymlink, readTree, type Tree } from "../shared/aci/tree.ts";
-import { COMPRESSIONS, type Compression, sourceDateEpoch, type WrittenAci, writeAci } from "../shared/aci/writer.ts";
+import { COMPRESSIONS, type Compression, sourceDateEpoch, writeAci } from "../shared/aci/writer.ts";
 import { usageError } from "../shared/errors.ts";
 import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION, STAGE1, STAGE1_INTERFACE_VERSION } from "../shared/layout.ts";
+import { APPC_VERSION, formatImageManifest, parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { bundleScript } from "./bundle.ts";
 import { closure } from "./closure.ts";
-import { type Package, packageLoader, SOURCES, type Source, USR_MERGED } from "./debian.ts";
+import { type Loader, type Package, packageLoader, SOURCES, type Source } from "./debian.ts";
 import { extractTree } from "./extract.ts";
 import { CACHE, DIST, ROOT, VERSION } from "./paths.ts";
-import { choice, megabytes, program } from "./program.ts";
+import { choice, level, megabytes, program } from "./program.ts";
+import type { BuiltImage } from "./recipe.ts";
 import { strippedRuntime } from "./runtime.ts";
+import { overlay, skeleton } from "./skeleton.ts";
 
 export const FLAVORS = ["nspawn"] as const;
 export type Flavor = (typeof FLAVORS)[number];
@@ -47,20 +50,6 @@ const RUNTIME_LIBRARIES = ["libc6", "libstdc++6", "libgcc-s1", "libatomic1"];
 /** Programs of the image that are busybox under another name. */
 const BUSYBOX_LINKS = ["cat", "echo", "false", "kill", "ls", "mkfifo", "mv", "ps", "rm", "sh", "sleep", "tee", "true"];
 
-const DIRECTORIES: readonly [path: string, mode: number][] = [
-  ["dev", 0o755],
-  ["etc", 0o755],
-  ["opt/stage2", 0o755],
-  ["proc", 0o555],
-  ["rkt", 0o755],
-  ["root", 0o700],
-  ["run", 0o755],
-  ["sys", 0o555],
-  ["tmp", 0o1777],
-  ["usr/sbin", 0o755],
-  ["var/tmp", 0o1777],
-];
-
 const FILES: readonly [path: string, text: string][] = [
   ["etc/group", "root:x:0:\nnogroup:x:65534:\n"],
   // Empty rather than absent: systemd then fills it in without taking this for a machine's first boot (machine-id(5)).
@@ -84,7 +73,7 @@ export interface Stage1Options {
   /** Directory of downloaded packages and of the stripped runtime. */
   cache: string;
   compression: Compression;
-  level?: number | undefined;
+  level?: number;
   /** The stage's executables; bundled from the sources unless given. */
   init?: string | undefined;
   launcher?: string | undefined;
@@ -107,16 +96,12 @@ export const STAGE1_DEFAULTS: Stage1Options = {
   files: [],
 };
 
-export interface Stage1Image extends WrittenAci {
-  packages: readonly Package[];
-}
-
-export async function buildStage1(options: Stage1Options): Promise<Stage1Image> {
-  const { tree, packages } = await stage1Tree(options);
+export async function buildStage1(options: Stage1Options, load = stage1Loader(options)): Promise<BuiltImage> {
+  const { tree, packages } = await stage1Tree(options, load);
   const written = await writeAci(
     options.output,
     { manifest: stage1Manifest(options.name), rootfs: tree, mtime: sourceDateEpoch() },
-    { compression: options.compression, ...(options.level === undefined ? {} : { level: options.level }) },
+    options,
   );
   if (options.keepTree !== undefined) await extractTree(tree, options.keepTree);
   return { ...written, packages };
@@ -127,7 +112,7 @@ export function stage1Manifest(name: string): string {
   const entrypoints = Object.entries(ENTRYPOINTS).map(([entrypoint, key]) => ({ name: key, value: `/${entrypoint}` }));
   const manifest = {
     acKind: "ImageManifest",
-    acVersion: "0.8.11",
+    acVersion: APPC_VERSION,
     name,
     labels: [
       { name: "version", value: VERSION },
@@ -136,11 +121,14 @@ export function stage1Manifest(name: string): string {
     ],
     annotations: [...entrypoints, { name: INTERFACE_VERSION_ANNOTATION, value: STAGE1_INTERFACE_VERSION }],
   };
-  return `${JSON.stringify(manifest, null, 2)}\n`;
+  return formatImageManifest(parseImageManifest(JSON.stringify(manifest), { object: "stage1 manifest" }));
 }
 
-async function stage1Tree(options: Stage1Options): Promise<{ tree: Tree; packages: Package[] }> {
-  const load = packageLoader(options.source, options.cache);
+function stage1Loader(options: Stage1Options): Loader {
+  return packageLoader(options.source, options.cache);
+}
+
+async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree: Tree; packages: Package[] }> {
   const [runtime, init, launcher] = await Promise.all([
     strippedRuntime(options.cache),
     options.init ?? bundleScript("init", DIST),
@@ -154,9 +142,9 @@ async function stage1Tree(options: Stage1Options): Promise<{ tree: Tree; package
   const wanted = new Map([...PICKED, ...extra.map((p) => [p.name, filesOf(p)] as const)]);
   const picked = await closure({ load, wanted, foreign: { tree: executables, packages: RUNTIME_LIBRARIES } });
 
-  const tree: Tree = new Map();
-  for (const [path, mode] of DIRECTORIES) addDirectory(tree, path, mode);
-  for (const name of USR_MERGED) addSymlink(tree, name, `usr/${name}`);
+  const tree = skeleton();
+  addDirectory(tree, inRoot(STAGE1.base));
+  addDirectory(tree, inRoot(STAGE1.stage2));
   overlay(tree, picked.tree);
   for (const name of BUSYBOX_LINKS) addSymlink(tree, `usr/bin/${name}`, "busybox");
   for (const [path, text] of FILES) addFile(tree, path, text);
@@ -177,12 +165,6 @@ const inRoot = (path: string): string => path.replace(/^\/+/, "");
 
 const filesOf = (p: Package): string[] =>
   [...p.tree].filter(([, entry]) => entry.type !== "directory").map(([path]) => path);
-
-/** Lays one tree over another; a directory that is there stays as it is. */
-function overlay(tree: Tree, over: Tree): void {
-  for (const [path, entry] of over)
-    if (path !== "" && !(entry.type === "directory" && tree.get(path)?.type === "directory")) tree.set(path, entry);
-}
 
 /** Files of a source checkout: whose umask and user made it must not show in the image. */
 function checkedOut(tree: Tree): Tree {
@@ -268,7 +250,7 @@ async function main(): Promise<void> {
     source: choice("from", values.from, SOURCES),
     cache: resolve(values.cache),
     compression: choice("compression", values.compression, COMPRESSIONS),
-    level: values.level === undefined ? undefined : Number(values.level),
+    ...level(values.level),
     init: values.init,
     launcher: values.launcher,
     packages: values.package,

@@ -262,6 +262,8 @@ export const STAGE1 = {
   pid1: stage1Path("/usr/lib/rkt/pid1"),
   /** Records an app's exit status. */
   record: stage1Path("/usr/lib/rkt/record"),
+  /** One directory per app. */
+  stage2: stage1Path(`/${STAGE2}`),
   app: (appDir: string): Stage1Path => stage1Path(`/${STAGE2}/${appDir}`),
   appRootfs: (appDir: string): Stage1Path => stage1Path(`/${STAGE2}/${appDir}/rootfs`),
   appStatus: (app: string): Stage1Path => stage1Path(`/rkt/status/${app}`),

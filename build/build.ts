@@ -1,0 +1,244 @@
+/**
+ * `npm run build`: everything into dist/. What no input has changed since it
+ * was made is left alone; inputs are compared by content.
+ */
+
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+import { build as esbuild } from "esbuild";
+import { archive, sourceDateEpoch } from "../shared/aci/writer.ts";
+import { readTree } from "../shared/aci/tree.ts";
+import { errorCode, RktError, usageError } from "../shared/errors.ts";
+import { DEFAULT_STAGE1_IMAGE, shortId } from "../shared/layout.ts";
+import { bundle, singleExecutable } from "./bundle.ts";
+import { candidateVersions, type Loader, packageLoader } from "./debian.ts";
+import { CACHE, DIST, NODE_VERSION, ROOT } from "./paths.ts";
+import { megabytes, program } from "./program.ts";
+import { buildRecipe, type BuiltImage, type Recipe } from "./recipe.ts";
+import { buildStage1, STAGE1_DEFAULTS } from "./stage1-image.ts";
+
+interface Target {
+  name: string;
+  output: string;
+  /** Hash of all inputs but the Debian packages. */
+  key(): Promise<string>;
+  make(load: Loader): Promise<BuiltImage | undefined>;
+}
+
+/** What is known of a target as it was last made. */
+interface Made {
+  key: string;
+  packages: Record<string, string>;
+  id?: string | undefined;
+  /** The output as it was left: touched means made again. */
+  size: number;
+  mtime: number;
+}
+
+const STATE = join(DIST, ".build.json");
+
+// --- targets --------------------------------------------------------------------
+
+/** The names `--only` knows, in the order they are made and shown. */
+function targets(): Target[] {
+  return [rktTarget(), stage1Target(), ...exampleNames().map(exampleTarget)];
+}
+
+function rktTarget(): Target {
+  const main = join(CACHE, "rkt.cjs");
+  const output = join(DIST, "rkt");
+  return {
+    name: "rkt",
+    output,
+    key: async () => {
+      await bundle("rkt", main);
+      return hash([await builderKey(), NODE_VERSION, readFileSync(main)]);
+    },
+    make: async () => {
+      await singleExecutable(main, output, CACHE);
+      return undefined;
+    },
+  };
+}
+
+function stage1Target(): Target {
+  const scripts = { init: join(DIST, "init"), launcher: join(DIST, "launcher") };
+  const output = join(DIST, DEFAULT_STAGE1_IMAGE);
+  return {
+    name: "stage1",
+    output,
+    key: async () => {
+      await Promise.all([bundle("init", scripts.init), bundle("launcher", scripts.launcher)]);
+      const assets: Uint8Array[] = [];
+      const tree = readTree(join(ROOT, "stage1/assets/rootfs"));
+      for await (const chunk of archive({ manifest: "", rootfs: tree })) assets.push(chunk);
+      const executables = [readFileSync(scripts.init), readFileSync(scripts.launcher)];
+      return hash([await builderKey(), NODE_VERSION, ...executables, ...assets]);
+    },
+    make: (load) => buildStage1({ ...STAGE1_DEFAULTS, output, ...scripts }, load),
+  };
+}
+
+function exampleNames(): string[] {
+  const directory = join(ROOT, "examples");
+  return readdirSync(directory)
+    .filter((name) => existsSync(join(directory, name, "image.ts")))
+    .sort();
+}
+
+function exampleTarget(name: string): Target {
+  const source = join(ROOT, "examples", name, "image.ts");
+  const output = join(DIST, "examples", `${name}.aci`);
+  return {
+    name: `examples/${name}`,
+    output,
+    key: async () => hash([await builderKey(), readFileSync(source)]),
+    make: async (load) => {
+      const { default: recipe } = (await import(pathToFileURL(source).href)) as { default: Recipe };
+      return buildRecipe(recipe, output, load);
+    },
+  };
+}
+
+// --- keys -----------------------------------------------------------------------
+
+/** Hash of parts, each kept apart from the next. */
+function hash(parts: readonly (string | Uint8Array)[]): string {
+  const all = createHash("sha256");
+  for (const part of parts) all.update(createHash("sha256").update(part).digest());
+  return all.digest("hex");
+}
+
+let builder: Promise<string> | undefined;
+
+/** The builder's own code, and the time stamp it writes. */
+function builderKey(): Promise<string> {
+  builder ??= (async () => {
+    const { metafile } = await esbuild({
+      absWorkingDir: ROOT,
+      entryPoints: ["build/build.ts"],
+      bundle: true,
+      packages: "external",
+      platform: "node",
+      format: "esm",
+      write: false,
+      metafile: true,
+      logLevel: "silent",
+    });
+    const sources = Object.keys(metafile.inputs).sort();
+    return hash([String(sourceDateEpoch()), ...sources.map((path) => readFileSync(join(ROOT, path)))]);
+  })();
+  return builder;
+}
+
+// --- what was made --------------------------------------------------------------
+
+function readState(): Record<string, Made> {
+  try {
+    return JSON.parse(readFileSync(STATE, "utf8")) as Record<string, Made>;
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || error instanceof SyntaxError) return {};
+    throw error;
+  }
+}
+
+/** Merges into what other builds have written meanwhile. */
+function recordMade(made: Record<string, Made>): void {
+  const temporary = `${STATE}.${process.pid}.tmp`;
+  writeFileSync(temporary, `${JSON.stringify({ ...readState(), ...made }, null, 2)}\n`);
+  renameSync(temporary, STATE);
+}
+
+function isCurrent(target: Target, made: Made | undefined, key: string, versions: Record<string, string>): boolean {
+  const stat = statSync(target.output, { throwIfNoEntry: false });
+  if (made === undefined || stat === undefined) return false;
+  const untouched = stat.size === made.size && stat.mtimeMs === made.mtime;
+  return untouched && made.key === key && Object.entries(made.packages).every(([name, v]) => versions[name] === v);
+}
+
+// --- the program ------------------------------------------------------------------
+
+export async function buildAll(only: readonly string[], force: boolean, report: (line: string) => void): Promise<void> {
+  const chosen = choose(targets(), only);
+  mkdirSync(DIST, { recursive: true });
+  const state = readState();
+  const names = new Set(chosen.flatMap((t) => Object.keys(state[t.name]?.packages ?? {})));
+  const [versions, keys] = await Promise.all([
+    candidateVersions([...names]),
+    Promise.all(chosen.map((target) => target.key())),
+  ]);
+  const load = packageLoader("packages", CACHE);
+  await Promise.all(
+    chosen.map(async (target, i) => {
+      const key = keys[i] ?? "";
+      const before = state[target.name];
+      if (!force && isCurrent(target, before, key, versions)) {
+        report(line(target, before?.id, "unchanged"));
+        return;
+      }
+      const start = performance.now();
+      // What fails half-way must not pass for what its state describes.
+      rmSync(target.output, { force: true });
+      const image = await target.make(load);
+      const stat = statSync(target.output);
+      const packages = Object.fromEntries((image?.packages ?? []).map((p) => [p.name, p.version]));
+      recordMade({ [target.name]: { key, packages, id: image?.id, size: stat.size, mtime: stat.mtimeMs } });
+      report(line(target, image?.id, `${((performance.now() - start) / 1000).toFixed(1)} s`));
+    }),
+  );
+}
+
+function line(target: Target, id: string | undefined, took: string): string {
+  const path = relative(ROOT, target.output).padEnd(30);
+  const size = megabytes(statSync(target.output).size).padStart(9);
+  return `${path} ${size}  ${took.padStart(9)}  ${id === undefined ? "" : shortId(id)}`.trimEnd();
+}
+
+/** A name stands for itself and for what is below it. */
+function choose(all: readonly Target[], only: readonly string[]): Target[] {
+  const matches = (target: Target, name: string) => target.name === name || target.name.startsWith(`${name}/`);
+  const unknown = only.find((name) => !all.some((target) => matches(target, name)));
+  if (unknown !== undefined)
+    throw usageError(`nothing to build is called ${unknown}`, `there is: ${all.map((t) => t.name).join(", ")}`);
+  return all.filter((target) => only.length === 0 || only.some((name) => matches(target, name)));
+}
+
+const HELP = `Usage: npm run build -- [--only=NAME,...] [--force]
+
+Makes dist/rkt, dist/stage1-nspawn.aci and the example images in
+dist/examples. What no input has changed since it was made is left alone.
+
+  --only=NAME,...   only these: ${targets()
+    .map((target) => target.name)
+    .join(", ")};
+                    "examples" is all of them
+  --force           make everything again
+  --help
+
+Downloads (Debian packages) and intermediate files are kept in .cache.
+`;
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      only: { type: "string", multiple: true, default: [] },
+      force: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(HELP);
+    return;
+  }
+  if (process.platform !== "linux" || process.arch !== "x64")
+    throw new RktError("bad-platform", `rkt is built on amd64 Linux, not ${process.arch} ${process.platform}`);
+  const only = values.only.flatMap((names) => names.split(",")).filter((name) => name !== "");
+  const start = performance.now();
+  await buildAll(only, values.force, (text) => process.stdout.write(`${text}\n`));
+  process.stdout.write(`built in ${((performance.now() - start) / 1000).toFixed(1)} s\n`);
+}
+
+if (import.meta.main) await program("build", main);
