@@ -40,7 +40,7 @@ const PICKED: ReadonlyMap<string, readonly string[]> = new Map([
     ],
   ],
   ["systemd-container", ["usr/bin/systemd-nspawn"]],
-  ["util-linux", ["usr/bin/nsenter"]],
+  ["util-linux", ["usr/bin/nsenter", "usr/bin/setpriv"]],
   ["busybox-static", ["usr/bin/busybox"]],
 ]);
 

@@ -5,15 +5,23 @@
 
 import { basename } from "node:path";
 import { errorText, printable, RktError } from "../shared/errors.ts";
+import { enter } from "./enter.ts";
 import { init } from "./init.ts";
+import { stop } from "./stop.ts";
 
-const entrypoints: Record<string, () => void> = { init };
+const entrypoints: Record<string, (args: readonly string[]) => void> = {
+  init,
+  enter,
+  stop,
+  // What a container leaves behind are files and cgroups, which stage 0 knows.
+  gc: () => {},
+};
 
 function main(): void {
   const name = basename(process.argv[1] ?? "init");
   const entrypoint = entrypoints[name];
   if (entrypoint === undefined) throw new RktError("usage", `stage1 has no entrypoint "${name}"`);
-  entrypoint();
+  entrypoint(process.argv.slice(2));
 }
 
 try {

@@ -22,21 +22,26 @@ export interface NspawnOptions {
 const LIBRARIES = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu/systemd"];
 const LOADER = "/usr/lib64/ld-linux-x86-64.so.2";
 
+export interface Command {
+  path: HostPath;
+  argv: string[];
+}
+
 /**
- * The program and its arguments, relative to the container directory. nspawn
- * runs on the host with the stage1 image's own loader and libraries, so the
- * host needs neither.
+ * A program of the stage1 image run on the host with the image's own loader
+ * and libraries, so that the host needs neither. Relative to the container directory.
  */
-export function nspawnCommand(options: NspawnOptions): { path: HostPath; argv: string[] } {
+export function loaderCommand(program: string, args: readonly string[]): Command {
   const here = containerLayout(".");
   const path = here.inStage1(LOADER);
-  const nspawn = here.inStage1("/usr/bin/systemd-nspawn");
+  const libraries = LIBRARIES.map((dir) => here.inStage1(dir)).join(":");
+  return { path, argv: [path, "--library-path", libraries, here.inStage1(program), ...args] };
+}
+
+export function nspawnCommand(options: NspawnOptions): Command {
+  const here = containerLayout(".");
   const terminal = options.stdio === "console" || options.stdio === "interactive";
-  const argv = [
-    nspawn,
-    "--library-path",
-    LIBRARIES.map((dir) => here.inStage1(dir)).join(":"),
-    nspawn,
+  return loaderCommand("/usr/bin/systemd-nspawn", [
     "--quiet",
     `--directory=${here.stage1Rootfs}`,
     `--machine=rkt-${options.uuid}`,
@@ -58,6 +63,5 @@ export function nspawnCommand(options: NspawnOptions): { path: HostPath; argv: s
     "--",
     ...(options.debug ? ["--log-target=console", "--log-level=debug"] : ["--log-target=null"]),
     "--show-status=0",
-  ];
-  return { path, argv };
+  ]);
 }

@@ -14,7 +14,6 @@ import {
   openSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   readSync,
   type Stats,
   statSync,
@@ -145,19 +144,4 @@ function holdsDirectory(pid: number, dir: Stats): boolean {
     const target = statSync(`/proc/${pid}/fd/${name}`, { throwIfNoEntry: false });
     return target !== undefined && target.ino === dir.ino && target.dev === dir.dev;
   });
-}
-
-/** The container's PID 1 as the host sees it: the supervisor's child that is 1 in a namespace of its own, or the supervisor. */
-export function leader(pid: number): number {
-  const own = readlinkSync(`/proc/${pid}/ns/pid`);
-  for (const child of readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ")) {
-    if (!/^\d+$/.test(child)) continue;
-    try {
-      if (readlinkSync(`/proc/${child}/ns/pid`) === own) continue;
-      if (/^NSpid:.*\t1$/m.test(readFileSync(`/proc/${child}/status`, "utf8"))) return Number(child);
-    } catch {
-      // It ended meanwhile.
-    }
-  }
-  return pid;
 }

@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ANNOTATIONS } from "../shared/layout.ts";
+import type { PodManifest, Volume } from "../shared/schema/types.ts";
+import { type MountStep, mountPlan } from "./mounts.ts";
+
+const uuid = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
+
+const manifest = (volumes: Volume[], annotations: { name: string; value: string }[] = []): PodManifest => ({
+  acVersion: "0.8.11",
+  acKind: "PodManifest",
+  apps: [],
+  volumes,
+  isolators: [],
+  annotations,
+  ports: [],
+  userAnnotations: {},
+  userLabels: {},
+});
+
+const show = (step: MountStep): string =>
+  "source" in step
+    ? `${step.kind} ${step.source} ${step.target}${step.kind === "bind" ? `${step.readOnly ? " ro" : ""}${step.recursive ? " rec" : ""}` : ""}`
+    : `${step.kind} ${step.target}`;
+
+test("the whole plan, in order: a tmpfs first, so that no target is the image's", () => {
+  const plan = mountPlan(
+    manifest([
+      { name: "data", kind: "host", source: "/srv/data", readOnly: false },
+      { name: "conf", kind: "host", source: "/etc/x.conf", readOnly: true, recursive: false },
+      { name: "scratch", kind: "empty", readOnly: false },
+    ]),
+    uuid,
+  );
+  assert.deepEqual(plan.map(show), [
+    "tmpfs ./stage1/rootfs/rkt",
+    "bind ./container ./stage1/rootfs/rkt/container ro",
+    "bind ./status ./stage1/rootfs/rkt/status",
+    "bind ./log ./stage1/rootfs/rkt/log",
+    "bind ./volumes ./stage1/rootfs/rkt/volumes",
+    "directory ./stage1/rootfs/rkt/stdio",
+    "directory ./stage1/rootfs/rkt/etc",
+    "copy /etc/resolv.conf ./stage1/rootfs/rkt/etc/resolv.conf",
+    "text ./stage1/rootfs/rkt/etc/hostname",
+    "text ./stage1/rootfs/rkt/etc/hosts",
+    "directory ./stage1/rootfs/rkt/host-volumes",
+    "bind /srv/data ./stage1/rootfs/rkt/host-volumes/data rec",
+    "bind /etc/x.conf ./stage1/rootfs/rkt/host-volumes/conf ro",
+  ]);
+});
+
+for (const c of [
+  { name: "made of the UUID", annotations: [], hostname: `rkt-${uuid}` },
+  { name: "chosen", annotations: [{ name: ANNOTATIONS.hostname, value: "db" }], hostname: "db" },
+])
+  test(`hostname: ${c.name}`, () => {
+    const texts = mountPlan(manifest([], c.annotations), uuid).flatMap((step) =>
+      step.kind === "text" ? [step.text] : [],
+    );
+    assert.deepEqual(texts, [
+      `${c.hostname}\n`,
+      `127.0.0.1\tlocalhost\n127.0.1.1\t${c.hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n`,
+    ]);
+  });
