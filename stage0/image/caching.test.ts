@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isFresh, maxAge } from "./caching.ts";
+
+const ages: [cacheControl: string | undefined, age: string | undefined, want: number | undefined][] = [
+  [undefined, undefined, undefined],
+  ["public", undefined, undefined],
+  ["max-age=60", undefined, 60],
+  ["Public, Max-Age=60", undefined, 60],
+  ['max-age="60"', undefined, 60],
+  ["max-age=60", "45", 15],
+  ["max-age=60", "90", 0],
+  ["max-age=60", "soon", 60],
+  ["no-cache", undefined, 0],
+  ["max-age=60, no-store", undefined, 0],
+  ["max-age=-1", undefined, 0],
+  ["max-age=1e9", undefined, 0],
+  ["max-age=60, max-age=600", undefined, 0],
+  ["s-maxage=60", undefined, undefined],
+];
+
+for (const [cacheControl, age, want] of ages) {
+  test(`Cache-Control: ${cacheControl}, Age: ${age}`, () => {
+    assert.equal(maxAge({ "cache-control": cacheControl, age }), want);
+  });
+}
+
+test("a record is fresh until max-age has passed, and stale when the clock went backwards", () => {
+  const record = { maxAge: 60, downloadedAt: 1_000_000 };
+  assert.equal(isFresh(record, 1_000_000), true);
+  assert.equal(isFresh(record, 1_059_999), true);
+  assert.equal(isFresh(record, 1_060_000), false);
+  assert.equal(isFresh(record, 999_999), false);
+  assert.equal(isFresh({ downloadedAt: 1_000_000 }, 1_000_000), false);
+  assert.equal(isFresh({ maxAge: 0, downloadedAt: 1_000_000 }, 1_000_000), false);
+});

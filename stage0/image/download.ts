@@ -1,0 +1,142 @@
+/**
+ * One big file, its bytes handed on as they arrive, whatever happens to the
+ * connection in between. A broken transfer goes on where it broke when the
+ * server can prove that the file is still the same (Range with If-Range), and
+ * starts again from the first byte otherwise.
+ *
+ * Source: RFC 9110 sections 8.8 (validators), 13.1.5 (If-Range), 14 (Range).
+ */
+
+import { type Headers, type HttpClient, HttpError, type HttpResponse, statusError, waitToRetry } from "./http.ts";
+
+export interface DownloadOptions {
+  /** Ask for the file only if it is not this one any more (If-None-Match). */
+  etag?: string | undefined;
+  /** Bytes the file must have. */
+  size?: number | undefined;
+  signal?: AbortSignal | undefined;
+  /** The first byte comes next: forget everything written so far. */
+  begin(response: { headers: Headers; length: number | undefined }): Promise<void> | void;
+  /** Errors thrown here end the download and pass through unchanged. */
+  write(chunk: Uint8Array): Promise<void> | void;
+}
+
+export type Download = { changed: false; headers: Headers } | { changed: true; headers: Headers; size: number };
+
+export async function download(http: HttpClient, url: URL, options: DownloadOptions): Promise<Download> {
+  const { signal } = options;
+  let offset = 0;
+  let total: number | undefined;
+  let validator: string | undefined;
+  /** Of the answer that began the file. */
+  let headers: Headers = {};
+  let farthest = 0;
+  let failures = 0;
+
+  for (;;) {
+    try {
+      const resuming = offset > 0 && validator !== undefined;
+      const response = await http.get(url, {
+        signal,
+        headers: requestHeaders(resuming ? { offset, validator } : options),
+      });
+      if (response.status === 304 && !resuming && options.etag !== undefined) {
+        response.discard();
+        return { changed: false, headers: response.headers };
+      }
+      if (response.status === 206 && resuming) {
+        if (!continues(response, { offset, total, validator })) {
+          response.discard();
+          validator = undefined;
+          throw broken(response, "the server answers a range with another one");
+        }
+      } else if (response.status === 200) {
+        headers = response.headers;
+        total = contentLength(headers);
+        validator = strongValidator(headers);
+        offset = 0;
+        checkSize(response, total, options.size);
+        await options.begin({ headers, length: total });
+      } else {
+        response.discard();
+        if (resuming && response.status === 416) {
+          validator = undefined;
+          throw broken(response, `the file has become shorter than ${offset} bytes`);
+        }
+        throw statusError(response);
+      }
+
+      for await (const chunk of response.body) {
+        offset += chunk.length;
+        if (options.size !== undefined && offset > options.size) checkSize(response, offset, options.size);
+        await options.write(chunk);
+      }
+      if (total !== undefined && offset !== total) throw broken(response, `${offset} of ${total} bytes arrived`);
+      checkSize(response, offset, options.size);
+      return { changed: true, headers, size: offset };
+    } catch (error) {
+      if (offset > farthest) {
+        farthest = offset;
+        failures = 0;
+      }
+      failures++;
+      await waitToRetry(http, error, { failures, midway: offset > 0, signal });
+    }
+  }
+}
+
+function requestHeaders(
+  state: { offset: number; validator: string | undefined } | { etag?: string | undefined },
+): Record<string, string> {
+  // The bytes of the file itself: what was signed, and what an offset counts.
+  const headers: Record<string, string> = { "accept-encoding": "identity" };
+  if ("offset" in state) {
+    headers["range"] = `bytes=${state.offset}-`;
+    if (state.validator !== undefined) headers["if-range"] = state.validator;
+  } else if (state.etag !== undefined) {
+    headers["if-none-match"] = state.etag;
+  }
+  return headers;
+}
+
+/** Whether a 206 is the rest of the file that was begun. */
+function continues(
+  response: HttpResponse,
+  begun: { offset: number; total: number | undefined; validator: string | undefined },
+): boolean {
+  const range = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(response.headers["content-range"] ?? "");
+  if (range === null || Number(range[1]) !== begun.offset) return false;
+  const total = range[3] === "*" ? undefined : Number(range[3]);
+  if (total !== undefined && (Number(range[2]) !== total - 1 || (begun.total ?? total) !== total)) return false;
+  const etag = response.headers["etag"];
+  return etag === undefined || !(begun.validator ?? "").startsWith('"') || etag === begun.validator;
+}
+
+/**
+ * What proves, byte for byte, that a file is the same: an ETag that is not
+ * weak, or a Last-Modified at least a second older than the answer.
+ */
+function strongValidator(headers: Headers): string | undefined {
+  const etag = headers["etag"];
+  if (etag?.startsWith('"')) return etag;
+  const modified = headers["last-modified"];
+  if (etag !== undefined || modified === undefined) return undefined;
+  return Date.parse(headers["date"] ?? "") - Date.parse(modified) >= 1000 ? modified : undefined;
+}
+
+function contentLength(headers: Headers): number | undefined {
+  const value = headers["content-length"];
+  return value !== undefined && /^\d{1,15}$/.test(value) ? Number(value) : undefined;
+}
+
+function checkSize(response: HttpResponse, size: number | undefined, wanted: number | undefined): void {
+  if (wanted === undefined || size === undefined || size === wanted) return;
+  response.discard();
+  throw new HttpError(
+    "wrong-size",
+    `get ${response.shown}: ${size} bytes, and the image that asks for it says ${wanted}`,
+  );
+}
+
+const broken = (response: HttpResponse, why: string): HttpError =>
+  new HttpError("download-broken", `get ${response.shown}: ${why}`, { transient: true });

@@ -1,0 +1,392 @@
+/**
+ * One GET: which proxy, which certificates, which credentials, how long to
+ * wait, where a redirect may lead, and what a failure is called. Owns undici
+ * (loaded at the first request). Trusts no server: a response is headers and
+ * bytes, judged by the caller.
+ */
+
+import { STATUS_CODES } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createSecureContext, getCACertificates } from "node:tls";
+import type { Dispatcher } from "undici";
+import { errorCode, errorText, RktError, type RktErrorOptions } from "../../shared/errors.ts";
+
+export interface HttpOptions {
+  /** Accept any certificate (--insecure-options=tls). */
+  anyCertificate?: boolean;
+  /** Follow redirects from https to http, and send credentials over http (--insecure-options=http). */
+  plainHttp?: boolean;
+  /** Headers that carry credentials for this URL's host; asked anew for every hop of a redirect. */
+  credentialsFor?: ((url: URL) => Record<string, string> | undefined) | undefined;
+  userAgent?: string;
+  /** Milliseconds until a connection (TLS included) must stand. */
+  connectTimeout?: number;
+  /** Milliseconds of silence that end a request. */
+  idleTimeout?: number;
+  retry?: Partial<RetryPolicy>;
+  /** Told of each failure that will be tried again, and the seconds until then. */
+  onRetry?: (error: HttpError, seconds: number) => void;
+  /** Where the proxy variables are read; process.env unless told. */
+  env?: NodeJS.ProcessEnv;
+}
+
+/** Doubling pauses, in milliseconds. */
+export interface RetryPolicy {
+  /** Failures in a row, without progress between them, that end it. */
+  attempts: number;
+  firstPause: number;
+  longestPause: number;
+  /** A server that asks (Retry-After) for more than this is not waited for. */
+  longestRetryAfter: number;
+}
+
+const DEFAULT_RETRY: RetryPolicy = { attempts: 5, firstPause: 500, longestPause: 8_000, longestRetryAfter: 60_000 };
+const CONNECT_TIMEOUT = 20_000;
+const IDLE_TIMEOUT = 60_000;
+const MAX_REDIRECTS = 10;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+
+/** Lower-case names; a repeated header's values joined by ", ". */
+export type Headers = Readonly<Record<string, string | undefined>>;
+
+export interface HttpResponse {
+  /** After redirects. */
+  url: URL;
+  /** That URL for people: without credentials. */
+  shown: string;
+  status: number;
+  headers: Headers;
+  /** The body as it arrives; throws HttpError when the connection breaks. Leaving the loop closes the connection. */
+  body: AsyncIterable<Uint8Array>;
+  /** Done with a response whose body nobody wants. */
+  discard(): void;
+}
+
+export interface RequestOptions {
+  headers?: Record<string, string>;
+  signal?: AbortSignal | undefined;
+}
+
+export interface HttpClient {
+  /** One try. Every status but a redirect is an answer, not an error. */
+  get(url: URL, options?: RequestOptions): Promise<HttpResponse>;
+  readonly plainHttp: boolean;
+  readonly retry: RetryPolicy;
+  readonly onRetry: ((error: HttpError, seconds: number) => void) | undefined;
+  close(): Promise<void>;
+}
+
+/** A request that failed; `transient` when the same request may succeed later. */
+export class HttpError extends RktError {
+  readonly transient: boolean;
+  readonly status: number | undefined;
+  /** Milliseconds the server asked to wait. */
+  readonly retryAfter: number | undefined;
+
+  constructor(
+    code: string,
+    message: string,
+    options: RktErrorOptions & {
+      transient?: boolean;
+      status?: number | undefined;
+      retryAfter?: number | undefined;
+    } = {},
+  ) {
+    super(code, message, options);
+    this.name = "HttpError";
+    this.transient = options.transient ?? false;
+    this.status = options.status;
+    this.retryAfter = options.retryAfter;
+  }
+}
+
+/** Costs nothing until the first request. */
+export function openHttp(options: HttpOptions = {}): HttpClient {
+  const agents = new Map<string, Promise<Dispatcher>>();
+
+  function agentFor(protocol: string): Promise<Dispatcher> {
+    const known = agents.get(protocol);
+    if (known !== undefined) return known;
+    const agent = openAgent(protocol, options);
+    agents.set(protocol, agent);
+    return agent;
+  }
+
+  function authorization(url: URL): Record<string, string> | undefined {
+    if (url.protocol !== "https:" && options.plainHttp !== true) return undefined;
+    return options.credentialsFor?.(url);
+  }
+
+  async function get(requested: URL, { headers, signal }: RequestOptions = {}): Promise<HttpResponse> {
+    const { url: first, basic } = withoutUserinfo(requested);
+    let url = first;
+    for (let redirects = 0; ; redirects++) {
+      const shown = shownUrl(url, first);
+      const own = url.origin === first.origin ? basic : undefined;
+      let answer: Dispatcher.ResponseData;
+      try {
+        answer = await (await agentFor(url.protocol)).request({
+          origin: url.origin,
+          path: url.pathname + url.search,
+          method: "GET",
+          signal: signal ?? null,
+          headers: { "user-agent": options.userAgent ?? "rkt", ...headers, ...(own ?? authorization(url)) },
+        });
+      } catch (error) {
+        signal?.throwIfAborted();
+        throw networkError(shown, error);
+      }
+
+      const { statusCode: status, body } = answer;
+      const discard = () => void body.on("error", () => {}).destroy();
+      const answered = flatten(answer.headers);
+      const location = answered["location"];
+      if (!REDIRECTS.has(status) || location === undefined) {
+        return { url, shown, status, headers: answered, body: chunks(body, shown, signal), discard };
+      }
+      discard();
+      if (redirects === MAX_REDIRECTS) {
+        throw new HttpError(
+          "too-many-redirects",
+          `get ${shownUrl(first, first)}: more than ${MAX_REDIRECTS} redirects`,
+        );
+      }
+      url = redirectTarget(url, location, shown, options.plainHttp === true);
+    }
+  }
+
+  return {
+    get,
+    plainHttp: options.plainHttp === true,
+    retry: { ...DEFAULT_RETRY, ...options.retry },
+    onRetry: options.onRetry,
+    async close() {
+      await Promise.allSettled([...agents.values()].map(async (agent) => (await agent).destroy()));
+    },
+  };
+}
+
+/** Where no variable for https is set, undici sends https through HTTP_PROXY's proxy too. */
+async function openAgent(protocol: string, options: HttpOptions): Promise<Dispatcher> {
+  const { EnvHttpProxyAgent } = await import("undici");
+  const env = options.env ?? process.env;
+  const httpProxy = proxyUrl(env, "http_proxy");
+  const httpsProxy = proxyUrl(env, "https_proxy");
+  const overTls = protocol === "https:" || httpProxy.startsWith("https:");
+  const connect = {
+    timeout: options.connectTimeout ?? CONNECT_TIMEOUT,
+    ...(options.anyCertificate === true ? { rejectUnauthorized: false } : undefined),
+    ...(overTls ? { secureContext: createSecureContext({ ca: trustedCertificates() }) } : undefined),
+  };
+  const idle = options.idleTimeout ?? IDLE_TIMEOUT;
+  return new EnvHttpProxyAgent({
+    httpProxy,
+    httpsProxy,
+    noProxy: env["no_proxy"] ?? env["NO_PROXY"] ?? "",
+    connect,
+    requestTls: connect,
+    proxyTls: connect,
+    headersTimeout: idle,
+    bodyTimeout: idle,
+    autoSelectFamily: true,
+    allowH2: false,
+  });
+}
+
+/** Programs take "proxy:3128" for "http://proxy:3128"; "" is no proxy. */
+function proxyUrl(env: NodeJS.ProcessEnv, name: string): string {
+  const value = env[name] ?? env[name.toUpperCase()] ?? "";
+  if (value === "") return "";
+  const url = value.includes("://") ? value : `http://${value}`;
+  if (!URL.canParse(url))
+    throw new RktError("bad-proxy", `environment variable ${name}: ${JSON.stringify(value)} is no URL`);
+  return url;
+}
+
+/** Whom the machine's other programs trust (SSL_CERT_FILE counts); the runtime's own list only where there is none. */
+function trustedCertificates(): string[] {
+  const system = getCACertificates("system");
+  return [...new Set([...(system.length > 0 ? system : getCACertificates("bundled")), ...getCACertificates("extra")])];
+}
+
+/** `https://user:password@host/` is a person's way to say Basic; it holds for that origin alone. */
+function withoutUserinfo(requested: URL): { url: URL; basic: Record<string, string> | undefined } {
+  const url = new URL(requested);
+  if (url.username === "" && url.password === "") return { url, basic: undefined };
+  const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+  url.username = "";
+  url.password = "";
+  return { url, basic: { authorization: `Basic ${Buffer.from(pair).toString("base64")}` } };
+}
+
+function redirectTarget(from: URL, location: string, shown: string, plainHttp: boolean): URL {
+  const fail = (why: string, hint?: string) => new HttpError("bad-redirect", `get ${shown}: ${why}`, { hint });
+  const to = URL.parse(location, from);
+  if (to === null) throw fail("redirects to a malformed URL");
+  if (to.protocol !== "https:" && to.protocol !== "http:") throw fail(`redirects to a ${to.protocol} URL`);
+  if (from.protocol === "https:" && to.protocol === "http:" && !plainHttp) {
+    throw fail(`redirects from https to http (${to.host})`, "--insecure-options=http allows it");
+  }
+  to.hash = "";
+  return withoutUserinfo(to).url;
+}
+
+/** For people: never userinfo, and of a redirect's target no query either (storage services put signatures there). */
+function shownUrl(url: URL, first: URL): string {
+  return withoutUserinfo(url).url.origin + url.pathname + (url === first ? url.search : url.search === "" ? "" : "?…");
+}
+
+function flatten(headers: Dispatcher.ResponseData["headers"]): Headers {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [
+      name.toLowerCase(),
+      Array.isArray(value) ? value.join(", ") : value,
+    ]),
+  );
+}
+
+async function* chunks(body: AsyncIterable<Uint8Array>, shown: string, signal: AbortSignal | undefined) {
+  try {
+    yield* body;
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw networkError(shown, error);
+  }
+}
+
+/** What the codes of Node.js and undici mean to a person. */
+const REASONS: Record<string, { why: string; transient?: boolean; hint?: string }> = {
+  ENOTFOUND: { why: "no such host" },
+  EAI_AGAIN: { why: "the name service does not answer", transient: true },
+  ECONNREFUSED: { why: "connection refused" },
+  EHOSTUNREACH: { why: "no route to the host" },
+  ENETUNREACH: { why: "the network is unreachable" },
+  ECONNRESET: { why: "connection reset", transient: true },
+  EPIPE: { why: "connection closed", transient: true },
+  ETIMEDOUT: { why: "no answer to the connection" },
+  UND_ERR_CONNECT_TIMEOUT: { why: "no answer to the connection" },
+  UND_ERR_HEADERS_TIMEOUT: { why: "the server does not answer", transient: true },
+  UND_ERR_BODY_TIMEOUT: { why: "the server stopped sending", transient: true },
+  UND_ERR_SOCKET: { why: "connection closed too early", transient: true },
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: { why: "the body is not of the announced length", transient: true },
+  UND_ERR_HEADERS_OVERFLOW: { why: "the answer's headers are too big" },
+  UND_ERR_PRX_CONN: { why: "the proxy closed the connection", transient: true },
+};
+
+function networkError(shown: string, error: unknown): HttpError {
+  if (error instanceof RktError) throw error;
+  const code = errorCode(error) ?? "";
+  const fail = (kind: string, why: string, options?: { transient?: boolean | undefined; hint?: string | undefined }) =>
+    new HttpError(kind, `get ${shown}: ${why}`, { ...options, transient: options?.transient ?? false, cause: error });
+  const known = REASONS[code];
+  if (known !== undefined) return fail("unreachable", known.why, known);
+  if (isTlsCode(code)) {
+    return fail("tls-failure", `TLS: ${opensslReason(error) ?? errorText(error)}`, {
+      hint: "the certificate must be one this machine trusts (SSL_CERT_FILE names more); --insecure-options=tls accepts any",
+    });
+  }
+  if (error instanceof Error && error.name === "HTTPParserError") return fail("not-http", "the answer is not HTTP");
+  return fail("unreachable", errorText(error));
+}
+
+/** Verification results of OpenSSL carry their X509 names, protocol failures ERR_SSL_ or EPROTO. */
+const isTlsCode = (code: string): boolean =>
+  /^(ERR_TLS_|ERR_SSL_|EPROTO$|CERT_|CRL_|UND_ERR_PRX_TLS$|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_(CA|PURPOSE)$|HOSTNAME_MISMATCH$|PATH_LENGTH_)/.test(
+    code,
+  );
+
+/** "wrong version number" of `40E3…:error:0A00010B:SSL routines:tls_validate_record_header:wrong version number:…`. */
+function opensslReason(error: unknown): string | undefined {
+  return error instanceof Error && "reason" in error && typeof error.reason === "string" ? error.reason : undefined;
+}
+
+/** An answer that is not the one asked for, in words. */
+export function statusError(response: Pick<HttpResponse, "shown" | "status" | "headers">): HttpError {
+  const { shown, status, headers } = response;
+  const host = new URL(shown).host;
+  const hints: Record<number, string> = {
+    401: `credentials for ${host} go into a file below /etc/rkt/auth.d`,
+    403: `the credentials for ${host} do not allow this, or there are none`,
+    407: "put user and password into the proxy's URL",
+  };
+  const seconds = headers["retry-after"];
+  return new HttpError("http-status", `get ${shown}: ${status} ${STATUS_CODES[status] ?? ""}`.trimEnd(), {
+    hint: hints[status],
+    status,
+    transient: status >= 500 || status === 429 || status === 408,
+    retryAfter: seconds === undefined ? undefined : retryAfter(seconds, Date.now()),
+  });
+}
+
+/** Milliseconds of a Retry-After header: seconds or a date. */
+function retryAfter(value: string, now: number): number | undefined {
+  if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - now);
+}
+
+/**
+ * Decides what follows failure number `failures` (from 1) in a row: waits and
+ * returns, or throws the error when it is final. In the middle of a download
+ * (`midway`) a server out of reach is one that restarts.
+ */
+export async function waitToRetry(
+  http: HttpClient,
+  error: unknown,
+  options: { failures: number; midway?: boolean; signal?: AbortSignal | undefined },
+): Promise<void> {
+  const { failures, midway, signal } = options;
+  const { attempts, firstPause, longestPause, longestRetryAfter } = http.retry;
+  if (!(error instanceof HttpError) || failures >= attempts) throw error;
+  if (!error.transient && !(midway === true && error.code === "unreachable")) throw error;
+  if ((error.retryAfter ?? 0) > longestRetryAfter) throw error;
+  const pause = error.retryAfter ?? Math.min(longestPause, firstPause * 2 ** (failures - 1));
+  http.onRetry?.(error, pause / 1000);
+  try {
+    await sleep(pause, undefined, { signal });
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw cause;
+  }
+}
+
+export interface FetchedBytes {
+  url: URL;
+  status: number;
+  headers: Headers;
+  bytes: Buffer;
+}
+
+/**
+ * A small document (page, signature, key), whole in memory, with retries.
+ * Beyond `limit` bytes it is an error, or, with `cut`, its beginning.
+ * A status other than 200 is an error, save those in `accept`.
+ */
+export async function fetchBytes(
+  http: HttpClient,
+  url: URL,
+  options: { limit: number; cut?: boolean; accept?: readonly number[]; signal?: AbortSignal | undefined },
+): Promise<FetchedBytes> {
+  for (let failures = 1; ; failures++) {
+    try {
+      const response = await http.get(url, { headers: { "accept-encoding": "identity" }, signal: options.signal });
+      const { status, headers } = response;
+      if (status !== 200 && options.accept?.includes(status) !== true) {
+        response.discard();
+        throw statusError(response);
+      }
+      const parts: Uint8Array[] = [];
+      let size = 0;
+      for await (const chunk of response.body) {
+        parts.push(chunk);
+        size += chunk.length;
+        if (size <= options.limit) continue;
+        if (options.cut === true) break;
+        throw new HttpError("too-big", `get ${response.shown}: more than ${options.limit} bytes`);
+      }
+      return { url: response.url, status, headers, bytes: Buffer.concat(parts) };
+    } catch (error) {
+      await waitToRetry(http, error, { failures, signal: options.signal });
+    }
+  }
+}
