@@ -93,6 +93,7 @@ export const F_GETFD = 1;
 export const F_SETFD = 2;
 
 export const PR_SET_PDEATHSIG = 1;
+export const PR_SET_DUMPABLE = 4;
 export const PR_SET_KEEPCAPS = 8;
 export const PR_CAPBSET_READ = 23;
 export const PR_CAPBSET_DROP = 24;
@@ -103,6 +104,13 @@ export const PR_CAP_AMBIENT = 47;
 export const PR_CAP_AMBIENT_RAISE = 2;
 export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 
+export const RLIMIT_NOFILE = 7;
+
+const SYS_rt_sigaction = 13n;
+const SYS_fchdir = 81n;
+const SYS_getrlimit = 97n;
+const SYS_setrlimit = 160n;
+const SYS_close_range = 436n;
 const SYS_capget = 125n;
 const SYS_capset = 126n;
 const SYS_pivot_root = 155n;
@@ -232,6 +240,10 @@ export function sethostname(name: string): void {
   check("sethostname", ffi().libc.sethostname(bytes, BigInt(bytes.length)));
 }
 
+export function fchdir(fd: number): void {
+  check("fchdir", ffi().syscall.ints(SYS_fchdir, BigInt(fd), 0n, 0n, 0n));
+}
+
 // --- file descriptors -------------------------------------------------------
 
 /** flock(2). Returns false when LOCK_NB was given and somebody else holds it; retries EINTR. */
@@ -256,6 +268,12 @@ export function isOpenFd(fd: number): boolean {
 
 export function dup2(from: number, to: number): void {
   check("dup2", ffi().libc.dup2(from, to));
+}
+
+/** Marks every descriptor from `first` on close-on-exec, whoever opened it (close_range(2)). */
+export function closeOnExecFrom(first: number): void {
+  const CLOSE_RANGE_CLOEXEC = 4n;
+  check("close_range", ffi().syscall.ints(SYS_close_range, BigInt(first), 0xffffffffn, CLOSE_RANGE_CLOEXEC, 0n));
 }
 
 /** openat2(2): opens `path` below `dirfd` by the rules of `resolve` (RESOLVE_*). The descriptor is close-on-exec. */
@@ -387,11 +405,8 @@ export function openTree(dirfd: number, path: PathArg, flags: number): number {
 
 /** move_mount(2) of a mount object onto what `toFd` refers to. */
 export function moveMountTo(fromFd: number, toFd: number): void {
-  const move = process.getBuiltinModule("node:ffi").dlopen("libc.so.6", {
-    syscall: { return: "i64", arguments: ["i64", "i64", "buffer", "i64", "buffer", "i64"] },
-  }).functions.syscall;
   const empty = Buffer.alloc(1);
-  check("move_mount", move(SYS_move_mount, BigInt(fromFd), empty, BigInt(toFd), empty, 0x44n) as bigint);
+  check("move_mount", ffi().syscall.fd2(SYS_move_mount, BigInt(fromFd), empty, BigInt(toFd), empty, 0x44n));
 }
 
 /** mount_setattr(2) on a mount object or path; `recursive` covers the mounts below it. */
@@ -413,6 +428,31 @@ export function mountSetattr(
 }
 
 // --- processes ----------------------------------------------------------------
+
+/** Gives a signal its default disposition: Node.js ignores SIGPIPE and SIGXFSZ, and execve keeps what is ignored. */
+export function resetSignal(signal: number): void {
+  const act = Buffer.alloc(32);
+  check("rt_sigaction", ffi().syscall.how(SYS_rt_sigaction, BigInt(signal), act, Buffer.alloc(32), 8n));
+}
+
+/** A soft and a hard limit of this process (getrlimit(2)). */
+export interface ResourceLimit {
+  soft: bigint;
+  hard: bigint;
+}
+
+export function getrlimit(resource: number): ResourceLimit {
+  const limit = Buffer.alloc(16);
+  check("getrlimit", ffi().syscall.how(SYS_getrlimit, BigInt(resource), limit, limit, 0n));
+  return { soft: limit.readBigUInt64LE(0), hard: limit.readBigUInt64LE(8) };
+}
+
+export function setrlimit(resource: number, { soft, hard }: ResourceLimit): void {
+  const limit = Buffer.alloc(16);
+  limit.writeBigUInt64LE(soft, 0);
+  limit.writeBigUInt64LE(hard, 8);
+  check("setrlimit", ffi().syscall.how(SYS_setrlimit, BigInt(resource), limit, limit, 0n));
+}
 
 export function prctl(option: number, a = 0n, b = 0n, c = 0n, d = 0n): number {
   return check(`prctl ${option}`, ffi().libc.prctl(option, a, b, c, d));
