@@ -230,7 +230,9 @@ test("a slow consumer holds the sender: memory stays bounded", async (t) => {
   let sent = 0;
   const server = await serve(t, (_, response) => {
     response.writeHead(200, { "content-length": String(size) });
-    const counted = Readable.from(repeat(size)).on("data", (chunk: Buffer) => void (sent += chunk.length));
+    const counted = Readable.from(repeat(size)).on("data", (chunk: Buffer) => {
+      sent += chunk.length;
+    });
     pipeline(counted.pause(), response, () => {});
   });
   let got = 0;
