@@ -83,4 +83,3 @@ export interface HostsEntry {
   address: string;
   names: string[];
 }
-

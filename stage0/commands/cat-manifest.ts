@@ -1,0 +1,21 @@
+import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
+import { type Command, readLine } from "../command.ts";
+import { readManifest } from "../container/inspect.ts";
+import { selectContainer, uuidFileOption } from "../container/select.ts";
+import { print } from "../output.ts";
+
+const options = { ...uuidFileOption } as const;
+
+export const command: Command = {
+  usage: "cat-manifest [options] UUID",
+  description: "Prints a container's manifest: a PodManifest of the App Container specification.",
+  examples: [["rkt cat-manifest 6ba7b810", "the manifest as JSON"]],
+  options,
+  operands: [0, 1],
+  needsRoot: true,
+  async run(line, globals) {
+    const { options: given, operands } = await readLine(line, options);
+    const ref = selectContainer(globals.dir, operands, given["uuid-file"]);
+    print(`${JSON.stringify(JSON.parse(formatPodManifest(readManifest(ref.dir))), undefined, 2)}\n`);
+  },
+};

@@ -1,0 +1,72 @@
+import { shortId } from "../../shared/layout.ts";
+import { type Command, readLine } from "../command.ts";
+import { type ContainerFacts, inspect } from "../container/inspect.ts";
+import { listContainers } from "../container/lifecycle.ts";
+import { print, say } from "../output.ts";
+import { ago, table } from "../table.ts";
+
+const options = {
+  full: { type: "boolean", description: "whole UUIDs and image IDs, times in RFC 3339" },
+  "no-legend": { type: "boolean", description: "no line with the names of the columns" },
+  format: { type: "string", choices: ["table", "json"], value: "FORMAT", description: "table (the default) or json" },
+} as const;
+
+export const command: Command = {
+  usage: "list [options]",
+  description:
+    "Lists the containers: a line for each app. What is shown comes from the container directories alone; nothing is entered or mounted.",
+  examples: [
+    ["rkt list", "the containers and their states"],
+    ["rkt list --format=json", "the same for a program"],
+  ],
+  options,
+  operands: [0, 0],
+  needsRoot: true,
+  async run(line, globals) {
+    const { options: given } = await readLine(line, options);
+    const facts = listContainers(globals.dir)
+      .flatMap((ref) => inspect(ref) ?? [])
+      .sort((a, b) => (a.createdAt ?? 0) - (b.createdAt ?? 0) || (a.uuid < b.uuid ? -1 : 1));
+    if (given.format === "json") print(`${JSON.stringify(facts.map(containerJson), undefined, 2)}\n`);
+    else print(asTable(facts, given.full, !given["no-legend"]));
+    for (const container of facts)
+      if (container.damage !== undefined) say(`container ${container.uuid} is damaged: ${container.damage}`);
+  },
+};
+
+function asTable(facts: readonly ContainerFacts[], full: boolean, legend: boolean): string {
+  const now = Date.now();
+  const time = (at: number | undefined) => (at === undefined ? "" : full ? new Date(at).toISOString() : ago(at, now));
+  const rows = facts.flatMap((container) => {
+    const first = [full ? container.uuid : container.uuid.slice(0, 8)];
+    const last = [container.phase, time(container.createdAt), time(container.startedAt)];
+    if (container.apps.length === 0) return [[...first, "-", "-", ...last]];
+    return container.apps.map((app, i) => [
+      ...(i === 0 ? first : [""]),
+      app.name,
+      full ? `${app.imageName ?? ""} ${app.imageId}`.trim() : (app.imageName ?? shortId(app.imageId)),
+      ...(i === 0 ? last : ["", "", ""]),
+    ]);
+  });
+  return table(legend ? ["UUID", "APP", "IMAGE NAME", "STATE", "CREATED", "STARTED"] : undefined, rows);
+}
+
+/** What `--format=json` of list and status gives: times in RFC 3339, absent what is unknown. */
+export function containerJson(facts: ContainerFacts): object {
+  const time = (at: number | undefined) => (at === undefined ? undefined : new Date(at).toISOString());
+  return {
+    uuid: facts.uuid,
+    state: facts.phase,
+    pid: facts.pid,
+    stage1: facts.stage1,
+    created: time(facts.createdAt),
+    started: time(facts.startedAt),
+    apps: facts.apps.map((app) => ({
+      name: app.name,
+      image: app.imageName,
+      imageID: app.imageId,
+      exitCode: app.exitCode,
+    })),
+    damage: facts.damage,
+  };
+}

@@ -1,0 +1,60 @@
+import { type Command, readLine } from "../command.ts";
+import { type ContainerFacts, inspect } from "../container/inspect.ts";
+import { type ContainerRef, findContainer, phase } from "../container/lifecycle.ts";
+import { waitUnlocked } from "../container/lock.ts";
+import { selectContainer, uuidFileOption } from "../container/select.ts";
+import { RktError } from "../../shared/errors.ts";
+import { print } from "../output.ts";
+import { containerJson } from "./list.ts";
+
+const options = {
+  wait: { type: "boolean", description: "wait until the container has ended" },
+  format: { type: "string", choices: ["text", "json"], value: "FORMAT", description: "text (the default) or json" },
+  ...uuidFileOption,
+} as const;
+
+export const command: Command = {
+  usage: "status [options] UUID",
+  description:
+    "Says what state a container is in, as lines of key=value: its state, the pid while it runs, and each app's exit status once it has ended.\n\nThe pid is that of the process that holds the container's lock.",
+  examples: [
+    ["rkt status 6ba7b810", "the container whose UUID begins so"],
+    ["rkt status --wait 6ba7b810", "the same, when it has ended"],
+  ],
+  options,
+  operands: [0, 1],
+  needsRoot: true,
+  async run(line, globals) {
+    const { options: given, operands } = await readLine(line, options);
+    let ref = selectContainer(globals.dir, operands, given["uuid-file"]);
+    if (given.wait) ref = waitForEnd(globals.dir, ref);
+    const facts = inspect(ref) ?? inspect(findContainer(globals.dir, ref.uuid));
+    if (facts === undefined) throw new RktError("no-such-container", `container ${ref.uuid} is gone`);
+    print(given.format === "json" ? `${JSON.stringify(containerJson(facts), undefined, 2)}\n` : lines(facts));
+    if (facts.damage !== undefined)
+      throw new RktError("damaged-container", `container ${ref.uuid} is damaged: ${facts.damage}`);
+  },
+};
+
+/** Follows a container through its states until nothing of it runs. */
+function waitForEnd(data: string, first: ContainerRef): ContainerRef {
+  let ref = first;
+  for (;;) {
+    const now = phase(ref);
+    if (now === "running" || now === "preparing" || now === "embryo") waitUnlocked(ref.dir);
+    else if (now !== undefined) return ref;
+    ref = findContainer(data, ref.uuid);
+  }
+}
+
+function lines(facts: ContainerFacts): string {
+  const time = (at: number) => new Date(at).toISOString();
+  const pairs: string[] = [`state=${facts.phase}`];
+  if (facts.createdAt !== undefined) pairs.push(`created=${time(facts.createdAt)}`);
+  if (facts.startedAt !== undefined) pairs.push(`started=${time(facts.startedAt)}`);
+  if (facts.stage1 !== undefined) pairs.push(`stage1=${facts.stage1}`);
+  if (facts.pid !== undefined) pairs.push(`pid=${facts.pid}`);
+  pairs.push(`exited=${facts.phase.startsWith("exited") || facts.phase === "deleting"}`);
+  for (const app of facts.apps) if (app.exitCode !== undefined) pairs.push(`app-${app.name}=${app.exitCode}`);
+  return `${pairs.join("\n")}\n`;
+}

@@ -1,0 +1,41 @@
+/**
+ * Running an entrypoint of a running container's stage1. Its root file system
+ * is mounted in the container's own mount namespace only; the magic link
+ * `/proc/PID/root` of the lock's holder leads there without joining it.
+ */
+
+import { RktError } from "../../shared/errors.ts";
+import { containerLayout, type Entrypoint, ENTRYPOINTS, hostPath } from "../../shared/layout.ts";
+import { annotation } from "../../shared/schema/image-manifest.ts";
+import { readStage1Manifest, supervisor } from "./inspect.ts";
+import { type ContainerRef, phase } from "./lifecycle.ts";
+
+export interface RunningEntrypoint {
+  /** Of the process that holds the lock. */
+  pid: number;
+  /** The container directory in the container's mount namespace: the entrypoint's working directory. */
+  cwd: string;
+  /** Relative to `cwd`. */
+  path: string;
+}
+
+/** Throws when the container does not run or its stage1 has no such entrypoint. */
+export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningEntrypoint {
+  const now = phase(ref);
+  const pid = now === "running" ? supervisor(ref.dir) : undefined;
+  if (pid === undefined)
+    throw new RktError(
+      "not-running",
+      `container ${ref.uuid} is not running${now === undefined ? "" : `: it is ${now === "running" ? "starting" : now}`}`,
+      {
+        hint: "`rkt list` shows the containers and their states",
+      },
+    );
+  const manifest = readStage1Manifest(ref.dir);
+  const inside = annotation(manifest.annotations, ENTRYPOINTS[name]);
+  if (inside === undefined)
+    throw new RktError("no-entrypoint", `stage1 ${manifest.name} of container ${ref.uuid} has no "${name}"`, {
+      hint: `its image manifest would name one with the annotation ${ENTRYPOINTS[name]}`,
+    });
+  return { pid, cwd: hostPath(`/proc/${pid}/root${ref.dir}`), path: containerLayout(".").inStage1(inside) };
+}

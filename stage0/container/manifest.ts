@@ -1,0 +1,379 @@
+/**
+ * The container manifest: what was asked for and what the images say, resolved
+ * so that no later stage has to look elsewhere. Pure.
+ *
+ * Of an app's environment the later of these counts: the caller's
+ * (`--inherit-env`), the image's, `--set-env-file`, `--set-env`,
+ * `--environment`.
+ */
+
+import { posix } from "node:path";
+import { RktError } from "../../shared/errors.ts";
+import { ANNOTATIONS, LAYOUT_VERSION } from "../../shared/layout.ts";
+import { APPC_VERSION, appFromImage, bareApp, requireHost } from "../../shared/schema/image-manifest.ts";
+import { understandIsolators } from "../../shared/schema/isolators.ts";
+import type {
+  App,
+  ExposedPort,
+  ImageID,
+  ImageManifest,
+  Isolator,
+  MountPoint,
+  NameValue,
+  PodManifest,
+  RuntimeApp,
+  Volume,
+} from "../../shared/schema/types.ts";
+import { toACName, variableName } from "../../shared/schema/values.ts";
+import type { AppRequest, HostsEntry, MountRequest, PortRequest, ResolverConfig, RunRequest } from "./request.ts";
+
+export interface ResolvedImage {
+  /** All 128 digits. */
+  id: ImageID;
+  manifest: ImageManifest;
+}
+
+/** What a request leaves to the moment. */
+export interface Circumstances {
+  /** The caller's environment; used with `--inherit-env`. */
+  environment: readonly NameValue[];
+  /** What the files of `--set-env-file` say, in order. */
+  environmentFiles: readonly NameValue[];
+  created: Date;
+  debug: boolean;
+}
+
+export interface ContainerManifest {
+  manifest: PodManifest;
+  /** What will not be as one might think; for the person. */
+  warnings: string[];
+}
+
+/** A manifest from images, which stand in the order of the request's apps. */
+export function containerManifest(
+  request: RunRequest,
+  images: readonly ResolvedImage[],
+  circumstances: Circumstances,
+): ContainerManifest {
+  const apps = request.apps.map((app, i) => runtimeApp(app, imageAt(images, i), request, circumstances));
+  return complete(
+    {
+      acVersion: APPC_VERSION,
+      acKind: "PodManifest",
+      apps,
+      volumes: uniqueVolumes(request.volumes),
+      isolators: [],
+      annotations: request.annotations,
+      ports: exposedPorts(request.ports, apps),
+      userAnnotations: record(request.userAnnotations),
+      userLabels: record(request.userLabels),
+    },
+    request,
+    circumstances,
+  );
+}
+
+/** A manifest from one that somebody wrote: what it leaves to the images is filled in. */
+export function fromPodManifest(
+  given: PodManifest,
+  request: RunRequest,
+  images: readonly ResolvedImage[],
+  circumstances: Circumstances,
+): ContainerManifest {
+  const apps = given.apps.map((app, i): RuntimeApp => {
+    const { id, manifest } = imageAt(images, i);
+    requireHost(manifest);
+    return {
+      ...app,
+      image: { id, name: manifest.name, labels: manifest.labels },
+      app: app.app ?? appFromImage(manifest),
+    };
+  });
+  if (request.interactive && apps.length > 1)
+    throw new RktError(
+      "bad-request",
+      `--interactive gives the terminal to one app, and the pod manifest has ${apps.length}`,
+    );
+  return complete({ ...given, apps }, request, circumstances);
+}
+
+function imageAt(images: readonly ResolvedImage[], i: number): ResolvedImage {
+  const image = images[i];
+  if (image === undefined) throw new Error(`no image for app ${i}`);
+  return image;
+}
+
+function complete(draft: PodManifest, request: RunRequest, circumstances: Circumstances): ContainerManifest {
+  if (draft.apps.length === 0) throw new RktError("bad-request", "the container has no apps");
+  requireUniqueNames(draft.apps);
+  const { apps, volumes } = mountVolumes(draft.apps, draft.volumes, request.boundPaths);
+  const options = annotations(request, circumstances);
+  const manifest = {
+    ...draft,
+    apps,
+    volumes,
+    annotations: [
+      ...draft.annotations.filter(({ name }) => !options.some((option) => option.name === name)),
+      ...options,
+    ],
+  };
+  return { manifest, warnings: [...unusedVolumes(manifest), ...unknownIsolators(manifest)] };
+}
+
+// --- apps -------------------------------------------------------------------------------
+
+function runtimeApp(
+  asked: AppRequest,
+  { id, manifest }: ResolvedImage,
+  request: RunRequest,
+  circumstances: Circumstances,
+): RuntimeApp {
+  requireHost(manifest);
+  const app = asked.exec === undefined ? appFromImage(manifest) : withExec(manifest, asked.exec);
+  const name = asked.name ?? defaultName(manifest.name);
+  return {
+    name,
+    image: { id, name: manifest.name, labels: manifest.labels },
+    app: {
+      ...app,
+      exec: [...app.exec, ...asked.arguments],
+      user: asked.user ?? app.user,
+      group: asked.group ?? app.group,
+      supplementaryGIDs: asked.supplementaryGIDs ?? app.supplementaryGIDs,
+      workingDirectory: asked.workingDirectory ?? app.workingDirectory,
+      environment: environment([
+        request.environment.inherit ? expressible(circumstances.environment) : [],
+        app.environment,
+        circumstances.environmentFiles,
+        request.environment.set,
+        asked.environment,
+      ]),
+      isolators: overrideIsolators(app.isolators, asked.isolators),
+      userAnnotations: { ...app.userAnnotations, ...record(asked.userAnnotations) },
+      userLabels: { ...app.userLabels, ...record(asked.userLabels) },
+    },
+    readOnlyRootFS: asked.readOnlyRootFS,
+    mounts: mergeMounts(request.mounts, asked.mounts),
+    annotations: asked.annotations,
+  };
+}
+
+/** The image's app with another command; an image without an app section then needs none. */
+function withExec(manifest: ImageManifest, exec: string): App {
+  return manifest.app === undefined ? bareApp([exec]) : { ...appFromImage(manifest), exec: [exec] };
+}
+
+/** The last component of the image's name: `example.com/worker` becomes `worker`. */
+function defaultName(imageName: string): string {
+  const name = toACName(posix.basename(imageName));
+  if (name === "")
+    throw new RktError("no-app-name", `image ${imageName} gives its app no name`, { hint: "give one with --name" });
+  return name;
+}
+
+function requireUniqueNames(apps: readonly RuntimeApp[]): void {
+  const names = new Set<string>();
+  for (const { name } of apps) {
+    if (names.has(name))
+      throw new RktError("duplicate-app", `two apps are called "${name}"`, {
+        hint: "give one another name: --name after its image",
+      });
+    names.add(name);
+  }
+}
+
+/** The lists in order of growing weight; a variable keeps the place it was first seen at. */
+function environment(lists: readonly (readonly NameValue[])[]): NameValue[] {
+  const variables = new Map(lists.flat().map(({ name, value }) => [name, value]));
+  return [...variables].map(([name, value]) => ({ name, value }));
+}
+
+/** Shells export names (`BASH_FUNC_x%%`) that a manifest can't hold. */
+function expressible(variables: readonly NameValue[]): NameValue[] {
+  return variables.filter(({ name }) => variableName(name) === undefined);
+}
+
+/** Retain-set and remove-set of one thing are one kind. */
+function overrideIsolators(image: readonly Isolator[], asked: readonly Isolator[]): Isolator[] {
+  const kind = ({ name }: Isolator) => name.replace(/-(?:retain|remove)-set$/, "");
+  const kinds = new Set(asked.map(kind));
+  return [...image.filter((isolator) => !kinds.has(kind(isolator))), ...asked];
+}
+
+/** Without a prototype, as these have names from outside. */
+function record(pairs: readonly NameValue[]): Record<string, string> {
+  const result: Record<string, string> = Object.create(null);
+  for (const { name, value } of pairs) result[name] = value;
+  return result;
+}
+
+// --- mounts and volumes -----------------------------------------------------------------
+
+/** One spelling for one place. */
+function cleanPath(path: string): string {
+  return posix.resolve("/", path);
+}
+
+/** The container's mounts, but for places where the app has its own. */
+function mergeMounts(ofAll: readonly MountRequest[], own: readonly MountRequest[]): MountRequest[] {
+  const taken = new Set(own.map(({ path }) => cleanPath(path)));
+  return [...ofAll.filter(({ path }) => !taken.has(cleanPath(path))), ...own];
+}
+
+function uniqueVolumes(volumes: readonly Volume[]): Volume[] {
+  const names = new Set<string>();
+  for (const { name } of volumes) {
+    if (names.has(name)) throw new RktError("duplicate-volume", `volume "${name}" is given twice`);
+    names.add(name);
+  }
+  return [...volumes];
+}
+
+interface OpenMountPoint {
+  app: RuntimeApp;
+  mountPoint: MountPoint;
+}
+
+/**
+ * Gives every app its mounts: those it has, and the volume of the same name
+ * for each mount point at whose path there is none (pods.md, "mounts"). What
+ * is still open gets the bound path, or is an error.
+ */
+function mountVolumes(
+  apps: readonly RuntimeApp[],
+  volumes: readonly Volume[],
+  boundPaths: readonly string[],
+): { apps: RuntimeApp[]; volumes: Volume[] } {
+  const known = new Set(volumes.map(({ name }) => name));
+  const result = apps.map((app) => ({ ...app, mounts: [...app.mounts] }));
+  const open: OpenMountPoint[] = [];
+  for (const app of result) {
+    for (const { volume, appVolume } of app.mounts)
+      if (appVolume === undefined && !known.has(volume))
+        throw new RktError("no-such-volume", `app ${app.name}: there is no volume "${volume}" to mount`, {
+          hint: `--volume ${volume}:/PATH, or --volume ${volume},kind=empty`,
+        });
+    const taken = new Set(app.mounts.map(({ path }) => cleanPath(path)));
+    for (const mountPoint of app.app?.mountPoints ?? []) {
+      if (taken.has(cleanPath(mountPoint.path))) continue;
+      if (known.has(mountPoint.name)) app.mounts.push({ volume: mountPoint.name, path: mountPoint.path });
+      else open.push({ app, mountPoint });
+    }
+  }
+  const further = volumesForOpen(open, boundPaths);
+  for (const { app, mountPoint } of open) app.mounts.push({ volume: mountPoint.name, path: mountPoint.path });
+  for (const app of result) requireDistinctTargets(app);
+  return { apps: result, volumes: [...volumes, ...further] };
+}
+
+/**
+ * Volumes for mount points that have none. The one place that decides what
+ * becomes of them: an error, rather than an empty directory that loses data
+ * with the container.
+ */
+function volumesForOpen(open: readonly OpenMountPoint[], boundPaths: readonly string[]): Volume[] {
+  const names = [...new Set(open.map(({ mountPoint }) => mountPoint.name))];
+  const [source, second] = boundPaths;
+  const [name] = names;
+  if (second !== undefined)
+    throw new RktError("ambiguous-volume", `bind:${source} and bind:${second} can't both serve the one mount point`, {
+      hint: `name the mount points: ${names.map((n) => `--volume ${n}:/PATH`).join(" ") || "--volume NAME:/PATH"}`,
+    });
+  if (source !== undefined && name === undefined)
+    throw new RktError("unused-volume", `bind:${source} serves no mount point: there is none without a volume`, {
+      hint: `to mount it anyway: --volume NAME:${source} --mount volume=NAME,target=/PATH`,
+    });
+  if (source !== undefined && names.length > 1)
+    throw new RktError("ambiguous-volume", `bind:${source} could serve any of the mount points ${names.join(", ")}`, {
+      hint: `name the one that is meant: --volume ${name}:${source}`,
+    });
+  if (source !== undefined && name !== undefined) return [{ name, kind: "host", source, readOnly: false }];
+  if (name === undefined) return [];
+  const places = open.map(({ app, mountPoint }) => `${mountPoint.name} (${mountPoint.path} of app ${app.name})`);
+  throw new RktError("no-volume", `no volume for the mount point ${places.join(", ")}`, {
+    hint: `--volume ${name}:/PATH for a path of the host, or --volume ${name},kind=empty`,
+  });
+}
+
+function requireDistinctTargets(app: RuntimeApp): void {
+  const targets = new Set<string>();
+  for (const { path } of app.mounts) {
+    const target = cleanPath(path);
+    if (targets.has(target))
+      throw new RktError("duplicate-mount", `app ${app.name}: two volumes are to be mounted at ${target}`);
+    targets.add(target);
+  }
+}
+
+function unusedVolumes({ apps, volumes }: PodManifest): string[] {
+  const mounted = new Set(apps.flatMap((app) => app.mounts.map(({ volume }) => volume)));
+  return volumes.filter(({ name }) => !mounted.has(name)).map(({ name }) => `no app mounts the volume "${name}"`);
+}
+
+/** Throws ManifestError for isolators that contradict each other or make no sense. */
+function unknownIsolators({ apps }: PodManifest): string[] {
+  return apps.flatMap(({ name, app }) => {
+    const { unknown } = understandIsolators(app?.isolators ?? [], { object: `app ${name}`, path: "isolators" });
+    return unknown.map((isolator) => `app ${name}: the isolator ${isolator} is unknown and has no effect`);
+  });
+}
+
+// --- ports ------------------------------------------------------------------------------
+
+function exposedPorts(asked: readonly PortRequest[], apps: readonly RuntimeApp[]): ExposedPort[] {
+  const there = apps.flatMap(({ app }) => app?.ports ?? []);
+  return asked.map(({ name, hostPort, hostIP }) => {
+    const [port, second] = there.filter((candidate) => candidate.name === name);
+    if (second !== undefined)
+      throw new RktError("ambiguous-port", `more than one app has a port called ${name}`, {
+        hint: `give the number: --port ${second.port}:${hostPort}`,
+      });
+    return { name, hostPort, hostIP, podPort: port === undefined ? numberedPort(name, there) : undefined };
+  });
+}
+
+/** `80` or `80-udp`: a port that no image names. */
+function numberedPort(name: string, there: readonly { name: string }[]): ExposedPort["podPort"] {
+  const [, digits, protocol = "tcp"] = /^([0-9]{1,5})(?:-(tcp|udp))?$/.exec(name) ?? [];
+  const port = Number(digits);
+  if (port >= 1 && port <= 65_535) return { name, protocol, port, count: 1, socketActivated: false };
+  throw new RktError("no-such-port", `no app has a port called ${name}`, {
+    hint: there.length === 0 ? "give its number" : `there are ${there.map((other) => other.name).join(", ")}`,
+  });
+}
+
+// --- options for stage 1 ----------------------------------------------------------------
+
+function annotations(request: RunRequest, { created, debug }: Circumstances): NameValue[] {
+  const { layoutVersion, hostname, interactive, network, resolvConf, hosts } = ANNOTATIONS;
+  const options: [string, string | undefined][] = [
+    [layoutVersion, LAYOUT_VERSION],
+    [ANNOTATIONS.created, created.toISOString()],
+    [network, request.network],
+    [hostname, request.hostname],
+    [interactive, request.interactive ? "true" : undefined],
+    [resolvConf, typeof request.resolver === "string" ? word(request.resolver) : resolverFile(request.resolver)],
+    [hosts, request.hosts === "host" ? "host" : hostsLines(request.hosts)],
+    [ANNOTATIONS.debug, debug ? "true" : undefined],
+  ];
+  return options.flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]));
+}
+
+function word(resolver: "default" | "host" | "none"): string | undefined {
+  return resolver === "default" ? undefined : resolver;
+}
+
+/** resolv.conf(5) */
+function resolverFile({ servers, domain, search, options }: ResolverConfig): string {
+  const lines = servers.map((server) => `nameserver ${server}`);
+  if (domain !== undefined) lines.push(`domain ${domain}`);
+  if (search.length > 0) lines.push(`search ${search.join(" ")}`);
+  if (options.length > 0) lines.push(`options ${options.join(" ")}`);
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+/** hosts(5) */
+function hostsLines(entries: readonly HostsEntry[]): string | undefined {
+  if (entries.length === 0) return undefined;
+  return entries.map(({ address, names }) => `${address}\t${names.join(" ")}\n`).join("");
+}
