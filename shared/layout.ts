@@ -50,6 +50,10 @@ export const ANNOTATIONS = {
   interactive: "coreos.com/rocket/interactive",
   /** "host", "none", or the networks asked for. */
   network: "coreos.com/rocket/network",
+  /** "host": the host's resolv.conf as it is; "none": no file; else its text. Absent: stage 1's choice. */
+  resolvConf: "coreos.com/rocket/resolv-conf",
+  /** "host": the host's /etc/hosts; else lines to add to it. */
+  hosts: "coreos.com/rocket/hosts",
   metadataUrl: "coreos.com/rocket/metadata-url",
   debug: "coreos.com/rocket/debug",
   created: "coreos.com/rocket/created",

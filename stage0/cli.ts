@@ -1,0 +1,131 @@
+/**
+ * From the words of the command line to a command. A command's module is
+ * loaded when it is chosen; this one and what it imports are loaded by every
+ * `rkt`, and stay small.
+ */
+
+import { RktError, usageError } from "../shared/errors.ts";
+import type { Command } from "./command.ts";
+import { globalOptions, readGlobals } from "./globals.ts";
+import type { ErrorContext } from "./render-error.ts";
+import { isOption, type Line, nearest, type OptionWord, readOption, scanWords } from "./words.ts";
+
+export interface CommandEntry {
+  name: string;
+  summary: string;
+  load(): Promise<{ command: Command }>;
+}
+
+/** In the order of the help. A name may be two words. */
+export const commands: readonly CommandEntry[] = [
+  {
+    name: "run",
+    summary: "run images in a new container",
+    load: () => import("./commands/run.ts"),
+  },
+  {
+    name: "fetch",
+    summary: "bring images into the local store",
+    load: () => import("./commands/fetch.ts"),
+  },
+  {
+    name: "rm",
+    summary: "remove containers that no longer run",
+    load: () => import("./commands/rm.ts"),
+  },
+  {
+    name: "version",
+    summary: "print the versions of rkt and of the specification",
+    load: () => import("./commands/version.ts"),
+  },
+  {
+    name: "help",
+    summary: "show what a command does and takes",
+    load: () => import("./commands/help.ts"),
+  },
+];
+
+/** Runs the command that `words` ask for. `context` is filled in as it becomes known, for whoever renders an error. */
+export async function runCommand(words: readonly string[], context: ErrorContext): Promise<void> {
+  const { given, rest } = takeGlobals(words);
+  const [first] = rest;
+  if (first === undefined) return await withoutCommand(given);
+
+  const entry = findCommand(rest);
+  context.command = entry.name;
+  const { command } = await entry.load();
+  const line = scanWords(
+    rest.slice(entry.name.split(" ").length),
+    { ...globalOptions, ...command.options },
+    command.argumentLists,
+  );
+  const globals = await readGlobals([...given, ...withdrawGlobals(line)]);
+  context.debug = globals.debug;
+  if (globals.help) {
+    const { showHelp } = await import("./commands/help.ts");
+    return await showHelp(entry.name);
+  }
+  checkOperands(entry.name, command, line);
+  if (command.needsRoot === true) requireRoot(entry.name);
+  await command.run(line, globals);
+}
+
+/** The options before the command's name. */
+function takeGlobals(words: readonly string[]): { given: OptionWord[]; rest: readonly string[] } {
+  const given: OptionWord[] = [];
+  let i = 0;
+  while (isOption(words[i] ?? "")) {
+    if (words[i] === "--version" || words[i] === "-version") return { given, rest: ["version"] };
+    const option = readOption(words, i, globalOptions);
+    given.push(option);
+    i = option.next;
+  }
+  return { given, rest: words.slice(i) };
+}
+
+async function withoutCommand(given: readonly OptionWord[]): Promise<void> {
+  const { showHelp } = await import("./commands/help.ts");
+  const globals = await readGlobals(given);
+  if (globals.help) return await showHelp(undefined);
+  throw usageError("there is no command", "`rkt help` lists the commands");
+}
+
+/** The command whose name the words begin with. */
+export function findCommand(words: readonly string[]): CommandEntry {
+  const [first = ""] = words;
+  const named = (name: string) => commands.find((entry) => entry.name === name);
+  const entry = named(words.slice(0, 2).join(" ")) ?? named(first);
+  if (entry !== undefined) return entry;
+  const members = commands.filter((other) => other.name.startsWith(`${first} `)).map((other) => other.name);
+  if (members.length > 0) throw usageError(`"${first}" is a group of commands`, `there are: ${members.join(", ")}`);
+  const near = nearest(
+    first,
+    commands.map((other) => other.name),
+  );
+  throw usageError(
+    `unknown command "${first}"`,
+    near === undefined ? "`rkt help` lists the commands" : `did you mean \`rkt ${near}\`?`,
+  );
+}
+
+/** Takes the global options out of a command's line, wherever they stand. */
+function withdrawGlobals(line: Line): OptionWord[] {
+  const globals: OptionWord[] = [];
+  const withdraw = (words: OptionWord[]): OptionWord[] =>
+    words.filter((word) => !(Object.hasOwn(globalOptions, word.name) && globals.push(word) > 0));
+  line.options = withdraw(line.options);
+  for (const operand of line.operands) operand.options = withdraw(operand.options);
+  return globals;
+}
+
+function checkOperands(name: string, { operands: [least, most], usage }: Command, line: Line): void {
+  const extra = line.operands[most];
+  if (extra !== undefined) throw usageError(`unexpected argument ${JSON.stringify(extra.text)}`, `usage: rkt ${usage}`);
+  if (line.operands.length < least)
+    throw usageError("an argument is missing", `usage: rkt ${usage}; see \`rkt ${name} --help\``);
+}
+
+function requireRoot(name: string): void {
+  if (process.geteuid?.() === 0) return;
+  throw new RktError("not-root", "only root can do this", { hint: `sudo rkt ${name} ...` });
+}

@@ -1,0 +1,30 @@
+/** What a command is: each module of `commands/` exports one as `command`. */
+
+import type { GlobalOptions } from "./globals.ts";
+import { type Exclusive, readOptions, type Values } from "./options.ts";
+import type { Line, OptionTable } from "./words.ts";
+
+export interface Command {
+  /** After "rkt": `fetch [options] IMAGE...`. */
+  usage: string;
+  /** Paragraphs of the help, separated by empty lines. */
+  description: string;
+  examples: readonly (readonly [words: string, meaning: string])[];
+  options: OptionTable;
+  /** Operands it takes: the least and the most. */
+  operands: readonly [least: number, most: number];
+  /** Whether operands have arguments of their own, between "--" and "---". */
+  argumentLists?: boolean;
+  needsRoot?: boolean;
+  run(line: Line, globals: GlobalOptions): Promise<void>;
+}
+
+/** The options of a line, wherever they stand, and its operands: for commands whose operands have none of their own. */
+export async function readLine<const T extends OptionTable>(
+  line: Line,
+  table: T,
+  exclusive?: Exclusive,
+): Promise<{ options: Values<T>; operands: string[] }> {
+  const words = [...line.options, ...line.operands.flatMap((operand) => operand.options)];
+  return { options: await readOptions(words, table, exclusive), operands: line.operands.map(({ text }) => text) };
+}

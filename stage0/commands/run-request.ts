@@ -1,0 +1,438 @@
+/**
+ * The options of `run` and `prepare`, and from a scanned line to a request.
+ * Options of the container may stand anywhere; an image's stand after it.
+ */
+
+import { usageError } from "../../shared/errors.ts";
+import type { Isolator } from "../../shared/schema/types.ts";
+import { acIdentifier, acName, account, argument, absolutePath } from "../../shared/schema/values.ts";
+import type { Stage1Request } from "../image/find.ts";
+import type { AppRequest, MountRequest, ResolverRequest, RunRequest } from "../container/request.ts";
+import { readOptions, type Values } from "../options.ts";
+import type { Line, Operand, OptionTable, OptionWord } from "../words.ts";
+import {
+  capabilitiesIsolator,
+  checked,
+  cpuIsolator,
+  hostname,
+  ipAddress,
+  memoryIsolator,
+  parseHostsEntries,
+  parseId,
+  parseInteger,
+  parseMount,
+  parsePort,
+  parseUniquePairs,
+  parseVariables,
+  parseVolume,
+  resolverWord,
+  seccompIsolator,
+} from "./values.ts";
+
+const images = "Images";
+const files = "Volumes and mounts";
+const variables = "Environment";
+const network = "Network";
+const container = "Container";
+const app = "Options of the image before them";
+
+/** Of the container, wherever they stand. */
+export const containerOptions = {
+  volume: {
+    type: "string",
+    array: true,
+    value: "NAME:/PATH",
+    description:
+      "serve the mount points NAME with a path of the host. Also: NAME,kind=host,source=/PATH,readOnly=true,recursive=false; NAME,kind=empty,mode=0755,uid=0,gid=0; bind:/PATH for the only mount point without a volume",
+    group: files,
+  },
+  "set-env": {
+    type: "string",
+    array: true,
+    value: "NAME=VALUE",
+    description: "set a variable of every app",
+    group: variables,
+  },
+  "set-env-file": {
+    type: "string",
+    array: true,
+    value: "FILE",
+    description: "set the variables of a file, NAME=VALUE lines, for every app",
+    group: variables,
+  },
+  "inherit-env": {
+    type: "boolean",
+    description: "pass on the caller's variables that nothing else sets",
+    group: variables,
+  },
+  net: {
+    type: "string",
+    bare: "default",
+    value: "NETWORK,...",
+    description: "networks of the container; host shares the host's, none has loopback only",
+    group: network,
+  },
+  "private-net": {
+    type: "string",
+    bare: "default",
+    description: "the older name of --net",
+    group: network,
+    hidden: true,
+  },
+  port: {
+    type: "string",
+    array: true,
+    value: "NAME:[HOSTIP:]HOSTPORT",
+    description: "publish a port, by its name in the image or by its number",
+    group: network,
+  },
+  dns: {
+    type: "string",
+    array: true,
+    value: "IP",
+    description: "name server; host takes over the host's resolv.conf, none makes no file",
+    group: network,
+  },
+  "dns-domain": { type: "string", value: "DOMAIN", description: "domain of the container", group: network },
+  "dns-search": {
+    type: "string",
+    array: true,
+    value: "DOMAIN",
+    description: "domain to look names up in",
+    group: network,
+  },
+  "dns-opt": { type: "string", array: true, value: "OPTION", description: "option of resolv.conf(5)", group: network },
+  "hosts-entry": {
+    type: "string",
+    array: true,
+    value: "IP=HOST",
+    description: "line of /etc/hosts; host takes over the host's file",
+    group: network,
+  },
+  hostname: { type: "string", value: "NAME", description: "host name of the container (rkt-UUID)", group: network },
+  interactive: { type: "boolean", description: "give the one app the terminal", group: container },
+  rm: { type: "boolean", description: "remove the container when it ends", group: container },
+  "no-overlay": { type: "boolean", description: "copy the images instead of mounting overlays", group: container },
+  "uuid-file-save": {
+    type: "string",
+    value: "FILE",
+    description: "write the container's UUID to a file",
+    group: container,
+  },
+  "pod-manifest": {
+    type: "string",
+    value: "FILE",
+    description: "run what a pod manifest says, instead of images",
+    group: container,
+  },
+  "stage1-image": {
+    type: "string",
+    value: "IMAGE",
+    description: "stage1 image: a file, URL, hash or name",
+    group: images,
+  },
+  "stage1-path": { type: "string", value: "FILE", description: "stage1 image by its file", group: images },
+  "stage1-url": { type: "string", value: "URL", description: "stage1 image by its URL", group: images },
+  "stage1-name": { type: "string", value: "NAME", description: "stage1 image by its name", group: images },
+  "stage1-hash": {
+    type: "string",
+    value: "HASH",
+    description: "stage1 image in the store, by its hash",
+    group: images,
+  },
+  "stage1-from-dir": {
+    type: "string",
+    value: "FILE",
+    description: "stage1 image in the directories of stage1 images, by its file name",
+    group: images,
+  },
+  "pull-policy": {
+    type: "string",
+    choices: ["never", "new", "update"],
+    value: "never|new|update",
+    description: "when to fetch an image that is in the store (new: when it is not)",
+    group: images,
+  },
+  "no-store": { type: "boolean", description: "the same as --pull-policy=update", group: images, hidden: true },
+  "store-only": { type: "boolean", description: "the same as --pull-policy=never", group: images, hidden: true },
+} as const satisfies OptionTable;
+
+/** Before the first image they are the container's, or every app's. */
+const sharedOptions = {
+  mount: {
+    type: "string",
+    array: true,
+    value: "volume=NAME,target=/PATH",
+    description: "mount a volume; before the first image, in every app",
+    group: files,
+  },
+  annotation: {
+    type: "string",
+    array: true,
+    value: "NAME=VALUE",
+    description: "annotation of the app; before the first image, of the container",
+    group: app,
+  },
+  "user-annotation": {
+    type: "string",
+    array: true,
+    value: "NAME=VALUE",
+    description: "likewise, a user's annotation",
+    group: app,
+  },
+  "user-label": {
+    type: "string",
+    array: true,
+    value: "NAME=VALUE",
+    description: "likewise, a user's label",
+    group: app,
+  },
+} as const satisfies OptionTable;
+
+const imageOptions = {
+  name: { type: "string", value: "NAME", description: "name of the app (from the image's)", group: app },
+  exec: { type: "string", value: "PATH", description: "run this instead of the image's command", group: app },
+  environment: {
+    type: "string",
+    array: true,
+    value: "NAME=VALUE",
+    description: "set a variable of this app",
+    group: app,
+  },
+  user: { type: "string", value: "USER", description: "name, number, or a path whose owner it is", group: app },
+  group: { type: "string", value: "GROUP", description: "name, number, or a path whose group it is", group: app },
+  "supplementary-gids": { type: "string", array: true, value: "GID,...", description: "further groups", group: app },
+  "working-dir": { type: "string", value: "/PATH", description: "working directory", group: app },
+  "readonly-rootfs": { type: "boolean", description: "mount the app's root read-only", group: app },
+  memory: { type: "string", value: "AMOUNT", description: "limit of memory: 512Mi, 1G", group: app },
+  cpu: { type: "string", value: "AMOUNT", description: "limit of processor time: 500m is half a core", group: app },
+  "cpu-shares": { type: "string", value: "NUMBER", description: "weight against others, 2 to 262144", group: app },
+  "caps-retain": {
+    type: "string",
+    array: true,
+    value: "CAP,...",
+    description: "the only capabilities to keep",
+    group: app,
+  },
+  "caps-remove": {
+    type: "string",
+    array: true,
+    value: "CAP,...",
+    description: "capabilities to take away",
+    group: app,
+  },
+  seccomp: {
+    type: "string",
+    value: "mode=MODE,CALL,...",
+    description: "system calls to allow (mode=retain) or to refuse (mode=remove); errno=NAME instead of the app's end",
+    group: app,
+  },
+  "oom-score-adj": {
+    type: "string",
+    alias: "oom-score-adjust",
+    value: "NUMBER",
+    description: "how soon it is killed for memory, -1000 to 1000",
+    group: app,
+  },
+  signature: { type: "string", value: "FILE", description: "signature of this image", group: app },
+} as const satisfies OptionTable;
+
+const appOptions = { ...sharedOptions, ...imageOptions } as const;
+
+export const runOptions = { ...containerOptions, ...imageOptions, ...sharedOptions } as const;
+
+const STAGE1_OPTIONS = [
+  "stage1-image",
+  "stage1-path",
+  "stage1-url",
+  "stage1-name",
+  "stage1-hash",
+  "stage1-from-dir",
+] as const;
+
+const CONTAINER_EXCLUSIVE = [
+  STAGE1_OPTIONS,
+  ["net", "private-net"],
+  ["pull-policy", "no-store", "store-only"],
+] as const;
+const IMAGE_EXCLUSIVE = [["caps-retain", "caps-remove"]] as const;
+
+/** Until the container has a network of its own unasked. */
+const DEFAULT_NETWORK = "host";
+
+export type PullPolicy = "never" | "new" | "update";
+
+export interface RunLine {
+  request: RunRequest;
+  stage1: Stage1Request;
+  pullPolicy: PullPolicy;
+  /** Those that say how to run the container, not what it is. */
+  options: Pick<Values<typeof containerOptions>, "rm" | "no-overlay" | "uuid-file-save">;
+}
+
+/** Reads a line that was scanned with `runOptions`. */
+export async function readRunLine(line: Line): Promise<RunLine> {
+  const { options: before, operands } = line;
+  const everywhere = [...before, ...operands.flatMap((operand) => operand.options)];
+  const values = await readOptions(pick(everywhere, containerOptions), containerOptions, CONTAINER_EXCLUSIVE);
+  const [misplaced] = pick(before, imageOptions);
+  if (misplaced !== undefined)
+    throw usageError(
+      `--${misplaced.name} must follow an image`,
+      `rkt run IMAGE --${misplaced.name}=${misplaced.value}`,
+    );
+  const shared = await readOptions(pick(before, sharedOptions), sharedOptions);
+  const apps: AppRequest[] = [];
+  for (const operand of operands) apps.push(await readApp(operand));
+
+  const volumes = values.volume.map(parseVolume);
+  const request: RunRequest = {
+    apps,
+    podManifest: values["pod-manifest"],
+    volumes: volumes.flatMap((volume) => ("boundPath" in volume ? [] : [volume])),
+    boundPaths: volumes.flatMap((volume) => ("boundPath" in volume ? [volume.boundPath] : [])),
+    mounts: uniqueMounts(shared.mount),
+    environment: {
+      inherit: values["inherit-env"],
+      files: values["set-env-file"],
+      set: parseVariables("set-env", values["set-env"]),
+    },
+    annotations: parseUniquePairs("annotation", shared.annotation, acIdentifier),
+    userAnnotations: parseUniquePairs("user-annotation", shared["user-annotation"], argument),
+    userLabels: parseUniquePairs("user-label", shared["user-label"], argument),
+    ports: values.port.map(parsePort),
+    network: values.net ?? values["private-net"] ?? DEFAULT_NETWORK,
+    resolver: readResolver(values),
+    hosts: parseHostsEntries(values["hosts-entry"]),
+    hostname: optional("hostname", values.hostname, hostname),
+    interactive: values.interactive,
+  };
+  checkRequest(request, everywhere);
+  return {
+    request,
+    stage1: readStage1(values),
+    pullPolicy: readPullPolicy(values),
+    options: values,
+  };
+}
+
+function pick(words: readonly OptionWord[], table: OptionTable): OptionWord[] {
+  return words.filter(({ name }) => Object.hasOwn(table, name));
+}
+
+function optional(option: string, value: string | undefined, rule: Parameters<typeof checked>[2]): string | undefined {
+  return value === undefined ? undefined : checked(option, value, rule);
+}
+
+async function readApp(operand: Operand): Promise<AppRequest> {
+  const values = await readOptions(pick(operand.options, appOptions), appOptions, IMAGE_EXCLUSIVE);
+  return {
+    image: operand.text,
+    signature: values.signature,
+    name: optional("name", values.name, acName),
+    exec: optional("exec", values.exec, (text) => (text === "" ? "must not be empty" : argument(text))),
+    arguments: operand.arguments ?? [],
+    user: optional("user", values.user, account),
+    group: optional("group", values.group, account),
+    supplementaryGIDs: readGroups(values["supplementary-gids"]),
+    workingDirectory: optional("working-dir", values["working-dir"], absolutePath),
+    environment: parseVariables("environment", values.environment),
+    mounts: uniqueMounts(values.mount),
+    isolators: readIsolators(values),
+    readOnlyRootFS: values["readonly-rootfs"],
+    annotations: parseUniquePairs("annotation", values.annotation, acIdentifier),
+    userAnnotations: parseUniquePairs("user-annotation", values["user-annotation"], argument),
+    userLabels: parseUniquePairs("user-label", values["user-label"], argument),
+  };
+}
+
+function uniqueMounts(texts: readonly string[]): MountRequest[] {
+  const mounts = texts.map(parseMount);
+  const twice = mounts.find((mount, i) => mounts.findIndex(({ path }) => path === mount.path) < i);
+  if (twice !== undefined) throw usageError(`--mount: two volumes are to be mounted at ${twice.path}`);
+  return mounts;
+}
+
+function readGroups(texts: readonly string[]): number[] | undefined {
+  if (texts.length === 0) return undefined;
+  return texts.flatMap((text) => text.split(",")).map((text) => parseId("supplementary-gids", text));
+}
+
+function readIsolators(values: Values<typeof imageOptions>): Isolator[] {
+  const isolators: Isolator[] = [];
+  if (values.memory !== undefined) isolators.push(memoryIsolator(values.memory));
+  if (values.cpu !== undefined) isolators.push(cpuIsolator(values.cpu));
+  if (values["cpu-shares"] !== undefined)
+    isolators.push({
+      name: "os/linux/cpu-shares",
+      value: parseInteger("cpu-shares", values["cpu-shares"], 2, 262_144),
+    });
+  if (values["oom-score-adj"] !== undefined)
+    isolators.push({
+      name: "os/linux/oom-score-adj",
+      value: parseInteger("oom-score-adj", values["oom-score-adj"], -1000, 1000),
+    });
+  for (const option of ["caps-retain", "caps-remove"] as const)
+    if (values[option].length > 0) isolators.push(capabilitiesIsolator(option, values[option]));
+  if (values.seccomp !== undefined) isolators.push(seccompIsolator(values.seccomp));
+  return isolators;
+}
+
+function readResolver(values: Values<typeof containerOptions>): ResolverRequest {
+  const domain = optional("dns-domain", values["dns-domain"], resolverWord);
+  const search = values["dns-search"].map((text) => checked("dns-search", text, resolverWord));
+  const options = values["dns-opt"].map((text) => checked("dns-opt", text, resolverWord));
+  const [first] = values.dns;
+  const further = domain !== undefined || search.length > 0 || options.length > 0;
+  for (const word of ["host", "none"] as const) {
+    if (!values.dns.includes(word)) continue;
+    if (values.dns.length > 1 || further) throw usageError(`--dns=${word} stands alone`);
+    return word;
+  }
+  if (first === undefined && !further) return "default";
+  return { servers: values.dns.map((text) => checked("dns", text, ipAddress)), domain, search, options };
+}
+
+function readStage1(values: Values<typeof containerOptions>): Stage1Request {
+  for (const option of STAGE1_OPTIONS) {
+    const text = values[option];
+    if (text !== undefined) return { by: option.slice("stage1-".length) as NonNullable<Stage1Request>["by"], text };
+  }
+  return undefined;
+}
+
+function readPullPolicy(values: Values<typeof containerOptions>): PullPolicy {
+  if (values["no-store"]) return "update";
+  if (values["store-only"]) return "never";
+  return (values["pull-policy"] as PullPolicy | undefined) ?? "new";
+}
+
+/** Options that a pod manifest answers itself. */
+const ANSWERED_BY_POD_MANIFEST = [
+  "volume",
+  "set-env",
+  "set-env-file",
+  "inherit-env",
+  "port",
+  ...Object.keys(sharedOptions),
+];
+
+function checkRequest(request: RunRequest, words: readonly OptionWord[]): void {
+  const { apps, podManifest, ports, network, interactive } = request;
+  if (podManifest === undefined) {
+    if (apps.length === 0) throw usageError("there is no image", "rkt run [options] IMAGE...; see `rkt run --help`");
+  } else {
+    const [first] = apps;
+    if (first !== undefined) throw usageError(`--pod-manifest names the images: ${first.image} can't be one more`);
+    const answered = words.find(({ name }) => ANSWERED_BY_POD_MANIFEST.includes(name));
+    if (answered !== undefined)
+      throw usageError(`--${answered.name} has no meaning with --pod-manifest`, "say it in the manifest");
+  }
+  if (interactive && apps.length > 1)
+    throw usageError(
+      "--interactive gives the terminal to one app, not to several",
+      "run each in a container of its own",
+    );
+  if (ports.length > 0 && (network === "host" || network === "none"))
+    throw usageError(`--port needs a network of the container's own, and this one's is ${network}`, "add --net");
+}

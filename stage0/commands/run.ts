@@ -1,0 +1,40 @@
+import { writeFileSync } from "node:fs";
+import { isSea } from "node:sea";
+import type { Command } from "../command.ts";
+import { readRunLine, runOptions } from "./run-request.ts";
+
+export const command: Command = {
+  usage: "run [options] IMAGE [image options] [-- arguments] [--- IMAGE ...]",
+  description: `Runs the apps of one or more images in a new container, until all of them have ended or one has failed. The exit status is the app's; of several, that of the first that failed.
+
+IMAGE is a file, a hash or the beginning of one, a URL, or a name with labels: coreos.com/etcd:v2.0.0,arch=amd64.
+
+Options after an image are that image's; "--" begins the arguments of its app, and "---" ends them where another image follows. An app is called by the last part of its image's name, unless --name says otherwise.`,
+  examples: [
+    ["rkt run etcd.aci -- -name infra0", "run etcd, with arguments"],
+    ["rkt run --volume data:/srv/db redis.aci", "give the mount point data a directory"],
+    ["rkt run --rm --interactive busybox.aci --exec=/bin/sh", "a shell, and nothing stays behind"],
+    ["rkt run web.aci --name=one -- -p 80 --- web.aci --name=two -- -p 81", "the same image twice"],
+  ],
+  options: runOptions,
+  operands: [0, Number.POSITIVE_INFINITY],
+  argumentLists: true,
+  needsRoot: true,
+  async run(line, globals) {
+    const runLine = await readRunLine(line);
+    const { setUpContainer } = await import("./set-up.ts");
+    const container = await setUpContainer(runLine, globals, { durable: false });
+    const { rm, "uuid-file-save": uuidFile } = runLine.options;
+    if (uuidFile !== undefined) writeFileSync(uuidFile, container.uuid);
+    const { launchContainer } = await import("../container/launch.ts");
+    launchContainer(container, {
+      data: globals.dir,
+      env: { ...(process.env as Record<string, string>) },
+      collect: rm ? [...thisProgram(), `--dir=${globals.dir}`, "--quiet", "rm", container.uuid] : undefined,
+    });
+  },
+};
+
+function thisProgram(): string[] {
+  return isSea() ? [process.execPath] : [process.execPath, process.argv[1] ?? ""];
+}

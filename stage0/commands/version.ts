@@ -1,0 +1,15 @@
+import packageJson from "../../package.json" with { type: "json" };
+import { APPC_VERSION } from "../../shared/schema/image-manifest.ts";
+import type { Command } from "../command.ts";
+import { print } from "../output.ts";
+
+export const command: Command = {
+  usage: "version",
+  description: "Prints the versions of rkt, of the App Container specification, and of the Node.js inside.",
+  examples: [],
+  options: {},
+  operands: [0, 0],
+  async run() {
+    print(`rkt version ${packageJson.version}\nappc version ${APPC_VERSION}\nnode version ${process.versions.node}\n`);
+  },
+};

@@ -1,0 +1,49 @@
+/**
+ * Data goes to stdout, talk to stderr. Written at once and in order, so that
+ * nothing is lost when this process exits or becomes another; and without
+ * `process.stdout`, whose set-up costs more than a short command.
+ */
+
+import { writeSync } from "node:fs";
+import { errorCode, printable, RktError } from "../shared/errors.ts";
+
+/** Whoever read stdout has gone: what a shell reports for a process that SIGPIPE ended. */
+export const STDOUT_CLOSED = "stdout-closed";
+const EXIT_SIGPIPE = 128 + 13;
+
+/** Data for stdout, as it is. */
+export function print(text: string): void {
+  try {
+    writeAll(1, text);
+  } catch (error) {
+    if (errorCode(error) !== "EPIPE") throw error;
+    throw new RktError(STDOUT_CLOSED, "stdout is closed", { exitCode: EXIT_SIGPIPE, cause: error });
+  }
+}
+
+/** A line for the person, on stderr. */
+export function say(text: string): void {
+  writeError(`rkt: ${printable(text)}\n`);
+}
+
+/** Text for stderr, as it is; there is nowhere to say that it can't be written. */
+export function writeError(text: string): void {
+  try {
+    writeAll(2, text);
+  } catch {}
+}
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
+
+function writeAll(fd: number, text: string): void {
+  let rest = Buffer.from(text);
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(fd, rest));
+    } catch (error) {
+      // Somebody else made the pipe or terminal non-blocking, and it is full.
+      if (errorCode(error) !== "EAGAIN") throw error;
+      Atomics.wait(sleeper, 0, 0, 5);
+    }
+  }
+}
