@@ -1,0 +1,92 @@
+/** `rkt run` on a terminal: a real one, tmux's. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { type TestContext, test } from "node:test";
+import { eventually, exampleAci, makeRkt, type Rkt, requires, rktBinary } from "../helpers/rkt.ts";
+
+const busybox = exampleAci("busybox");
+
+interface Terminal {
+  type(...keys: string[]): void;
+  screen(): string;
+  resize(columns: number, rows: number): void;
+  shows(pattern: RegExp): Promise<string>;
+}
+
+/** A tmux server of its own, running one shell command. */
+function terminal(t: TestContext, command: string): Terminal {
+  const socket = `rkt-test-${randomUUID()}`;
+  const tmux = (...args: string[]): string => {
+    const done = spawnSync("tmux", ["-L", socket, "-f", "/dev/null", ...args], { encoding: "utf8" });
+    assert.equal(done.status, 0, `tmux ${args.join(" ")}: ${done.stderr}`);
+    return done.stdout;
+  };
+  t.after(() => spawnSync("tmux", ["-L", socket, "kill-server"]));
+  tmux("new-session", "-d", "-x", "100", "-y", "30", "sh");
+  tmux("send-keys", "PS1='host> '; clear", "Enter");
+  tmux("send-keys", command, "Enter");
+  const screen = () => tmux("capture-pane", "-p", "-J");
+  return {
+    type: (...keys) => tmux("send-keys", ...keys),
+    screen,
+    resize: (columns, rows) => tmux("resize-window", "-x", String(columns), "-y", String(rows)),
+    shows: (pattern) =>
+      eventually(`the terminal shows ${pattern}`, () => {
+        const text = screen();
+        return pattern.test(text) ? text : undefined;
+      }).catch((error: Error) => assert.fail(`${error.message}; it shows:\n${screen()}`)),
+  };
+}
+
+const rktLine = (rkt: Rkt, args: string): string => `'${rktBinary}' --dir='${rkt.dir}' run ${args}`;
+
+test("--interactive: a shell with job control, the window's size, and raw mode", async (t) => {
+  if (!requires(t, "root", "build", "tmux")) return;
+  const rkt = makeRkt(t);
+  const tty = terminal(t, `${rktLine(rkt, `--interactive '${busybox}'`)}; echo status $?`);
+  await tty.shows(/[#$] $/m);
+  tty.type("tty; stty size", "Enter");
+  await tty.shows(/^30 100$/m);
+  tty.resize(80, 24);
+  tty.type("stty size", "Enter");
+  await tty.shows(/^24 80$/m);
+  // Job control: ^Z stops the foreground job, not the container.
+  tty.type("sleep 1000", "Enter");
+  tty.type("C-z");
+  await tty.shows(/Stopped/);
+  tty.type("kill %1; wait", "Enter");
+  // ^C reaches the foreground job alone.
+  tty.type("sleep 1000", "Enter");
+  tty.type("C-c");
+  tty.type("echo alive", "Enter");
+  await tty.shows(/^alive$/m);
+  // Raw mode: a program reads keys as they come.
+  tty.type("stty raw -echo; dd bs=1 count=1 2>/dev/null | od -An -tx1; stty sane", "Enter");
+  await eventually("dd waits", () => (/stty raw/.test(tty.screen()) ? true : undefined));
+  tty.type("C-a");
+  await tty.shows(/^ ?01$/m);
+  tty.type("exit 5", "Enter");
+  await tty.shows(/^status 5$/m);
+});
+
+test("^] three times kills the container", async (t) => {
+  if (!requires(t, "root", "build", "tmux")) return;
+  const rkt = makeRkt(t);
+  const tty = terminal(t, `${rktLine(rkt, `'${busybox}' --exec=/bin/sh -- -c 'echo is up; sleep 1000'`)}; echo ended`);
+  await tty.shows(/^is up$/m);
+  tty.type("C-]", "C-]", "C-]");
+  await tty.shows(/^ended$/m);
+});
+
+test("lines of an app that is not interactive begin at the left edge", async (t) => {
+  if (!requires(t, "root", "build", "tmux")) return;
+  const rkt = makeRkt(t);
+  const tty = terminal(
+    t,
+    `${rktLine(rkt, `'${busybox}' --exec=/bin/sh -- -c 'echo one; echo two; echo three >&2'`)}; echo ended`,
+  );
+  const screen = await tty.shows(/^ended$/m);
+  for (const line of ["one", "two", "three"]) assert.match(screen, new RegExp(`^${line}$`, "m"));
+});
