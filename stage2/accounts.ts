@@ -1,0 +1,113 @@
+/**
+ * Users and groups of an app: passwd(5) and group(5) files as text, and the
+ * spec's rules on top (aci.md, "user", "group"). Pure; the files come from the
+ * image and are not trusted: a line that is no entry is passed over, as libc does.
+ */
+
+import { errorText, RktError } from "../shared/errors.ts";
+import { LAUNCH_EXIT } from "../shared/layout.ts";
+
+export interface Account {
+  uid: number;
+  gid: number;
+  /** The user's, where the image has an entry for the uid. */
+  name?: string | undefined;
+  home: string;
+  shell?: string | undefined;
+}
+
+/** What an app's root file system says. */
+export interface AccountSources {
+  /** Text of /etc/passwd and /etc/group, "" where there is none. */
+  passwd: string;
+  group: string;
+  /** Owner of a file, by its path in the app's root. */
+  owner(path: string): { uid: number; gid: number };
+}
+
+interface User {
+  name: string;
+  uid: number;
+  home: string;
+  shell: string;
+}
+
+/** (uid_t)-1 means "leave it" to setresuid(2). */
+const MAX_ID = 0xfffffffe;
+
+function parseId(text: string | undefined): number | undefined {
+  if (text === undefined || !/^[0-9]+$/.test(text)) return undefined;
+  const id = Number(text);
+  return id <= MAX_ID ? id : undefined;
+}
+
+/** The fields of each line of a passwd or group file; a field can't reach execve with a NUL in it. */
+function* entries(text: string): Generator<string[]> {
+  for (const line of text.split("\n")) {
+    const fields = line.split(":");
+    if (fields.length >= 3 && fields[0] !== "" && !line.startsWith("#") && !line.includes("\0")) yield fields;
+  }
+}
+
+/** The first user that fits, as libc's getpwnam and getpwuid find it. */
+function findUser(passwd: string, fits: (user: User) => boolean): User | undefined {
+  for (const [name = "", , id, , , home, shell] of entries(passwd)) {
+    const uid = parseId(id);
+    if (uid === undefined) continue;
+    const user = { name, uid, home: home || "/", shell: shell || "/bin/sh" };
+    if (fits(user)) return user;
+  }
+  return undefined;
+}
+
+function findGroup(group: string, wanted: string): number | undefined {
+  for (const [name, , id] of entries(group)) {
+    const gid = parseId(id);
+    if (name === wanted && gid !== undefined) return gid;
+  }
+  return undefined;
+}
+
+/**
+ * Who an app runs as: a name of the image's own files, else a number, else the
+ * owner of the file that a path names. "root" needs no entry: images without
+ * /etc/passwd run too. Throws "unknown-user" and "unknown-group".
+ */
+export function resolveAccount(app: { user: string; group: string }, sources: AccountSources): Account {
+  const { uid, entry } = resolveUser(app.user, sources);
+  const gid = resolveGid(app.group, sources);
+  return { uid, gid, name: entry?.name, home: entry?.home ?? "/", shell: entry?.shell };
+}
+
+function resolveUser(user: string, { passwd, owner }: AccountSources): { uid: number; entry: User | undefined } {
+  const byUid = (uid: number) => ({ uid, entry: findUser(passwd, (u) => u.uid === uid) });
+  if (user.startsWith("/")) return byUid(ownerOf(user, "user", owner).uid);
+  // Two names may share a uid: the one asked for counts.
+  const entry = findUser(passwd, ({ name }) => name === user);
+  if (entry !== undefined) return { uid: entry.uid, entry };
+  const uid = parseId(user) ?? (user === "root" ? 0 : undefined);
+  if (uid !== undefined) return byUid(uid);
+  throw new RktError("unknown-user", `user "${user}" is not in the image's /etc/passwd`, {
+    exitCode: LAUNCH_EXIT.user,
+  });
+}
+
+function resolveGid(group: string, sources: AccountSources): number {
+  if (group.startsWith("/")) return ownerOf(group, "group", sources.owner).gid;
+  const gid = findGroup(sources.group, group) ?? parseId(group) ?? (group === "root" ? 0 : undefined);
+  if (gid !== undefined) return gid;
+  throw new RktError("unknown-group", `group "${group}" is not in the image's /etc/group`, {
+    exitCode: LAUNCH_EXIT.group,
+  });
+}
+
+function ownerOf(path: string, what: "user" | "group", owner: AccountSources["owner"]): { uid: number; gid: number } {
+  try {
+    return owner(path);
+  } catch (error) {
+    throw new RktError(`unknown-${what}`, `cannot take the ${what} from the owner of a file: ${errorText(error)}`, {
+      exitCode: LAUNCH_EXIT[what],
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * The environment of an app (appc spec, ace.md "Execution Environment"). Pure.
+ */
+
+import type { Account } from "./accounts.ts";
+
+export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+export interface EnvironmentSources {
+  /** Name of the app in this container. */
+  app: string;
+  account: Account;
+  /** The manifest's, in its order. */
+  environment: readonly { readonly name: string; readonly value: string }[];
+  metadataUrl?: string | undefined;
+  /** TERM of the terminal the app is given. */
+  terminal?: string | undefined;
+  /** What the launcher was given and passes on: socket activation, readiness. */
+  passed: Readonly<Record<string, string>>;
+}
+
+/**
+ * Variables by name. The app's own win over the defaults and over each other
+ * in their order; what the spec and systemd's protocols promise wins over
+ * the app's.
+ */
+export function appEnvironment(sources: EnvironmentSources): Record<string, string> {
+  const { account } = sources;
+  // Without a prototype: an image may name a variable `__proto__`.
+  const env: Record<string, string> = Object.create(null);
+  env["PATH"] = DEFAULT_PATH;
+  env["HOME"] = account.home;
+  if (account.name !== undefined) {
+    env["USER"] = account.name;
+    env["LOGNAME"] = account.name;
+  }
+  if (account.shell !== undefined) env["SHELL"] = account.shell;
+  if (sources.terminal !== undefined) env["TERM"] = sources.terminal;
+  for (const { name, value } of sources.environment) env[name] = value;
+  env["AC_APP_NAME"] = sources.app;
+  if (sources.metadataUrl !== undefined) env["AC_METADATA_URL"] = sources.metadataUrl;
+  env["container"] = "rkt";
+  return Object.assign(env, sources.passed);
+}

@@ -1,0 +1,284 @@
+/**
+ * What an app's root file system is made of: the list of mounts, in order,
+ * from the container manifest. Pure; `mount.ts` carries it out.
+ *
+ * Paths in the app's root come from the manifest and mean what the app would
+ * see: links in the image are resolved later, by the kernel, inside that root.
+ */
+
+import { RktError } from "../shared/errors.ts";
+import { LAUNCH_EXIT, STAGE1, type Stage1Path } from "../shared/layout.ts";
+import type { App, Mount, Volume } from "../shared/schema/types.ts";
+
+declare const appBrand: unique symbol;
+/** Absolute path in the app's root, without empty and "." components. */
+export type AppPath = string & { readonly [appBrand]: true };
+
+export function appPath(path: string): AppPath {
+  return `/${path
+    .split("/")
+    .filter((part) => part !== "" && part !== ".")
+    .join("/")}` as AppPath;
+}
+
+const stage1 = (path: string): Stage1Path => path as Stage1Path;
+const stage1Device = (name: string): Stage1Path => stage1(`/dev/${name}`);
+
+export type MountAttribute = "read-only" | "nosuid" | "nodev" | "noexec";
+
+export type MountStep =
+  /** The app's rootfs becomes a mount of its own. */
+  | { kind: "root"; source: Stage1Path; attributes: MountAttribute[] }
+  /** A new instance of a kernel file system; where the kernel refuses one to a user namespace, a bind of `otherwise`. */
+  | {
+      kind: "filesystem";
+      type: "proc" | "tmpfs" | "devpts";
+      target: AppPath;
+      attributes: MountAttribute[];
+      options: string;
+      otherwise?: Stage1Path;
+    }
+  /** A bind mount; the target becomes what the source is, a directory or a file. */
+  | {
+      kind: "bind";
+      source: Stage1Path;
+      target: AppPath;
+      attributes: MountAttribute[];
+      recursive: boolean;
+      /** Without the source there is nothing to do. */
+      optional: boolean;
+      /** A file of the app's own that says something stays. */
+      fallback?: boolean;
+      /** The volume behind it, for messages. */
+      volume?: string;
+      /** The host's volume in which the target lies: nothing is created or replaced there. */
+      inside?: string;
+    }
+  | { kind: "directory"; target: AppPath; mode: number }
+  | { kind: "symlink"; target: AppPath; to: string }
+  /** Hides a file or directory, where there is one. */
+  | { kind: "mask"; target: AppPath }
+  /** Protects what is mounted already, where there is something. `recursive` reaches the mounts below. */
+  | { kind: "protect"; target: AppPath; attributes: MountAttribute[]; recursive: boolean };
+
+type BindStep = Extract<MountStep, { kind: "bind" }>;
+
+export interface MountSources {
+  rootfs: Stage1Path;
+  app: App;
+  readOnlyRootFS: boolean;
+  mounts: readonly Mount[];
+  /** The container's; a mount's own `appVolume` comes first (pods.md). */
+  volumes: readonly Volume[];
+  /** The app has the container's terminal. */
+  interactive: boolean;
+  /** The user asked for an /etc/hosts of his own. */
+  hostsAsked: boolean;
+  /** systemd's notification socket, when the app is to say that it is ready. */
+  notifySocket?: Stage1Path | undefined;
+}
+
+/** Where an app finds the notification socket, as on a host. */
+export const NOTIFY_SOCKET = appPath("/run/systemd/notify");
+
+const KERNEL: MountAttribute[] = ["nosuid", "nodev", "noexec"];
+
+/** Devices that carry no secret and control nothing (OS-SPEC.md "Devices and File Systems"). */
+const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/** Kernel interfaces that tell about the host or change it; the lists of runc, which container engines agree on. */
+const MASKED = [
+  "/proc/acpi",
+  "/proc/asound",
+  "/proc/interrupts",
+  "/proc/kcore",
+  "/proc/keys",
+  "/proc/latency_stats",
+  "/proc/sched_debug",
+  "/proc/scsi",
+  "/proc/timer_list",
+  "/proc/timer_stats",
+  "/sys/devices/virtual/powercap",
+  "/sys/firmware",
+];
+const READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/** Throws "mount-conflict" and "no-such-volume". */
+export function mountPlan(sources: MountSources): MountStep[] {
+  const volumes = volumeMounts(sources);
+  return [
+    // Without nodev, CAP_MKNOD of the default set would be enough to open the host's disks.
+    { kind: "root", source: sources.rootfs, attributes: ["nodev"] },
+    ...kernelFileSystems(sources.interactive),
+    // On disk, not a tmpfs: event handlers are processes with mounts of their own, and share it with the app.
+    { kind: "directory", target: appPath("/tmp"), mode: 0o1777 },
+    ...etcFiles(volumes, sources.hostsAsked),
+    ...volumes,
+    ...(sources.notifySocket === undefined ? [] : [bind(sources.notifySocket, NOTIFY_SOCKET)]),
+    ...(sources.readOnlyRootFS ? [readOnlyRoot] : []),
+  ];
+}
+
+/** Last, when all mount points exist; volumes and the kernel's file systems keep their own attributes. */
+const readOnlyRoot: MountStep = {
+  kind: "protect",
+  target: appPath("/"),
+  attributes: ["read-only"],
+  recursive: false,
+};
+
+function bind(source: Stage1Path, target: AppPath, attributes: MountAttribute[] = []): BindStep {
+  return { kind: "bind", source, target, attributes, recursive: false, optional: false };
+}
+
+function optionalBind(source: Stage1Path, target: AppPath, attributes: MountAttribute[] = []): BindStep {
+  return { ...bind(source, target, attributes), optional: true };
+}
+
+function kernelFileSystems(interactive: boolean): MountStep[] {
+  const symlink = (target: string, to: string): MountStep => ({ kind: "symlink", target: appPath(target), to });
+  const device = (name: string) => appPath(`/dev/${name}`);
+  return [
+    {
+      kind: "filesystem",
+      type: "proc",
+      target: appPath("/proc"),
+      attributes: KERNEL,
+      options: "",
+      otherwise: stage1("/proc"),
+    },
+    {
+      kind: "bind",
+      source: stage1("/sys"),
+      target: appPath("/sys"),
+      attributes: ["read-only", ...KERNEL],
+      recursive: true,
+      optional: false,
+    },
+    {
+      kind: "filesystem",
+      type: "tmpfs",
+      target: appPath("/dev"),
+      attributes: KERNEL,
+      options: "mode=0755,size=64k",
+    },
+    // Binds rather than mknod(2), which a device cgroup or user namespace may refuse.
+    ...DEVICES.map((name) => bind(stage1Device(name), device(name))),
+    optionalBind(stage1Device("net/tun"), device("net/tun")),
+    { kind: "directory", target: appPath("/dev/pts"), mode: 0o755 },
+    {
+      kind: "filesystem",
+      type: "devpts",
+      target: appPath("/dev/pts"),
+      attributes: ["nosuid", "noexec"],
+      options: "newinstance,ptmxmode=0666,mode=0620,gid=5",
+      otherwise: stage1Device("pts"),
+    },
+    symlink("/dev/ptmx", "pts/ptmx"),
+    symlink("/dev/fd", "/proc/self/fd"),
+    symlink("/dev/stdin", "/proc/self/fd/0"),
+    symlink("/dev/stdout", "/proc/self/fd/1"),
+    symlink("/dev/stderr", "/proc/self/fd/2"),
+    // Shared by the apps of a container, as their IPC namespace is (pods.md).
+    bind(stage1Device("shm"), appPath("/dev/shm"), KERNEL),
+    optionalBind(stage1Device("mqueue"), appPath("/dev/mqueue"), KERNEL),
+    // There must be one (OS-SPEC.md); only who has the terminal gets what it leads to.
+    bind(stage1Device(interactive ? "console" : "null"), device("console")),
+    ...MASKED.map((path): MountStep => ({ kind: "mask", target: appPath(path) })),
+    ...READ_ONLY.map(
+      (path): MountStep => ({
+        kind: "protect",
+        target: appPath(path),
+        attributes: ["read-only", ...KERNEL],
+        recursive: true,
+      }),
+    ),
+  ];
+}
+
+/**
+ * Names and addresses as stage 1 chose them. An app's own /etc/hosts stays
+ * unless the user asked for another (OS-SPEC.md, "Common Files"); whoever mounts a
+ * volume over one of the files brings his own.
+ */
+function etcFiles(volumes: readonly { target: AppPath }[], hostsAsked: boolean): MountStep[] {
+  const files: { source: Stage1Path; target: AppPath; fallback: boolean }[] = [
+    { source: STAGE1.resolvConf, target: appPath("/etc/resolv.conf"), fallback: false },
+    { source: STAGE1.hosts, target: appPath("/etc/hosts"), fallback: !hostsAsked },
+    { source: STAGE1.hostname, target: appPath("/etc/hostname"), fallback: false },
+  ];
+  return files
+    .filter(({ target }) => !volumes.some((volume) => contains(volume.target, target)))
+    .map(({ source, target, fallback }) => ({ ...optionalBind(source, target, ["read-only", ...KERNEL]), fallback }));
+}
+
+/** Whether a path is the other or lies below it. */
+function contains(outer: AppPath, inner: AppPath): boolean {
+  return inner === outer || inner.startsWith(`${outer}/`);
+}
+
+/** The volumes, outer mounts before those inside them. */
+function volumeMounts(sources: MountSources): BindStep[] {
+  const planned: { volume: Volume; step: BindStep }[] = [];
+  for (const mount of sources.mounts) {
+    const target = appPath(mount.path);
+    const volume = mount.appVolume ?? sources.volumes.find(({ name }) => name === mount.volume);
+    if (volume === undefined)
+      throw failure("no-such-volume", `the mount on ${target} wants volume "${mount.volume}", which does not exist`);
+    if (target === "/") throw failure("mount-conflict", `volume "${mount.volume}" cannot be mounted on the app's root`);
+    const other = planned.find(({ step }) => step.target === target)?.step.volume;
+    if (other !== undefined)
+      throw failure("mount-conflict", `volumes "${other}" and "${mount.volume}" are both to be mounted on ${target}`);
+    const host = volume.kind === "host";
+    const step: BindStep = {
+      kind: "bind",
+      source: host ? STAGE1.hostVolume(volume.name) : STAGE1.emptyVolume(volume.name),
+      target,
+      attributes: carriesDevices(volume) ? [] : ["nodev"],
+      recursive: host && (volume.recursive ?? true),
+      optional: false,
+      volume: mount.volume,
+    };
+    // Either side may ask for it: whoever made the image, or whoever gave the volume.
+    const point = sources.app.mountPoints.find(({ path }) => appPath(path) === target);
+    if (volume.readOnly || point?.readOnly === true) step.attributes.unshift("read-only");
+    planned.push({ volume, step });
+  }
+  planned.sort((a, b) => depth(a.step.target) - depth(b.step.target));
+  planned.forEach(({ step }, i) => {
+    const outer = planned.slice(0, i).findLast((other) => contains(other.step.target, step.target));
+    if (outer?.volume.kind === "host") step.inside = outer.volume.name;
+  });
+  return planned.map(({ step }) => step);
+}
+
+const depth = (path: AppPath): number => path.split("/").length;
+
+/** A volume from the host's /dev is there for its devices. */
+function carriesDevices({ kind, source }: Volume): boolean {
+  return kind === "host" && source !== undefined && contains(appPath("/dev"), appPath(source));
+}
+
+function failure(code: string, message: string): RktError {
+  return new RktError(code, message, { exitCode: LAUNCH_EXIT.mount });
+}
+
+/** What a step does, for messages: `cannot ${describeStep(step)}: …`. */
+export function describeStep(step: MountStep): string {
+  switch (step.kind) {
+    case "root":
+      return `mount ${step.source} as the app's root`;
+    case "filesystem":
+      return `mount ${step.type} on ${step.target}`;
+    case "bind":
+      return `mount ${step.volume === undefined ? step.source : `volume "${step.volume}"`} on ${step.target}`;
+    case "directory":
+      return `make directory ${step.target}`;
+    case "symlink":
+      return `link ${step.target} to ${step.to}`;
+    case "mask":
+      return `hide ${step.target}`;
+    case "protect":
+      return `remount ${step.target}`;
+  }
+}
