@@ -76,9 +76,9 @@ function takeGlobals(words: readonly string[]): { given: OptionWord[]; rest: rea
   let i = 0;
   while (isOption(words[i] ?? "")) {
     if (words[i] === "--version" || words[i] === "-version") return { given, rest: ["version"] };
-    const option = readOption(words, i, globalOptions);
+    const { option, next } = readOption(words, i, globalOptions);
     given.push(option);
-    i = option.next;
+    i = next;
   }
   return { given, rest: words.slice(i) };
 }

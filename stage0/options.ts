@@ -18,8 +18,8 @@ export type Values<T extends OptionTable> = {
 /** Options of which at most one may be given. */
 export type Exclusive = readonly (readonly string[])[];
 
+/** Names and values stay as they are. Several of one option make a list; yargs' own arrays lose an empty value. */
 const PARSER = {
-  // Names and values stay as they are.
   "camel-case-expansion": false,
   "dot-notation": false,
   "boolean-negation": false,
@@ -37,24 +37,23 @@ export async function readOptions<const T extends OptionTable>(
   if (words.length === 0) return values as Values<T>;
 
   const { default: yargs } = await import("yargs");
-  const names = (wanted: (option: Option) => boolean) =>
-    Object.keys(table).filter((name) => wanted(table[name] as Option));
+  const ofType = (type: Option["type"]) => Object.keys(table).filter((name) => table[name]?.type === type);
   const given = yargs([])
     .parserConfiguration(PARSER)
     .help(false)
     .version(false)
     .detectLocale(false)
     .exitProcess(false)
-    .string(names((option) => option.type === "string"))
-    .boolean(names((option) => option.type === "boolean"))
-    .array(names((option) => option.array === true))
+    .string(ofType("string"))
+    .boolean(ofType("boolean"))
     .conflicts(conflicts(exclusive))
     .fail((message, error) => {
       throw error ?? usageError(`${message?.charAt(0).toLowerCase()}${message?.slice(1)}`);
     })
     .parseSync(words.map(({ name, value }) => `--${name}=${value}`));
 
-  for (const name of Object.keys(table)) if (given[name] !== undefined) values[name] = single(name, given[name], table);
+  for (const [name, option] of Object.entries(table))
+    if (given[name] !== undefined) values[name] = finalValue(name, [given[name]].flat(), option);
   return values as Values<T>;
 }
 
@@ -63,12 +62,11 @@ function absentValue(option: Option): unknown {
   return option.array === true ? [] : undefined;
 }
 
-/** Of a flag given twice the last counts; of a value it is unclear which was meant. */
-function single(name: string, value: unknown, table: OptionTable): unknown {
-  const option = table[name] as Option;
-  if (!Array.isArray(value) || option.array === true) return value;
-  if (option.type === "boolean") return value.at(-1);
-  throw usageError(`--${name} is given twice`);
+/** Of a flag given twice the last counts; of a single value it is unclear which was meant. */
+function finalValue(name: string, given: readonly unknown[], option: Option): unknown {
+  if (option.array === true) return given;
+  if (given.length > 1 && option.type === "string") throw usageError(`--${name} is given twice`);
+  return given.at(-1);
 }
 
 function conflicts(exclusive: Exclusive): Record<string, string[]> {

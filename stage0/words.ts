@@ -67,9 +67,9 @@ export function scanWords(words: readonly string[], table: OptionTable, argument
     } else if (word === "---" && argumentLists) {
       i++;
     } else if (isOption(word)) {
-      const option = readOption(words, i, table);
+      const { option, next } = readOption(words, i, table);
       (operand ?? line).options.push(option);
-      i = option.next;
+      i = next;
     } else {
       line.operands.push({ text: word, options: [], arguments: undefined });
       i++;
@@ -93,19 +93,23 @@ export function isOption(word: string): boolean {
 }
 
 /** The option at `words[i]`, and where the words go on. */
-export function readOption(words: readonly string[], i: number, table: OptionTable): OptionWord & { next: number } {
+export function readOption(
+  words: readonly string[],
+  i: number,
+  table: OptionTable,
+): { option: OptionWord; next: number } {
   const word = words[i] ?? "";
   const [, spelled = word, given] = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(word) ?? [];
   const name = lookUp(spelled, table);
   if (name === undefined) throw unknownOption(word, spelled, table);
-  const option = table[name] as Option;
-  if (option.type === "boolean") return { name, value: readBoolean(name, given ?? "true"), next: i + 1 };
-  const detached = given === undefined && option.bare === undefined;
-  const value = detached ? words[i + 1] : (given ?? option.bare);
-  if (value === undefined) throw usageError(`--${name} needs a value`, `--${name}=${option.value ?? "VALUE"}`);
-  if (option.choices !== undefined && !option.choices.includes(value))
-    throw usageError(`--${name} is ${option.choices.join(" or ")}, not ${JSON.stringify(value)}`);
-  return { name, value, next: detached ? i + 2 : i + 1 };
+  const { type, bare, choices, value: form = "VALUE" } = table[name] as Option;
+  if (type === "boolean") return { option: { name, value: readBoolean(name, given ?? "true") }, next: i + 1 };
+  const detached = given === undefined && bare === undefined;
+  const value = detached ? words[i + 1] : (given ?? bare);
+  if (value === undefined) throw usageError(`--${name} needs a value`, `--${name}=${form}`);
+  if (choices !== undefined && !choices.includes(value))
+    throw usageError(`--${name} is ${choices.join(" or ")}, not ${JSON.stringify(value)}`);
+  return { option: { name, value }, next: detached ? i + 2 : i + 1 };
 }
 
 function lookUp(spelled: string, table: OptionTable): string | undefined {

@@ -10,7 +10,6 @@ declare module "yargs" {
 
     string(names: readonly string[]): Yargs;
     boolean(names: readonly string[]): Yargs;
-    array(names: readonly string[]): Yargs;
     conflicts(rules: Readonly<Record<string, readonly string[]>>): Yargs;
     parseSync(words: readonly string[]): Record<string, unknown>;
 

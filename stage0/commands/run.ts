@@ -1,7 +1,8 @@
 import { writeFileSync } from "node:fs";
 import { isSea } from "node:sea";
 import type { Command } from "../command.ts";
-import { readRunLine, runOptions } from "./run-request.ts";
+import { runOptions } from "./run-options.ts";
+import { readRunLine } from "./run-request.ts";
 
 export const command: Command = {
   usage: "run [options] IMAGE [image options] [-- arguments] [--- IMAGE ...]",

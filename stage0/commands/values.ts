@@ -4,7 +4,7 @@
  * form.
  */
 
-import { isIP } from "node:net";
+import { posix } from "node:path";
 import { usageError } from "../../shared/errors.ts";
 import { quote } from "../../shared/schema/manifest-error.ts";
 import type { Rule } from "../../shared/schema/place.ts";
@@ -118,7 +118,7 @@ export function parseMount(text: string): MountRequest {
   const form = "volume=NAME,target=/PATH";
   const { volume, target } = parsePairs("mount", text, text.split(","), ["volume", "target"], form);
   if (volume === undefined || target === undefined) refuse("mount", text, "needs a volume and a target", form);
-  return { volume: checked("mount", volume, acName), path: checked("mount", target, pathInApp) };
+  return { volume: checked("mount", volume, acName), path: posix.resolve("/", checked("mount", target, pathInApp)) };
 }
 
 // --- names with values, numbers --------------------------------------------------------
@@ -204,7 +204,11 @@ export const hostname: Rule = (text) =>
 export const resolverWord: Rule = (text) =>
   /^[^\s#;\u0000-\u0020\u007f]+$/.test(text) ? undefined : "must be one word";
 
-export const ipAddress: Rule = (text) => (isIP(text) === 0 ? "must be an IP address" : undefined);
+/** Without node:net, which takes 2 ms to load. */
+export const ipAddress: Rule = (text) => {
+  const valid = ipv4(text) === undefined || (/^[0-9a-f:.]+$/i.test(text) && URL.canParse(`http://[${text}]/`));
+  return valid ? undefined : "must be an IP address";
+};
 
 /** `IP=HOST`, several by commas; the names of one address make one entry. */
 export function parseHostsEntries(texts: readonly string[]): "host" | HostsEntry[] {

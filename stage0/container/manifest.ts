@@ -245,7 +245,7 @@ function mountVolumes(
   boundPaths: readonly string[],
 ): { apps: RuntimeApp[]; volumes: Volume[] } {
   const known = new Set(volumes.map(({ name }) => name));
-  const result = apps.map((app) => ({ ...app, mounts: [...app.mounts] }));
+  const result = apps.map((app) => ({ ...app, mounts: app.mounts.map((mount) => ({ ...mount })) }));
   const open: OpenMountPoint[] = [];
   for (const app of result) {
     for (const { volume, appVolume } of app.mounts)
@@ -253,10 +253,12 @@ function mountVolumes(
         throw new RktError("no-such-volume", `app ${app.name}: there is no volume "${volume}" to mount`, {
           hint: `--volume ${volume}:/PATH, or --volume ${volume},kind=empty`,
         });
-    const taken = new Set(app.mounts.map(({ path }) => cleanPath(path)));
+    const asked = [...app.mounts];
     for (const mountPoint of app.app?.mountPoints ?? []) {
-      if (taken.has(cleanPath(mountPoint.path))) continue;
-      if (known.has(mountPoint.name)) app.mounts.push({ volume: mountPoint.name, path: mountPoint.path });
+      const mount = asked.find(({ path }) => cleanPath(path) === cleanPath(mountPoint.path));
+      // In the image's own spelling, by which later stages find its readOnly.
+      if (mount !== undefined) mount.path = mountPoint.path;
+      else if (known.has(mountPoint.name)) app.mounts.push({ volume: mountPoint.name, path: mountPoint.path });
       else open.push({ app, mountPoint });
     }
   }

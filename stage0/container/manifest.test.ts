@@ -1,0 +1,492 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { RktError } from "../../shared/errors.ts";
+import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
+import { formatPodManifest, parsePodManifest } from "../../shared/schema/pod-manifest.ts";
+import type { PodManifest } from "../../shared/schema/types.ts";
+import { readRunLine } from "../commands/run-request.ts";
+import { runOptions } from "../commands/run-options.ts";
+import { scanWords } from "../words.ts";
+import {
+  type Circumstances,
+  type ContainerManifest,
+  containerManifest,
+  fromPodManifest,
+  type ResolvedImage,
+} from "./manifest.ts";
+
+const id = (digit: string): string => `sha512-${digit.repeat(128)}`;
+
+function image(digit: string, manifest: object): ResolvedImage {
+  const json = { acKind: "ImageManifest", acVersion: "0.8.11", ...manifest };
+  return { id: id(digit), manifest: parseImageManifest(JSON.stringify(json)) };
+}
+
+const app = (more: object = {}) => ({ exec: ["/bin/x", "-f"], user: "0", group: "0", ...more });
+
+const worker = image("a", {
+  name: "example.com/reduce-worker",
+  labels: [
+    { name: "version", value: "1.0.0" },
+    { name: "os", value: "linux" },
+    { name: "arch", value: "amd64" },
+  ],
+  app: app({
+    user: "100",
+    group: "300",
+    supplementaryGIDs: [400],
+    workingDirectory: "/opt/work",
+    environment: [
+      { name: "LEVEL", value: "info" },
+      { name: "HOME", value: "/root" },
+    ],
+    mountPoints: [{ name: "work", path: "/var/lib/work" }],
+    isolators: [
+      { name: "resource/memory", value: { limit: "1G" } },
+      { name: "os/linux/capabilities-remove-set", value: { set: ["CAP_MKNOD"] } },
+    ],
+    ports: [{ name: "health", port: 4000, protocol: "tcp" }],
+    userLabels: { tier: "worker" },
+  }),
+});
+const backup = image("b", {
+  name: "example.com/worker-backup",
+  app: app({ mountPoints: [{ name: "work", path: "/backup", readOnly: true }] }),
+});
+const plain = image("c", { name: "busybox", app: app() });
+const bare = image("d", { name: "example.com/Files".toLowerCase() });
+
+const circumstances: Circumstances = {
+  environment: [],
+  environmentFiles: [],
+  created: new Date("2026-01-02T03:04:05.006Z"),
+  debug: false,
+};
+
+async function build(
+  words: string[],
+  images: ResolvedImage[],
+  more: Partial<Circumstances> = {},
+): Promise<ContainerManifest> {
+  const { request } = await readRunLine(scanWords(words, runOptions, true));
+  return containerManifest(request, images, { ...circumstances, ...more });
+}
+
+function validate(manifest: PodManifest): void {
+  const dir = mkdtempSync(join(tmpdir(), "rkt-manifest-"));
+  try {
+    const path = join(dir, "container");
+    writeFileSync(path, formatPodManifest(manifest));
+    execFileSync("actool", ["validate", path], { stdio: ["ignore", "pipe", "pipe"], encoding: "utf8" });
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+}
+
+const golden: {
+  name: string;
+  words: string[];
+  images: ResolvedImage[];
+  more?: Partial<Circumstances>;
+  json: object;
+}[] = [
+  {
+    name: "an image as it is",
+    words: ["busybox.aci"],
+    images: [plain],
+    json: {
+      acVersion: "0.8.11",
+      acKind: "PodManifest",
+      apps: [
+        {
+          name: "busybox",
+          image: { name: "busybox", id: id("c") },
+          app: { exec: ["/bin/x", "-f"], user: "0", group: "0" },
+        },
+      ],
+      annotations: [
+        { name: "coreos.com/rocket/layout-version", value: "1" },
+        { name: "coreos.com/rocket/created", value: "2026-01-02T03:04:05.006Z" },
+        { name: "coreos.com/rocket/network", value: "host" },
+      ],
+    },
+  },
+  {
+    name: "two apps on one volume, with everything overridden",
+    words: [
+      ..."--volume work,kind=host,source=/opt/tenant1/work --volume tmp,kind=empty,mode=1777".split(" "),
+      ..."--mount volume=tmp,target=/tmp --set-env=LEVEL=debug --set-env=B=set --net --interactive=false".split(" "),
+      ..."--port=health:4001 --port=80:127.0.0.1:8080 --hostname=h --dns=192.0.2.1 --dns-search=a --dns-search=b".split(
+        " ",
+      ),
+      ..."--hosts-entry=192.0.2.2=x,192.0.2.2=y --annotation=example.com/a=1 --user-annotation=u=2".split(" "),
+      ..."w.aci --user=0 --group=root --supplementary-gids=1,2 --working-dir=/w --environment=A=app".split(" "),
+      ..."--memory=128M --caps-retain=CAP_KILL --readonly-rootfs --user-label=more=3 --annotation=example.com/b=4".split(
+        " ",
+      ),
+      ..."-- --verbose --- b.aci --name=second --exec=/bin/rsync --mount=volume=work,target=/tmp/".split(" "),
+    ],
+    images: [worker, backup],
+    more: {
+      environmentFiles: [
+        { name: "B", value: "file" },
+        { name: "C", value: "file" },
+      ],
+      debug: true,
+    },
+    json: {
+      acVersion: "0.8.11",
+      acKind: "PodManifest",
+      apps: [
+        {
+          name: "reduce-worker",
+          image: { name: "example.com/reduce-worker", id: id("a"), labels: worker.manifest.labels },
+          app: {
+            exec: ["/bin/x", "-f", "--verbose"],
+            user: "0",
+            group: "root",
+            supplementaryGIDs: [1, 2],
+            workingDirectory: "/w",
+            environment: [
+              { name: "LEVEL", value: "debug" },
+              { name: "HOME", value: "/root" },
+              { name: "B", value: "set" },
+              { name: "C", value: "file" },
+              { name: "A", value: "app" },
+            ],
+            isolators: [
+              { name: "resource/memory", value: { request: "128M", limit: "128M" } },
+              { name: "os/linux/capabilities-retain-set", value: { set: ["CAP_KILL"] } },
+            ],
+            mountPoints: [{ name: "work", path: "/var/lib/work" }],
+            ports: [{ name: "health", port: 4000, protocol: "tcp" }],
+            userLabels: { tier: "worker", more: "3" },
+          },
+          readOnlyRootFS: true,
+          mounts: [
+            { volume: "tmp", path: "/tmp" },
+            { volume: "work", path: "/var/lib/work" },
+          ],
+          annotations: [{ name: "example.com/b", value: "4" }],
+        },
+        {
+          name: "second",
+          image: { name: "example.com/worker-backup", id: id("b") },
+          app: {
+            exec: ["/bin/rsync"],
+            user: "0",
+            group: "0",
+            environment: [
+              { name: "B", value: "set" },
+              { name: "C", value: "file" },
+              { name: "LEVEL", value: "debug" },
+            ],
+            mountPoints: [{ name: "work", path: "/backup", readOnly: true }],
+          },
+          mounts: [
+            { volume: "work", path: "/tmp" },
+            { volume: "work", path: "/backup" },
+          ],
+        },
+      ],
+      volumes: [
+        { name: "work", kind: "host", source: "/opt/tenant1/work" },
+        { name: "tmp", kind: "empty", mode: "1777" },
+      ],
+      annotations: [
+        { name: "example.com/a", value: "1" },
+        { name: "coreos.com/rocket/layout-version", value: "1" },
+        { name: "coreos.com/rocket/created", value: "2026-01-02T03:04:05.006Z" },
+        { name: "coreos.com/rocket/network", value: "default" },
+        { name: "coreos.com/rocket/hostname", value: "h" },
+        { name: "coreos.com/rocket/resolv-conf", value: "nameserver 192.0.2.1\nsearch a b\n" },
+        { name: "coreos.com/rocket/hosts", value: "192.0.2.2\tx y\n" },
+        { name: "coreos.com/rocket/debug", value: "true" },
+      ],
+      ports: [
+        { name: "health", hostPort: 4001 },
+        {
+          name: "80",
+          hostPort: 8080,
+          hostIP: "127.0.0.1",
+          podPort: { name: "80", port: 80, protocol: "tcp" },
+        },
+      ],
+      userAnnotations: { u: "2" },
+    },
+  },
+];
+
+for (const { name, words, images, more, json } of golden)
+  test(`manifest: ${name}`, async () => {
+    const { manifest, warnings } = await build(words, images, more);
+    assert.deepEqual(JSON.parse(formatPodManifest(manifest)), json);
+    assert.deepEqual(warnings, []);
+    validate(manifest);
+    assert.deepEqual(formatPodManifest(parsePodManifest(formatPodManifest(manifest))), formatPodManifest(manifest));
+  });
+
+test("manifest: the environment's order of precedence", async () => {
+  const { manifest } = await build(
+    ["--inherit-env", "--volume=work:/x", "--set-env=SET=set", "--set-env=APP=set", "i", "--environment=APP=app"],
+    [worker],
+    {
+      environment: ["CALLER", "HOME", "FILE", "SET", "APP", "BASH_FUNC_x%%"].map((name) => ({ name, value: "caller" })),
+      environmentFiles: ["FILE", "SET", "APP"].map((name) => ({ name, value: "file" })),
+    },
+  );
+  assert.deepEqual(Object.fromEntries((manifest.apps[0]?.app?.environment ?? []).map((v) => [v.name, v.value])), {
+    CALLER: "caller",
+    HOME: "/root",
+    LEVEL: "info",
+    FILE: "file",
+    SET: "set",
+    APP: "app",
+  });
+});
+
+test("manifest: the bound path serves the mount point that nothing else does, in every app", async () => {
+  const { manifest } = await build(["--volume=bind:/opt/tenant1/database", "a", "b"], [worker, backup]);
+  assert.deepEqual(manifest.volumes, [
+    { name: "work", kind: "host", source: "/opt/tenant1/database", readOnly: false },
+  ]);
+  assert.deepEqual(
+    manifest.apps.map(({ mounts }) => mounts),
+    [[{ volume: "work", path: "/var/lib/work" }], [{ volume: "work", path: "/backup" }]],
+  );
+});
+
+test("manifest: a mount at a mount point's path serves it", async () => {
+  const { manifest } = await build(["--volume=x:/x", "a", "--mount=volume=x,target=/var/lib//work/"], [worker]);
+  assert.deepEqual(manifest.apps[0]?.mounts, [{ volume: "x", path: "/var/lib/work" }]);
+});
+
+test("manifest: an image without an app runs what --exec says", async () => {
+  const { manifest } = await build(["i", "--exec=/bin/sh", "--", "-c", "true"], [bare]);
+  assert.deepEqual(manifest.apps[0]?.app?.exec, ["/bin/sh", "-c", "true"]);
+  validate(manifest);
+});
+
+test("manifest: an app's name from hostile image names", async () => {
+  const names = { "example.com/a_b.c~d": "a-b-c-d", "x/0--1": "0--1", "quay.io/coreos/etcd": "etcd" };
+  for (const [imageName, name] of Object.entries(names)) {
+    const { manifest } = await build(["i"], [image("e", { name: imageName, app: app() })]);
+    assert.equal(manifest.apps[0]?.name, name);
+  }
+});
+
+test("manifest: warnings", async () => {
+  const strange = image("f", { name: "s", app: app({ isolators: [{ name: "example.com/x", value: 1 }] }) });
+  const { warnings } = await build(["--volume=unused:/x", "s"], [strange]);
+  assert.deepEqual(warnings, [
+    'no app mounts the volume "unused"',
+    "app s: the isolator example.com/x is unknown and has no effect",
+  ]);
+});
+
+const refused: {
+  name: string;
+  words: string[];
+  images: ResolvedImage[];
+  code: string;
+  message: string;
+  hint?: string;
+}[] = [
+  {
+    name: "two apps of one name",
+    words: ["i", "i"],
+    images: [plain, plain],
+    code: "duplicate-app",
+    message: 'two apps are called "busybox"',
+    hint: "give one another name: --name after its image",
+  },
+  {
+    name: "no app section",
+    words: ["i"],
+    images: [bare],
+    code: "no-app",
+    message: "image example.com/files has no app section",
+    hint: "it is not made to run by itself; say with --exec what to run",
+  },
+  {
+    name: "mount points without a volume",
+    words: ["a", "b"],
+    images: [worker, backup],
+    code: "no-volume",
+    message:
+      "no volume for the mount point work (/var/lib/work of app reduce-worker), work (/backup of app worker-backup)",
+    hint: "--volume work:/PATH for a path of the host, or --volume work,kind=empty",
+  },
+  {
+    name: "a bound path with several candidates",
+    words: ["--volume=bind:/x", "i"],
+    images: [
+      image("e", {
+        name: "db",
+        app: app({
+          mountPoints: [
+            { name: "data", path: "/data" },
+            { name: "conf", path: "/conf" },
+          ],
+        }),
+      }),
+    ],
+    code: "ambiguous-volume",
+    message: "bind:/x could serve any of the mount points data, conf",
+    hint: "name the one that is meant: --volume data:/x",
+  },
+  {
+    name: "a bound path without a candidate",
+    words: ["--volume=bind:/x", "i"],
+    images: [plain],
+    code: "unused-volume",
+    message: "bind:/x serves no mount point: there is none without a volume",
+    hint: "to mount it anyway: --volume NAME:/x --mount volume=NAME,target=/PATH",
+  },
+  {
+    name: "two bound paths",
+    words: ["--volume=bind:/x", "--volume=bind:/y", "i"],
+    images: [worker],
+    code: "ambiguous-volume",
+    message: "bind:/x and bind:/y can't both serve the one mount point",
+    hint: "name the mount points: --volume work:/PATH",
+  },
+  {
+    name: "a mount of no volume",
+    words: ["i", "--mount=volume=data,target=/x"],
+    images: [plain],
+    code: "no-such-volume",
+    message: 'app busybox: there is no volume "data" to mount',
+    hint: "--volume data:/PATH, or --volume data,kind=empty",
+  },
+  {
+    name: "a volume given twice",
+    words: ["--volume=a:/x", "--volume=a,kind=empty", "i"],
+    images: [plain],
+    code: "duplicate-volume",
+    message: 'volume "a" is given twice',
+  },
+  {
+    name: "two mount points in one place, spelled differently",
+    words: ["--volume=a:/x", "--volume=b:/y", "i"],
+    images: [
+      image("e", {
+        name: "busybox",
+        app: app({
+          mountPoints: [
+            { name: "a", path: "/m" },
+            { name: "b", path: "/m/" },
+          ],
+        }),
+      }),
+    ],
+    code: "duplicate-mount",
+    message: "app busybox: two volumes are to be mounted at /m",
+  },
+  {
+    name: "an image of another platform",
+    words: ["i"],
+    images: [
+      image("e", {
+        name: "arm",
+        labels: [
+          { name: "os", value: "linux" },
+          { name: "arch", value: "aarch64" },
+        ],
+        app: app(),
+      }),
+    ],
+    code: "wrong-platform",
+    message: "image arm is made for linux/aarch64, this host is linux/amd64",
+  },
+  {
+    name: "isolators that contradict each other",
+    words: ["i"],
+    images: [
+      image("e", {
+        name: "c",
+        app: app({
+          isolators: ["retain", "remove"].map((mode) => ({
+            name: `os/linux/capabilities-${mode}-set`,
+            value: { set: ["CAP_KILL"] },
+          })),
+        }),
+      }),
+    ],
+    code: "manifest-invalid",
+    message:
+      "app c: isolators: must not have both os/linux/capabilities-retain-set and os/linux/capabilities-remove-set",
+  },
+  {
+    name: "a port that no image has",
+    words: ["--net", "--port=web:80", "i"],
+    images: [worker],
+    code: "no-such-port",
+    message: "no app has a port called web",
+    hint: "there are health",
+  },
+  {
+    name: "a port's name in two apps",
+    words: ["--net", "--volume=work:/x", "--port=health:80", "i", "i", "--name=b"],
+    images: [worker, worker],
+    code: "ambiguous-port",
+    message: "more than one app has a port called health",
+    hint: "give the number: --port 4000:80",
+  },
+];
+
+for (const { name, words, images, code, message, hint } of refused)
+  test(`manifest refused: ${name}`, async () => {
+    await assert.rejects(build(words, images), (error: unknown) => {
+      assert.ok(error instanceof RktError, String(error));
+      assert.deepEqual([error.code, error.message, error.hint, error.exitCode], [code, message, hint, 254]);
+      return true;
+    });
+  });
+
+test("pod manifest: what it leaves to the images is filled in", async () => {
+  const { request } = await readRunLine(scanWords(["--pod-manifest=/m", "--net=none"], runOptions, true));
+  const given = parsePodManifest(
+    JSON.stringify({
+      acVersion: "0.7.0",
+      acKind: "PodManifest",
+      apps: [
+        { name: "w", image: { id: `sha512-${"a".repeat(32)}` } },
+        { name: "b", image: { id: id("b") }, app: { exec: ["/y"], user: "1", group: "1" } },
+      ],
+      volumes: [{ name: "work", kind: "empty" }],
+      annotations: [
+        { name: "example.com/kept", value: "1" },
+        { name: "coreos.com/rocket/network", value: "host" },
+      ],
+    }),
+  );
+  const { manifest, warnings } = fromPodManifest(given, request, [worker, backup], circumstances);
+  assert.deepEqual(warnings, []);
+  assert.deepEqual(
+    manifest.apps.map(({ name, image: of, app: what, mounts }) => ({ name, of, exec: what?.exec, mounts })),
+    [
+      {
+        name: "w",
+        of: { id: id("a"), name: "example.com/reduce-worker", labels: worker.manifest.labels },
+        exec: ["/bin/x", "-f"],
+        mounts: [{ volume: "work", path: "/var/lib/work" }],
+      },
+      { name: "b", of: { id: id("b"), name: "example.com/worker-backup", labels: [] }, exec: ["/y"], mounts: [] },
+    ],
+  );
+  assert.deepEqual(
+    manifest.annotations.map(({ name, value }) => `${name}=${value}`),
+    [
+      "example.com/kept=1",
+      "coreos.com/rocket/layout-version=1",
+      "coreos.com/rocket/created=2026-01-02T03:04:05.006Z",
+      "coreos.com/rocket/network=none",
+    ],
+  );
+  validate(manifest);
+});

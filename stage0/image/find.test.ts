@@ -1,0 +1,113 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { RktError } from "../../shared/errors.ts";
+import type { Store, StoredImage } from "../store/store.ts";
+import { findImage, stage1Reference } from "./find.ts";
+import { parseImageReference } from "./image-name.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "rkt-find-"));
+test.after(() => rmSync(dir, { recursive: true }));
+writeFileSync(join(dir, "stage1-nspawn.aci"), "");
+writeFileSync(join(dir, "stage1-other.aci"), "");
+
+const nowhere = join(dir, "nowhere");
+const references: { name: string; request: Parameters<typeof stage1Reference>[0]; is: unknown }[] = [
+  { name: "the default", request: undefined, is: { kind: "file", path: join(dir, "stage1-nspawn.aci") } },
+  {
+    name: "from the directories",
+    request: { by: "from-dir", text: "stage1-other.aci" },
+    is: { kind: "file", path: join(dir, "stage1-other.aci") },
+  },
+  {
+    name: "a path that looks like a name",
+    request: { by: "path", text: "stage1" },
+    is: { kind: "file", path: "stage1" },
+  },
+  { name: "a hash", request: { by: "hash", text: "sha512-abcd" }, is: { kind: "hash", hash: "sha512-abcd" } },
+  { name: "a file's URL", request: { by: "url", text: "file:///x.aci" }, is: { kind: "file", path: "/x.aci" } },
+  {
+    name: "a URL",
+    request: { by: "url", text: "https://h/x.aci" },
+    is: { kind: "url", url: new URL("https://h/x.aci") },
+  },
+  {
+    name: "a name",
+    request: { by: "name", text: "coreos.com/rkt/stage1:1" },
+    is: { kind: "name", name: "coreos.com/rkt/stage1", labels: [{ name: "version", value: "1" }] },
+  },
+  { name: "anything", request: { by: "image", text: "./x" }, is: { kind: "file", path: "./x" } },
+];
+
+for (const { name, request, is } of references)
+  test(`stage1 image: ${name}`, () => assert.deepEqual(stage1Reference(request, dir), is));
+
+test("stage1 image: not there", () => {
+  assert.throws(() => stage1Reference(undefined, nowhere), {
+    code: "no-stage1",
+    message: `there is no stage1 image stage1-nspawn.aci: looked in ${nowhere}, /usr/lib/rkt/stage1-images, /usr/local/lib/rkt/stage1-images`,
+  });
+});
+
+test("stage1 image: an option that says hash takes no file", () => {
+  assert.throws(() => stage1Reference({ by: "hash", text: "./x.aci" }, dir), {
+    code: "usage",
+    message: '--stage1-hash "./x.aci" is a file',
+  });
+});
+
+// --- images ---------------------------------------------------------------------------------
+
+const stored = (name: string, version: string, importedAt: number): StoredImage => ({
+  id: `sha512-${"0".repeat(120)}${String(importedAt).padStart(8, "0")}`,
+  key: `sha512-${"0".repeat(64)}`,
+  name,
+  labels: [{ name: "version", value: version }],
+  size: 1,
+  importedAt,
+  lastUsedAt: importedAt,
+});
+const old = stored("example.com/a", "1", 1);
+const young = stored("example.com/a", "2", 3);
+const store = {
+  list: () => [old, young, stored("example.com/b", "2", 9)],
+  resolve: (prefix: string) => {
+    throw new RktError("no-such-image", prefix);
+  },
+  importFile: async (path: string) => ({ ...old, name: path }),
+} as unknown as Store;
+const find = (text: string, trustStore = true) =>
+  findImage({ reference: parseImageReference(text) }, { store, trustStore });
+
+test("find: a file is imported, a name is the youngest image that fits", async () => {
+  assert.equal((await find("./x")).name, "./x");
+  assert.equal(await find("example.com/a"), young);
+  assert.equal(await find("example.com/a:1"), old);
+});
+
+test("find: what is not in the store is left to fetch, with its signature", async () => {
+  const asked: unknown[] = [];
+  const fetch = async (...parameters: unknown[]) => {
+    asked.push(parameters);
+    return young;
+  };
+  const reference = parseImageReference("https://h/x.aci");
+  await findImage({ reference, signature: "/s" }, { store, trustStore: true, fetch });
+  await findImage({ reference: parseImageReference("example.com/a") }, { store, trustStore: false, fetch });
+  assert.deepEqual(asked, [
+    [reference, "/s"],
+    [{ kind: "name", name: "example.com/a", labels: [] }, undefined],
+  ]);
+});
+
+test("find: without fetch", async () => {
+  await assert.rejects(find("https://u:p@h/x.aci"), { code: "no-such-image" });
+  await assert.rejects(find("x"), {
+    code: "no-such-image",
+    message: "image x is not in the store",
+    hint: "a file of that name is meant by ./x",
+  });
+  await assert.rejects(find("sha512-abcd"), { code: "no-such-image", message: "sha512-abcd" });
+});
