@@ -29,6 +29,46 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./commands/fetch.ts"),
   },
   {
+    name: "list",
+    summary: "list the containers",
+    load: () => import("./commands/list.ts"),
+  },
+  {
+    name: "status",
+    summary: "say what state a container is in",
+    load: () => import("./commands/status.ts"),
+  },
+  {
+    name: "enter",
+    summary: "run a command in an app of a running container",
+    load: () => import("./commands/enter.ts"),
+  },
+  {
+    name: "stop",
+    summary: "stop running containers",
+    load: () => import("./commands/stop.ts"),
+  },
+  {
+    name: "prepare",
+    summary: "set a container up without running it",
+    load: () => import("./commands/prepare.ts"),
+  },
+  {
+    name: "run-prepared",
+    summary: "run a prepared container",
+    load: () => import("./commands/run-prepared.ts"),
+  },
+  {
+    name: "cat-manifest",
+    summary: "print a container's manifest",
+    load: () => import("./commands/cat-manifest.ts"),
+  },
+  {
+    name: "gc",
+    summary: "remove containers that have ended",
+    load: () => import("./commands/gc.ts"),
+  },
+  {
     name: "rm",
     summary: "remove containers that no longer run",
     load: () => import("./commands/rm.ts"),

@@ -1,22 +1,26 @@
 import { RktError } from "../../shared/errors.ts";
-import type { Command } from "../command.ts";
+import { type Command, readLine } from "../command.ts";
+import { removeContainer } from "../container/collect.ts";
 import { findContainer, phaseOf } from "../container/lifecycle.ts";
 import { tryLock } from "../container/lock.ts";
-import { discard } from "../container/remove.ts";
+import { selectContainers, uuidFileOption } from "../container/select.ts";
+
+const options = { ...uuidFileOption } as const;
 
 export const command: Command = {
   usage: "rm UUID...",
   description: "Removes containers that no longer run, or never did. A UUID may be shortened.",
   examples: [["rkt rm 5bc080ca", "remove the one container whose UUID begins so"]],
-  options: {},
-  operands: [1, Number.POSITIVE_INFINITY],
+  options,
+  operands: [0, Number.POSITIVE_INFINITY],
   needsRoot: true,
   async run(line, globals) {
-    for (const { text } of line.operands) removeContainer(globals.dir, text);
+    const { options: given, operands } = await readLine(line, options);
+    for (const ref of selectContainers(globals.dir, operands, given["uuid-file"])) remove(globals.dir, ref.uuid);
   },
 };
 
-function removeContainer(data: string, uuid: string): void {
+function remove(data: string, uuid: string): void {
   for (;;) {
     const container = findContainer(data, uuid);
     const lock = tryLock(container.dir);
@@ -26,7 +30,7 @@ function removeContainer(data: string, uuid: string): void {
       });
     // It has moved to another state meanwhile, or is removed by somebody else.
     if (lock === "gone") continue;
-    discard(data, { ...container, lock });
+    removeContainer(data, { ...container, lock });
     return;
   }
 }

@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
-import { isSea } from "node:sea";
 import type { Command } from "../command.ts";
+import { collector } from "../this-program.ts";
 import { runOptions } from "./run-options.ts";
 import { readRunLine } from "./run-request.ts";
 
@@ -31,11 +31,7 @@ Options after an image are that image's; "--" begins the arguments of its app, a
     launchContainer(container, {
       data: globals.dir,
       env: { ...(process.env as Record<string, string>) },
-      collect: rm ? [...thisProgram(), `--dir=${globals.dir}`, "--quiet", "rm", container.uuid] : undefined,
+      collect: rm ? collector(globals.dir, container.uuid) : undefined,
     });
   },
 };
-
-function thisProgram(): string[] {
-  return isSea() ? [process.execPath] : [process.execPath, process.argv[1] ?? ""];
-}

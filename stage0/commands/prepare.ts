@@ -1,0 +1,30 @@
+import { writeFileSync } from "node:fs";
+import type { Command } from "../command.ts";
+import { print } from "../output.ts";
+import { runOptions } from "./run-options.ts";
+import { readRunLine } from "./run-request.ts";
+
+const { rm: _rm, ...options } = runOptions;
+
+export const command: Command = {
+  usage: "prepare [options] IMAGE [image options] [-- arguments] [--- IMAGE ...]",
+  description:
+    "Sets a container up as `rkt run` would, and leaves it for `rkt run-prepared`. Prints its UUID. What is prepared is on disk, and outlives a restart of the machine.",
+  examples: [
+    ["rkt prepare etcd.aci", "print the UUID of a container that is ready to run"],
+    ["rkt run-prepared 6ba7b810", "run it"],
+  ],
+  options,
+  operands: [0, Number.POSITIVE_INFINITY],
+  argumentLists: true,
+  needsRoot: true,
+  async run(line, globals) {
+    const runLine = await readRunLine(line);
+    const { setUpContainer } = await import("./set-up.ts");
+    const container = await setUpContainer(runLine, globals, { durable: true });
+    const { "uuid-file-save": uuidFile } = runLine.options;
+    if (uuidFile !== undefined) writeFileSync(uuidFile, container.uuid);
+    container.lock.close();
+    print(`${container.uuid}\n`);
+  },
+};

@@ -1,0 +1,40 @@
+import { RktError } from "../../shared/errors.ts";
+import { type Command, readLine } from "../command.ts";
+import { phaseOf } from "../container/lifecycle.ts";
+import { tryLock } from "../container/lock.ts";
+import { selectContainer, uuidFileOption } from "../container/select.ts";
+import { collector } from "../this-program.ts";
+
+const options = {
+  rm: { type: "boolean", description: "remove the container when it ends" },
+  ...uuidFileOption,
+} as const;
+
+export const command: Command = {
+  usage: "run-prepared [options] UUID",
+  description: "Runs a container that `rkt prepare` has set up. A container runs once.",
+  examples: [["rkt run-prepared 6ba7b810", "run the container whose UUID begins so"]],
+  options,
+  operands: [0, 1],
+  needsRoot: true,
+  async run(line, globals) {
+    const { options: given, operands } = await readLine(line, options);
+    const ref = selectContainer(globals.dir, operands, given["uuid-file"]);
+    const lock = ref.state === "prepared" ? tryLock(ref.dir) : "gone";
+    if (typeof lock !== "object")
+      throw new RktError(
+        "not-prepared",
+        `container ${ref.uuid} is not waiting to run: it is ${lock === "busy" ? "being started or removed" : phaseOf(ref.state, true)}`,
+        { hint: "`rkt list` shows the containers and their states" },
+      );
+    const { launchContainer } = await import("../container/launch.ts");
+    launchContainer(
+      { ...ref, lock },
+      {
+        data: globals.dir,
+        env: { ...(process.env as Record<string, string>) },
+        collect: given.rm ? collector(globals.dir, ref.uuid) : undefined,
+      },
+    );
+  },
+};
