@@ -16,37 +16,34 @@ import { strippedRuntime } from "./runtime.ts";
 import { SLIM } from "./slim.ts";
 
 interface Executable {
-  entry: string;
-  /** Top-level directories its code may come from. */
-  sources: readonly string[];
+  /** The directory of its code; the entry point is main.ts. */
+  stage: string;
   interpreter?: string;
   plugins: readonly Plugin[];
 }
 
 export const EXECUTABLES = {
-  rkt: { entry: "stage0/main.ts", sources: ["stage0", "shared", "node_modules"], plugins: SLIM },
+  rkt: { stage: "stage0", plugins: SLIM },
   init: {
-    entry: "stage1/main.ts",
-    sources: ["stage1", "shared", "node_modules"],
+    stage: "stage1",
     // Relative: it runs on the host, whose working directory is the container's.
     interpreter: containerLayout(".").inStage1(STAGE1.runtime).replace(/^\.\//, ""),
     plugins: [],
   },
   launcher: {
-    entry: "stage2/main.ts",
-    sources: ["stage2", "shared", "node_modules"],
+    stage: "stage2",
     interpreter: STAGE1.runtime,
     plugins: [],
   },
 } as const satisfies Record<string, Executable>;
 export type ExecutableName = keyof typeof EXECUTABLES;
 
-/** Bundles an executable's code to one CommonJS file; the files it was made of, relative to the project. */
-export async function bundle(name: ExecutableName, output: string, entry?: string): Promise<string[]> {
+/** Bundles an executable's code, from `entry` unless it is the stage's own, to one CommonJS file. */
+export async function bundle(name: ExecutableName, output: string, entry?: string): Promise<void> {
   const executable: Executable = EXECUTABLES[name];
   const result = await build({
     absWorkingDir: ROOT,
-    entryPoints: [entry ?? executable.entry],
+    entryPoints: [entry ?? `${executable.stage}/main.ts`],
     outfile: output,
     write: false,
     bundle: true,
@@ -70,18 +67,18 @@ export async function bundle(name: ExecutableName, output: string, entry?: strin
   const [warning] = result.warnings;
   if (warning !== undefined)
     throw new RktError("bundle-failed", `${warning.location?.file}:${warning.location?.line}: ${warning.text}`);
-  const inputs = Object.keys(result.metafile.inputs);
-  if (entry === undefined) checkSources(name, inputs);
+  checkSources(name, Object.keys(result.metafile.inputs));
   mkdirSync(dirname(output), { recursive: true });
   const temporary = `${output}.${process.pid}.tmp`;
   writeFileSync(temporary, result.outputFiles[0]?.contents ?? "", { mode: 0o755 });
   renameSync(temporary, output);
-  return inputs;
 }
 
+const STAGES = ["stage0", "stage1", "stage2"];
+
 function checkSources(name: ExecutableName, inputs: readonly string[]): void {
-  const allowed: readonly string[] = EXECUTABLES[name].sources;
-  const stray = inputs.find((input) => !allowed.includes(input.split("/", 1)[0] ?? ""));
+  const { stage } = EXECUTABLES[name];
+  const stray = inputs.find((input) => STAGES.some((other) => other !== stage && input.startsWith(`${other}/`)));
   if (stray !== undefined)
     throw new RktError("bundle-failed", `${name} contains ${stray}`, {
       hint: "stages import shared/ and themselves, never each other",

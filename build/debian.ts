@@ -98,8 +98,7 @@ export async function candidateVersions(names: readonly string[]): Promise<Recor
 
 /** What apt would install now. */
 async function candidates(names: readonly string[]): Promise<Stanza[]> {
-  const { stdout } = await command("apt-cache", ["show", "--no-all-versions", ...names]);
-  const stanzas = stdout.split("\n\n").map(stanzaOf);
+  const stanzas = (await aptCacheShow(names)).split("\n\n").map(stanzaOf);
   return names.map((name) => {
     const stanza = stanzas.find((s) => s.name === name);
     if (stanza === undefined || stanza.file === "" || stanza.sha256 === "")
@@ -108,6 +107,18 @@ async function candidates(names: readonly string[]): Promise<Stanza[]> {
       });
     return stanza;
   });
+}
+
+/** Stanzas of the packages that apt knows: it fails when it does not know one, after it has shown the others. */
+async function aptCacheShow(names: readonly string[]): Promise<string> {
+  try {
+    return (await command("apt-cache", ["show", "--no-all-versions", ...names])).stdout;
+  } catch (error) {
+    const cause = error instanceof RktError ? error.cause : undefined;
+    if (cause instanceof Error && "stdout" in cause && "code" in cause && typeof cause.code === "number")
+      return String(cause.stdout);
+    throw error;
+  }
 }
 
 function stanzaOf(text: string): Stanza {

@@ -77,7 +77,7 @@ export interface Stage1Options {
   /** The stage's executables; bundled from the sources unless given. */
   init?: string | undefined;
   launcher?: string | undefined;
-  /** Debian packages whose files are all added. */
+  /** Debian packages whose files are all added, but for documentation. */
   packages: readonly string[];
   /** Files or directories of the host to add, and where: absolute paths of the image. */
   files: readonly { source: string; target: string }[];
@@ -163,8 +163,10 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
 
 const inRoot = (path: string): string => path.replace(/^\/+/, "");
 
+const DOCUMENTATION = /^usr\/share\/(bug|doc|doc-base|info|lintian|locale|man)\//;
+
 const filesOf = (p: Package): string[] =>
-  [...p.tree].filter(([, entry]) => entry.type !== "directory").map(([path]) => path);
+  [...p.tree].filter(([path, entry]) => entry.type !== "directory" && !DOCUMENTATION.test(path)).map(([path]) => path);
 
 /** Files of a source checkout: whose umask and user made it must not show in the image. */
 function checkedOut(tree: Tree): Tree {
@@ -201,8 +203,9 @@ stage1/assets/rootfs, then each --file in order.
   --name NAME         name of the image (${STAGE1_DEFAULTS.name})
   --from SOURCE       "packages" downloaded by apt, or "host": the same
                       packages' files as they are installed here (packages)
-  --package NAME      add all files of this Debian package, and the libraries
-                      they need; may be repeated
+  --package NAME      add the files of this Debian package, except its
+                      documentation, and the libraries they need; may be
+                      repeated
   --file SRC:DST      add a file or directory of this machine at the absolute
                       path DST of the image; may be repeated
   --init FILE         use this executable as init instead of stage1/main.ts

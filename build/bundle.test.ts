@@ -1,0 +1,71 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { bundle, type ExecutableName, singleExecutable } from "./bundle.ts";
+import { CACHE, ROOT } from "./paths.ts";
+import { strippedRuntime } from "./runtime.ts";
+
+/** A directory with the named files. */
+function files(t: TestContext, contents: Record<string, string>): string {
+  const directory = mkdtempSync(join(tmpdir(), "rkt-bundle-"));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  for (const [name, text] of Object.entries(contents)) writeFileSync(join(directory, name), text);
+  return directory;
+}
+
+test("rkt is one file: lazy imports are lazy, warnings silent, NODE_OPTIONS not its own", async (t) => {
+  const directory = files(t, {
+    "main.ts": `
+      const order: string[] = ["start"];
+      (globalThis as any).order = order;
+      const { late } = await_();
+      function await_() { return { late: import("./late.ts") }; }
+      late.then(async ({ name }) => {
+        const { DatabaseSync } = await import("node:sqlite");
+        order.push(name, typeof DatabaseSync, ...process.argv.slice(2), ...process.execArgv);
+        console.log(order.join(" "));
+      });
+      order.push("end of main");`,
+    "late.ts": `(globalThis as any).order.push("late evaluated"); export const name: string = "late";`,
+  });
+  await bundle("rkt", join(directory, "main.cjs"), join(directory, "main.ts"));
+  const program = join(directory, "program");
+  await singleExecutable(join(directory, "main.cjs"), program, CACHE);
+  const env = { ...process.env, NODE_OPTIONS: "--trace-exit" };
+  const run = spawnSync(program, ["--version", "x"], { env, encoding: "utf8" });
+  assert.equal(run.stderr, "");
+  assert.equal(run.stdout, "start end of main late evaluated late function --version x --no-warnings\n");
+});
+
+test("a script runs by its interpreter, relative to the working directory for init", async (t) => {
+  const directory = files(t, {
+    "main.ts": "console.log(process.argv[1]?.split('/').at(-1), process.execArgv.join());",
+  });
+  const runtime = join(directory, "stage1/rootfs/usr/lib/rkt");
+  mkdirSync(runtime, { recursive: true });
+  symlinkSync(await strippedRuntime(CACHE), join(runtime, "node"));
+  await bundle("init", join(directory, "init"), join(directory, "main.ts"));
+  symlinkSync("init", join(directory, "gc"));
+  assert.equal(execFileSync("./gc", { cwd: directory, encoding: "utf8" }), "gc --no-warnings\n");
+  const launcher = join(directory, "launcher");
+  await bundle("launcher", launcher, join(directory, "main.ts"));
+  assert.match(readFileSync(launcher, "utf8"), /^#!\/usr\/lib\/rkt\/node --no-warnings\n/);
+});
+
+test("a stage with another stage's code in it is not built", async (t) => {
+  const cases: [ExecutableName, string][] = [
+    ["rkt", "stage1/units.ts"],
+    ["init", "stage0/container/lock.ts"],
+    ["launcher", "stage1/units.ts"],
+  ];
+  for (const [name, stray] of cases) {
+    const directory = files(t, { "main.ts": `import ${JSON.stringify(join(ROOT, stray))};` });
+    await assert.rejects(bundle(name, join(directory, "out"), join(directory, "main.ts")), {
+      code: "bundle-failed",
+      message: `${name} contains ${stray}`,
+    });
+  }
+});

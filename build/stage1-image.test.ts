@@ -1,0 +1,144 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { parseImageManifest } from "../shared/schema/image-manifest.ts";
+import { CACHE, ROOT } from "./paths.ts";
+import { buildStage1, STAGE1_DEFAULTS, stage1Manifest } from "./stage1-image.ts";
+
+let directory: string;
+let root: string;
+let image: Awaited<ReturnType<typeof buildStage1>>;
+
+before(async () => {
+  directory = mkdtempSync(join(tmpdir(), "rkt-stage1-"));
+  root = join(directory, "root");
+  const standIn = join(directory, "stand-in");
+  writeFileSync(standIn, "#!/usr/lib/rkt/node\nprocess.exit(0)\n");
+  image = await buildStage1({
+    ...STAGE1_DEFAULTS,
+    output: join(directory, "stage1.aci"),
+    init: standIn,
+    launcher: standIn,
+    packages: ["mawk"],
+    files: [{ source: standIn, target: "/usr/local/bin/added" }],
+    keepTree: root,
+  });
+});
+
+after(() => rmSync(directory, { recursive: true, force: true }));
+
+test("actool accepts it, and it is at most 60 MB", () => {
+  execFileSync("actool", ["validate", join(directory, "stage1.aci")], { stdio: "pipe" });
+  assert.ok(image.size <= 60e6, `${image.size} bytes`);
+});
+
+test("every entrypoint that the manifest names is an executable of the image", () => {
+  const { annotations } = parseImageManifest(stage1Manifest("example.com/stage1"));
+  const entrypoints = annotations.filter((a) => a.value.startsWith("/"));
+  assert.deepEqual(entrypoints.map((a) => a.value).sort(), ["/enter", "/gc", "/init", "/stop"]);
+  for (const { value } of entrypoints) assert.match(readFileSync(join(root, value), "utf8"), /^#!/);
+});
+
+test("the packages are listed with their versions", () => {
+  const list = readFileSync(join(root, "usr/share/rkt/packages.txt"), "utf8");
+  const version = execFileSync("apt-cache", ["show", "--no-all-versions", "systemd"]).toString();
+  assert.match(
+    list,
+    new RegExp(`^systemd ${/^Version: (.*)$/m.exec(version)?.[1]?.replaceAll(/[.+~]/g, "\\$&")}$`, "m"),
+  );
+  for (const name of ["libc6", "mawk", "systemd-container"]) assert.match(list, new RegExp(`^${name} \\d`, "m"));
+});
+
+test("no documentation, locales or hardware lists", () => {
+  assert.deepEqual(readdirSync(join(root, "usr/share")), ["rkt"]);
+  for (const path of ["usr/lib/udev", "usr/share/locale", "usr/lib/locale"])
+    assert.ok(!existsSync(join(root, path)), path);
+});
+
+test("--package and --file add to it", () => {
+  const awk = spawnSync("chroot", [root, "/usr/bin/mawk", "BEGIN { print 6 * 7 }"], { encoding: "utf8" });
+  assert.equal(awk.stdout, "42\n");
+  assert.match(readFileSync(join(root, "usr/local/bin/added"), "utf8"), /^#!\/usr\/lib\/rkt\/node/);
+});
+
+test("every library that a program of the image needs is in the image", () => {
+  const loader = "/usr/lib64/ld-linux-x86-64.so.2";
+  const programs = ["usr/lib/rkt/node", "usr/bin/nsenter", "usr/bin/systemd-nspawn", "usr/lib/systemd/systemd"];
+  for (const program of programs) {
+    const run = spawnSync("chroot", [root, loader, "--list", `/${program}`], { encoding: "utf8" });
+    assert.equal(run.status, 0, `${program}: ${run.stderr}`);
+    assert.doesNotMatch(run.stdout, /not found/, program);
+  }
+});
+
+test("nspawn, with the image's own loader and libraries, boots its systemd and returns a unit's status", () => {
+  const units = join(root, "etc/systemd/system");
+  mkdirSync(units, { recursive: true });
+  writeFileSync(join(units, "default.target"), "[Unit]\nDefaultDependencies=no\nWants=probe.service\n");
+  const script = 'require("node:fs").writeFileSync("/probe", process.version); process.exitCode = 3';
+  writeFileSync(
+    join(units, "probe.service"),
+    "[Unit]\nDefaultDependencies=no\nSuccessAction=exit-force\nFailureAction=exit-force\n" +
+      `[Service]\nType=oneshot\nExecStart=/usr/lib/rkt/node -e '${script}'\n`,
+  );
+  // Ours ends with what stage 1 recorded; here it is to be systemd's own status, in --exit-code=N.
+  const shutdown = join(root, "usr/lib/systemd/systemd-shutdown");
+  writeFileSync(
+    shutdown,
+    '#!/bin/sh\nfor word; do case $word in --exit-code=*) IFS==; set -- $word; exit "$2" ;; esac; done\n',
+    { mode: 0o755 },
+  );
+  const libraries = join(root, "usr/lib/x86_64-linux-gnu");
+  const nspawn = [
+    join(root, "usr/lib64/ld-linux-x86-64.so.2"),
+    "--library-path",
+    `${libraries}:${libraries}/systemd`,
+    join(root, "usr/bin/systemd-nspawn"),
+    ...["--quiet", "--register=no", "--keep-unit", "--settings=no", "--console=pipe", `--directory=${root}`, "--boot"],
+    ...["--", "--log-target=null", "--show-status=0"],
+  ];
+  // nspawn insists on a tmpfs at /run for its sockets.
+  const run = spawnSync("unshare", ["--mount", "sh", "-c", 'mount -t tmpfs run /run && exec "$@"', "sh", ...nspawn], {
+    encoding: "utf8",
+    timeout: 60_000,
+    killSignal: "SIGKILL",
+  });
+  assert.equal(run.status, 3, run.stderr);
+  assert.equal(readFileSync(join(root, "probe"), "utf8"), process.version);
+});
+
+test("another directory, the same image", () => {
+  const ids = ["one", "another/place"].map((name) => {
+    const copy = join(directory, name);
+    checkout(copy);
+    const args = ["build/stage1-image.ts", "--compression=none", `--cache=${CACHE}`, "--launcher=build/elf.ts"];
+    const run = spawnSync(process.execPath, ["--no-warnings", ...args], { cwd: copy, encoding: "utf8" });
+    assert.equal(run.status, 0, run.stderr);
+    return /^sha512-.*$/m.exec(run.stdout)?.[0];
+  });
+  assert.ok(ids[0] !== undefined);
+  assert.equal(ids[0], ids[1]);
+});
+
+/** The sources at another place, with the dependencies of this one. */
+function checkout(to: string): void {
+  for (const name of ["build", "shared", "stage1", "package.json"])
+    cpSync(join(ROOT, name), join(to, name), { recursive: true });
+  mkdirSync(join(to, "node_modules"));
+  for (const name of readdirSync(join(ROOT, "node_modules")))
+    if (name !== "systemd-unit-writer") symlinkSync(join(ROOT, "node_modules", name), join(to, "node_modules", name));
+  symlinkSync("../shared/systemd-unit-writer", join(to, "node_modules/systemd-unit-writer"));
+}
