@@ -6,7 +6,17 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { before, type TestContext, test } from "node:test";
@@ -242,14 +252,17 @@ before(() => {
   const own = ["--timezone=off", "--console=pipe", `--directory=${root}`, "--bind-ro=/usr"];
   const init = ["--unit=all.target", "--log-target=console", "--show-status=0"];
   const cgroup = basename(root);
+  // Not a pipe: it would stay open for as long as anything in the container lives.
+  const log = openSync(join(root, "log"), "w");
   const run = spawnSync(
     "unshare",
     ["--mount", SHELL, "-c", NSPAWN, "sh", cgroup, "--quiet", ...options, ...own, "--", ...init],
-    { encoding: "utf8", timeout: 60_000 },
+    { stdio: ["ignore", log, log], timeout: 60_000, killSignal: "SIGKILL" },
   );
+  closeSync(log);
   for (const dir of CGROUPS)
     spawnSync("find", [join(dir, cgroup), "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"]);
-  assert.equal(run.status, 0, `nspawn: ${run.error?.message ?? ""}\n${run.stdout}\n${run.stderr}`);
+  assert.equal(run.status, 0, `nspawn: ${run.error?.message ?? ""}\n${readFileSync(join(root, "log"), "utf8")}`);
 });
 
 test.after(() => {

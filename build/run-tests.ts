@@ -1,0 +1,156 @@
+/**
+ * `npm test`: every `*.test.ts` of the project with node's test runner, after
+ * a look at whether this machine can run them. Ends with node's own summary.
+ */
+
+import { spawnSync } from "node:child_process";
+import { existsSync, globSync } from "node:fs";
+import { join } from "node:path";
+import { type EventData, run } from "node:test";
+import { spec, type TestEvent } from "node:test/reporters";
+import { parseArgs } from "node:util";
+import { RktError, usageError } from "../shared/errors.ts";
+import { ROOT } from "./paths.ts";
+import { program } from "./program.ts";
+
+const USAGE = `Usage: npm test -- [--name=REGEXP] [--no-build] [FILTER...]
+
+Runs the tests whose file name contains a FILTER ("stage0/store"), or all. What
+lies in test/ runs the built executables: dist/ is brought up to date first.
+
+  --name=REGEXP   only tests whose name matches
+  --no-build      take dist/ as it is
+  --help
+
+With CI=true a skipped test is a failure.
+`;
+
+/** Foreign programs that the tests compare with or build from, and their Debian packages. */
+const TOOLS: Readonly<Record<string, string>> = {
+  actool: "appc-spec",
+  bzip2: "bzip2",
+  capsh: "libcap2-bin",
+  curl: "curl",
+  gcc: "gcc libc6-dev",
+  git: "git",
+  gpg: "gpg",
+  "mkfs.ext4": "e2fsprogs",
+  openssl: "openssl",
+  readelf: "binutils",
+  script: "bsdutils",
+  setcap: "libcap2-bin",
+  setfattr: "attr",
+  strace: "strace",
+  "systemd-analyze": "systemd",
+  "systemd-nspawn": "systemd-container",
+  tmux: "tmux",
+  unshare: "util-linux",
+  xz: "xz-utils",
+  zstd: "zstd",
+};
+
+export interface Machine {
+  platform: string;
+  arch: string;
+  uid: number | undefined;
+  has(tool: string): boolean;
+}
+
+/** Throws with the first thing that keeps the tests from running here. */
+export function checkMachine(machine: Machine): void {
+  if (machine.platform !== "linux" || machine.arch !== "x64")
+    throw new RktError("wrong-machine", `rkt is for amd64 Linux, this is ${machine.platform} ${machine.arch}`);
+  if (machine.uid !== 0)
+    throw new RktError("not-root", "the tests need root: they mount, chroot and run containers", {
+      hint: "sudo npm test",
+    });
+  const missing = Object.keys(TOOLS).filter((tool) => !machine.has(tool));
+  if (missing.length > 0)
+    throw new RktError("missing-tools", `the tests need ${missing.join(", ")}`, {
+      hint: `apt-get install ${[...new Set(missing.map((tool) => TOOLS[tool]))].join(" ")}`,
+    });
+}
+
+const PATH = (process.env["PATH"] ?? "").split(":").concat("/usr/sbin", "/sbin");
+const thisMachine: Machine = {
+  platform: process.platform,
+  arch: process.arch,
+  uid: process.getuid?.(),
+  has: (tool) => PATH.some((dir) => dir !== "" && existsSync(join(dir, tool))),
+};
+
+/** Milliseconds for one test. */
+const TEST_TIMEOUT = 3 * 60_000;
+/** For all: a process that stays although its tests are done is ended, and named, while CI still listens. */
+const RUN_TIMEOUT = 14 * 60_000;
+
+export interface RunOptions {
+  cwd: string;
+  /** Only tests with a matching name. */
+  name?: string | undefined;
+  /** A skipped test is a failure. */
+  strict: boolean;
+  /** Milliseconds for the whole run. */
+  timeout?: number;
+}
+
+/** Runs test files, a process each, and reports to stdout; whether all is well. */
+export async function runFiles(files: readonly string[], options: RunOptions): Promise<boolean> {
+  let good = true;
+  const events = run({
+    cwd: options.cwd,
+    files: files.map((file) => join(options.cwd, file)),
+    // One less than there are cores.
+    concurrency: true,
+    timeout: TEST_TIMEOUT,
+    signal: AbortSignal.timeout(options.timeout ?? RUN_TIMEOUT),
+    execArgv: ["--disable-warning=ExperimentalWarning"],
+    ...(options.name === undefined ? {} : { testNamePatterns: [options.name] }),
+  });
+  const judged = events.compose(async function* (source: AsyncIterable<TestEvent>) {
+    for await (const event of source) {
+      const shown = options.strict ? withoutSkips(event) : event;
+      if (shown.type === "test:fail" || (shown.type === "test:summary" && !shown.data.success)) good = false;
+      yield shown;
+    }
+  });
+  for await (const text of judged.compose(new spec())) process.stdout.write(text);
+  return good;
+}
+
+/** A skipped test as the failure that it is in CI. */
+function withoutSkips(event: TestEvent): TestEvent {
+  if (event.type !== "test:pass" || event.data.skip === undefined) return event;
+  const { skip, details, ...place } = event.data;
+  const cause = `skipped: ${typeof skip === "string" && skip !== "" ? skip : "no reason given"}`;
+  // As node's runner has it: a test's own error is the cause, and a string has no stack of ours.
+  const error = Object.assign(new Error(cause), { code: "ERR_TEST_FAILURE", cause });
+  const data: EventData.TestFail = { ...place, details: { duration_ms: details.duration_ms, error } };
+  return { type: "test:fail", data };
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { name: { type: "string" }, "no-build": { type: "boolean" }, help: { type: "boolean" } },
+  });
+  if (values.help) {
+    process.stdout.write(USAGE);
+    return;
+  }
+  const all = globSync("{stage0,stage1,stage2,shared,build,test,examples}/**/*.test.ts", { cwd: ROOT }).sort();
+  const files = all.filter((file) => positionals.length === 0 || positionals.some((filter) => file.includes(filter)));
+  if (files.length === 0)
+    throw usageError(`no test file's name contains ${positionals.join(" or ")}`, "a filter is a part of a path");
+  checkMachine(thisMachine);
+  if (!values["no-build"] && files.some((file) => file.startsWith("test/"))) buildDist();
+  const good = await runFiles(files, { cwd: ROOT, name: values.name, strict: process.env["CI"] === "true" });
+  if (!good) process.exitCode = 1;
+}
+
+function buildDist(): void {
+  const { status } = spawnSync(process.execPath, [join(ROOT, "build/build.ts")], { stdio: "inherit" });
+  if (status !== 0) throw new RktError("build-failed", "dist/ cannot be built", { hint: "npm run build" });
+}
+
+if (import.meta.main) await program("test", main);
