@@ -232,7 +232,7 @@ const cases: { name: string; files: Record<string, string>; expected: string[] }
       "docs/a.md": `see\n${MACHINE}\n`,
       "package-lock.json": `{\n  "resolved": "${"https"}://example.org/a.tgz",\n  "x": "${REGISTRY}"\n}`,
       "docs/fine.md":
-        "lib/home/x, ~/home/x, $HOME/root/x, root:/root:/bin/sh, registry.example.com, the registry. Then",
+        "lib/home/x, ~/home/x, $HOME/root/x, root:/root:/bin/sh, a:/home/a:/bin/sh, registry.example.com, the registry. Then",
       "docs/binary": `\0${MACHINE}`,
     },
     expected: [

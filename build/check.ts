@@ -301,7 +301,8 @@ const TEXT_BANS: readonly TextBan[] = [
   {
     rule: "machine-path",
     reason: "a path of one developer's machine: nobody else has it",
-    pattern: /(?<![\w.~$})>*-])\/(?:work|root|home)\/[\w.-]/,
+    // A home directory itself may be a fixture's, in a passwd line.
+    pattern: /(?<![\w.~$})>*-])\/(?:(?:work|root)|home\/[\w.-]+)\/[\w.-]/,
   },
   {
     rule: "registry-host",
