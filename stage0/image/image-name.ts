@@ -10,6 +10,7 @@ import { arch, platform } from "node:process";
 import { fileURLToPath } from "node:url";
 import { usageError } from "../../shared/errors.ts";
 import type { ACIdentifier, NameValue } from "../../shared/schema/types.ts";
+import { acIdentifier } from "../../shared/schema/values.ts";
 
 export type ImageReference =
   | { kind: "hash"; hash: string }
@@ -23,7 +24,6 @@ export interface ImageName {
   labels: NameValue[];
 }
 
-const IDENTIFIER = /^[a-z0-9]+([-._~/][a-z0-9]+)*$/;
 const SCHEME = /^([a-z][a-z0-9+.-]*):\/\//i;
 
 /**
@@ -69,10 +69,11 @@ export function parseImageName(text: string): ImageName {
   const colon = head.indexOf(":");
   const name = colon < 0 ? head : head.slice(0, colon);
   if (name === "") throw fail("there is no name");
-  if (!IDENTIFIER.test(name)) {
+  const broken = acIdentifier(name);
+  if (broken !== undefined) {
     throw fail(
-      `${JSON.stringify(name)} must be lower-case letters and digits, single - . _ ~ / between them`,
-      /[A-Z]/.test(name) ? `the name may be ${name.toLowerCase()}` : undefined,
+      `the name ${broken}`,
+      /[A-Z]/.test(name) ? `the image may be called ${name.toLowerCase()}` : undefined,
     );
   }
 
@@ -90,7 +91,7 @@ export function parseImageName(text: string): ImageName {
     if (equals < 0) throw fail(`label ${JSON.stringify(pair)} is not LABEL=VALUE`);
     const label = pair.slice(0, equals);
     const value = pair.slice(equals + 1);
-    if (!IDENTIFIER.test(label)) throw fail(`${JSON.stringify(label)} is no label name`);
+    if (acIdentifier(label) !== undefined) throw fail(`${JSON.stringify(label)} is no label name`);
     if (label === "name") throw fail('a label cannot be called "name"');
     if (value === "") throw fail(`label ${label} has no value`);
     if (labels.some((l) => l.name === label)) throw fail(`label ${label} is given twice`);
