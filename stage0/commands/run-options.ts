@@ -19,7 +19,7 @@ export const containerOptions = {
     array: true,
     value: "NAME:/PATH",
     description:
-      "serve the mount points NAME with a path of the host. Also: NAME,kind=host,source=/PATH,readOnly=true,recursive=false; NAME,kind=empty,mode=0755,uid=0,gid=0; bind:/PATH for the only mount point without a volume",
+      "serve the mount points NAME with a path of the host; bind:/PATH serves the only one without a volume. In full: NAME,kind=host,source=/PATH or NAME,kind=empty, and then readOnly=, recursive=, mode=, uid=, gid=",
     group: files,
   },
   "set-env": {

@@ -1,0 +1,90 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { before, test } from "node:test";
+import { build, type Plugin } from "esbuild";
+import { ROOT } from "./paths.ts";
+import { SLIM } from "./slim.ts";
+
+/** Every module says on stderr when it is evaluated. */
+const witness: Plugin = {
+  name: "witness",
+  setup(b) {
+    b.onLoad({ filter: /\.(?:ts|js|mjs)$/, namespace: "file" }, ({ path }) => ({
+      contents: `${readFileSync(path, "utf8")}\n;process.stderr.write(${JSON.stringify(`${relative(ROOT, path)}\n`)});`,
+      loader: path.endsWith(".ts") ? "ts" : "js",
+    }));
+  },
+};
+
+const dir = mkdtempSync(join(tmpdir(), "rkt-slim-"));
+test.after(() => rmSync(dir, { recursive: true }));
+const program = join(dir, "rkt.cjs");
+let inputs: string[];
+
+before(async () => {
+  const result = await build({
+    absWorkingDir: ROOT,
+    entryPoints: ["stage0/main.ts"],
+    outfile: program,
+    bundle: true,
+    platform: "node",
+    format: "cjs",
+    target: "node26",
+    supported: { "dynamic-import": false },
+    metafile: true,
+    logLevel: "silent",
+    plugins: [witness, ...SLIM],
+  });
+  inputs = Object.keys(result.metafile.inputs);
+});
+
+function rkt(...words: string[]): { stdout: string; modules: string[]; status: number | null } {
+  const { stdout, stderr, status } = spawnSync(process.execPath, ["--no-warnings", program, ...words], {
+    encoding: "utf8",
+  });
+  return { stdout, status, modules: stderr.split("\n").filter((line) => /\.(?:ts|js|mjs)$/.test(line)) };
+}
+
+test("slim: rkt version loads nothing it does not need", () => {
+  const { stdout, modules, status } = rkt("version");
+  assert.equal(status, 0);
+  assert.match(stdout, /^rkt version /);
+  assert.deepEqual(
+    modules.filter((path) => path.startsWith("node_modules/")),
+    [],
+  );
+  assert.deepEqual(modules.filter((path) => !path.startsWith("shared/")).sort(), [
+    "stage0/cli.ts",
+    "stage0/commands/version.ts",
+    "stage0/globals.ts",
+    "stage0/main.ts",
+    "stage0/options.ts",
+    "stage0/output.ts",
+    "stage0/words.ts",
+  ]);
+});
+
+test("slim: what yargs needs of a platform is left out, and it works without", () => {
+  const packages = new Set(
+    inputs.flatMap((path) => /(?:^|.*\/)node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? []),
+  );
+  for (const name of ["string-width", "wrap-ansi", "strip-ansi", "y18n", "escalade", "get-caller-file"])
+    assert.ok(!packages.has(name), `${name} is in the bundle`);
+  assert.ok(packages.has("yargs"));
+
+  const { status, modules } = rkt("--dir=/nonexistent", "version");
+  assert.equal(status, 0);
+  assert.ok(modules.includes("node_modules/yargs/browser.mjs"));
+});
+
+for (const words of [["help"], ["help", "run"], ["help", "fetch"]])
+  test(`slim: the page of rkt ${words.join(" ")} is yargs' own`, () => {
+    const source = spawnSync(process.execPath, ["--no-warnings", join(ROOT, "stage0/main.ts"), ...words], {
+      encoding: "utf8",
+    });
+    assert.equal(source.status, 0, source.stderr);
+    assert.equal(rkt(...words).stdout, source.stdout);
+  });
