@@ -97,7 +97,7 @@ export async function runCommand(words: readonly string[], context: ErrorContext
   const line = scanWords(
     rest.slice(entry.name.split(" ").length),
     { ...globalOptions, ...command.options },
-    command.argumentLists,
+    command.grammar,
   );
   const globals = await readGlobals([...given, ...withdrawGlobals(line)]);
   context.debug = globals.debug;

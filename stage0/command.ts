@@ -2,7 +2,7 @@
 
 import type { GlobalOptions } from "./globals.ts";
 import { type Exclusive, readOptions, type Values } from "./options.ts";
-import type { Line, OptionTable } from "./words.ts";
+import type { Grammar, Line, OptionTable } from "./words.ts";
 
 export interface Command {
   /** After "rkt": `fetch [options] IMAGE...`. */
@@ -13,8 +13,8 @@ export interface Command {
   options: OptionTable;
   /** Operands it takes: the least and the most. */
   operands: readonly [least: number, most: number];
-  /** Whether operands have arguments of their own, between "--" and "---". */
-  argumentLists?: boolean;
+  /** "plain" unless told. */
+  grammar?: Grammar;
   needsRoot?: boolean;
   run(line: Line, globals: GlobalOptions): Promise<void>;
 }

@@ -91,7 +91,7 @@ const accepted: { words: string[]; name: string; line: Line }[] = [
     },
   },
   {
-    name: "without argument lists, what follows two dashes is operands",
+    name: "what follows two dashes is operands",
     words: ["a", "--", "--rm", "--", "---"],
     line: {
       options: [],
@@ -140,7 +140,36 @@ const withArguments: { name: string; words: string[]; operands: Line["operands"]
 ];
 
 for (const { name, words, operands } of withArguments)
-  test(`words: ${name}`, () => assert.deepEqual(scanWords(words, table, true), { options: [], operands }));
+  test(`words: ${name}`, () => assert.deepEqual(scanWords(words, table, "images"), { options: [], operands }));
+
+const commands: { name: string; words: string[]; line: Line }[] = [
+  {
+    name: "options before the first operand, and then a command with its own",
+    words: ["--rm", "6ba7", "ls", "--rm", "-l", "--", "---"],
+    line: {
+      options: [{ name: "rm", value: "true" }],
+      operands: [{ text: "6ba7", options: [], arguments: ["ls", "--rm", "-l", "--", "---"] }],
+    },
+  },
+  {
+    name: "two dashes before the command are not part of it",
+    words: ["6ba7", "--", "ls", "--", "x"],
+    line: { options: [], operands: [{ text: "6ba7", options: [], arguments: ["ls", "--", "x"] }] },
+  },
+  {
+    name: "two dashes before the first operand",
+    words: ["--rm", "--", "ls", "-l"],
+    line: { options: [{ name: "rm", value: "true" }], operands: [{ text: "ls", options: [], arguments: ["-l"] }] },
+  },
+  {
+    name: "no command",
+    words: ["6ba7"],
+    line: { options: [], operands: [{ text: "6ba7", options: [], arguments: [] }] },
+  },
+];
+
+for (const { name, words, line } of commands)
+  test(`words of a command: ${name}`, () => assert.deepEqual(scanWords(words, table, "command"), line));
 
 const refused: { name: string; words: string[]; message: string; hint?: string }[] = [
   { name: "an unknown option", words: ["--bogus=secret"], message: "unknown option --bogus" },
@@ -171,7 +200,7 @@ const refused: { name: string; words: string[]; message: string; hint?: string }
 for (const { name, words, message, hint } of refused)
   test(`words refused: ${name}`, () => {
     assert.throws(
-      () => scanWords(words, table, true),
+      () => scanWords(words, table, "images"),
       (error: unknown) => {
         assert.ok(error instanceof RktError);
         assert.deepEqual([error.message, error.hint, error.exitCode], [message, hint, 2]);

@@ -42,7 +42,7 @@ export interface Operand {
   text: string;
   /** The options between this operand and the next. */
   options: OptionWord[];
-  /** What stands between "--" and "---"; only with `argumentLists`. */
+  /** Words that are passed on; never with the plain grammar. */
   arguments: string[] | undefined;
 }
 
@@ -52,26 +52,40 @@ export interface Line {
   operands: Operand[];
 }
 
-/** Words of a command. With `argumentLists`, "--" begins arguments of the operand before it; else it ends the options. */
-export function scanWords(words: readonly string[], table: OptionTable, argumentLists = false): Line {
+/**
+ * How the words of a command are to be read. "plain": options anywhere, "--"
+ * ends them. "images": as above, "--" begins the arguments of the operand
+ * before it and "---" ends them. "command": the first operand ends the
+ * options, and what follows is its arguments, less a leading "--".
+ */
+export type Grammar = "plain" | "images" | "command";
+
+export function scanWords(words: readonly string[], table: OptionTable, grammar: Grammar = "plain"): Line {
   const line: Line = { options: [], operands: [] };
+  const addOperand = (text: string, passedOn?: string[]) =>
+    line.operands.push({ text, options: [], arguments: passedOn });
+  let optionsEnded = false;
   let i = 0;
   while (i < words.length) {
     const word = words[i] ?? "";
     const operand = line.operands.at(-1);
-    if (word === "--" && argumentLists) {
+    if (grammar === "images" && word === "--") {
       i = takeArguments(words, i + 1, operand);
-    } else if (word === "--") {
-      for (const text of words.slice(i + 1)) line.operands.push({ text, options: [], arguments: undefined });
-      break;
-    } else if (word === "---" && argumentLists) {
+    } else if (grammar === "images" && word === "---") {
       i++;
-    } else if (isOption(word)) {
+    } else if (!optionsEnded && word === "--") {
+      optionsEnded = true;
+      i++;
+    } else if (!optionsEnded && isOption(word)) {
       const { option, next } = readOption(words, i, table);
       (operand ?? line).options.push(option);
       i = next;
+    } else if (grammar === "command") {
+      const rest = words.slice(i + 1);
+      addOperand(word, rest[0] === "--" ? rest.slice(1) : rest);
+      break;
     } else {
-      line.operands.push({ text: word, options: [], arguments: undefined });
+      addOperand(word);
       i++;
     }
   }

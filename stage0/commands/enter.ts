@@ -16,27 +16,24 @@ const options = {
 const DEFAULT_COMMAND = "/bin/sh";
 
 export const command: Command = {
-  usage: "enter [options] UUID [-- COMMAND [ARGUMENT...]]",
+  usage: "enter [options] UUID [COMMAND [ARGUMENT...]]",
   description:
     "Runs a command in an app of a running container: its namespaces, root, environment, user and cgroup, and what the app is denied the command is denied too. Without a command, a shell. The exit status is the command's.",
   examples: [
     ["rkt enter 6ba7b810", "a shell in the one app"],
-    ["rkt enter --app=db 6ba7b810 -- /usr/bin/psql -l", "a command in one of several apps"],
+    ["rkt enter --app=db 6ba7b810 /usr/bin/psql -l", "a command in one of several apps"],
   ],
   options,
-  operands: [0, 1000],
-  argumentLists: true,
+  operands: [0, 1],
+  grammar: "command",
   needsRoot: true,
   async run(line, globals) {
     const { options: given, operands } = await readLine(line, options);
-    // A command may follow the UUID directly, or after "--".
-    const ref = selectContainer(
-      globals.dir,
-      given["uuid-file"] === undefined ? operands.slice(0, 1) : [],
-      given["uuid-file"],
-    );
-    const words = given["uuid-file"] === undefined ? operands.slice(1) : operands;
-    const argv = [...words, ...(line.operands.at(-1)?.arguments ?? [])];
+    const uuidFile = given["uuid-file"];
+    const passedOn = line.operands[0]?.arguments ?? [];
+    // With the UUID from a file, the command itself is the operand.
+    const ref = selectContainer(globals.dir, uuidFile === undefined ? operands : [], uuidFile);
+    const argv = uuidFile === undefined ? passedOn : [...operands, ...passedOn];
     const app = chooseApp(readManifest(ref.dir), given.app, given.imageid);
     const { pid, cwd, path } = runningEntrypoint(ref, "enter");
     try {

@@ -16,7 +16,7 @@ export const command: Command = {
   ],
   options,
   operands: [0, Number.POSITIVE_INFINITY],
-  argumentLists: true,
+  grammar: "images",
   needsRoot: true,
   async run(line, globals) {
     const runLine = await readRunLine(line);

@@ -44,7 +44,7 @@ const app = (image: string, asked: Partial<AppRequest> = {}): AppRequest => ({
   ...asked,
 });
 
-const read = (words: readonly string[]): Promise<RunLine> => readRunLine(scanWords(words, runOptions, true));
+const read = (words: readonly string[]): Promise<RunLine> => readRunLine(scanWords(words, runOptions, "images"));
 
 const requests: { name: string; words: string[]; request: Partial<RunRequest> }[] = [
   { name: "one image", words: ["etcd.aci"], request: { apps: [app("etcd.aci")] } },

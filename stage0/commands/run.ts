@@ -19,7 +19,7 @@ Options after an image are that image's; "--" begins the arguments of its app, a
   ],
   options: runOptions,
   operands: [0, Number.POSITIVE_INFINITY],
-  argumentLists: true,
+  grammar: "images",
   needsRoot: true,
   async run(line, globals) {
     const runLine = await readRunLine(line);

@@ -72,7 +72,7 @@ async function build(
   images: ResolvedImage[],
   more: Partial<Circumstances> = {},
 ): Promise<ContainerManifest> {
-  const { request } = await readRunLine(scanWords(words, runOptions, true));
+  const { request } = await readRunLine(scanWords(words, runOptions, "images"));
   return containerManifest(request, images, { ...circumstances, ...more });
 }
 
@@ -449,7 +449,7 @@ for (const { name, words, images, code, message, hint } of refused)
   });
 
 test("pod manifest: what it leaves to the images is filled in", async () => {
-  const { request } = await readRunLine(scanWords(["--pod-manifest=/m", "--net=none"], runOptions, true));
+  const { request } = await readRunLine(scanWords(["--pod-manifest=/m", "--net=none"], runOptions, "images"));
   const given = parsePodManifest(
     JSON.stringify({
       acVersion: "0.7.0",
