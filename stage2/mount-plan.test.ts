@@ -56,13 +56,13 @@ mount /opt/stage2/sha512-00000000000000000000000000000000/rootfs as the app's ro
 mount proc on /proc (nosuid, nodev, noexec) or /proc
 mount /sys on /sys (read-only, nosuid, nodev, noexec) recursive
 mount tmpfs on /dev (nosuid, nodev, noexec) mode=0755,size=64k
-mount /dev/null on /dev/null
-mount /dev/zero on /dev/zero
-mount /dev/full on /dev/full
-mount /dev/random on /dev/random
-mount /dev/urandom on /dev/urandom
-mount /dev/tty on /dev/tty
-mount /dev/net/tun on /dev/net/tun optional
+mount /dev/null on /dev/null (read-only, nosuid, noexec)
+mount /dev/zero on /dev/zero (read-only, nosuid, noexec)
+mount /dev/full on /dev/full (read-only, nosuid, noexec)
+mount /dev/random on /dev/random (read-only, nosuid, noexec)
+mount /dev/urandom on /dev/urandom (read-only, nosuid, noexec)
+mount /dev/tty on /dev/tty (read-only, nosuid, noexec)
+mount /dev/net/tun on /dev/net/tun (read-only, nosuid, noexec) optional
 make directory /dev/pts 0755
 mount devpts on /dev/pts (nosuid, noexec) newinstance,ptmxmode=0666,mode=0620,gid=5 or /dev/pts
 link /dev/ptmx to pts/ptmx
@@ -72,7 +72,7 @@ link /dev/stdout to /proc/self/fd/1
 link /dev/stderr to /proc/self/fd/2
 mount /dev/shm on /dev/shm (nosuid, nodev, noexec)
 mount /dev/mqueue on /dev/mqueue (nosuid, nodev, noexec) optional
-mount /dev/null on /dev/console
+mount /dev/null on /dev/console (read-only, nosuid, noexec)
 hide /proc/acpi
 hide /proc/asound
 hide /proc/interrupts
@@ -242,7 +242,7 @@ const cases: { name: string; sources: Partial<MountSources>; difference: string 
     name: "an interactive app gets the console",
     sources: { interactive: true },
     difference: `\
-- mount /dev/null on /dev/console
+- mount /dev/null on /dev/console (read-only, nosuid, noexec)
 + mount /dev/console on /dev/console`,
   },
 ];

@@ -82,6 +82,7 @@ export interface MountSources {
 export const NOTIFY_SOCKET = appPath("/run/systemd/notify");
 
 const KERNEL: MountAttribute[] = ["nosuid", "nodev", "noexec"];
+const DEVICE: MountAttribute[] = ["read-only", "nosuid", "noexec"];
 
 /** Devices that carry no secret and control nothing (OS-SPEC.md "Devices and File Systems"). */
 const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -162,9 +163,10 @@ function kernelFileSystems(interactive: boolean): MountStep[] {
       attributes: KERNEL,
       options: "mode=0755,size=64k",
     },
-    // Binds rather than mknod(2), which a device cgroup or user namespace may refuse.
-    ...DEVICES.map((name) => bind(stage1Device(name), device(name))),
-    optionalBind(stage1Device("net/tun"), device("net/tun")),
+    // Binds rather than mknod(2), which a device cgroup or user namespace may refuse. A read-only mount does not
+    // keep anyone from writing to a device, only from changing the mode and owner of stage 1's file.
+    ...DEVICES.map((name) => bind(stage1Device(name), device(name), DEVICE)),
+    optionalBind(stage1Device("net/tun"), device("net/tun"), DEVICE),
     { kind: "directory", target: appPath("/dev/pts"), mode: 0o755 },
     {
       kind: "filesystem",
@@ -183,7 +185,9 @@ function kernelFileSystems(interactive: boolean): MountStep[] {
     bind(stage1Device("shm"), appPath("/dev/shm"), KERNEL),
     optionalBind(stage1Device("mqueue"), appPath("/dev/mqueue"), KERNEL),
     // There must be one (OS-SPEC.md); only who has the terminal gets what it leads to.
-    bind(stage1Device(interactive ? "console" : "null"), device("console")),
+    interactive
+      ? bind(stage1Device("console"), device("console"))
+      : bind(stage1Device("null"), device("console"), DEVICE),
     ...MASKED.map((path): MountStep => ({ kind: "mask", target: appPath(path) })),
     ...READ_ONLY.map(
       (path): MountStep => ({

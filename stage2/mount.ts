@@ -32,6 +32,7 @@ import {
   O_PATH,
   OPEN_TREE_CLONE,
   openat2,
+  openat2IfThere,
   openTree,
   RESOLVE_IN_ROOT,
   SyscallError,
@@ -132,7 +133,7 @@ function cloneTree(source: Stage1Path, recursive: boolean, optional: boolean): H
 /** A target of the source's kind: made where it is missing, a file replaced by a directory (ace.md, "Volume Setup"). */
 function bindTarget(root: number, step: Step<"bind">, directory: boolean): Held {
   if (step.inside !== undefined) {
-    const found = open(root, step.target);
+    const found = find(root, step.target);
     if (found === undefined)
       throw conflict(`it does not exist in volume "${step.inside}", and rkt makes nothing in directories of the host`);
     if (fstatSync(found).isDirectory() === directory) return held(found);
@@ -143,10 +144,10 @@ function bindTarget(root: number, step: Step<"bind">, directory: boolean): Held 
   if (fstatSync(target.fd).isDirectory() === directory) return target;
   target[Symbol.dispose]();
   if (!directory) throw conflict("it is a directory in the image, and what is to be mounted a file");
-  using parent = held(mustOpen(root, dirname(step.target)));
+  using parent = held(open(root, dirname(step.target)));
   unlinkat(parent.fd, basename(step.target));
   mkdirat(parent.fd, basename(step.target), 0o755);
-  return held(mustOpen(root, step.target));
+  return held(open(root, step.target));
 }
 
 function conflict(message: string): RktError {
@@ -155,19 +156,19 @@ function conflict(message: string): RktError {
 
 /** One that is there stays as it is. */
 function makeDirectory(root: number, step: Step<"directory">): void {
-  const found = open(root, step.target);
+  const found = find(root, step.target);
   using made = held(found ?? makeTarget(root, step.target, "directory"));
   // mkdir(2) heeds the umask.
   if (found === undefined) chmodSync(fdPath(made.fd), step.mode);
 }
 
 function makeSymlink(root: number, step: Step<"symlink">): void {
-  using parent = held(mustOpen(root, dirname(step.target)));
+  using parent = held(open(root, dirname(step.target)));
   symlinkat(step.to, parent.fd, basename(step.target));
 }
 
 function mask(root: number, step: Step<"mask">): void {
-  const found = open(root, step.target);
+  const found = find(root, step.target);
   if (found === undefined) return;
   using target = held(found);
   if (fstatSync(target.fd).isDirectory()) {
@@ -183,7 +184,7 @@ function protect(root: number, step: Step<"protect">): void {
     mountSetattr(root, "", attributeFlags(step.attributes), 0, { recursive: step.recursive });
     return;
   }
-  const found = open(root, step.target);
+  const found = find(root, step.target);
   if (found === undefined) return;
   using target = held(found);
   const flags = OPEN_TREE_CLONE | AT_EMPTY_PATH | (step.recursive ? AT_RECURSIVE : 0);
@@ -195,16 +196,11 @@ function protect(root: number, step: Step<"protect">): void {
 // --- paths inside the root ----------------------------------------------------------
 
 /** What a path of the app leads to, links followed inside the root; undefined when nothing is there. */
-function open(root: number, path: string): number | undefined {
-  try {
-    return mustOpen(root, path);
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined;
-    throw error;
-  }
+function find(root: number, path: string): number | undefined {
+  return openat2IfThere(root, path, O_PATH, 0, RESOLVE_IN_ROOT);
 }
 
-function mustOpen(root: number, path: string): number {
+function open(root: number, path: string): number {
   return openat2(root, path, O_PATH, 0, RESOLVE_IN_ROOT);
 }
 
@@ -214,7 +210,7 @@ function mustOpen(root: number, path: string): number {
  * what it names, inside the root.
  */
 function makeTarget(root: number, path: AppPath | string, type: "directory" | "file", links = 0): number {
-  const found = open(root, path);
+  const found = find(root, path);
   if (found !== undefined) return found;
   using parent = held(makeTarget(root, dirname(path), "directory", links));
   const name = basename(path);
@@ -226,7 +222,7 @@ function makeTarget(root: number, path: AppPath | string, type: "directory" | "f
     const link = readlinkSync(`${fdPath(parent.fd)}/${name}`);
     return makeTarget(root, link.startsWith("/") ? link : `${dirname(path)}/${link}`, type, links + 1);
   }
-  return mustOpen(root, path);
+  return open(root, path);
 }
 
 /** A path for calls that take no descriptor, by the /proc of stage 1. */

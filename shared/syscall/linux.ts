@@ -111,6 +111,9 @@ const SYS_fchdir = 81n;
 const SYS_getrlimit = 97n;
 const SYS_setrlimit = 160n;
 const SYS_close_range = 436n;
+const SYS_setgroups = 116n;
+const SYS_setresuid = 117n;
+const SYS_setresgid = 119n;
 const SYS_capget = 125n;
 const SYS_capset = 126n;
 const SYS_pivot_root = 155n;
@@ -278,6 +281,11 @@ export function closeOnExecFrom(first: number): void {
 
 /** openat2(2): opens `path` below `dirfd` by the rules of `resolve` (RESOLVE_*). The descriptor is close-on-exec. */
 export function openat2(dirfd: number, path: PathArg, flags: number, mode: number, resolve: number): number {
+  return checkOpenat2(tryOpenat2(dirfd, path, flags, mode, resolve), path);
+}
+
+/** The descriptor, or the negative errno: who looks for what may be missing need not pay for an Error. */
+function tryOpenat2(dirfd: number, path: PathArg, flags: number, mode: number, resolve: number): number {
   const how = Buffer.alloc(24);
   how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
   how.writeBigUInt64LE(BigInt(mode), 8);
@@ -287,9 +295,25 @@ export function openat2(dirfd: number, path: PathArg, flags: number, mode: numbe
     if (Number(result) >= 0) return Number(result);
     // EAGAIN: a rename raced with a ".." under RESOLVE_IN_ROOT/BENEATH (openat2(2)).
     const errno = ffi().errno();
-    if (errno !== constants.errno.EAGAIN && errno !== constants.errno.EINTR)
-      throw new SyscallError("openat2", errno, String(path));
+    if (errno !== constants.errno.EAGAIN && errno !== constants.errno.EINTR) return -errno;
   }
+}
+
+function checkOpenat2(result: number, path: PathArg): number {
+  if (result < 0) throw new SyscallError("openat2", -result, String(path));
+  return result;
+}
+
+/** As `openat2`, and undefined when nothing is there. */
+export function openat2IfThere(
+  dirfd: number,
+  path: PathArg,
+  flags: number,
+  mode: number,
+  resolve: number,
+): number | undefined {
+  const result = tryOpenat2(dirfd, path, flags, mode, resolve);
+  return result === -constants.errno.ENOENT ? undefined : checkOpenat2(result, path);
 }
 
 /** Shares all blocks of one file with another (ioctl_ficlone(2)). */
@@ -465,6 +489,26 @@ export function setresuid(uid: number): void {
 
 export function setresgid(gid: number): void {
   check("setresgid", ffi().libc.setresgid(gid, gid, gid));
+}
+
+/**
+ * Ids of the calling thread alone, without the signals to the others that
+ * libc sends: for who is about to execve, which leaves no other thread.
+ */
+export function setThreadGroups(gids: readonly number[]): void {
+  const list = Buffer.alloc(Math.max(4, gids.length * 4));
+  gids.forEach((gid, i) => {
+    list.writeUInt32LE(gid, i * 4);
+  });
+  check("setgroups", ffi().syscall.how(SYS_setgroups, BigInt(gids.length), list, list, 0n));
+}
+
+export function setThreadGid(gid: number): void {
+  check("setresgid", ffi().syscall.ints(SYS_setresgid, BigInt(gid), BigInt(gid), BigInt(gid), 0n));
+}
+
+export function setThreadUid(uid: number): void {
+  check("setresuid", ffi().syscall.ints(SYS_setresuid, BigInt(uid), BigInt(uid), BigInt(uid), 0n));
 }
 
 export interface Capabilities {

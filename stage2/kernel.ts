@@ -1,0 +1,219 @@
+/**
+ * What `launch` asks of the operating system, one method per step of the
+ * drop; tests record the order. `linux` is the real thing.
+ *
+ * Everything here is synchronous and on the main thread: namespaces,
+ * capabilities and no_new_privs belong to a thread, and the one that calls
+ * execve(2) is the one that the app becomes.
+ */
+
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync, writeSync } from "node:fs";
+import { constants as os } from "node:os";
+import { errorCode, RktError } from "../shared/errors.ts";
+import { execve } from "../shared/exec.ts";
+import { LAUNCH_EXIT, type Stage1Path } from "../shared/layout.ts";
+import {
+  CLONE_NEWNS,
+  capget,
+  capset,
+  closeOnExecFrom,
+  dup2,
+  fchdir,
+  getrlimit,
+  isOpenFd,
+  MNT_DETACH,
+  MS_REC,
+  MS_SLAVE,
+  mount,
+  PR_CAP_AMBIENT,
+  PR_CAP_AMBIENT_CLEAR_ALL,
+  PR_CAPBSET_DROP,
+  PR_SET_DUMPABLE,
+  PR_SET_NO_NEW_PRIVS,
+  pivotRoot,
+  prctl,
+  RLIMIT_NOFILE,
+  resetSignal,
+  setrlimit,
+  setThreadGid,
+  setThreadGroups,
+  setThreadUid,
+  umount,
+  unshare,
+} from "../shared/syscall/linux.ts";
+import type { AccountSources } from "./accounts.ts";
+import { buildRoot } from "./mount.ts";
+import type { MountStep } from "./mount-plan.ts";
+import { findProgram } from "./program.ts";
+
+export interface Kernel {
+  /** Opens a FIFO in the place of a standard stream, if it exists. */
+  connect(fd: 0 | 1 | 2, fifo: Stage1Path): void;
+  /** Closes this process to tracers and readers of /proc/PID. */
+  hide(): void;
+  /** A mount namespace of its own. What happens in stage 1's reaches it (unmounting above all), never the reverse. */
+  unshareMounts(): void;
+  /** Answers a descriptor of the app's root. */
+  buildRoot(steps: readonly MountStep[]): number;
+  /** Makes it the root of the mount namespace and lets go of the old one. */
+  enterRoot(root: number): void;
+  /** Opens the terminal by the name it has in the app's root. */
+  reopenTerminal(): void;
+  accountSources(): AccountSources;
+  /** Undoes what Node.js set up for itself and execve would keep. */
+  resetProcess(): void;
+  /** The capabilities this process can use. */
+  permitted(): bigint;
+  /** Takes everything else out of the bounding set. */
+  boundCapabilities(keep: bigint): void;
+  setGroups(gids: readonly number[]): void;
+  setGid(gid: number): void;
+  setUid(uid: number): void;
+  /** Permitted and effective; none is inheritable or ambient. */
+  setCapabilities(set: bigint): void;
+  setNoNewPrivileges(): void;
+  changeDirectory(path: string): void;
+  findProgram(name: string, searchPath: string): string;
+  /** Only the standard streams and the `sockets` after them go on. */
+  execute(path: string, argv: readonly string[], env: Readonly<Record<string, string>>, sockets: number): never;
+  warn(text: string): void;
+}
+
+/** The highest number a set of 64 bits has room for. */
+const MAX_CAPABILITY = 63;
+
+/** The soft limit that select(2) can cope with, and that systemd gives services (systemd.exec(5), LimitNOFILE=). */
+const OPEN_FILES = 1024n;
+
+/** Of /etc/passwd and /etc/group: far more than any, little enough to hold in memory. */
+const MAX_ACCOUNT_FILE = 1 << 20;
+
+export const linux: Kernel = {
+  connect(fd, fifo) {
+    let opened: number;
+    try {
+      opened = openSync(fifo, fd === 0 ? constants.O_RDONLY : constants.O_WRONLY);
+    } catch (error) {
+      if (errorCode(error) === "ENOENT") return;
+      throw error;
+    }
+    dup2(opened, fd);
+    closeSync(opened);
+  },
+
+  hide() {
+    prctl(PR_SET_DUMPABLE, 0n);
+  },
+
+  unshareMounts() {
+    unshare(CLONE_NEWNS);
+    mount("", "/", "", MS_REC | MS_SLAVE);
+  },
+
+  buildRoot,
+
+  enterRoot(root) {
+    fchdir(root);
+    closeSync(root);
+    // The old root ends up on top of the new one at "." (pivot_root(2), "pivot_root(".", ".")").
+    pivotRoot(".", ".");
+    umount(".", MNT_DETACH);
+    process.chdir("/");
+  },
+
+  reopenTerminal() {
+    const path = "/dev/console";
+    const { rdev } = statSync(path);
+    const isTerminal = (fd: number) => {
+      const stat = fstatSync(fd);
+      return stat.isCharacterDevice() && stat.rdev === rdev;
+    };
+    const streams = [0, 1, 2].filter(isTerminal);
+    if (streams.length === 0) return;
+    const terminal = openSync(path, constants.O_RDWR | constants.O_NOCTTY);
+    for (const fd of streams) dup2(terminal, fd);
+    closeSync(terminal);
+  },
+
+  accountSources() {
+    return {
+      passwd: readAccountFile("/etc/passwd", LAUNCH_EXIT.user),
+      group: readAccountFile("/etc/group", LAUNCH_EXIT.group),
+      owner: (path) => statSync(path),
+    };
+  },
+
+  resetProcess() {
+    resetSignal(os.signals.SIGPIPE);
+    resetSignal(os.signals.SIGXFSZ);
+    // Node.js raised it to the hard limit at its start.
+    const { hard } = getrlimit(RLIMIT_NOFILE);
+    setrlimit(RLIMIT_NOFILE, { soft: hard < OPEN_FILES ? hard : OPEN_FILES, hard });
+  },
+
+  permitted: () => capget().permitted,
+
+  boundCapabilities(keep) {
+    for (let number = 0; number <= MAX_CAPABILITY; number++) {
+      if ((keep >> BigInt(number)) & 1n) continue;
+      try {
+        prctl(PR_CAPBSET_DROP, BigInt(number));
+      } catch (error) {
+        // Past the last capability of this kernel.
+        if (errorCode(error) === "EINVAL") return;
+        throw error;
+      }
+    }
+  },
+
+  setGroups: setThreadGroups,
+  setGid: setThreadGid,
+  setUid: setThreadUid,
+
+  setCapabilities(set) {
+    prctl(PR_CAP_AMBIENT, BigInt(PR_CAP_AMBIENT_CLEAR_ALL));
+    const permitted = set & capget().permitted;
+    capset({ permitted, effective: permitted, inheritable: 0n });
+  },
+
+  setNoNewPrivileges() {
+    prctl(PR_SET_NO_NEW_PRIVS, 1n);
+  },
+
+  changeDirectory(path) {
+    process.chdir(path);
+  },
+
+  findProgram,
+
+  execute(path, argv, env, sockets) {
+    const fds = Array.from({ length: sockets }, (_, i) => 3 + i).filter(isOpenFd);
+    closeOnExecFrom(3);
+    execve(path, argv, env, fds);
+  },
+
+  warn(text) {
+    writeSync(2, `${text}\n`);
+  },
+};
+
+/** The file may be anything the image's maker liked: a FIFO must not block, an endless device not fill memory. */
+function readAccountFile(path: string, exitCode: number): string {
+  const refused = (reason: string) => new RktError("bad-account-file", `the image's ${path} ${reason}`, { exitCode });
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return "";
+    throw refused(`cannot be opened: ${errorCode(error)}`);
+  }
+  try {
+    const stat: Stats = fstatSync(fd);
+    if (!stat.isFile()) throw refused("is not a regular file");
+    if (stat.size > MAX_ACCOUNT_FILE) throw refused(`is larger than ${MAX_ACCOUNT_FILE} bytes`);
+    const buffer = Buffer.alloc(stat.size);
+    return buffer.toString("utf8", 0, readSync(fd, buffer, 0, buffer.length, 0));
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * The drop: from root in stage 1 to one process of an app, in one line of
+ * steps that does not come back. The order is the point; each step says why it
+ * stands where it does.
+ *
+ * Trusted: stage 1 and the container manifest. Not trusted: everything in the
+ * app's root file system, and every process of other apps, which run already.
+ */
+
+import { errorCode, errorText, RktError } from "../shared/errors.ts";
+import { LAUNCH_EXIT } from "../shared/layout.ts";
+import { resolveAccount } from "./accounts.ts";
+import { capabilityNames } from "./capabilities.ts";
+import { diagnose } from "./diagnose.ts";
+import { appEnvironment, DEFAULT_PATH } from "./environment.ts";
+import type { Kernel } from "./kernel.ts";
+import type { LaunchPlan } from "./plan.ts";
+import { cannotExecute } from "./program.ts";
+
+/** Becomes the process that the plan describes; returns only by throwing. */
+export function launch(plan: LaunchPlan, kernel: Kernel): never {
+  // First of all, so that what goes wrong below is said where the app's own messages go.
+  for (const { fd, fifo } of plan.streams) kernel.connect(fd, fifo);
+
+  // --- the app's file system: needs CAP_SYS_ADMIN and stage 1's paths ---
+  kernel.unshareMounts();
+  const root = kernel.buildRoot(plan.mounts);
+  kernel.enterRoot(root);
+  // From here on a path is the app's: nothing of stage 1 can be opened any more, so nothing must be loaded.
+
+  if (plan.interactive) kernel.reopenTerminal();
+
+  // Names mean what the app's own files say; read as root, because they may be closed to the app's user.
+  const account = resolveAccount(plan, kernel.accountSources());
+  const env = appEnvironment({ ...plan.environment, account });
+
+  // --- privileges: each step needs a capability that a later one takes ---
+  // Until execve this process runs a program of stage 1; with no more rights than other apps' root has, it would
+  // be theirs to trace, and the program to open by /proc/PID/exe. (Not earlier: it closes /proc/self/fd too.)
+  kernel.hide();
+  kernel.resetProcess();
+  const unavailable = plan.retained & ~kernel.permitted();
+  if (unavailable !== 0n)
+    kernel.warn(
+      `rkt: app ${plan.app}: capabilities not available in this container: ${capabilityNames(unavailable).join(", ")}`,
+    );
+  attempt("capabilities", "drop capabilities", () => {
+    // Before the user changes, which would take CAP_SETPCAP.
+    kernel.boundCapabilities(plan.bounding);
+  });
+  attempt("group", "set the groups", () => {
+    // Groups before the user, who may not change them.
+    kernel.setGroups(plan.supplementaryGIDs);
+    kernel.setGid(account.gid);
+  });
+  attempt("user", `become user ${account.uid}`, () => {
+    kernel.setUid(account.uid);
+  });
+  attempt("capabilities", "drop capabilities", () => {
+    // As rkt and runc: root has its bounding set, another user nothing but what file capabilities give him.
+    kernel.setCapabilities(account.uid === 0 ? plan.bounding : 0n);
+  });
+
+  // As the app's user, whose access to it is what counts.
+  changeDirectory(plan.workingDirectory, kernel);
+  const [name = ""] = plan.argv;
+  const program = kernel.findProgram(name, env["PATH"] ?? DEFAULT_PATH);
+
+  if (plan.noNewPrivileges) kernel.setNoNewPrivileges();
+
+  // The place of the seccomp filter: last, so that it need not allow the launcher's own calls. Without
+  // no_new_privs loading it takes CAP_SYS_ADMIN, which setCapabilities then has to leave in the effective set
+  // (with PR_SET_KEEPCAPS before setUid); execve takes it, for the bounding set has lost it.
+
+  try {
+    return kernel.execute(program, plan.argv, env, plan.listenFds);
+  } catch (error) {
+    throw cannotExecute(program, diagnose(program, error), error);
+  }
+}
+
+function attempt(exit: keyof typeof LAUNCH_EXIT, what: string, step: () => void): void {
+  try {
+    step();
+  } catch (error) {
+    throw new RktError("launch-failed", `cannot ${what}: ${errorText(error)}`, {
+      exitCode: LAUNCH_EXIT[exit],
+      cause: error,
+    });
+  }
+}
+
+const CHDIR_REASONS: Record<string, string> = {
+  ENOENT: "it does not exist in the image",
+  ENOTDIR: "it is not a directory",
+  EACCES: "the app's user may not enter it",
+};
+
+function changeDirectory(path: string, kernel: Kernel): void {
+  try {
+    kernel.changeDirectory(path);
+  } catch (error) {
+    const code = errorCode(error);
+    throw new RktError(
+      "no-working-directory",
+      `cannot enter working directory "${path}": ${CHDIR_REASONS[code ?? ""] ?? errorText(error)}`,
+      {
+        exitCode: LAUNCH_EXIT.chdir,
+        cause: error,
+      },
+    );
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * Stage 2's executable: `launcher APP [pre-start|post-stop]`, started by
+ * systemd in the stage1 root once for each process of an app. Ends by becoming
+ * it; says why on standard error and in its exit status (LAUNCH_EXIT) if it
+ * can't.
+ */
+
+import { readFileSync, writeSync } from "node:fs";
+import { errorText, printable, RktError, usageError } from "../shared/errors.ts";
+import { LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
+import { parseImageManifest } from "../shared/schema/image-manifest.ts";
+import { parsePodManifest } from "../shared/schema/pod-manifest.ts";
+import type { App, PodManifest } from "../shared/schema/types.ts";
+import { linux } from "./kernel.ts";
+import { launch } from "./launch.ts";
+import { appDirectory, launchPlan, type Process } from "./plan.ts";
+
+function main(argv: readonly string[]): never {
+  const asked = parseArguments(argv);
+  const manifest = parsePodManifest(read(STAGE1.manifest));
+  const inherited = { pid: process.pid, env: process.env };
+  return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app)), linux);
+}
+
+function parseArguments([app, event, ...rest]: readonly string[]): Process {
+  if (app === undefined || rest.length > 0) throw usageError("usage: launcher APP [pre-start|post-stop]");
+  if (event !== undefined && event !== "pre-start" && event !== "post-stop")
+    throw usageError(`no such event: "${event}"`);
+  return { app, event };
+}
+
+/** stage 0 writes an app section for each app; a manifest written by hand may leave it to the image. */
+function imageApp(manifest: PodManifest, name: string): App | undefined {
+  if (manifest.apps.find((app) => app.name === name)?.app !== undefined) return undefined;
+  return parseImageManifest(read(`${STAGE1.app(appDirectory(manifest, name))}/manifest`)).app;
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new RktError("bad-layout", `cannot read the manifest: ${errorText(error)}`, { cause: error });
+  }
+}
+
+const argv = process.argv.slice(2);
+try {
+  main(argv);
+} catch (error) {
+  const known = error instanceof RktError;
+  const text = known
+    ? printable(error.message)
+    : error instanceof Error
+      ? (error.stack ?? error.message)
+      : String(error);
+  const app = argv[0] === undefined ? "" : ` app ${printable(argv[0])}:`;
+  writeSync(2, `rkt:${app} ${text}\n`);
+  process.exitCode = known ? error.exitCode : LAUNCH_EXIT.internal;
+}

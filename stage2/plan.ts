@@ -1,0 +1,156 @@
+/**
+ * From the container manifest to everything the launcher is going to do for
+ * one process of one app. Pure: what can be refused is refused here, before
+ * anything has changed.
+ */
+
+import { RktError } from "../shared/errors.ts";
+import { ANNOTATIONS, appDirs, LAYOUT_VERSION, STAGE1, type Stage1Path } from "../shared/layout.ts";
+import { annotation } from "../shared/schema/image-manifest.ts";
+import { understandIsolators } from "../shared/schema/isolators.ts";
+import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
+import { boundingSet } from "./capabilities.ts";
+import type { EnvironmentSources } from "./environment.ts";
+import { type MountStep, mountPlan, NOTIFY_SOCKET } from "./mount-plan.ts";
+
+export type EventName = EventHandler["name"];
+
+export interface LaunchPlan {
+  app: string;
+  /** FIFOs that replace the standard streams, where they exist. */
+  streams: { fd: 0 | 1 | 2; fifo: Stage1Path }[];
+  mounts: MountStep[];
+  /** As the manifest has them: names mean something in the app's root only. */
+  user: string;
+  group: string;
+  supplementaryGIDs: number[];
+  environment: Omit<EnvironmentSources, "account">;
+  workingDirectory: string;
+  argv: string[];
+  /** Capabilities that the app can have at most. */
+  bounding: bigint;
+  /** Of these, the ones asked for by name: it is worth a warning when they can't be had. */
+  retained: bigint;
+  noNewPrivileges: boolean;
+  /** The app has the container's terminal. */
+  interactive: boolean;
+  /** Sockets passed on, as descriptors from 3 (sd_listen_fds(3)). */
+  listenFds: number;
+}
+
+/** What systemd gave the launcher. */
+export interface Inherited {
+  pid: number;
+  env: Readonly<Record<string, string | undefined>>;
+}
+
+export interface Process {
+  /** Name of the app in the container. */
+  app: string;
+  /** An event handler's; the app itself without. */
+  event?: EventName | undefined;
+}
+
+/** Which directory of stage 1 holds an app: its rootfs and its image's manifest. */
+export function appDirectory(manifest: PodManifest, app: string): string {
+  const dir = appDirs(manifest.apps).get(app);
+  if (dir === undefined) throw new RktError("no-such-app", "the container manifest has no app of that name");
+  return dir;
+}
+
+/** `imageApp` stands in for a manifest without an app section of its own (pods.md, "app"). */
+export function launchPlan(
+  manifest: PodManifest,
+  process: Process,
+  inherited: Inherited,
+  imageApp?: App | undefined,
+): LaunchPlan {
+  const version = annotation(manifest.annotations, ANNOTATIONS.layoutVersion) ?? LAYOUT_VERSION;
+  if (version !== LAYOUT_VERSION)
+    throw new RktError(
+      "bad-layout",
+      `the container has layout version "${version}", this launcher speaks ${LAYOUT_VERSION}`,
+    );
+  const dir = appDirectory(manifest, process.app);
+  const index = manifest.apps.findIndex(({ name }) => name === process.app);
+  const runtime = manifest.apps[index] as RuntimeApp;
+  const app = runtime.app ?? imageApp;
+  if (app === undefined) throw new RktError("no-app", "neither the container manifest nor the image says what to run");
+
+  const { known } = understandIsolators(app.isolators, {
+    object: "container manifest",
+    path: `apps[${index}].app.isolators`,
+  });
+  const bounding = boundingSet(known);
+  const interactive = annotation(manifest.annotations, ANNOTATIONS.interactive) === "true";
+  const passed = passedOn(inherited);
+  return {
+    app: process.app,
+    streams: streams(process),
+    mounts: mountPlan({
+      rootfs: STAGE1.appRootfs(dir),
+      app,
+      readOnlyRootFS: runtime.readOnlyRootFS,
+      mounts: runtime.mounts,
+      volumes: manifest.volumes,
+      interactive,
+      hostsAsked: annotation(manifest.annotations, ANNOTATIONS.hosts) !== undefined,
+      notifySocket: passed.notifySocket,
+    }),
+    user: app.user,
+    group: app.group,
+    supplementaryGIDs: app.supplementaryGIDs,
+    environment: {
+      app: process.app,
+      environment: app.environment,
+      metadataUrl: annotation(manifest.annotations, ANNOTATIONS.metadataUrl),
+      terminal: interactive ? inherited.env["TERM"] : undefined,
+      passed: passed.env,
+    },
+    workingDirectory: app.workingDirectory ?? "/",
+    argv: command(app, process),
+    bounding,
+    retained: known["os/linux/capabilities-retain-set"] === undefined ? 0n : bounding,
+    noNewPrivileges: known["os/linux/no-new-privileges"] ?? false,
+    interactive,
+    listenFds: passed.listenFds,
+  };
+}
+
+function command(app: App, process: Process): string[] {
+  const exec =
+    process.event === undefined ? app.exec : app.eventHandlers.find(({ name }) => name === process.event)?.exec;
+  if (exec === undefined) throw new RktError("no-such-handler", `it has no ${process.event} handler`);
+  if (exec.length === 0) throw new RktError("no-exec", "it does not say what to execute");
+  return exec;
+}
+
+/** A handler writes where its app does, but does not eat the app's input. */
+function streams({ app, event }: Process): LaunchPlan["streams"] {
+  const output: LaunchPlan["streams"] = [
+    { fd: 1, fifo: STAGE1.appStdout(app) },
+    { fd: 2, fifo: STAGE1.appStderr(app) },
+  ];
+  return event === undefined ? [{ fd: 0, fifo: STAGE1.appStdin(app) }, ...output] : output;
+}
+
+/** Of the launcher's own environment an app gets what two of systemd's protocols need, and only if meant for it. */
+function passedOn({ pid, env }: Inherited): {
+  env: Record<string, string>;
+  listenFds: number;
+  notifySocket: Stage1Path | undefined;
+} {
+  const passed: Record<string, string> = {};
+  const count = env["LISTEN_PID"] === String(pid) ? Number(env["LISTEN_FDS"] ?? 0) : 0;
+  const listenFds = Number.isInteger(count) && count > 0 ? count : 0;
+  if (listenFds > 0) {
+    passed["LISTEN_PID"] = String(pid);
+    passed["LISTEN_FDS"] = String(listenFds);
+    if (env["LISTEN_FDNAMES"] !== undefined) passed["LISTEN_FDNAMES"] = env["LISTEN_FDNAMES"];
+  }
+  const socket = env["NOTIFY_SOCKET"];
+  const inFileSystem = socket?.startsWith("/") === true;
+  // An abstract socket ("@…") belongs to the network namespace, not to a root.
+  if (socket !== undefined) passed["NOTIFY_SOCKET"] = inFileSystem ? NOTIFY_SOCKET : socket;
+  return { env: passed, listenFds, notifySocket: inFileSystem ? (socket as Stage1Path) : undefined };
+}

@@ -1,0 +1,41 @@
+/**
+ * Which file `exec[0]` of an app means: the search of execvp(3), in the app's
+ * own PATH, with the app's rights (aci.md, "exec").
+ */
+
+import { accessSync, constants, statSync } from "node:fs";
+import { RktError } from "../shared/errors.ts";
+import { LAUNCH_EXIT } from "../shared/layout.ts";
+import { diagnose } from "./diagnose.ts";
+
+/** A path with a slash stands for itself. Throws "cannot-execute". */
+export function findProgram(name: string, searchPath: string): string {
+  if (name.includes("/")) return name;
+  let unusable: string | undefined;
+  for (const dir of searchPath.split(":")) {
+    // An empty component is the working directory (execvp(3)).
+    const path = `${dir === "" ? "." : dir}/${name}`;
+    try {
+      if (!statSync(path).isFile()) continue;
+    } catch {
+      continue;
+    }
+    if (isExecutable(path)) return path;
+    unusable ??= path;
+  }
+  if (unusable !== undefined) throw cannotExecute(unusable, diagnose(unusable, undefined));
+  throw cannotExecute(name, `not found in PATH (${searchPath})`);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export function cannotExecute(name: string, reason: string, cause?: unknown): RktError {
+  return new RktError("cannot-execute", `cannot execute "${name}": ${reason}`, { exitCode: LAUNCH_EXIT.exec, cause });
+}
