@@ -8,7 +8,7 @@ import { execFile } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { build, type Plugin } from "esbuild";
+import { type BuildFailure, type BuildOptions, build, type Message, type Plugin } from "esbuild";
 import { RktError } from "../shared/errors.ts";
 import { containerLayout, STAGE1 } from "../shared/layout.ts";
 import { ROOT } from "./paths.ts";
@@ -41,7 +41,7 @@ export type ExecutableName = keyof typeof EXECUTABLES;
 /** Bundles an executable's code, from `entry` unless it is the stage's own, to one CommonJS file. */
 export async function bundle(name: ExecutableName, output: string, entry?: string): Promise<void> {
   const executable: Executable = EXECUTABLES[name];
-  const result = await build({
+  const options = {
     absWorkingDir: ROOT,
     entryPoints: [entry ?? `${executable.stage}/main.ts`],
     outfile: output,
@@ -63,15 +63,22 @@ export async function bundle(name: ExecutableName, output: string, entry?: strin
     logLevel: "silent",
     plugins: [...executable.plugins],
     ...(executable.interpreter === undefined ? {} : { banner: { js: `#!${executable.interpreter} --no-warnings` } }),
+  } satisfies BuildOptions;
+  const result = await build(options).catch((cause: BuildFailure) => {
+    throw bundleError(name, cause.errors[0], cause);
   });
-  const [warning] = result.warnings;
-  if (warning !== undefined)
-    throw new RktError("bundle-failed", `${warning.location?.file}:${warning.location?.line}: ${warning.text}`);
+  if (result.warnings.length > 0) throw bundleError(name, result.warnings[0]);
   checkSources(name, Object.keys(result.metafile.inputs));
   mkdirSync(dirname(output), { recursive: true });
   const temporary = `${output}.${process.pid}.tmp`;
   writeFileSync(temporary, result.outputFiles[0]?.contents ?? "", { mode: 0o755 });
   renameSync(temporary, output);
+}
+
+function bundleError(name: ExecutableName, message: Message | undefined, cause?: unknown): RktError {
+  const { file, line } = message?.location ?? {};
+  const place = file === undefined ? "" : `${file}:${line}: `;
+  return new RktError("bundle-failed", `cannot bundle ${name}: ${place}${message?.text ?? cause}`, { cause });
 }
 
 const STAGES = ["stage0", "stage1", "stage2"];
