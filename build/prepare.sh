@@ -43,7 +43,7 @@ fi
 installed=node_modules/.package-lock.json
 if [ ! -e "$installed" ] || [ package-lock.json -nt "$installed" ]; then
   echo "npm ci"
-  npm ci --silent || fail "npm ci failed" "run it by hand to see why: npm ci"
+  npm ci --loglevel=error || fail "npm ci failed" "see what it said above"
   # It may have left the record as it was.
   touch "$installed"
 fi

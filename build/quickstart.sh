@@ -45,16 +45,16 @@ until curl --silent --fail --output /dev/null "$url/health"; do
   sleep 0.1
 done
 
-# ask ARGUMENT...: shows a request and its answer.
+# ask PATH [JSON]: shows a request and its answer.
 ask() {
-  echo "\$ curl $*"
-  curl --silent --show-error --fail "$@"
+  echo "\$ curl $url$1${2:+ --data '$2'}"
+  curl --silent --show-error --fail "$url$1" ${2:+--data "$2"}
   echo
 }
-ask "$url/version"
+ask /version
 # The key and the value, "hello" and "world", in base64.
-ask "$url/v3/kv/put" --data '{"key": "aGVsbG8=", "value": "d29ybGQ="}'
-ask "$url/v3/kv/range" --data '{"key": "aGVsbG8="}'
+ask /v3/kv/put '{"key": "aGVsbG8=", "value": "d29ybGQ="}'
+ask /v3/kv/range '{"key": "aGVsbG8="}'
 
 echo "==> stop"
 kill -TERM "$rkt"
