@@ -17,7 +17,7 @@ export interface Endpoint {
 
 export interface DiscoveryOptions {
   /** Of the hosts asked; the scheme's own unless told. */
-  port?: number;
+  port?: number | undefined;
   signal?: AbortSignal | undefined;
   /** Told once when a page comes over plain http. */
   onPlainHttp?: (url: string) => void;

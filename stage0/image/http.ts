@@ -219,6 +219,9 @@ function withoutUserinfo(requested: URL): { url: URL; basic: Record<string, stri
   return { url, basic: { authorization: `Basic ${Buffer.from(pair).toString("base64")}` } };
 }
 
+/** For records and the screen: without credentials. */
+export const plainHref = (url: URL): string => withoutUserinfo(url).url.href;
+
 function redirectTarget(from: URL, location: string, shown: string, plainHttp: boolean): URL {
   const fail = (why: string, hint?: string) => new HttpError("bad-redirect", `get ${shown}: ${why}`, { hint });
   const to = URL.parse(location, from);

@@ -16,7 +16,7 @@ export interface Transfer {
   /** The first byte comes next, of `total` if that is known. */
   begin(total: number | undefined): void;
   advance(bytes: number): void;
-  /** Ends it: the bar stays as it is. A second call does nothing. */
+  /** Ends it: the bar stays as it is. Nothing, if it never began or has ended. */
   end(): void;
 }
 
@@ -56,9 +56,12 @@ function lineReporter(stream: Terminal, clock: () => number): Reporter {
     transfer(label) {
       const meter = startMeter(clock);
       let said = clock();
-      let ended = false;
+      let running = false;
       return {
-        begin: (total) => meter.begin(total),
+        begin(total) {
+          meter.begin(total);
+          running = true;
+        },
         advance(bytes) {
           meter.advance(bytes);
           if (clock() - said < LINE_INTERVAL) return;
@@ -66,8 +69,8 @@ function lineReporter(stream: Terminal, clock: () => number): Reporter {
           line(`${label}: ${describe(meter.state())}`);
         },
         end() {
-          if (!ended) line(`${label}: ${formatAmount(meter.state())}`);
-          ended = true;
+          if (running) line(`${label}: ${formatAmount(meter.state())}`);
+          running = false;
         },
       };
     },

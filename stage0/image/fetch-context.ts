@@ -1,0 +1,84 @@
+/** What the modules of a fetch share: who does what for them, what the person allows, and what was asked for. */
+
+import type { ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
+import type { InsecureOption } from "../globals.ts";
+import type { StoredImage } from "../store/store.ts";
+import type { HttpClient } from "./http.ts";
+import { type ImageName, mismatch } from "./image-name.ts";
+import type { Reporter } from "./progress.ts";
+
+/** "never": the store only. "new": the network for what the store has not. "update": ask whether there is something newer. */
+export type PullPolicy = "never" | "new" | "update";
+
+export interface FetchContext {
+  store: FetchStore;
+  http: HttpClient;
+  /** "image" does without signatures; "tls" and "http" are the client's too. */
+  insecure: ReadonlySet<InsecureOption>;
+  pullPolicy: PullPolicy;
+  reporter: Reporter;
+  /** A check of one image's signature, fed with the file as downloaded. */
+  beginVerification(): SignatureCheck;
+  /** Ends the fetch with its reason; nothing is left behind. */
+  signal?: AbortSignal | undefined;
+  /** Port of the hosts that discovery asks; the scheme's own unless told. */
+  discoveryPort?: number;
+}
+
+/** The store as a fetch uses it. */
+export interface FetchStore {
+  importFile(path: string): Promise<StoredImage>;
+  stage(): Promise<StagedImport>;
+  resolve(hash: string): StoredImage;
+  list(): StoredImage[];
+  manifest(key: string): ImageManifest;
+  remote(url: string): RemoteRecord | undefined;
+  updateRemote(record: RemoteRecord): void;
+}
+
+export interface StagedImport {
+  write(chunk: Uint8Array): Promise<void>;
+  finish(): Promise<{ id: ImageID; key: string; manifest: ImageManifest; size: number }>;
+  commit(remote?: RemoteRecord): Promise<StoredImage>;
+  abort(): Promise<void>;
+}
+
+export interface RemoteRecord {
+  url: string;
+  key: string;
+  /** Of the signature that was verified; undefined: the image came unverified. */
+  signatureUrl?: string | undefined;
+  etag?: string | undefined;
+  /** Seconds. */
+  maxAge?: number | undefined;
+  /** Milliseconds. */
+  downloadedAt: number;
+}
+
+export interface SignatureCheck {
+  update(chunk: Uint8Array): void;
+  /** Throws, with the reason, unless a key trusted for `imageName` made the signature over what was fed. */
+  finish(signature: Uint8Array, imageName: string): Promise<Verdict>;
+}
+
+export interface Verdict {
+  /** The signing key's identities. */
+  identities: string[];
+}
+
+/** What an image must be to be the one that was asked for. */
+export interface Expectation {
+  asked?: ImageName | undefined;
+  id?: ImageID | undefined;
+  /** Bytes of the file. */
+  size?: number | undefined;
+}
+
+/** Why an image is not the expected one; undefined when it is. */
+export function unexpected(
+  image: { id: ImageID; name: string; labels: NameValue[] },
+  expected: Expectation,
+): string | undefined {
+  if (expected.id !== undefined && !image.id.startsWith(expected.id)) return `its ID is ${image.id}`;
+  return expected.asked === undefined ? undefined : mismatch(image, expected.asked);
+}

@@ -1,0 +1,176 @@
+/**
+ * From what a person calls an image to that image, and all it depends on, in
+ * the store. Owns the order of things: the store or the network first, which
+ * endpoint of a name, dependencies after their image, how many at once.
+ */
+
+import { RktError, usageError } from "../../shared/errors.ts";
+import type { StoredImage } from "../store/store.ts";
+import { discoverEndpoints, formatAttempts } from "./discovery.ts";
+import { type Expectation, type FetchContext, unexpected } from "./fetch-context.ts";
+import { fetchFile } from "./fetch-file.ts";
+import { fetchUrl } from "./fetch-url.ts";
+import { HttpError } from "./http.ts";
+import { formatImageName, type ImageName, type ImageReference } from "./image-name.ts";
+
+export interface FetchRequest {
+  image: ImageReference;
+  /** File of the image's signature, in place of the one beside it. */
+  signature?: string | undefined;
+}
+
+const PARALLEL_FETCHES = 4;
+/** Of dependencies; a server that invents ever new ones ends here. */
+const MAX_DEPTH = 64;
+
+/**
+ * In the order of the requests; the first failure ends the others. With
+ * `dependencies` false an image is enough without them.
+ */
+export async function fetchImages(
+  requests: readonly FetchRequest[],
+  context: FetchContext,
+  options: { dependencies?: boolean } = {},
+): Promise<StoredImage[]> {
+  const stop = new AbortController();
+  const signal = context.signal === undefined ? stop.signal : AbortSignal.any([context.signal, stop.signal]);
+  const images: StoredImage[] = [];
+  let failure: { error: unknown } | undefined;
+  let next = 0;
+  const worker = async () => {
+    for (let i = next++; i < requests.length && failure === undefined; i = next++) {
+      const request = requests[i] as FetchRequest;
+      const label = requests.length === 1 ? "Downloading aci" : `Downloading ${shortName(request.image)}`;
+      try {
+        const image = await fetchOne(request, label, { ...context, signal });
+        if (options.dependencies !== false) await fetchDependencies(image, [], new Set(), { ...context, signal });
+        images[i] = image;
+      } catch (error) {
+        failure ??= { error };
+        stop.abort(error);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(PARALLEL_FETCHES, requests.length) }, worker));
+  if (failure !== undefined) throw failure.error;
+  return images;
+}
+
+export async function fetchImage(request: FetchRequest, context: FetchContext): Promise<StoredImage> {
+  const [image] = await fetchImages([request], context);
+  return image as StoredImage;
+}
+
+/** The last part of a URL, a path or a name: what tells the bars of several images apart. */
+function shortName(image: ImageReference): string {
+  if (image.kind === "hash") return image.hash;
+  const path = image.kind === "url" ? image.url.pathname : image.kind === "file" ? image.path : image.name;
+  return path.split("/").at(-1) || path;
+}
+
+async function fetchOne(
+  { image, signature }: FetchRequest,
+  label: string,
+  context: FetchContext,
+): Promise<StoredImage> {
+  if (signature !== undefined && context.insecure.has("image")) {
+    throw usageError("--signature has no use where --insecure-options=image turns signatures off");
+  }
+  context.signal?.throwIfAborted();
+  switch (image.kind) {
+    case "hash":
+      return context.store.resolve(image.hash);
+    case "file":
+      return fetchFile(image.path, signature, context);
+    case "url":
+      return fetchUrl({ url: image.url, signatureFile: signature, expected: {}, label }, context);
+    case "name":
+      return fetchName(image, { signature, label, expected: { asked: image } }, context);
+  }
+}
+
+interface NameRequest {
+  signature?: string | undefined;
+  label: string;
+  expected: Expectation;
+}
+
+async function fetchName(name: ImageName, request: NameRequest, context: FetchContext): Promise<StoredImage> {
+  const { http, pullPolicy, reporter, signal } = context;
+  const { signature, expected, label } = request;
+  if (pullPolicy !== "update" && signature === undefined) {
+    const stored = newestStored(expected, context);
+    if (stored !== undefined) return stored;
+  }
+  const text = formatImageName(name);
+  if (pullPolicy === "never") {
+    throw new RktError("no-such-image", `image ${text} is not in the store`, { hint: "--pull-policy=new fetches it" });
+  }
+
+  const { found, attempts } = await discoverEndpoints(http, name, {
+    signal,
+    port: context.discoveryPort,
+    onPlainHttp: (url) => reporter.line(`rkt: warning: image discovery over plain http: ${url}`),
+  });
+  let last: HttpError | undefined;
+  for (const { image, signature: signatureUrl } of found) {
+    try {
+      return await fetchUrl({ url: image, signatureUrl, signatureFile: signature, expected, label }, context);
+    } catch (error) {
+      if (!(error instanceof HttpError)) throw error;
+      attempts.push({ url: image.href, why: error.message });
+      last = error;
+    }
+  }
+  throw new RktError("image-not-found", `image ${text} cannot be found: ${formatAttempts(attempts)}`, {
+    hint: last?.hint,
+    cause: last,
+  });
+}
+
+function newestStored(expected: Expectation, { store }: FetchContext): StoredImage | undefined {
+  let newest: StoredImage | undefined;
+  for (const image of store.list()) {
+    if (unexpected(image, expected) !== undefined) continue;
+    if (newest === undefined || image.importedAt > newest.importedAt) newest = image;
+  }
+  return newest;
+}
+
+/** `path`: the images on the way here; `done`: those whose dependencies are there. */
+async function fetchDependencies(
+  image: StoredImage,
+  path: readonly StoredImage[],
+  done: Set<string>,
+  context: FetchContext,
+): Promise<void> {
+  if (done.has(image.key)) return;
+  const here = [...path, image];
+  if (path.some(({ key }) => key === image.key)) {
+    const names = here.map(({ name }) => name).join(" → ");
+    throw new RktError("dependency-cycle", `image ${image.name} depends on itself: ${names}`);
+  }
+  if (here.length > MAX_DEPTH) {
+    throw new RktError("dependency-depth", `image ${here[0]?.name}: dependencies more than ${MAX_DEPTH} deep`);
+  }
+  for (const { imageName, imageID, labels, size } of context.store.manifest(image.key).dependencies) {
+    const asked = { name: imageName, labels };
+    const expected = { asked, id: imageID, size };
+    const request = { label: `Downloading ${shortName({ kind: "name", ...asked })}`, expected };
+    let dependency: StoredImage;
+    try {
+      // An ID leaves nothing to be newer.
+      const stored = imageID === undefined ? undefined : newestStored(expected, context);
+      dependency = stored ?? (await fetchName(asked, request, context));
+    } catch (error) {
+      if (!(error instanceof RktError) || context.signal?.aborted === true) throw error;
+      throw new RktError(error.code, `dependency of image ${image.name}: ${error.message}`, {
+        hint: error.hint,
+        exitCode: error.exitCode,
+        cause: error,
+      });
+    }
+    await fetchDependencies(dependency, here, done, context);
+  }
+  done.add(image.key);
+}
