@@ -1,0 +1,197 @@
+/**
+ * From an image file as it is stored or sent to the bytes of its tar, told by
+ * magic: gzip, zstd, xz, bzip2 or nothing (aci.md "Image Archives").
+ *
+ * The consumer is called between the decompressor's steps, so that one works
+ * on a chunk while the other makes the next. Constant memory.
+ */
+
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { once } from "node:events";
+import type { Duplex, Readable, Writable } from "node:stream";
+import { createGunzip, createZstdDecompress } from "node:zlib";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+
+export type Compression = "gzip" | "zstd" | "xz" | "bzip2" | "none";
+
+/** Bytes that tell the compression. */
+export const MAGIC_BYTES = 6;
+
+const MAGICS: readonly [Compression, Buffer][] = [
+  ["gzip", Buffer.from([0x1f, 0x8b])],
+  ["zstd", Buffer.from([0x28, 0xb5, 0x2f, 0xfd])],
+  ["xz", Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00])],
+  ["bzip2", Buffer.from("BZh")],
+];
+
+export function detectCompression(start: Uint8Array): Compression {
+  return MAGICS.find(([, magic]) => magic.equals(start.subarray(0, magic.length)))?.[0] ?? "none";
+}
+
+export interface Decompressor {
+  write(chunk: Uint8Array): Promise<void>;
+  /** Resolves when the consumer has had everything. */
+  end(): Promise<void>;
+  /** Ends it without a result. */
+  destroy(): void;
+}
+
+const CHUNK = 256 * 1024;
+/** Chunks that may wait for the consumer. */
+const QUEUE = 8;
+
+/** `consume` is called with each chunk in order; what it throws ends the decompression. */
+export function decompressor(compression: Compression, consume: (chunk: Buffer) => void): Decompressor {
+  switch (compression) {
+    case "none":
+      return plain(consume);
+    case "gzip":
+      return throughStream(createGunzip({ chunkSize: CHUNK }), compression, consume);
+    case "zstd":
+      return throughStream(createZstdDecompress({ chunkSize: CHUNK }), compression, consume);
+    case "xz":
+    case "bzip2":
+      return throughProgram(compression, consume);
+  }
+}
+
+function plain(consume: (chunk: Buffer) => void): Decompressor {
+  return {
+    async write(chunk) {
+      consume(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength));
+    },
+    async end() {},
+    destroy() {},
+  };
+}
+
+/** Feeds `input`, and hands what `output` gives to the consumer in a turn of its own. */
+function pump(
+  input: Writable,
+  output: Readable,
+  consume: (chunk: Buffer) => void,
+  describe: (error: unknown) => Error,
+): Decompressor & { done: Promise<void> } {
+  const waiting: Buffer[] = [];
+  let scheduled = false;
+  let finished = false;
+  let failure: Error | undefined;
+  const { promise: done, resolve, reject } = Promise.withResolvers<void>();
+  done.catch(() => {});
+  const fail = (error: Error) => {
+    failure ??= error;
+    reject(failure);
+    input.destroy();
+    output.destroy();
+  };
+  const step = () => {
+    scheduled = false;
+    try {
+      for (let chunk = waiting.shift(); chunk !== undefined && failure === undefined; chunk = waiting.shift())
+        consume(chunk);
+    } catch (error) {
+      fail(error as Error);
+      return;
+    }
+    if (output.isPaused()) output.resume();
+    if (finished) resolve();
+  };
+  const schedule = () => {
+    if (scheduled) return;
+    scheduled = true;
+    setImmediate(step);
+  };
+  output.on("data", (chunk: Buffer) => {
+    waiting.push(chunk);
+    if (waiting.length >= QUEUE) output.pause();
+    schedule();
+  });
+  output.on("end", () => {
+    finished = true;
+    schedule();
+  });
+  output.on("error", (error) => fail(describe(error)));
+  input.on("error", (error) => fail(describe(error)));
+  return {
+    done,
+    async write(chunk) {
+      if (failure !== undefined) throw failure;
+      if (!input.write(chunk)) await Promise.race([once(input, "drain"), done]);
+      if (failure !== undefined) throw failure;
+    },
+    async end() {
+      if (failure !== undefined) throw failure;
+      input.end();
+      await done;
+    },
+    destroy() {
+      fail(new Error("ended"));
+    },
+  };
+}
+
+function throughStream(stream: Duplex, compression: Compression, consume: (chunk: Buffer) => void): Decompressor {
+  return pump(stream, stream, consume, (error) => damaged(compression, errorText(error), error));
+}
+
+const damaged = (compression: Compression, reason: string, cause?: unknown): RktError =>
+  new RktError("bad-compression", `its ${compression} data are damaged: ${reason}`, {
+    hint: "the file is incomplete or was changed on its way: get it again",
+    cause,
+  });
+
+/** xz and bzip2 are rare: their own programs are better than anything we would bring. */
+function throughProgram(compression: "xz" | "bzip2", consume: (chunk: Buffer) => void): Decompressor {
+  const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(compression, ["-dc"], {
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  let message = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    if (message.length < 500) message += chunk.toString();
+  });
+  const exit = new Promise<number | null>((resolve) => {
+    child.on("close", resolve);
+    child.on("error", () => resolve(-1));
+  });
+  const missing = new Promise<never>((_, reject) => {
+    child.on("error", (error) =>
+      reject(
+        errorCode(error) === "ENOENT"
+          ? new RktError(
+              "no-decompressor",
+              `it is compressed with ${compression}, and there is no program ${compression}`,
+              {
+                hint: `install ${compression === "xz" ? "xz-utils" : "bzip2"}`,
+                cause: error,
+              },
+            )
+          : error,
+      ),
+    );
+  });
+  missing.catch(() => {});
+  // EPIPE says only that the program has ended; why is in its status.
+  const inner = pump(child.stdin, child.stdout, consume, (error) => damaged(compression, errorText(error), error));
+  const check = async (work: Promise<void>): Promise<void> => {
+    try {
+      await Promise.race([work, missing]);
+    } catch (error) {
+      if (error instanceof RktError && error.code === "bad-compression" && (await exit) !== 0)
+        throw damaged(compression, message.trim());
+      throw error;
+    }
+  };
+  return {
+    write: (chunk) => check(inner.write(chunk)),
+    end: () =>
+      check(
+        inner.end().then(async () => {
+          if ((await exit) !== 0) throw damaged(compression, message.trim());
+        }),
+      ),
+    destroy() {
+      inner.destroy();
+      child.kill("SIGKILL");
+    },
+  };
+}

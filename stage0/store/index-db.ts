@@ -1,0 +1,118 @@
+/**
+ * The store's index: one SQLite database of what is known of images. The blobs
+ * are the truth; the index can be dropped and made again from them.
+ *
+ * Several rkt processes use it at once: WAL, and a busy timeout. What it holds
+ * was checked when it was written, by root.
+ */
+
+import { mkdirSync, rmSync } from "node:fs";
+import { dirname } from "node:path";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { errorText, RktError } from "../../shared/errors.ts";
+import type { DataLayout } from "../../shared/layout.ts";
+
+const SCHEMA_VERSION = 1;
+
+const SCHEMA = `
+CREATE TABLE images (
+  key TEXT PRIMARY KEY, id TEXT NOT NULL, name TEXT NOT NULL, labels TEXT NOT NULL, manifest TEXT NOT NULL,
+  size INTEGER NOT NULL, imported_at INTEGER NOT NULL, used_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX images_name ON images (name);
+CREATE TABLE files (
+  device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
+  key TEXT NOT NULL, PRIMARY KEY (device, inode)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE remotes (
+  url TEXT PRIMARY KEY, key TEXT NOT NULL, signature_url TEXT, etag TEXT, max_age INTEGER, downloaded_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = ${SCHEMA_VERSION};
+`;
+
+export interface IndexDb {
+  get(sql: string, ...values: Value[]): Row | undefined;
+  all(sql: string, ...values: Value[]): Row[];
+  run(sql: string, ...values: Value[]): void;
+  /** All of `work` or nothing. */
+  transaction<T>(work: () => T): T;
+  close(): void;
+}
+
+export type Value = string | number | bigint | null;
+export type Row = Record<string, unknown>;
+
+/** Opens the index; `fresh` says that it was made just now, and so is empty. */
+export function openIndex(layout: DataLayout): { db: IndexDb; fresh: boolean } {
+  mkdirSync(dirname(layout.index), { recursive: true, mode: 0o755 });
+  try {
+    return open(layout);
+  } catch (error) {
+    if (!isDamaged(error))
+      throw new RktError("index-failed", `cannot open the image index ${layout.index}: ${errorText(error)}`, {
+        cause: error,
+      });
+    for (const suffix of ["", "-wal", "-shm"]) rmSync(`${layout.index}${suffix}`, { force: true });
+    return open(layout);
+  }
+}
+
+/** SQLITE_CORRUPT and SQLITE_NOTADB (sqlite.org "Result and Error Codes"). */
+function isDamaged(error: unknown): boolean {
+  const code = (error as { errcode?: number }).errcode;
+  return code === 11 || code === 26;
+}
+
+function open(layout: DataLayout): { db: IndexDb; fresh: boolean } {
+  const { DatabaseSync } = process.getBuiltinModule("node:sqlite");
+  const database = new DatabaseSync(layout.index, { timeout: 30_000 });
+  const version = () => Number((database.prepare("PRAGMA user_version").get() as Row)["user_version"]);
+  let fresh = false;
+  if (version() !== SCHEMA_VERSION) {
+    database.exec("PRAGMA journal_mode = WAL");
+    // Somebody else may be making it at this moment.
+    database.exec("BEGIN IMMEDIATE");
+    const now = version();
+    if (now !== SCHEMA_VERSION) {
+      for (const table of ["images", "files", "remotes"]) database.exec(`DROP TABLE IF EXISTS ${table}`);
+      database.exec(SCHEMA);
+      fresh = true;
+    }
+    database.exec("COMMIT");
+  }
+  // In WAL mode a power cut may lose the last commits but never damages; what is lost is found again.
+  database.exec("PRAGMA synchronous = NORMAL");
+  return { db: wrap(database), fresh };
+}
+
+function wrap(database: DatabaseSync): IndexDb {
+  const statements = new Map<string, StatementSync>();
+  const prepare = (sql: string): StatementSync => {
+    const known = statements.get(sql);
+    if (known !== undefined) return known;
+    const made = database.prepare(sql);
+    // Device numbers, inodes and nanoseconds are beyond 2^53.
+    made.setReadBigInts(true);
+    statements.set(sql, made);
+    return made;
+  };
+  return {
+    get: (sql, ...values) => prepare(sql).get(...values),
+    all: (sql, ...values) => prepare(sql).all(...values),
+    run: (sql, ...values) => {
+      prepare(sql).run(...values);
+    },
+    transaction(work) {
+      database.exec("BEGIN IMMEDIATE");
+      try {
+        const result = work();
+        database.exec("COMMIT");
+        return result;
+      } catch (error) {
+        database.exec("ROLLBACK");
+        throw error;
+      }
+    },
+    close: () => database.close(),
+  };
+}

@@ -1,0 +1,324 @@
+/**
+ * The content-addressed store: blobs, their index, rendered trees. Blob files
+ * are the truth; everything else can be made again from them.
+ */
+
+import { createReadStream, existsSync, readdirSync, rmSync, type BigIntStats, statSync } from "node:fs";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { type DataLayout, dataLayout, KEY_DIGITS, shortId } from "../../shared/layout.ts";
+import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
+import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
+import { beginImport, type ImportedBlob, type ImportLimits, inspectBlob } from "../image/import.ts";
+import { type IndexDb, openIndex, type Row } from "./index-db.ts";
+import { collectTemporaries } from "./temporary.ts";
+import type { Tree, TreeSource } from "./trees.ts";
+
+export interface StoredImage {
+  /** `sha512-` and 128 hex digits. */
+  id: ImageID;
+  /** `sha512-` and 64 hex digits: the blob's name. */
+  key: string;
+  name: string;
+  labels: NameValue[];
+  /** Bytes of the blob. */
+  size: number;
+  /** Milliseconds since the epoch. */
+  importedAt: number;
+  lastUsedAt: number;
+}
+
+export interface RemoteRecord {
+  url: string;
+  key: string;
+  /** Of the signature that was verified; undefined: the image came unverified. */
+  signatureUrl?: string | undefined;
+  etag?: string | undefined;
+  /** Seconds. */
+  maxAge?: number | undefined;
+  /** Milliseconds. */
+  downloadedAt: number;
+}
+
+/** An image that is being imported; nothing of it is in the store before `commit`. */
+export interface StagedImport {
+  write(chunk: Uint8Array): Promise<void>;
+  finish(): Promise<{ id: ImageID; key: string; manifest: ImageManifest; size: number }>;
+  commit(remote?: RemoteRecord): Promise<StoredImage>;
+  abort(): Promise<void>;
+}
+
+export type { Tree } from "./trees.ts";
+
+export interface Store {
+  /** Imports a local file in one pass; a file that is known, and has not changed since, costs a stat. */
+  importFile(path: string): Promise<StoredImage>;
+  stage(options?: { name?: string; limits?: ImportLimits }): Promise<StagedImport>;
+  /** The one image whose ID begins with `prefix` ("sha512-" may be left out). */
+  resolve(prefix: string): StoredImage;
+  list(): StoredImage[];
+  manifest(key: string): ImageManifest;
+  /** Renders an image once; the tree stays. */
+  render(key: string): Promise<Tree>;
+  remove(key: string): void;
+  remote(url: string): RemoteRecord | undefined;
+  updateRemote(record: RemoteRecord): void;
+  /** The image that fulfils a dependency. */
+  dependency(of: ImageManifest, dependency: Dependency): StoredImage;
+  close(): void;
+}
+
+export function openStore(dataDir: string): Store {
+  const layout = dataLayout(dataDir);
+  let opened: IndexDb | undefined;
+  const manifests = new Map<string, ImageManifest>();
+
+  const db = (): IndexDb => {
+    if (opened !== undefined) return opened;
+    const { db: index, fresh } = openIndex(layout);
+    opened = index;
+    if (fresh && existsSync(layout.blobs)) rebuild(layout, index);
+    return index;
+  };
+
+  const put = (blob: ImportedBlob): StoredImage => {
+    insertImage(db(), blob, Date.now());
+    return image(db().get("SELECT * FROM images WHERE key = ?", blob.key));
+  };
+
+  const byKey = (key: string): StoredImage | undefined => {
+    const row = db().get("SELECT * FROM images WHERE key = ?", key);
+    return row === undefined ? undefined : image(row);
+  };
+
+  const store: Store = {
+    async importFile(path) {
+      const index = db();
+      const stat = statFile(path);
+      const known = index.get(
+        "SELECT key FROM files WHERE device = ? AND inode = ? AND size = ? AND mtime = ? AND ctime = ?",
+        ...identity(stat),
+      );
+      const found = known === undefined ? undefined : byKey(String(known["key"]));
+      if (found !== undefined) return found;
+      collectTemporaries(layout);
+      const blob = await importFrom(layout, path);
+      const stored = put(blob);
+      // A file that changed while it was read is not the one we know.
+      const after = statFile(path);
+      if (identity(after).every((value, i) => value === identity(stat)[i]))
+        index.run("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?)", ...identity(stat), stored.key);
+      return stored;
+    },
+
+    async stage(options = {}) {
+      collectTemporaries(layout);
+      const blobImport = beginImport(layout, options.name ?? "the image", options.limits);
+      return {
+        write: (chunk) => blobImport.write(chunk),
+        finish: () => blobImport.finish(),
+        async commit(remote) {
+          const stored = put(await blobImport.commit());
+          if (remote !== undefined) store.updateRemote({ ...remote, key: stored.key });
+          return stored;
+        },
+        abort: async () => blobImport.abort(),
+      };
+    },
+
+    resolve(prefix) {
+      const digits = prefix.replace(/^sha512-/, "").toLowerCase();
+      if (!/^[0-9a-f]{2,128}$/.test(digits))
+        throw new RktError("bad-hash", `"${prefix}" is no image hash`, {
+          hint: "a hash is sha512- and at least 2 hex digits",
+        });
+      const key = `sha512-${digits.slice(0, KEY_DIGITS)}`;
+      const rows = db()
+        .all("SELECT * FROM images WHERE key >= ? AND key < ? ORDER BY key", key, `${key}g`)
+        .map(image)
+        .filter((one) => one.id.startsWith(`sha512-${digits}`));
+      const [first] = rows;
+      if (first === undefined)
+        throw new RktError("no-such-image", `no image ${prefix} in the store`, {
+          hint: "`rkt image list` shows the images there are",
+        });
+      if (rows.length > 1)
+        throw new RktError(
+          "ambiguous-image",
+          `${prefix} is ambiguous: ${rows.map((one) => shortId(one.id)).join(", ")}`,
+          {
+            hint: "give more digits",
+          },
+        );
+      return first;
+    },
+
+    list: () => db().all("SELECT * FROM images ORDER BY name, key").map(image),
+
+    manifest(key) {
+      const known = manifests.get(key);
+      if (known !== undefined) return known;
+      const row = db().get("SELECT manifest FROM images WHERE key = ?", key);
+      if (row === undefined) throw new RktError("no-such-image", `no image ${shortId(key)} in the store`);
+      const manifest = parseImageManifest(String(row["manifest"]));
+      manifests.set(key, manifest);
+      return manifest;
+    },
+
+    async render(key) {
+      const { renderTree } = await import("./trees.ts");
+      const source: TreeSource = {
+        manifest: store.manifest,
+        dependency: (of, dependency) => store.dependency(of, dependency).key,
+      };
+      return await renderTree(layout, key, source);
+    },
+
+    dependency(of, dependency) {
+      const matching = db()
+        .all("SELECT * FROM images WHERE name = ? ORDER BY imported_at DESC, key", dependency.imageName)
+        .map(image)
+        .filter((one) => dependency.imageID === undefined || one.id.startsWith(dependency.imageID))
+        .filter((one) =>
+          dependency.labels.every(({ name, value }) => one.labels.some((l) => l.name === name && l.value === value)),
+        );
+      const [first] = matching;
+      if (first === undefined)
+        throw new RktError(
+          "no-such-image",
+          `image ${of.name} depends on ${describeDependency(dependency)}, which is not in the store`,
+          {
+            hint: `\`rkt fetch ${dependency.imageName}\` brings it`,
+          },
+        );
+      return first;
+    },
+
+    remove(key) {
+      db().transaction(() => {
+        db().run("DELETE FROM images WHERE key = ?", key);
+        db().run("DELETE FROM files WHERE key = ?", key);
+        db().run("DELETE FROM remotes WHERE key = ?", key);
+      });
+      manifests.delete(key);
+      rmSync(layout.blob(key), { force: true });
+    },
+
+    remote(url) {
+      const row = db().get("SELECT * FROM remotes WHERE url = ?", url);
+      if (row === undefined) return undefined;
+      return {
+        url,
+        key: String(row["key"]),
+        signatureUrl: text(row["signature_url"]),
+        etag: text(row["etag"]),
+        maxAge: row["max_age"] === null ? undefined : Number(row["max_age"]),
+        downloadedAt: Number(row["downloaded_at"]),
+      };
+    },
+
+    updateRemote(record) {
+      db().run(
+        "INSERT OR REPLACE INTO remotes VALUES (?,?,?,?,?,?)",
+        record.url,
+        record.key,
+        record.signatureUrl ?? null,
+        record.etag ?? null,
+        record.maxAge ?? null,
+        record.downloadedAt,
+      );
+    },
+
+    close() {
+      opened?.close();
+      opened = undefined;
+    },
+  };
+  return store;
+}
+
+const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
+
+function image(row: Row | undefined): StoredImage {
+  if (row === undefined) throw new Error("a row of the index has vanished");
+  return {
+    id: String(row["id"]),
+    key: String(row["key"]),
+    name: String(row["name"]),
+    labels: JSON.parse(String(row["labels"])),
+    size: Number(row["size"]),
+    importedAt: Number(row["imported_at"]),
+    lastUsedAt: Number(row["used_at"]),
+  };
+}
+
+function describeDependency({ imageName, labels, imageID }: Dependency): string {
+  const parts = labels.map(({ name, value }) => `${name}=${value}`);
+  if (imageID !== undefined) parts.push(shortId(imageID));
+  return parts.length === 0 ? imageName : `${imageName} (${parts.join(", ")})`;
+}
+
+/** What tells one state of a file from another: nothing can write to it and leave all of these as they were. */
+const identity = (stat: BigIntStats): [bigint, bigint, bigint, bigint, bigint] => [
+  stat.dev,
+  stat.ino,
+  stat.size,
+  stat.mtimeNs,
+  stat.ctimeNs,
+];
+
+function statFile(path: string): BigIntStats {
+  try {
+    const stat = statSync(path, { bigint: true });
+    if (stat.isFile()) return stat;
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === "ENOENT" || code === "ENOTDIR")
+      throw new RktError("no-such-file", `there is no file ${path}`, {
+        hint: "an image is a file, a hash, a URL or a name",
+        cause: error,
+      });
+    throw new RktError("import-failed", `cannot read ${path}: ${errorText(error)}`, { cause: error });
+  }
+  throw new RktError("not-an-image", `${path} is not a regular file`);
+}
+
+async function importFrom(layout: DataLayout, path: string): Promise<ImportedBlob> {
+  const blobImport = beginImport(layout, path);
+  try {
+    for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 }))
+      await blobImport.write(chunk as Buffer);
+    await blobImport.finish();
+    return await blobImport.commit();
+  } catch (error) {
+    blobImport.abort();
+    throw error;
+  }
+}
+
+/** Reads every blob again. One that is no image any more, or not what its name says, is left alone: it is evidence. */
+function rebuild(layout: DataLayout, index: IndexDb): void {
+  const now = Date.now();
+  for (const group of readdirSync(layout.blobs))
+    for (const key of readdirSync(`${layout.blobs}/${group}`)) {
+      try {
+        const blob = inspectBlob(layout.blob(key));
+        if (blob.key === key) insertImage(index, blob, now);
+      } catch (error) {
+        if (!(error instanceof RktError)) throw error;
+      }
+    }
+}
+
+function insertImage(index: IndexDb, blob: ImportedBlob, now: number): void {
+  index.run(
+    "INSERT INTO images VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET used_at = excluded.used_at",
+    blob.key,
+    blob.id,
+    blob.manifest.name,
+    JSON.stringify(blob.manifest.labels),
+    blob.manifestText,
+    blob.size,
+    now,
+    now,
+  );
+}

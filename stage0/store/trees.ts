@@ -1,0 +1,182 @@
+/**
+ * Rendered images: `cas/tree/<id>/` with `rootfs/` and `manifest`, a JSON file
+ * that names the images it was made of, lowest first. Lower layers of overlays:
+ * complete or not there, and never written again.
+ *
+ * Rendering follows appc spec ace.md "Filesystem Setup": dependencies depth
+ * first in their order, then the image itself, later files over earlier ones;
+ * a pathWhitelist holds for the image itself and all it depends on.
+ */
+
+import { createHash } from "node:crypto";
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { type DataLayout, type HostPath, SHORT_DIGITS, shortId, TREE_FORMAT } from "../../shared/layout.ts";
+import type { Dependency, ImageManifest } from "../../shared/schema/types.ts";
+import { flock, LOCK_EX, syncfs } from "../../shared/syscall/linux.ts";
+import { type Extractor, extractInto } from "../image/extract.ts";
+import { TarReader } from "../image/tar-reader.ts";
+import { temporaryDirectory } from "./temporary.ts";
+
+export interface Tree {
+  id: string;
+  rootfs: HostPath;
+}
+
+/** An image to be laid over those before it. */
+interface Layer {
+  key: string;
+  /** Of the image itself and of each that depends on it: a path must be in every one. */
+  whitelists: ReadonlySet<string>[];
+}
+
+export interface TreeSource {
+  manifest(key: string): ImageManifest;
+  /** The image in the store that fulfils a dependency; throws when there is none. */
+  dependency(of: ImageManifest, dependency: Dependency): string;
+}
+
+export async function renderTree(layout: DataLayout, key: string, source: TreeSource): Promise<Tree> {
+  const layers = layersOf(key, source);
+  const id = treeId(layers);
+  const tree: Tree = { id, rootfs: layout.treeRootfs(id) };
+  // The marker is renamed into place together with the tree.
+  if (existsSync(layout.treeManifest(id))) return tree;
+
+  mkdirSync(layout.locks, { recursive: true, mode: 0o700 });
+  mkdirSync(layout.trees, { recursive: true, mode: 0o755 });
+  const lock = openSync(`${layout.locks}/${id}`, "w", 0o600);
+  try {
+    // Whoever comes second waits here and then finds the tree.
+    flock(lock, LOCK_EX);
+    if (!existsSync(layout.treeManifest(id))) await make(layout, id, layers);
+    return tree;
+  } finally {
+    closeSync(lock);
+  }
+}
+
+async function make(layout: DataLayout, id: string, layers: readonly Layer[]): Promise<void> {
+  const temporary = temporaryDirectory(layout, "tree");
+  try {
+    const rootfs = `${temporary.path}/rootfs`;
+    mkdirSync(rootfs, { mode: 0o755 });
+    const extractor = extractInto(rootfs);
+    try {
+      for (const layer of layers) await extractLayer(layout, layer, extractor);
+      extractor.finish();
+    } catch (error) {
+      throw renderError(layers, error);
+    } finally {
+      extractor.close();
+    }
+    writeFileSync(
+      `${temporary.path}/manifest`,
+      `${JSON.stringify({ format: TREE_FORMAT, images: layers.map((layer) => layer.key) })}\n`,
+    );
+    // A tree that a power cut left half empty would look complete for ever.
+    syncfs(temporary.fd);
+    // Without its marker it is what remains of a removal that was cut short.
+    rmSync(layout.tree(id), { recursive: true, force: true });
+    renameSync(temporary.path, layout.tree(id));
+    temporary.keep();
+  } catch (error) {
+    temporary.remove();
+    throw error;
+  }
+}
+
+function renderError(layers: readonly Layer[], error: unknown): RktError {
+  const image = shortId(layers.at(-1)?.key ?? "");
+  return new RktError("extract-failed", `cannot extract image ${image}: ${errorText(error)}`, {
+    hint: error instanceof RktError ? error.hint : undefined,
+    cause: error,
+  });
+}
+
+async function extractLayer(layout: DataLayout, layer: Layer, extractor: Extractor): Promise<void> {
+  extractor.nextImage();
+  const reader = new TarReader((entry) => {
+    if (entry.path !== "rootfs" && !entry.path.startsWith("rootfs/")) return undefined;
+    const path = entry.path.slice("rootfs/".length);
+    if (
+      path !== "" &&
+      !layer.whitelists.every((list) => list.has(path) || (entry.type === "directory" && hasBelow(list, path)))
+    )
+      return undefined;
+    return extractor.entry(entry, path);
+  });
+  for await (const chunk of createReadStream(layout.blob(layer.key), { highWaterMark: 1024 * 1024 }))
+    reader.write(chunk as Buffer);
+  reader.end();
+}
+
+const hasBelow = (list: ReadonlySet<string>, path: string): boolean => list.has(`${path}/`);
+
+/** A whitelist as a set of paths; a directory above a listed path is known by its name with a slash. */
+function whitelist(paths: readonly string[]): Set<string> {
+  const set = new Set<string>();
+  for (const path of paths) {
+    const parts = Buffer.from(path)
+      .toString("latin1")
+      .split("/")
+      .filter((part) => part !== "" && part !== ".");
+    set.add(parts.join("/"));
+    for (let i = 1; i < parts.length; i++) set.add(`${parts.slice(0, i).join("/")}/`);
+  }
+  return set;
+}
+
+/** The images of a tree, lowest first: of `A → [B, C], C → [D]` they are B, D, C, A. */
+function layersOf(key: string, source: TreeSource): Layer[] {
+  const layers: Layer[] = [];
+  const above: { key: string; name: string }[] = [];
+  const visit = (at: string, inherited: ReadonlySet<string>[]): void => {
+    const manifest = source.manifest(at);
+    if (above.some((one) => one.key === at))
+      throw new RktError(
+        "dependency-cycle",
+        `image ${manifest.name} depends on itself: ${[...above.map((one) => one.name), manifest.name].join(" → ")}`,
+      );
+    const whitelists =
+      manifest.pathWhitelist.length === 0 ? inherited : [...inherited, whitelist(manifest.pathWhitelist)];
+    above.push({ key: at, name: manifest.name });
+    for (const dependency of manifest.dependencies) visit(source.dependency(manifest, dependency), whitelists);
+    above.pop();
+    layers.push({ key: at, whitelists });
+  };
+  visit(key, []);
+  return layers;
+}
+
+/** Of the images in their order: their whitelists are their manifests', and so their keys'. */
+function treeId(layers: readonly Layer[]): string {
+  const hash = createHash("sha512").update([TREE_FORMAT, ...layers.map((layer) => layer.key)].join("\n"));
+  return `tree-${hash.digest("hex").slice(0, SHORT_DIGITS)}`;
+}
+
+/** The rendered trees there are. */
+export function listTrees(layout: DataLayout): string[] {
+  try {
+    return readdirSync(layout.trees);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
+/** Removes a tree: its marker first, so that what a kill leaves is not taken for a tree. */
+export function removeTree(layout: DataLayout, id: string): void {
+  rmSync(layout.treeManifest(id), { force: true });
+  rmSync(layout.tree(id), { recursive: true, force: true });
+}
