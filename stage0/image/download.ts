@@ -15,8 +15,8 @@ export interface DownloadOptions {
   /** Bytes the file must have. */
   size?: number | undefined;
   signal?: AbortSignal | undefined;
-  /** The first byte comes next: forget everything written so far. */
-  begin(response: { headers: Headers; length: number | undefined }): Promise<void> | void;
+  /** The first byte comes next, of `length` if that is known: forget everything written so far. */
+  begin(length: number | undefined): Promise<void> | void;
   /** Errors thrown here end the download and pass through unchanged. */
   write(chunk: Uint8Array): Promise<void> | void;
 }
@@ -56,7 +56,7 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
         validator = strongValidator(headers);
         offset = 0;
         checkSize(response, total, options.size);
-        await options.begin({ headers, length: total });
+        await options.begin(total);
       } else {
         response.discard();
         if (resuming && response.status === 416) {

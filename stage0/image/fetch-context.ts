@@ -1,8 +1,8 @@
 /** What the modules of a fetch share: who does what for them, what the person allows, and what was asked for. */
 
-import type { ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
+import type { ImageID, NameValue } from "../../shared/schema/types.ts";
 import type { InsecureOption } from "../globals.ts";
-import type { StoredImage } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
 import type { HttpClient } from "./http.ts";
 import { type ImageName, mismatch } from "./image-name.ts";
 import type { Reporter } from "./progress.ts";
@@ -26,34 +26,10 @@ export interface FetchContext {
 }
 
 /** The store as a fetch uses it. */
-export interface FetchStore {
-  importFile(path: string): Promise<StoredImage>;
-  stage(): Promise<StagedImport>;
-  resolve(hash: string): StoredImage;
-  list(): StoredImage[];
-  manifest(key: string): ImageManifest;
-  remote(url: string): RemoteRecord | undefined;
-  updateRemote(record: RemoteRecord): void;
-}
-
-export interface StagedImport {
-  write(chunk: Uint8Array): Promise<void>;
-  finish(): Promise<{ id: ImageID; key: string; manifest: ImageManifest; size: number }>;
-  commit(remote?: RemoteRecord): Promise<StoredImage>;
-  abort(): Promise<void>;
-}
-
-export interface RemoteRecord {
-  url: string;
-  key: string;
-  /** Of the signature that was verified; undefined: the image came unverified. */
-  signatureUrl?: string | undefined;
-  etag?: string | undefined;
-  /** Seconds. */
-  maxAge?: number | undefined;
-  /** Milliseconds. */
-  downloadedAt: number;
-}
+export type FetchStore = Pick<
+  Store,
+  "importFile" | "stage" | "resolve" | "list" | "manifest" | "remote" | "updateRemote"
+>;
 
 export interface SignatureCheck {
   update(chunk: Uint8Array): void;

@@ -37,7 +37,7 @@ async function importSigned(path: string, signature: Signature, context: FetchCo
   }
 
   const check = context.beginVerification();
-  const staged = await store.stage();
+  const staged = await store.stage({ name: path });
   try {
     const file = await open(path);
     try {

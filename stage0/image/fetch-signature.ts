@@ -7,7 +7,7 @@
 import { readFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { fetchBytes, type Headers, type HttpClient, HttpError, plainHref } from "./http.ts";
+import { fetchBytes, type HttpClient, HttpError, plainHref } from "./http.ts";
 import type { Reporter } from "./progress.ts";
 
 export interface Signature {
@@ -48,7 +48,7 @@ export async function fetchSignature(
     try {
       const answer = await fetchBytes(http, url, { limit: SIGNATURE_LIMIT, accept: [202], signal });
       if (answer.status === 202) return "deferred";
-      if (!isWebPage(answer.bytes, answer.headers)) return { url: plainHref(url), bytes: answer.bytes };
+      if (!isWebPage(answer.bytes)) return { url: plainHref(url), bytes: answer.bytes };
       absent.push(new HttpError("no-signature", `get ${plainHref(url)}: a web page, not a signature`));
     } catch (error) {
       if (!(error instanceof HttpError) || !ABSENT.includes(error.status ?? 0)) throw error;
@@ -86,11 +86,7 @@ export function reportVerified(identities: readonly string[], reporter: Reporter
   for (const identity of identities) reporter.line(`  ${identity}`);
 }
 
-/** A login or error page served with status 200. No image and no signature begins with "<". */
-export function isWebPage(beginning: Uint8Array, headers: Headers): boolean {
-  const text = Buffer.from(beginning.subarray(0, 256))
-    .toString("utf8")
-    .replace(/^\ufeff?\s*/, "");
-  if (/^text\/html\b|^application\/xhtml/i.test(headers["content-type"] ?? "")) return text.startsWith("<");
-  return /^<(!doctype|!--|html|head|body|\?xml)/i.test(text);
+/** A login or error page served with status 200; no signature begins with "<". */
+function isWebPage(bytes: Buffer): boolean {
+  return /^\ufeff?\s*</.test(bytes.toString("utf8", 0, 256));
 }

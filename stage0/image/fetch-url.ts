@@ -6,25 +6,11 @@
  */
 
 import { RktError } from "../../shared/errors.ts";
-import type { StoredImage } from "../store/store.ts";
+import type { RemoteRecord, StagedImport, StoredImage } from "../store/store.ts";
 import { isFresh, maxAge } from "./caching.ts";
 import { download } from "./download.ts";
-import {
-  type Expectation,
-  type FetchContext,
-  type RemoteRecord,
-  type SignatureCheck,
-  type StagedImport,
-  unexpected,
-} from "./fetch-context.ts";
-import {
-  fetchSignature,
-  isWebPage,
-  readSignature,
-  reportVerified,
-  type Signature,
-  signatureUrls,
-} from "./fetch-signature.ts";
+import { type Expectation, type FetchContext, type SignatureCheck, unexpected } from "./fetch-context.ts";
+import { fetchSignature, readSignature, reportVerified, type Signature, signatureUrls } from "./fetch-signature.ts";
 import { type Headers, HttpError, plainHref } from "./http.ts";
 
 export interface UrlRequest {
@@ -93,17 +79,15 @@ async function downloadImage(
   let staged: StagedImport | undefined;
   let check: SignatureCheck | undefined;
   let early: Promise<Signature | "deferred"> | undefined;
-  let beginning: Headers | undefined;
   const transfer = reporter.transfer(request.label);
   try {
     const result = await download(http, request.url, {
       etag: known?.record.etag,
       size: request.expected.size,
       signal,
-      async begin({ headers, length }) {
-        beginning = headers;
+      async begin(length) {
         await staged?.abort();
-        staged = await store.stage();
+        staged = await store.stage({ name: plainHref(request.url) });
         transfer.begin(length);
         if (!verify) return;
         check = context.beginVerification();
@@ -113,12 +97,6 @@ async function downloadImage(
         early.catch((error) => stop.abort(error));
       },
       async write(chunk) {
-        if (beginning !== undefined && isWebPage(chunk, beginning)) {
-          throw new RktError("not-an-image", `get ${plainHref(request.url)}: a web page, not an image`, {
-            hint: "is this the URL of the file itself, and does it need credentials?",
-          });
-        }
-        beginning = undefined;
         check?.update(chunk);
         await staged?.write(chunk);
         transfer.advance(chunk.length);
