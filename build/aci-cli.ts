@@ -1,14 +1,13 @@
 /** `npm run build:aci`: an image from a manifest and a directory. */
 
 import { readFileSync, statSync } from "node:fs";
-import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { readTree } from "../shared/aci/tree.ts";
 import { COMPRESSIONS, sourceDateEpoch, writeAci } from "../shared/aci/writer.ts";
-import { errorText, RktError, usageError } from "../shared/errors.ts";
+import { usageError } from "../shared/errors.ts";
 import { label, parseImageManifest } from "../shared/schema/image-manifest.ts";
 import type { ImageManifest } from "../shared/schema/types.ts";
-import { choice, level, megabytes, program } from "./program.ts";
+import { choice, existingPath, level, megabytes, program, userPath } from "./program.ts";
 
 const HELP = `Usage: npm run build:aci -- --manifest FILE --rootfs DIR [options]
 
@@ -23,7 +22,8 @@ manifest give the same image ID, whenever and wherever the image is made.
   --rootfs DIR        the root file system
   --output FILE       where to write (NAME-VERSION-OS-ARCH.aci here, from the
                       last part of the manifest's name and its labels)
-  --compression C     ${COMPRESSIONS.join(", ")} (gzip)
+  --compression C     ${COMPRESSIONS.join(", ")} (gzip); zstd is rkt's own, the
+                      appc specification has the others
   --level N           compression level (the format's usual one)
   --owner UID:GID     give all files this owner, e.g. 0:0 when DIR was made by
                       an ordinary user
@@ -63,29 +63,18 @@ async function main(): Promise<void> {
     throw usageError("--manifest and --rootfs are needed", "--help shows an example");
   const compression = choice("compression", values.compression, COMPRESSIONS);
   const owner = values.owner === undefined ? {} : { owner: parseOwner(values.owner) };
-  const text = readManifest(values.manifest);
+  const text = readFileSync(existingPath("manifest", values.manifest), "utf8");
   const manifest = parseImageManifest(text, { object: values.manifest });
-  if (!isDirectory(values.rootfs)) throw new RktError("not-a-directory", `${values.rootfs} is not a directory`);
-  const output = resolve(values.output ?? fileName(manifest));
+  const rootfs = existingPath("rootfs", values.rootfs);
+  if (!statSync(rootfs).isDirectory()) throw usageError(`--rootfs: ${rootfs} is not a directory`);
+  const output = userPath(values.output ?? fileName(manifest));
   const image = await writeAci(
     output,
-    { manifest: text, rootfs: readTree(values.rootfs, owner), mtime: sourceDateEpoch() },
+    { manifest: text, rootfs: readTree(rootfs, owner), mtime: sourceDateEpoch() },
     { compression, ...level(values.level) },
   );
   process.stderr.write(`${output}: ${megabytes(image.size)} (${megabytes(image.archiveSize)} unpacked)\n`);
   process.stdout.write(`${image.id}\n`);
-}
-
-function readManifest(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (cause) {
-    throw new RktError("no-manifest", `cannot read the manifest: ${errorText(cause)}`, { cause });
-  }
-}
-
-function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 function parseOwner(text: string): { uid: number; gid: number } {

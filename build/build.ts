@@ -211,10 +211,10 @@ const HELP = `Usage: npm run build -- [--only=NAME,...] [--force]
 Makes dist/rkt, dist/stage1-nspawn.aci and the example images in
 dist/examples. What no input has changed since it was made is left alone.
 
-  --only=NAME,...   only these: ${targets()
-    .map((target) => target.name)
-    .join(", ")};
-                    "examples" is all of them
+  --only=NAME,...   only these; "examples" is all of them:
+                    ${targets()
+                      .map((target) => target.name)
+                      .join("\n                    ")}
   --force           make everything again
   --help
 

@@ -18,6 +18,9 @@ const LIBRARY_DIRS = ["usr/lib/x86_64-linux-gnu", "usr/lib"];
 /** Names of packages that hold libraries; their other dependencies (debconf, programs) have nothing for a linker. */
 const LIBRARY_PACKAGE = /^(lib|zlib1g$)/;
 
+/** What a package taken whole still leaves behind. */
+const DOCUMENTATION = /^usr\/share\/(bug|doc|doc-base|info|lintian|locale|man)\//;
+
 export interface Closure {
   /** What was asked for and what it needs. */
   tree: Tree;
@@ -29,22 +32,28 @@ export interface ClosureOptions {
   load: Loader;
   /** Files of packages: package name to the paths wanted of it. */
   wanted: ReadonlyMap<string, readonly string[]>;
+  /** Packages of which all but the documentation is wanted. Their links may lead to what is not there. */
+  whole?: readonly string[];
   /** Files that come from elsewhere (the runtime), and the packages that hold their libraries. */
   foreign?: { tree: Tree; packages: readonly string[] };
 }
 
+/** A file that may need others, and the packages in which those should be found. */
+interface Taken {
+  path: string;
+  entry: Entry;
+  packages: readonly string[];
+}
+
 /** Takes the wanted files and, with them, their interpreters and libraries. */
-export async function closure({ load, wanted, foreign }: ClosureOptions): Promise<Closure> {
+export async function closure({ load, wanted, whole = [], foreign }: ClosureOptions): Promise<Closure> {
   const tree: Tree = new Map(foreign?.tree);
   const used = new Map<string, Package>();
+  /** Base names of what was taken. */
   const names = new Set<string>();
   /** Packages in which to look, in the order they became known. */
   const known = new Map<string, Package>();
-  const know = (packages: readonly Package[]) => {
-    for (const p of packages) known.set(p.name, p);
-  };
-  /** ELF files whose needs are still to be met, with the packages that should know how. */
-  const open: { path: string; entry: Entry; packages: readonly string[] }[] = [];
+  let taken: Taken[] = [];
 
   const take = (p: Package, path: string): boolean => {
     const entry = p.tree.get(path);
@@ -55,53 +64,70 @@ export async function closure({ load, wanted, foreign }: ClosureOptions): Promis
     names.add(posix.basename(path));
     if (entry.type === "symlink") {
       const target = posix.join(posix.dirname(path), entry.target);
-      if (!takeFromAny(target, p))
+      if (!take(p, target) && !takeFromAny(target) && !whole.includes(p.name))
         throw new RktError("bad-package", `${p.name}: link ${path} leads to no file: ${target}`);
     } else if (entry.type === "hardlink") take(p, entry.target);
-    else open.push({ path, entry, packages: p.depends });
+    else taken.push({ path, entry, packages: p.depends });
     return true;
   };
-  const takeFromAny = (path: string, first?: Package): boolean => {
-    if (tree.has(path)) return true;
-    if (first !== undefined && take(first, path)) return true;
-    for (const p of known.values()) if (take(p, path)) return true;
-    return false;
+  const takeFromAny = (path: string): boolean => tree.has(path) || [...known.values()].some((p) => take(p, path));
+  // What a library needs may also have been loaded by the program that loaded it, from a place only that knows.
+  const isMet = (places: readonly string[]) => names.has(baseName(places)) || places.some(takeFromAny);
+
+  const learn = async (packages: readonly string[]) => {
+    for (const p of await load(packages)) known.set(p.name, p);
   };
-
-  know(await load([...wanted.keys()]));
-  know(await load(foreign?.packages ?? []));
-  for (const [path, entry] of foreign?.tree ?? []) open.push({ path, entry, packages: foreign?.packages ?? [] });
-  for (const [name, paths] of wanted) {
-    const p = known.get(name) as Package;
+  await learn([...new Set([...wanted.keys(), ...whole, ...(foreign?.packages ?? [])])]);
+  for (const [path, entry] of foreign?.tree ?? []) taken.push({ path, entry, packages: foreign?.packages ?? [] });
+  for (const [p, paths] of wantedFiles(known, wanted, whole))
     for (const path of paths)
-      if (!take(p, path)) throw new RktError("bad-package", `package ${name} ${p.version} has no file /${path}`);
-  }
+      if (!take(p, path)) throw new RktError("bad-package", `package ${p.name} ${p.version} has no file /${path}`);
 
-  for (let file = open.shift(); file !== undefined; file = open.shift()) {
-    const { path, entry, packages } = file;
-    const elf = entry.type === "file" ? parseElf(bytesOf(entry.content)) : undefined;
-    if (elf === undefined) continue;
-    const interpreter = elf.interpreter === undefined ? [] : [[usrMergedPath(elf.interpreter.slice(1))]];
-    const runpath = elf.runpath.map((dir) => rootPath(dir, path));
-    const libraries = elf.needed.map((name) => [...runpath, ...LIBRARY_DIRS].map((dir) => `${dir}/${name}`));
-    // What a library needs may also have been loaded by the program that loaded it, from a place only that knows.
-    const isMet = (places: readonly string[]) =>
-      names.has(posix.basename(places[0] ?? "")) || places.some((place) => takeFromAny(place));
-    const unmet = [...interpreter, ...libraries].filter((places) => !isMet(places));
-    if (unmet.length === 0) continue;
-    know(await load(packages.filter((name) => LIBRARY_PACKAGE.test(name))));
-    const missing = unmet.find((places) => !isMet(places));
+  // In rounds, since each question to apt costs half a second.
+  while (taken.length > 0) {
+    const files = taken;
+    taken = [];
+    const unmet = files.flatMap((file) =>
+      needs(file)
+        .filter((places) => !isMet(places))
+        .map((places) => ({ file, places })),
+    );
+    await learn([...new Set(unmet.flatMap(({ file }) => file.packages))].filter((name) => LIBRARY_PACKAGE.test(name)));
+    const missing = unmet.find(({ places }) => !isMet(places));
     if (missing !== undefined)
       throw new RktError(
         "missing-library",
-        `/${path} needs ${posix.basename(missing[0] ?? "")}, which no package it depends on has`,
-        {
-          hint: "name the package that has it with --package",
-        },
+        `/${missing.file.path} needs ${baseName(missing.places)}, which no package it depends on has`,
+        { hint: "name the package that has it too" },
       );
   }
   return { tree, packages: [...used.values()].sort((a, b) => (a.name < b.name ? -1 : 1)) };
 }
+
+function wantedFiles(
+  known: ReadonlyMap<string, Package>,
+  wanted: ReadonlyMap<string, readonly string[]>,
+  whole: readonly string[],
+): [Package, readonly string[]][] {
+  const get = (name: string) => known.get(name) as Package;
+  const picked = [...wanted].map(([name, paths]): [Package, readonly string[]] => [get(name), paths]);
+  return [...picked, ...whole.map((name): [Package, readonly string[]] => [get(name), programFiles(get(name))])];
+}
+
+function programFiles(p: Package): string[] {
+  return [...p.tree].filter(([path, e]) => e.type !== "directory" && !DOCUMENTATION.test(path)).map(([path]) => path);
+}
+
+/** The interpreter and the libraries of a program or library, each as the places where it may be. */
+function needs({ path, entry }: Taken): string[][] {
+  const elf = entry.type === "file" ? parseElf(bytesOf(entry.content)) : undefined;
+  if (elf === undefined) return [];
+  const interpreter = elf.interpreter === undefined ? [] : [[usrMergedPath(elf.interpreter.slice(1))]];
+  const directories = [...elf.runpath.map((directory) => rootPath(directory, path)), ...LIBRARY_DIRS];
+  return [...interpreter, ...elf.needed.map((name) => directories.map((directory) => `${directory}/${name}`))];
+}
+
+const baseName = (places: readonly string[]): string => posix.basename(places[0] ?? "");
 
 function bytesOf(content: Content): Uint8Array {
   return "path" in content ? readFileSync(content.path) : content;

@@ -1,5 +1,7 @@
 /** What the build's programs share as programs: how they fail, and how they tell sizes. */
 
+import { existsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { EXIT_FAILURE, errorText, printable, RktError, usageError } from "../shared/errors.ts";
 
 /** Runs a program: errors are rendered on stderr as `rkt` renders its own, and set the exit status. */
@@ -14,6 +16,23 @@ export async function program(name: string, main: () => Promise<void>): Promise<
     if (known && error.hint !== undefined) process.stderr.write(`hint: ${printable(error.hint)}\n`);
     process.exitCode = known ? error.exitCode : EXIT_FAILURE;
   }
+}
+
+/**
+ * A path of the command line. npm runs scripts in the project's directory, and says where the person who typed the
+ * path was.
+ */
+export function userPath(path: string): string {
+  const { npm_package_json: packageJson, INIT_CWD: typedIn } = process.env;
+  const byNpm = packageJson !== undefined && dirname(packageJson) === process.cwd();
+  return resolve(byNpm && typedIn !== undefined ? typedIn : ".", path);
+}
+
+/** A path of the command line that must be there. */
+export function existingPath(option: string, path: string): string {
+  const full = userPath(path);
+  if (!existsSync(full)) throw usageError(`--${option}: there is no ${full}`);
+  return full;
 }
 
 /** What `util.parseArgs` throws is about the command line. */

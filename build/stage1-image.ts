@@ -9,7 +9,7 @@
  */
 
 import { readFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { addDirectory, addFile, addSymlink, readTree, type Tree } from "../shared/aci/tree.ts";
 import { COMPRESSIONS, type Compression, sourceDateEpoch, writeAci } from "../shared/aci/writer.ts";
@@ -21,7 +21,7 @@ import { closure } from "./closure.ts";
 import { type Loader, type Package, packageLoader, SOURCES, type Source } from "./debian.ts";
 import { extractTree } from "./extract.ts";
 import { CACHE, DIST, ROOT, VERSION } from "./paths.ts";
-import { choice, level, megabytes, program } from "./program.ts";
+import { choice, existingPath, level, megabytes, program, userPath } from "./program.ts";
 import type { BuiltImage } from "./recipe.ts";
 import { strippedRuntime } from "./runtime.ts";
 import { overlay, skeleton } from "./skeleton.ts";
@@ -138,9 +138,8 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   const executables: Tree = new Map();
   const runtimePath = inRoot(STAGE1.runtime);
   addFile(executables, runtimePath, readFileSync(runtime), 0o755);
-  const extra = await load(options.packages);
-  const wanted = new Map([...PICKED, ...extra.map((p) => [p.name, filesOf(p)] as const)]);
-  const picked = await closure({ load, wanted, foreign: { tree: executables, packages: RUNTIME_LIBRARIES } });
+  const foreign = { tree: executables, packages: RUNTIME_LIBRARIES };
+  const picked = await closure({ load, wanted: PICKED, whole: options.packages, foreign });
 
   const tree = skeleton();
   addDirectory(tree, inRoot(STAGE1.base));
@@ -162,11 +161,6 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
 }
 
 const inRoot = (path: string): string => path.replace(/^\/+/, "");
-
-const DOCUMENTATION = /^usr\/share\/(bug|doc|doc-base|info|lintian|locale|man)\//;
-
-const filesOf = (p: Package): string[] =>
-  [...p.tree].filter(([path, entry]) => entry.type !== "directory" && !DOCUMENTATION.test(path)).map(([path]) => path);
 
 /** Files of a source checkout: whose umask and user made it must not show in the image. */
 function checkedOut(tree: Tree): Tree {
@@ -245,20 +239,20 @@ async function main(): Promise<void> {
     process.stdout.write(HELP);
     return;
   }
-  const output = resolve(values.output);
+  const output = userPath(values.output);
   const image = await buildStage1({
     output,
     flavor: choice("flavor", values.flavor, FLAVORS),
     name: values.name,
     source: choice("from", values.from, SOURCES),
-    cache: resolve(values.cache),
+    cache: userPath(values.cache),
     compression: choice("compression", values.compression, COMPRESSIONS),
     ...level(values.level),
-    init: values.init,
-    launcher: values.launcher,
+    init: values.init === undefined ? undefined : existingPath("init", values.init),
+    launcher: values.launcher === undefined ? undefined : existingPath("launcher", values.launcher),
     packages: values.package,
     files: values.file.map(placement),
-    keepTree: values["keep-tree"],
+    keepTree: values["keep-tree"] === undefined ? undefined : userPath(values["keep-tree"]),
   });
   process.stderr.write(`${image.packages.map((p) => `${p.name} ${p.version}`).join("\n")}\n`);
   process.stdout.write(`${output}\n${megabytes(image.size)} (${megabytes(image.archiveSize)} unpacked)\n${image.id}\n`);
@@ -268,7 +262,7 @@ function placement(argument: string): { source: string; target: string } {
   const match = /^(.+):(\/.*)$/.exec(argument);
   if (match?.[1] === undefined || match[2] === undefined)
     throw usageError(`--file takes SRC:DST with an absolute DST, not ${argument}`);
-  return { source: match[1], target: match[2] };
+  return { source: existingPath("file", match[1]), target: match[2] };
 }
 
 if (import.meta.main) await program("build:stage1", main);
