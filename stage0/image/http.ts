@@ -10,6 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createSecureContext, getCACertificates } from "node:tls";
 import type { Dispatcher } from "undici";
 import { errorCode, errorText, RktError, type RktErrorOptions } from "../../shared/errors.ts";
+import { LOCAL_CONFIG_DIR } from "../../shared/layout.ts";
 
 export interface HttpOptions {
   /** Accept any certificate (--insecure-options=tls). */
@@ -308,7 +309,7 @@ export function statusError(response: Pick<HttpResponse, "shown" | "status" | "h
   const { shown, status, headers } = response;
   const host = new URL(shown).host;
   const hints: Record<number, string> = {
-    401: `credentials for ${host} go into a file below /etc/rkt/auth.d`,
+    401: `credentials for ${host} go into a file below ${LOCAL_CONFIG_DIR}/auth.d`,
     403: `the credentials for ${host} do not allow this, or there are none`,
     407: "put user and password into the proxy's URL",
   };

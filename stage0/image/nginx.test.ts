@@ -8,10 +8,10 @@ import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { download } from "../../stage0/image/download.ts";
-import { type HttpOptions, openHttp } from "../../stage0/image/http.ts";
-import { makeCa } from "../helpers/http-server.ts";
-import { requires } from "../helpers/rkt.ts";
+import { download } from "./download.ts";
+import { type HttpOptions, openHttp } from "./http.ts";
+import { makeCa } from "../../test/helpers/http-server.ts";
+import { requires } from "../../test/helpers/rkt.ts";
 
 const size = 8 << 20;
 
