@@ -1,0 +1,43 @@
+import { type Credentials, readAuth } from "../config/auth.ts";
+import { readDefaultStage1, readPaths } from "../config/settings.ts";
+import { type Command, readLine } from "../command.ts";
+import type { GlobalOptions } from "../globals.ts";
+import { print, say } from "../output.ts";
+
+export const command: Command = {
+  usage: "config [options]",
+  description:
+    "Prints the configuration in effect as JSON: the system's, overridden by this machine's and the user's. Each entry has the form of a configuration file; secrets are masked.",
+  examples: [["rkt --user-config=$HOME/.config/rkt config", "with a user's own credentials"]],
+  options: {},
+  operands: [0, 0],
+  async run(line, globals) {
+    await readLine(line, {});
+    const { entries, warnings } = effectiveConfig(globals);
+    print(`${JSON.stringify({ stage0: entries }, undefined, 2)}\n`);
+    for (const warning of warnings) say(`warning: ${warning}`);
+  },
+};
+
+function effectiveConfig(globals: GlobalOptions): { entries: object[]; warnings: string[] } {
+  const { hosts, registries, warnings } = readAuth(globals);
+  const entry = (rktKind: string, content: object) => ({ rktVersion: "v1", rktKind, ...content });
+  const entries = [
+    ...[...hosts].map(([host, credentials]) =>
+      entry("auth", { domains: [host], type: credentials.type, credentials: masked(credentials) }),
+    ),
+    ...[...registries].map(([registry, credentials]) =>
+      entry("dockerAuth", { registries: [registry], credentials: masked(credentials) }),
+    ),
+    entry("paths", { data: globals.dir, "stage1-images": readPaths(globals).stage1Images }),
+  ];
+  const stage1 = readDefaultStage1(globals);
+  if (stage1.name !== undefined || stage1.location !== undefined) entries.push(entry("stage1", stage1));
+  return { entries, warnings };
+}
+
+const PUBLIC = new Set(["user", "accessKeyID", "awsRegion"]);
+
+function masked({ type: _, ...members }: Credentials): object {
+  return Object.fromEntries(Object.entries(members).map(([name, value]) => [name, PUBLIC.has(name) ? value : "***"]));
+}

@@ -1,0 +1,111 @@
+/**
+ * The configuration directories: which files count, what each must begin with,
+ * and what overrides what. Formats are those of rkt's own configuration files,
+ * so that a machine's existing ones keep their meaning.
+ *
+ * Sources: rkt, Documentation/configuration.md. Other than there, links to
+ * files are followed.
+ */
+
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { parseJson } from "../../shared/schema/json.ts";
+import { ManifestError } from "../../shared/schema/manifest-error.ts";
+import { type Fields, fields, finish, type Place, report, root, string } from "../../shared/schema/place.ts";
+import { oneOf } from "../../shared/schema/values.ts";
+
+/** Of GlobalOptions. A later directory overrides the ones before it. */
+export interface ConfigDirs {
+  systemConfig: string;
+  localConfig: string;
+  userConfig: string | undefined;
+}
+
+export interface ConfigFile {
+  path: string;
+  mode: number;
+  kind: string;
+  get: Fields;
+}
+
+/** `auth.d` holds `auth` and `dockerAuth`: what lies elsewhere is a mistake of the person's. */
+export interface ConfigKinds {
+  subdirectory: string;
+  kinds: readonly string[];
+}
+
+/** Gives one setting its value; `place` is where the file says so. */
+export type SetValue<T> = (key: string, value: T, place: Place) => void;
+
+/**
+ * The settings of a subdirectory in all configuration directories. Two files
+ * of one directory that give the same setting contradict each other: an error.
+ */
+export function readSettings<T>(
+  dirs: ConfigDirs,
+  { subdirectory, kinds }: ConfigKinds,
+  read: (file: ConfigFile, set: SetValue<T>) => void,
+): Map<string, T> {
+  const effective = new Map<string, T>();
+  for (const dir of [dirs.systemConfig, dirs.localConfig, dirs.userConfig]) {
+    if (dir === undefined) continue;
+    const origins = new Map<string, string>();
+    for (const path of configFiles(join(dir, subdirectory))) {
+      readFile(path, kinds, (file) =>
+        read(file, (key, value, place) => {
+          const other = origins.get(key);
+          if (other !== undefined) report(place, other === path ? "is given twice" : `is given in ${other} too`);
+          origins.set(key, path);
+          effective.set(key, value);
+        }),
+      );
+    }
+  }
+  return effective;
+}
+
+/** In the order of their names. */
+function configFiles(dir: string): string[] {
+  let names: string[];
+  try {
+    names = readdirSync(dir);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return [];
+    throw unreadable(error);
+  }
+  return names
+    .filter((name) => name.endsWith(".json"))
+    .sort()
+    .map((name) => join(dir, name));
+}
+
+function readFile(path: string, kinds: readonly string[], read: (file: ConfigFile) => void): void {
+  let bytes: Uint8Array;
+  let mode: number;
+  try {
+    const stat = statSync(path);
+    if (!stat.isFile()) return;
+    mode = stat.mode;
+    bytes = readFileSync(path);
+  } catch (error) {
+    throw unreadable(error);
+  }
+  try {
+    const document = root(parseJson(bytes, path), path);
+    const get = fields(document);
+    const kind = string(get("rktKind"), oneOf(...kinds));
+    string(get("rktVersion"), oneOf("v1"));
+    // What the members of another kind or version mean is unknown.
+    finish(document, undefined);
+    read({ path, mode, kind, get });
+    finish(document, undefined);
+  } catch (error) {
+    if (!(error instanceof ManifestError)) throw error;
+    throw new RktError("config-invalid", error.message, { cause: error });
+  }
+}
+
+function unreadable(cause: unknown): RktError {
+  return new RktError("config-unreadable", `cannot read the configuration: ${errorText(cause)}`, { cause });
+}

@@ -1,0 +1,58 @@
+/** Where rkt keeps its data, and which stage1 image it takes when none is asked for. */
+
+import { absolutePath } from "../../shared/schema/values.ts";
+import { optionalString, type Rule, report } from "../../shared/schema/place.ts";
+import { type ConfigDirs, readSettings } from "./config-files.ts";
+
+export interface Paths {
+  /** The data directory; `--dir` overrides it. */
+  data: string | undefined;
+  /** Where `--stage1-from-dir` looks. */
+  stage1Images: string | undefined;
+}
+
+const PATHS = { subdirectory: "paths.d", kinds: ["paths"] } as const;
+
+export function readPaths(dirs: ConfigDirs): Paths {
+  const paths = readSettings<string>(dirs, PATHS, ({ get }, set) => {
+    for (const name of ["data", "stage1-images"]) {
+      const path = optionalString(get(name), absolutePath);
+      if (path !== undefined) set(name, path, get(name));
+    }
+  });
+  return { data: paths.get("data"), stage1Images: paths.get("stage1-images") };
+}
+
+/** Looked for in the store by name and version, and else fetched from the location. */
+export interface DefaultStage1 {
+  name: string | undefined;
+  version: string | undefined;
+  /** An absolute path, or a URL. */
+  location: string | undefined;
+}
+
+const STAGE1 = { subdirectory: "stage1.d", kinds: ["stage1"] } as const;
+
+export function readDefaultStage1(dirs: ConfigDirs): DefaultStage1 {
+  const stage1 = readSettings<string[]>(dirs, STAGE1, ({ get }, set) => {
+    const name = optionalString(get("name"), notEmpty);
+    const version = optionalString(get("version"), notEmpty);
+    if (name !== undefined && version !== undefined) set("image", [name, version], get("name"));
+    else if (name !== undefined) report(get("version"), "is required beside a name");
+    else if (version !== undefined) report(get("name"), "is required beside a version");
+    const location = optionalString(get("location"), imageLocation);
+    if (location !== undefined) set("location", [location], get("location"));
+  });
+  const [name, version] = stage1.get("image") ?? [];
+  return { name, version, location: stage1.get("location")?.[0] };
+}
+
+const notEmpty: Rule = (text) => (text === "" ? "must not be empty" : undefined);
+
+const imageLocation: Rule = (text) => {
+  if (text.startsWith("/")) return absolutePath(text);
+  const { protocol = "" } = URL.parse(text) ?? {};
+  return ["file:", "http:", "https:"].includes(protocol)
+    ? undefined
+    : "must be an absolute path, or a file:, http: or https: URL";
+};
