@@ -41,7 +41,7 @@ fi
 
 # npm's own record of what it installed: older than the lock file means out of date.
 installed=node_modules/.package-lock.json
-if [ ! -e "$installed" ] || [ package-lock.json -nt "$installed" ]; then
+if [ ! -e "$installed" ] || [ -n "$(find package-lock.json -newer "$installed")" ]; then
   echo "npm ci"
   npm ci --loglevel=error || fail "npm ci failed" "see what it said above"
   # It may have left the record as it was.
