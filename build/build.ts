@@ -4,9 +4,8 @@
  */
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
-import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { build as esbuild } from "esbuild";
 import { archive, sourceDateEpoch } from "../shared/aci/writer.ts";
@@ -17,7 +16,7 @@ import { bundle, singleExecutable } from "./bundle.ts";
 import { candidateVersions, type Loader, packageLoader } from "./debian.ts";
 import { CACHE, DIST, NODE_VERSION, ROOT } from "./paths.ts";
 import { megabytes, program } from "./program.ts";
-import { buildRecipe, type BuiltImage, type Recipe } from "./recipe.ts";
+import { type BuiltImage, buildRecipe, exampleNames, loadRecipe, recipePath } from "./recipe.ts";
 import { buildStage1, STAGE1_DEFAULTS } from "./stage1-image.ts";
 
 interface Target {
@@ -82,24 +81,13 @@ function stage1Target(): Target {
   };
 }
 
-function exampleNames(): string[] {
-  const directory = join(ROOT, "examples");
-  return readdirSync(directory)
-    .filter((name) => existsSync(join(directory, name, "image.ts")))
-    .sort();
-}
-
 function exampleTarget(name: string): Target {
-  const source = join(ROOT, "examples", name, "image.ts");
   const output = join(DIST, "examples", `${name}.aci`);
   return {
     name: `examples/${name}`,
     output,
-    key: async () => hash([await builderKey(), readFileSync(source)]),
-    make: async (load) => {
-      const { default: recipe } = (await import(pathToFileURL(source).href)) as { default: Recipe };
-      return buildRecipe(recipe, output, load);
-    },
+    key: async () => hash([await builderKey(), readFileSync(recipePath(name))]),
+    make: async (load) => buildRecipe(await loadRecipe(name), output, load),
   };
 }
 

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { packageLoader } from "./debian.ts";
-import { CACHE, ROOT } from "./paths.ts";
-import { buildRecipe, type Recipe } from "./recipe.ts";
+import { CACHE } from "./paths.ts";
+import { buildRecipe, exampleNames, loadRecipe, type Recipe } from "./recipe.ts";
 
 let directory: string;
 before(() => {
@@ -25,9 +25,9 @@ const PROBES: Record<string, readonly string[]> = {
   redis: ["/usr/bin/redis-server", "--version"],
 };
 
-for (const name of readdirSync(join(ROOT, "examples")).sort())
+for (const name of exampleNames())
   test(`examples/${name}: actool accepts the image, its program starts in it`, async () => {
-    const { default: recipe } = (await import(join(ROOT, "examples", name, "image.ts"))) as { default: Recipe };
+    const recipe = await loadRecipe(name);
     const output = join(directory, `${name}.aci`);
     const image = await buildRecipe(recipe, output, load);
     execFileSync("actool", ["validate", output], { stdio: "pipe" });

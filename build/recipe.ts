@@ -3,11 +3,15 @@
  * packages, the libraries they need, and a few files of its own.
  */
 
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { addDirectory, addFile, addSymlink } from "../shared/aci/tree.ts";
 import { sourceDateEpoch, type WrittenAci, writeAci } from "../shared/aci/writer.ts";
 import { APPC_VERSION, formatImageManifest, parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { closure } from "./closure.ts";
 import type { Loader, Package } from "./debian.ts";
+import { ROOT } from "./paths.ts";
 import { overlay, skeleton } from "./skeleton.ts";
 
 interface Owner {
@@ -34,6 +38,24 @@ export interface Recipe {
 export interface BuiltImage extends WrittenAci {
   /** The Debian packages that anything was taken from. */
   packages: readonly Package[];
+}
+
+const EXAMPLES = join(ROOT, "examples");
+
+/** The folders of examples/ that describe an image. */
+export function exampleNames(): string[] {
+  return readdirSync(EXAMPLES)
+    .filter((name) => existsSync(recipePath(name)))
+    .sort();
+}
+
+export function recipePath(example: string): string {
+  return join(EXAMPLES, example, "image.ts");
+}
+
+export async function loadRecipe(example: string): Promise<Recipe> {
+  const module = (await import(pathToFileURL(recipePath(example)).href)) as { default: Recipe };
+  return module.default;
 }
 
 export async function buildRecipe(recipe: Recipe, output: string, load: Loader): Promise<BuiltImage> {

@@ -23,7 +23,7 @@ let root: string;
 let image: Awaited<ReturnType<typeof buildStage1>>;
 
 before(async () => {
-  directory = mkdtempSync(join(tmpdir(), "rkt-stage1-"));
+  directory = mkdtempSync(join(tmpdir(), "rkt-stage1-image-"));
   root = join(directory, "root");
   const standIn = join(directory, "stand-in");
   writeFileSync(standIn, "#!/usr/lib/rkt/node\nprocess.exit(0)\n");
