@@ -242,8 +242,7 @@ const cases: { name: string; sources: Partial<MountSources>; difference: string 
     name: "an interactive app gets the console",
     sources: { interactive: true },
     difference: `\
-- mount /dev/null on /dev/console (read-only, nosuid, noexec)
-+ mount /dev/console on /dev/console`,
++ mount /dev/console on /dev/console optional`,
   },
 ];
 

@@ -184,10 +184,9 @@ function kernelFileSystems(interactive: boolean): MountStep[] {
     // Shared by the apps of a container, as their IPC namespace is (pods.md).
     bind(stage1Device("shm"), appPath("/dev/shm"), KERNEL),
     optionalBind(stage1Device("mqueue"), appPath("/dev/mqueue"), KERNEL),
-    // There must be one (OS-SPEC.md); only who has the terminal gets what it leads to.
-    interactive
-      ? bind(stage1Device("console"), device("console"))
-      : bind(stage1Device("null"), device("console"), DEVICE),
+    // There must be one (OS-SPEC.md); only who has the terminal, where there is a terminal, gets what it leads to.
+    bind(stage1Device("null"), device("console"), DEVICE),
+    ...(interactive ? [optionalBind(stage1Device("console"), device("console"))] : []),
     ...MASKED.map((path): MountStep => ({ kind: "mask", target: appPath(path) })),
     ...READ_ONLY.map(
       (path): MountStep => ({

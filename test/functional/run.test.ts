@@ -38,13 +38,16 @@ test("an app that fails ends the others and decides the status", (t) => {
   const rkt = makeRkt(t);
   const done = rkt.run([
     "run",
+    "--volume=v,kind=empty",
     busybox,
     "--name=long",
-    ...sh("trap 'exit 0' TERM; sleep 1000 & wait"),
+    "--mount=volume=v,target=/v",
+    ...sh("trap 'exit 0' TERM; touch /v/ready; sleep 1000 & wait"),
     "---",
     busybox,
     "--name=bad",
-    ...sh("exit 9"),
+    "--mount=volume=v,target=/v",
+    ...sh("until [ -e /v/ready ]; do sleep 0.05; done; exit 9"),
   ]);
   assert.equal(done.status, 9, done.stderr);
   const status = join(only(rkt), "status");
@@ -223,13 +226,13 @@ const seen = [
   },
   {
     name: "--user and --group by number",
-    options: ["--user=1234", "--group=5678"],
+    options: ["--working-dir=/", "--user=1234", "--group=5678"],
     script: "id -u; id -g",
     out: "1234\n5678\n",
   },
   {
     name: "--supplementary-gids",
-    options: ["--user=1", "--group=1", "--supplementary-gids=10,20"],
+    options: ["--working-dir=/", "--user=1", "--group=1", "--supplementary-gids=10,20"],
     script: "id -G",
     out: "1 10 20\n",
   },

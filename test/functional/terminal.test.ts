@@ -56,7 +56,7 @@ test("--interactive: a shell with job control, the window's size, and raw mode",
   tty.type("sleep 1000", "Enter");
   tty.type("C-z");
   await tty.shows(/Stopped/);
-  tty.type("kill %1; wait", "Enter");
+  tty.type("kill -KILL %1; wait", "Enter");
   // ^C reaches the foreground job alone.
   tty.type("sleep 1000", "Enter");
   tty.type("C-c");

@@ -1,0 +1,195 @@
+/**
+ * The network "default", unless the administrator has one of that name: a
+ * bridge with NAT (ADR 3). Who calls holds the network's lock.
+ *
+ * Bridge, subnets, rules and leases come with the first container and go with
+ * the last; the leases say who is there.
+ */
+
+import { spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { errorCode, errorText, RktError } from "../shared/errors.ts";
+import { NETWORK_STATE } from "../shared/layout.ts";
+import type { Json } from "../shared/schema/types.ts";
+import { HOST_PATH } from "./cni.ts";
+import type { NetworkConf } from "./network-conf.ts";
+import { quoted } from "./release.ts";
+import { chooseSubnet, parseAddress, routePrefixes } from "./subnet.ts";
+
+export const DEFAULT_NETWORK = "default";
+const BRIDGE = "rkt0";
+const NAT_CHAIN = "RKT-NAT";
+const FORWARD_CHAIN = "RKT-FORWARD";
+const LEASES = `${NETWORK_STATE.leases}/${DEFAULT_NETWORK}`;
+
+export interface Subnets {
+  ipv4: string;
+  /** Where the host has IPv6. */
+  ipv6?: string | undefined;
+}
+
+export function defaultNetwork(subnets: Subnets, ports: boolean): NetworkConf {
+  const { ipv4, ipv6 } = subnets;
+  const routes: Json[] = [{ dst: "0.0.0.0/0" }, ...(ipv6 === undefined ? [] : [{ dst: "::/0" }])];
+  const ranges: Json[] = [[{ subnet: ipv4 }], ...(ipv6 === undefined ? [] : [[{ subnet: ipv6 }]])];
+  return {
+    name: DEFAULT_NETWORK,
+    cniVersion: "1.0.0",
+    file: "built in",
+    disableCheck: false,
+    plugins: [
+      {
+        type: "bridge",
+        bridge: BRIDGE,
+        isGateway: true,
+        // A container reaches its own published ports.
+        hairpinMode: true,
+        ipam: { type: "host-local", dataDir: NETWORK_STATE.leases, ranges, routes },
+      },
+      // Its DEL goes through all tables even when it has nothing to do.
+      ...(ports ? [{ type: "portmap", capabilities: { portMappings: true }, snat: true }] : []),
+    ],
+  };
+}
+
+// --- subnets ----------------------------------------------------------------------------
+
+/** The subnets of the containers that are there, else new ones. */
+export function currentSubnets(): Subnets {
+  if (hasLeases()) {
+    const kept = keptSubnets();
+    if (kept !== undefined) return kept;
+  }
+  const chosen: Subnets = {
+    ipv4: chooseSubnet([...routePrefixes(procNet("fib_trie")), ...nameServers()]),
+    ...(hasIPv6(procNet("ipv6_route"), forwardsIPv6()) ? { ipv6: uniqueLocalSubnet() } : {}),
+  };
+  writeFileSync(NETWORK_STATE.subnets, `${JSON.stringify(chosen)}\n`);
+  return chosen;
+}
+
+function hasLeases(): boolean {
+  try {
+    return readdirSync(LEASES).some((name) => /^\d|:/.test(name));
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
+function keptSubnets(): Subnets | undefined {
+  try {
+    return JSON.parse(readFileSync(NETWORK_STATE.subnets, "utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+function procNet(name: string): string {
+  try {
+    return readFileSync(`/proc/net/${name}`, "utf8");
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return "";
+    throw error;
+  }
+}
+
+/** They may be reached by the default route, where no prefix of theirs is seen. */
+function nameServers(): { address: number; length: number }[] {
+  try {
+    return [...readFileSync("/etc/resolv.conf", "utf8").matchAll(/^nameserver\s+(\S+)/gm)].flatMap(([, server]) => {
+      const address = parseAddress(server ?? "");
+      return address === undefined ? [] : [{ address, length: 32 }];
+    });
+  } catch {
+    return [];
+  }
+}
+
+function forwardsIPv6(): boolean {
+  try {
+    return readFileSync("/proc/sys/net/ipv6/conf/all/forwarding", "utf8").trim() === "1";
+  } catch {
+    return false;
+  }
+}
+
+const RTF_ADDRCONF = 0x40000;
+
+/**
+ * Whether the host has a default route for IPv6 that survives forwarding: one
+ * from a router's advertisement does not, because a host that forwards stops
+ * listening to them (ip-sysctl, accept_ra).
+ */
+export function hasIPv6(ipv6Route: string, forwarding: boolean): boolean {
+  return ipv6Route.split("\n").some((line) => {
+    const [destination, length, , , gateway, , , , flags, device] = line.trim().split(/\s+/);
+    if (destination === undefined || flags === undefined || device === "lo") return false;
+    const isDefault = /^0+$/.test(destination) && length === "00" && gateway !== undefined && !/^0+$/.test(gateway);
+    return isDefault && (forwarding || (Number.parseInt(flags, 16) & RTF_ADDRCONF) === 0);
+  });
+}
+
+/** RFC 4193: fd00::/8 and 40 random bits; subnet 0. */
+function uniqueLocalSubnet(): string {
+  const id = randomBytes(5).toString("hex");
+  return `fd${id.slice(0, 2)}:${id.slice(2, 6)}:${id.slice(6, 10)}::/64`;
+}
+
+// --- rules ------------------------------------------------------------------------------
+
+/** Input of iptables-restore --noflush. Rules are appended: the administrator's come first. */
+export function rules(subnet: string, multicast: string): string {
+  return `*nat
+:${NAT_CHAIN} - [0:0]
+-A ${NAT_CHAIN} -s ${subnet} ! -d ${multicast} ! -o ${BRIDGE} -j MASQUERADE
+-A POSTROUTING -j ${NAT_CHAIN}
+COMMIT
+*filter
+:${FORWARD_CHAIN} - [0:0]
+-A ${FORWARD_CHAIN} -i ${BRIDGE} -j ACCEPT
+-A ${FORWARD_CHAIN} -o ${BRIDGE} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ${FORWARD_CHAIN} -o ${BRIDGE} -m conntrack --ctstate DNAT -j ACCEPT
+-A FORWARD -j ${FORWARD_CHAIN}
+COMMIT
+`;
+}
+
+/** Makes the rules, unless they are there; again when somebody has flushed the tables. */
+export function installRules(subnets: Subnets): void {
+  install("iptables", rules(subnets.ipv4, "224.0.0.0/4"));
+  if (subnets.ipv6 !== undefined) install("ip6tables", rules(subnets.ipv6, "ff00::/8"));
+}
+
+function install(tables: string, text: string): void {
+  const run = (command: string, args: readonly string[], input = "") =>
+    spawnSync(command, args, { env: { PATH: HOST_PATH }, input, encoding: "utf8" });
+  if (run(tables, ["-w", "-t", "nat", "-C", "POSTROUTING", "-j", NAT_CHAIN]).status === 0) return;
+  // One of the two tables may still have its half.
+  run("sh", ["-c", removeRules(tables)]);
+  const done = run(`${tables}-restore`, ["-w", "--noflush"], text);
+  if (done.error !== undefined)
+    throw new RktError("no-iptables", `network ${DEFAULT_NETWORK}: cannot run ${tables}-restore: ${errorText(done.error)}`, {
+      hint: `install iptables: the default network needs it for NAT`,
+      cause: done.error,
+    });
+  if (done.status !== 0)
+    throw new RktError("network-failed", `network ${DEFAULT_NETWORK}: ${tables}-restore: ${done.stderr.trim()}`);
+}
+
+function removeRules(tables: string): string {
+  const half = (table: string, chain: string, own: string) =>
+    `${tables} -w -t ${table} -D ${chain} -j ${own}; ${tables} -w -t ${table} -F ${own}; ${tables} -w -t ${table} -X ${own}`;
+  return `{ ${half("nat", "POSTROUTING", NAT_CHAIN)}; ${half("filter", "FORWARD", FORWARD_CHAIN)}; } 2>/dev/null`;
+}
+
+/** Shell for the end of a container's release: the last one takes everything away. */
+export function releaseUnused(subnets: Subnets, busybox: string): string {
+  const tables = subnets.ipv6 === undefined ? ["iptables"] : ["iptables", "ip6tables"];
+  return `if ! ls ${quoted(LEASES)} 2>/dev/null | grep -q -e '^[0-9]' -e :; then
+  ${quoted(busybox)} ip link del ${BRIDGE} 2>/dev/null
+${tables.map((name) => `  ${removeRules(name)}\n`).join("")}  rm -rf ${quoted(LEASES)} ${quoted(NETWORK_STATE.subnets)}
+fi
+`;
+}

@@ -1,0 +1,99 @@
+/** What the container manifest asks of the network. Pure. */
+
+import { RktError } from "../shared/errors.ts";
+import { ANNOTATIONS } from "../shared/layout.ts";
+import { annotation } from "../shared/schema/image-manifest.ts";
+import type { ExposedPort, PodManifest, Port } from "../shared/schema/types.ts";
+
+export interface NetworkChoice {
+  name: string;
+  /** CNI_ARGS: `KEY=VALUE`, joined by ";"; may be empty. */
+  args: string;
+}
+
+/** "none": a network namespace with loopback alone. */
+export type NetworkRequest = "host" | "none" | NetworkChoice[];
+
+/** What CNI calls a port mapping (CONVENTIONS.md, portMappings). */
+export interface PortMapping {
+  hostPort: number;
+  containerPort: number;
+  protocol: "tcp" | "udp";
+  hostIP?: string;
+}
+
+/** CNI's rule for a network's name (SPEC.md, "Network configuration format"). */
+export const NETWORK_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+const ARGUMENT = /^[A-Za-z0-9_]+=[^\s;,]*$/;
+
+/** `host`, `none`, or `NAME[:KEY=VALUE[;KEY=VALUE…]],…`. */
+export function networkRequest(manifest: PodManifest): NetworkRequest {
+  const text = annotation(manifest.annotations, ANNOTATIONS.network) ?? "host";
+  if (text === "host" || text === "none") return text;
+  const choices = text.split(",").map(choice);
+  for (const [i, { name }] of choices.entries()) {
+    if (name === "host" || name === "none") refuse(text, `"${name}" stands alone`);
+    if (choices.findIndex((other) => other.name === name) < i) refuse(text, `network "${name}" is named twice`);
+  }
+  return choices;
+}
+
+function choice(text: string): NetworkChoice {
+  const colon = text.indexOf(":");
+  const name = colon < 0 ? text : text.slice(0, colon);
+  const args = colon < 0 ? "" : text.slice(colon + 1);
+  if (!NETWORK_NAME.test(name)) refuse(text, `"${name}" is no network's name`);
+  if (args !== "" && !args.split(";").every((argument) => ARGUMENT.test(argument)))
+    refuse(text, `the arguments "${args}" are not KEY=VALUE;KEY=VALUE`);
+  return { name, args };
+}
+
+function refuse(text: string, reason: string): never {
+  throw new RktError("bad-network", `--net=${text}: ${reason}`, {
+    hint: "--net=NAME[:KEY=VALUE;KEY=VALUE],NAME2, --net=host or --net=none",
+  });
+}
+
+/** The ports to publish, ranges spelled out. */
+export function portMappings(manifest: PodManifest): PortMapping[] {
+  const there = manifest.apps.flatMap(({ app }) => app?.ports ?? []);
+  const mappings = manifest.ports.flatMap((exposed) => {
+    const port = exposed.podPort ?? there.find(({ name }) => name === exposed.name);
+    if (port === undefined) throw new RktError("no-such-port", `no app has a port called ${exposed.name}`);
+    return mappingsOf(exposed, port);
+  });
+  for (const [i, mapping] of mappings.entries())
+    if (mappings.slice(0, i).some((other) => conflicting(mapping, other)))
+      throw new RktError("port-in-use", `port ${portName(mapping)} of the host is to be published twice`, {
+        hint: "give one of the --port options another port of the host",
+      });
+  return mappings;
+}
+
+function mappingsOf({ name, hostPort, hostIP }: ExposedPort, port: Port): PortMapping[] {
+  const { protocol } = port;
+  if (protocol !== "tcp" && protocol !== "udp")
+    throw new RktError("bad-port", `port ${name} has protocol "${protocol}": only tcp and udp can be published`);
+  if (hostPort + port.count - 1 > 65_535 || port.port + port.count - 1 > 65_535)
+    throw new RktError("bad-port", `port ${name} is a range of ${port.count} ports, which ends after 65535`);
+  return Array.from({ length: port.count }, (_, i) => ({
+    hostPort: hostPort + i,
+    containerPort: port.port + i,
+    protocol,
+    ...(hostIP === undefined || hostIP === "0.0.0.0" ? {} : { hostIP }),
+  }));
+}
+
+/** Without an address a port is published on all of them. */
+function conflicting(a: PortMapping, b: PortMapping): boolean {
+  return a.protocol === b.protocol && a.hostPort === b.hostPort && sameAddress(a.hostIP, b.hostIP);
+}
+
+export function sameAddress(a: string | undefined, b: string | undefined): boolean {
+  return a === undefined || b === undefined || a === b;
+}
+
+/** `tcp 8080`, `tcp 192.0.2.1:8080`: for people. */
+export function portName({ protocol, hostPort, hostIP }: PortMapping): string {
+  return `${protocol} ${hostIP === undefined ? "" : `${hostIP}:`}${hostPort}`;
+}
