@@ -181,6 +181,14 @@ export interface ContainerLayout {
   emptyVolume(name: string): HostPath;
   log: HostPath;
   net: HostPath;
+  /** Held (flock(2)) by the container, and by whoever works on its networks. */
+  netLock: HostPath;
+  /** Shell script that releases the networks: run in the container directory, as often as one likes; removes itself when done. */
+  netTeardown: HostPath;
+  /** Its steps, one file each, carried out last name first. */
+  netRelease: HostPath;
+  /** JSON, a list of `{name, interface, addresses, ports}`: what the container has. */
+  networks: HostPath;
   /** Pid of the process that `init` became, which holds the lock: the container's PID 1, or its parent (ADR 1). */
   pid: HostPath;
   /** The cgroup directories made for the container, one a line. */
@@ -212,6 +220,10 @@ export function containerLayout(dir: string): ContainerLayout {
     emptyVolume: (name) => join(dir, e.volumes, name),
     log: join(dir, e.log),
     net: join(dir, e.net),
+    netLock: join(dir, e.net, "lock"),
+    netTeardown: join(dir, e.net, "teardown"),
+    netRelease: join(dir, e.net, "release"),
+    networks: join(dir, e.net, "networks"),
     pid: join(dir, e.pid),
     cgroups: join(dir, "cgroups"),
   };
@@ -295,6 +307,50 @@ export const LAUNCH_EXIT = {
 export const SYSTEM_CONFIG_DIR = hostPath("/usr/lib/rkt");
 export const LOCAL_CONFIG_DIR = hostPath("/etc/rkt");
 export const KEYSTORE = "trustedkeys";
+
+/** The trusted keys of one configuration directory: files named by a key's fingerprint. */
+export interface KeystoreLayout {
+  dir: HostPath;
+  /** Keys for all images. */
+  root: HostPath;
+  /** Directories of keys for the images whose names begin with a prefix. */
+  prefixes: HostPath;
+  /** Of `example.com/app`, that is `example.com/app`: identifiers are safe as paths. */
+  prefix(prefix: string): HostPath;
+}
+
+export function keystoreLayout(configDir: string): KeystoreLayout {
+  const dir = join(configDir, KEYSTORE);
+  const prefixes = join(dir, "prefix.d");
+  return { dir, root: join(dir, "root.d"), prefixes, prefix: (prefix) => join(prefixes, prefix) };
+}
+
 /** Looked for beside the `rkt` executable first, then in the system paths. */
 export const DEFAULT_STAGE1_IMAGE = "stage1-nspawn.aci";
 export const STAGE1_IMAGE_DIRS = [hostPath("/usr/lib/rkt/stage1-images"), hostPath("/usr/local/lib/rkt/stage1-images")];
+
+// --- networks ------------------------------------------------------------------------
+
+/** Of the configuration directories: CNI network configurations, `*.conf` and `*.conflist`. */
+export const NETWORK_CONFIG = "net.d";
+/** CNI plugins of the administrator's, looked for before those of the stage1 image. */
+export const NETWORK_PLUGIN_DIRS = [
+  hostPath("/etc/rkt/plugins/net"),
+  hostPath("/usr/local/lib/rkt/plugins/net"),
+  hostPath("/usr/lib/rkt/plugins/net"),
+];
+/** CNI plugins of the stage1 image, a path of its root. */
+export const STAGE1_PLUGINS = stage1Path("/usr/lib/cni");
+
+/** What containers of all data directories share of the host's network; as short-lived as that is. */
+export const NETWORK_STATE = {
+  dir: hostPath("/run/rkt/net"),
+  /** Held (flock(2)) by whoever adds to or takes from the network. */
+  lock: (network: string): HostPath => hostPath(`/run/rkt/net/${network}.lock`),
+  /** host-local's leases: a directory per network, a file per address. */
+  leases: hostPath("/run/rkt/net/leases"),
+  /** One file per published port: `PROTOCOL-PORT[-ADDRESS]`, which holds the container's UUID. */
+  ports: hostPath("/run/rkt/net/ports"),
+  /** JSON: the subnets of the default network while it is there. */
+  subnets: hostPath("/run/rkt/net/default.json"),
+} as const;

@@ -27,6 +27,8 @@ export interface Attachment {
   portMappings: readonly PortMapping[];
   /** Directories of plugins, absolute, in the order they are searched. */
   pluginDirs: readonly string[];
+  /** The stage1 image's, for what a host may lack. */
+  busybox: string;
 }
 
 export type CniResult = { [key: string]: Json };
@@ -71,7 +73,9 @@ export function invocation(
 ): Invocation {
   const { conf, containerId, ifName, args, pluginDirs, portMappings } = attachment;
   const { capabilities: _, ...own } = plugin;
-  const runtimeConfig = hasCapability(plugin, "portMappings") ? { portMappings: portMappings.map((m) => ({ ...m })) } : {};
+  const runtimeConfig = hasCapability(plugin, "portMappings")
+    ? { portMappings: portMappings.map((m) => ({ ...m })) }
+    : {};
   const input: Json = {
     ...own,
     cniVersion: conf.cniVersion,
@@ -160,7 +164,9 @@ export function addressesOf(result: CniResult | undefined): string[] {
     const old = result?.[key];
     if (isObject(old)) found.push(old["ip"] ?? null);
   }
-  return found.filter((address) => typeof address === "string" && /^[0-9a-fA-F.:]+\/\d{1,3}$/.test(address)) as string[];
+  return found.filter(
+    (address) => typeof address === "string" && /^[0-9a-fA-F.:]+\/\d{1,3}$/.test(address),
+  ) as string[];
 }
 
 /** Name servers that the network itself brings. */

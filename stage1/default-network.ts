@@ -170,10 +170,14 @@ function install(tables: string, text: string): void {
   run("sh", ["-c", removeRules(tables)]);
   const done = run(`${tables}-restore`, ["-w", "--noflush"], text);
   if (done.error !== undefined)
-    throw new RktError("no-iptables", `network ${DEFAULT_NETWORK}: cannot run ${tables}-restore: ${errorText(done.error)}`, {
-      hint: `install iptables: the default network needs it for NAT`,
-      cause: done.error,
-    });
+    throw new RktError(
+      "no-iptables",
+      `network ${DEFAULT_NETWORK}: cannot run ${tables}-restore: ${errorText(done.error)}`,
+      {
+        hint: `install iptables: the default network needs it for NAT`,
+        cause: done.error,
+      },
+    );
   if (done.status !== 0)
     throw new RktError("network-failed", `network ${DEFAULT_NETWORK}: ${tables}-restore: ${done.stderr.trim()}`);
 }

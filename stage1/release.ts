@@ -48,7 +48,7 @@ export function portsStep(uuid: string, files: readonly string[]): string {
 }
 
 /** DEL of one network; `afterwards` is shell for what is this network's alone. */
-export function networkStep(attachment: Attachment, result: CniResult | undefined, afterwards: string): string {
+export function networkStep(attachment: Attachment, result: CniResult | undefined, afterwards = ""): string {
   const { conf, containerId } = attachment;
   const lock = quoted(NETWORK_STATE.lock(conf.name));
   const plugins = conf.plugins.toReversed().map((plugin) => {
@@ -59,7 +59,7 @@ ${input}
 EOF
 `;
   });
-  const veths = hostVeths(result).map((name) => `ip link del ${name} 2>/dev/null\n`);
+  const veths = hostVeths(result).map((name) => `${quoted(attachment.busybox)} ip link del ${name} 2>/dev/null\n`);
   const masquerading = conf.plugins.some((plugin) => plugin["ipMasq"] === true);
   return `# Network ${conf.name}, from ${conf.file.replace(/[^\x20-\x7e]/g, "?")}.
 mkdir -p ${quoted(NETWORK_STATE.dir)} && exec 8>>${lock} && flock 8 || exit 1

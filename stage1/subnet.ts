@@ -51,7 +51,11 @@ function* candidates(): Generator<Prefix> {
 export function chooseSubnet(taken: readonly Prefix[]): string {
   for (const candidate of candidates())
     if (!taken.some((prefix) => overlap(prefix, candidate))) return formatPrefix(candidate);
-  throw new RktError("no-subnet", "the host has routes to every private range of addresses: none is left for containers", {
-    hint: `define the network "default" with a range of your own in ${LOCAL_CONFIG_DIR}/${NETWORK_CONFIG}`,
-  });
+  throw new RktError(
+    "no-subnet",
+    "the host has routes to every private range of addresses: none is left for containers",
+    {
+      hint: `define the network "default" with a range of your own in ${LOCAL_CONFIG_DIR}/${NETWORK_CONFIG}`,
+    },
+  );
 }

@@ -23,13 +23,13 @@ import {
 } from "node:fs";
 import { errorCode } from "../shared/errors.ts";
 
-/** A reason as the end of a sentence: `cannot execute "/x": ${reason}`. `root` stands before absolute paths in tests. */
-export function diagnose(path: string, error: unknown, root = ""): string {
+/** A reason as the end of a sentence: `cannot execute "/x": ${reason}`. */
+export function diagnose(path: string, error: unknown): string {
   const code = errorCode(error);
   return (
     REASONS[code ?? ""] ??
-    problem(path, root, 0) ??
-    (code === "EACCES" ? noexec(path, root) : undefined) ??
+    problem(path, 0) ??
+    (code === "EACCES" ? noexec(path) : undefined) ??
     (code === "ENOEXEC" ? "this kernel does not know its format" : undefined) ??
     code ??
     String(error)
@@ -51,8 +51,7 @@ const REASONS: Record<string, string> = {
 const MAX_SCRIPTS = 5;
 
 /** What keeps a file from being a program, undefined when nothing is found. */
-function problem(path: string, root: string, scripts: number): string | undefined {
-  const file = path.startsWith("/") ? root + path : path;
+function problem(file: string, scripts: number): string | undefined {
   let stat: Stats;
   try {
     stat = statSync(file);
@@ -66,7 +65,7 @@ function problem(path: string, root: string, scripts: number): string | undefine
   const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
   if ((stat.mode & 0o111) === 0) return `it is not executable (mode ${mode})`;
   if (!mayExecute(file)) return `the app's user may not execute it (mode ${mode}, owner ${stat.uid}:${stat.gid})`;
-  return contentProblem(file, root, scripts);
+  return contentProblem(file, scripts);
 }
 
 function danglingLink(file: string): string | undefined {
@@ -90,7 +89,7 @@ function mayExecute(file: string): boolean {
 /** The kernel looks at this much of a script (BINPRM_BUF_SIZE); an ELF header fits. */
 const HEAD = 256;
 
-function contentProblem(file: string, root: string, scripts: number): string | undefined {
+function contentProblem(file: string, scripts: number): string | undefined {
   let fd: number;
   try {
     fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -101,8 +100,8 @@ function contentProblem(file: string, root: string, scripts: number): string | u
   try {
     const head = read(fd, 0, HEAD);
     if (head.length === 0) return "it is empty";
-    if (head.toString("latin1", 0, 2) === "#!") return scriptProblem(head, root, scripts);
-    if (head.toString("latin1", 0, 4) === "\x7fELF") return elfProblem(fd, head, root);
+    if (head.toString("latin1", 0, 2) === "#!") return scriptProblem(head, scripts);
+    if (head.toString("latin1", 0, 4) === "\x7fELF") return elfProblem(fd, head);
     return 'it is neither an ELF program nor a script that begins with "#!"';
   } finally {
     closeSync(fd);
@@ -116,7 +115,7 @@ function read(fd: number, position: number, length: number): Buffer {
 
 // --- scripts ------------------------------------------------------------------------
 
-function scriptProblem(head: Buffer, root: string, scripts: number): string | undefined {
+function scriptProblem(head: Buffer, scripts: number): string | undefined {
   const text = head.toString("utf8", 2);
   const end = text.indexOf("\n");
   const line = end < 0 ? text : text.slice(0, end);
@@ -125,11 +124,11 @@ function scriptProblem(head: Buffer, root: string, scripts: number): string | un
   if (end < 0 && head.length === HEAD) return `its "#!" line is longer than ${HEAD - 1} bytes`;
   if (interpreter.endsWith("\r")) return 'its "#!" line ends in CR LF, as on Windows; it must end in LF';
   if (scripts >= MAX_SCRIPTS) return "its interpreter is a script in turn, too many times";
-  return interpreterProblem(interpreter, "", root, scripts + 1);
+  return interpreterProblem(interpreter, "", scripts + 1);
 }
 
-function interpreterProblem(path: string, remark: string, root: string, scripts: number): string | undefined {
-  const reason = problem(path, root, scripts);
+function interpreterProblem(path: string, remark: string, scripts: number): string | undefined {
+  const reason = problem(path, scripts);
   if (reason === undefined) return undefined;
   if (reason === "no such file") return `its interpreter "${path}" is not in the image${remark}`;
   return `its interpreter "${path}" cannot be executed: ${reason}`;
@@ -164,7 +163,7 @@ const MAX_INTERPRETER = 4096;
 const MAX_PROGRAM_HEADERS = 4096;
 
 /** elf(5): the fields that the kernel looks at before it starts a program. */
-function elfProblem(fd: number, head: Buffer, root: string): string | undefined {
+function elfProblem(fd: number, head: Buffer): string | undefined {
   const damaged = "it is a damaged ELF file";
   const wide = head[4] === 2;
   const big = head[5] === 2;
@@ -193,7 +192,7 @@ function elfProblem(fd: number, head: Buffer, root: string): string | undefined 
     const length = word(headers, at + (wide ? 32 : 16));
     if (length < 2 || length > MAX_INTERPRETER || offset + length > fstatSync(fd).size) return damaged;
     const interpreter = read(fd, offset, length - 1).toString();
-    return interpreterProblem(interpreter, libraryRemark(interpreter, wide), root, MAX_SCRIPTS);
+    return interpreterProblem(interpreter, libraryRemark(interpreter, wide), MAX_SCRIPTS);
   }
   return undefined;
 }
@@ -209,9 +208,9 @@ function libraryRemark(interpreter: string, wide: boolean): string {
 // --- mounts -------------------------------------------------------------------------
 
 /** Whether a file lies on a mount that runs nothing (proc_pid_mountinfo(5)). */
-function noexec(path: string, root: string): string | undefined {
+function noexec(path: string): string | undefined {
   try {
-    const file = realpathSync(root + path);
+    const file = realpathSync(path);
     let mountPoint = "";
     let options = "";
     for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {

@@ -35,25 +35,19 @@ export const command: Command = {
     const ref = selectContainer(globals.dir, uuidFile === undefined ? operands : [], uuidFile);
     const argv = uuidFile === undefined ? passedOn : [...operands, ...passedOn];
     const app = chooseApp(readManifest(ref.dir), given.app, given.imageid);
-    const { pid, cwd, path } = runningEntrypoint(ref, "enter");
+    const { pid, cwd, path, env } = runningEntrypoint(ref, "enter");
     try {
       process.chdir(cwd);
       execve(
         path,
         [path, `--pid=${pid}`, `--app=${app}`, "--", ...(argv.length === 0 ? [DEFAULT_COMMAND] : argv)],
-        terminal(),
+        env,
       );
     } catch (error) {
       throw new RktError("enter-failed", `cannot enter container ${ref.uuid}: ${errorText(error)}`, { cause: error });
     }
   },
 };
-
-/** Nothing of the caller's environment but what kind of terminal it is. */
-function terminal(): Record<string, string> {
-  const term = process.env["TERM"];
-  return { PATH: "/usr/bin:/bin", ...(term === undefined ? {} : { TERM: term }) };
-}
 
 function chooseApp(manifest: PodManifest, name: string | undefined, imageId: string | undefined): string {
   const matching = manifest.apps.filter(

@@ -40,9 +40,10 @@ export const command: Command = {
 
 /** Runs the stage1's own `stop`, in the container's directory. */
 function request(ref: ContainerRef, force: boolean): void {
-  const { pid, cwd, path } = runningEntrypoint(ref, "stop");
+  const { pid, cwd, path, env } = runningEntrypoint(ref, "stop");
   const done = spawnSync(path, [`--pid=${pid}`, ...(force ? ["--force"] : [])], {
     cwd,
+    env,
     stdio: ["ignore", "ignore", "inherit"],
   });
   if (done.error !== undefined || done.status !== 0)

@@ -5,7 +5,7 @@
  */
 
 import { RktError } from "../../shared/errors.ts";
-import { containerLayout, type Entrypoint, ENTRYPOINTS, hostPath } from "../../shared/layout.ts";
+import { containerLayout, type Entrypoint, ENTRYPOINTS, type HostPath, hostPath } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import { readStage1Manifest, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
@@ -14,9 +14,10 @@ export interface RunningEntrypoint {
   /** Of the process that holds the lock. */
   pid: number;
   /** The container directory in the container's mount namespace: the entrypoint's working directory. */
-  cwd: string;
-  /** Relative to `cwd`. */
-  path: string;
+  cwd: HostPath;
+  /** Below `cwd`. */
+  path: HostPath;
+  env: Record<string, string>;
 }
 
 /** Throws when the container does not run or its stage1 has no such entrypoint. */
@@ -37,5 +38,17 @@ export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningE
     throw new RktError("no-entrypoint", `stage1 ${manifest.name} of container ${ref.uuid} has no "${name}"`, {
       hint: `its image manifest would name one with the annotation ${ENTRYPOINTS[name]}`,
     });
-  return { pid, cwd: hostPath(`/proc/${pid}/root${ref.dir}`), path: containerLayout(".").inStage1(inside) };
+  const cwd = hostPath(`/proc/${pid}/root${ref.dir}`);
+  return { pid, cwd, path: containerLayout(cwd).inStage1(inside), env: environment() };
+}
+
+/** Nothing of the caller's environment but what kind of terminal it is. */
+function environment(): Record<string, string> {
+  const term = process.env["TERM"];
+  return {
+    PATH: "/usr/bin:/bin",
+    // The real path of what lies behind the magic link is one of another mount namespace.
+    NODE_PRESERVE_SYMLINKS_MAIN: "1",
+    ...(term === undefined ? {} : { TERM: term }),
+  };
 }

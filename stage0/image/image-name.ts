@@ -71,10 +71,7 @@ export function parseImageName(text: string): ImageName {
   if (name === "") throw fail("there is no name");
   const broken = acIdentifier(name);
   if (broken !== undefined) {
-    throw fail(
-      `the name ${broken}`,
-      /[A-Z]/.test(name) ? `the image may be called ${name.toLowerCase()}` : undefined,
-    );
+    throw fail(`the name ${broken}`, /[A-Z]/.test(name) ? `the image may be called ${name.toLowerCase()}` : undefined);
   }
 
   const labels: NameValue[] = [];

@@ -1,0 +1,135 @@
+/**
+ * OpenPGP public keys: reading them, and what of them a person must know to
+ * trust them. Owns openpgp together with `image/verify.ts`; it is loaded at
+ * the first key. Trusts nothing: an identity that the key itself has not
+ * signed is anybody's invention.
+ */
+
+import type { Key, SignaturePacket, Subkey } from "openpgp";
+import { errorText, RktError } from "../../shared/errors.ts";
+
+/** `object` names the source in errors. A secret key is refused: it was given by mistake. */
+export async function readPublicKeys(bytes: Uint8Array, object: string): Promise<Key[]> {
+  const openpgp = await import("openpgp");
+  const refuse = (why: string, cause?: unknown) =>
+    new RktError("key-malformed", `${object}: ${why}`, {
+      hint: "`gpg --armor --export NAME` writes a public key",
+      cause,
+    });
+  if (bytes.length === 0) throw refuse("it is empty");
+  let keys: Key[] = [];
+  try {
+    if (isBinary(bytes)) keys = await openpgp.readKeys({ binaryKeys: bytes });
+    else for (const armoredKeys of armoredBlocks(bytes)) keys.push(...(await openpgp.readKeys({ armoredKeys })));
+  } catch (cause) {
+    throw refuse(`it is no OpenPGP key: ${errorText(cause)}`, cause);
+  }
+  if (keys.length === 0) throw refuse("it is no OpenPGP key");
+  for (const key of keys)
+    if (key.isPrivate()) throw refuse("it is a secret key, which belongs nowhere but with its owner");
+  return keys;
+}
+
+/** OpenPGP packets begin with a bit that no ASCII text has. */
+export const isBinary = (bytes: Uint8Array): boolean => ((bytes[0] ?? 0) & 0x80) !== 0;
+
+/** Each armored block of a text by itself: openpgp reads only the first. */
+export function armoredBlocks(bytes: Uint8Array): string[] {
+  const text = Buffer.from(bytes).toString("utf8");
+  return text.match(/^-----BEGIN PGP ([^\n]*?)-----[\s\S]*?^-----END PGP \1-----/gm) ?? [];
+}
+
+/** With the checksum, without which older readers (rkt's among them) refuse it. */
+export async function armorKey(key: Key): Promise<string> {
+  const { armor, enums } = await import("openpgp");
+  return armor(enums.armor.publicKey, key.write(), undefined, undefined, undefined, true);
+}
+
+/** User IDs that the key has signed and not revoked, the main one first. */
+export async function identitiesOf(key: Key): Promise<string[]> {
+  const valid: string[] = [];
+  for (const user of key.users) {
+    if (user.userID === null) continue;
+    try {
+      await user.verify();
+      valid.push(user.userID.userID);
+    } catch {}
+  }
+  const main = await key.getPrimaryUser().then(
+    ({ user }) => user.userID?.userID,
+    () => undefined,
+  );
+  return main === undefined ? valid : [main, ...valid.filter((identity) => identity !== main)];
+}
+
+export interface Revocation {
+  at: Date;
+  /** "it has been compromised", or what else the owner says. */
+  reason: string;
+  /** False: only what was signed later is void (the key was replaced or retired, not stolen). */
+  retroactive: boolean;
+}
+
+/** RFC 9580, 5.2.3.31. */
+const REASONS: Readonly<Record<number, string>> = {
+  1: "it is superseded",
+  2: "it has been compromised",
+  3: "it is no longer used",
+};
+const SOFT_REASONS = [1, 3];
+
+/** Revocations of a key or subkey by its own primary key, the earliest first. */
+export async function revocationsOf(key: Key, part: Key | Subkey): Promise<Revocation[]> {
+  const { enums } = await import("openpgp");
+  const primary = key.keyPacket;
+  const whole = part.keyPacket === primary;
+  const type = whole ? enums.signature.keyRevocation : enums.signature.subkeyRevocation;
+  const revoked = whole ? { key: primary } : { key: primary, bind: part.keyPacket };
+  const found: Revocation[] = [];
+  for (const signature of part.revocationSignatures) {
+    const at = signature.created;
+    if (at === null || !(await isMade(signature.verify(primary, type, revoked, at)))) continue;
+    const flag = signature.reasonForRevocationFlag ?? 0;
+    const words = [REASONS[flag] ?? "without a reason", signature.reasonForRevocationString ?? ""];
+    found.push({
+      at,
+      reason: words.filter((word) => word !== "").join(": "),
+      retroactive: !SOFT_REASONS.includes(flag),
+    });
+  }
+  return found.sort((a, b) => a.at.getTime() - b.at.getTime());
+}
+
+const isMade = (verified: Promise<void>): Promise<boolean> =>
+  verified.then(
+    () => true,
+    () => false,
+  );
+
+/** When a key, or a subkey with the key above it, stops; undefined: never, or it is no valid key at all. */
+export async function expiryOf(key: Key, part: Key | Subkey): Promise<Date | undefined> {
+  const times = [await key.getExpirationTime()];
+  if ("mainKey" in part) times.push(await part.getExpirationTime());
+  const dates = times.filter((time) => time instanceof Date);
+  return dates.sort((a, b) => a.getTime() - b.getTime())[0];
+}
+
+/** The date of the newest signature with which the key says what it is. */
+export function lastSelfSignature(key: Key): Date | undefined {
+  const made: SignaturePacket[] = [
+    ...key.users.flatMap((user) => user.selfCertifications),
+    ...key.subkeys.flatMap((subkey) => subkey.bindingSignatures),
+  ];
+  const dates = made.map((signature) => signature.created).filter((date) => date !== null);
+  return dates.sort((a, b) => b.getTime() - a.getTime())[0];
+}
+
+/** `8B86 DE38 890D DB72 9186  7B02 5210 BD88 8818 2190`, as gpg shows it for comparing by eye. */
+export function spacedFingerprint(fingerprint: string): string {
+  const groups = fingerprint.toUpperCase().match(/.{4}/g) ?? [];
+  const half = groups.length / 2;
+  return [groups.slice(0, half).join(" "), groups.slice(half).join(" ")].join("  ");
+}
+
+/** RFC 3339, to the second. */
+export const formatDate = (date: Date): string => date.toISOString().replace(/\.\d+/, "");

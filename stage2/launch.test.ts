@@ -1,0 +1,214 @@
+/**
+ * The order of the drop, on a kernel that only writes down what it is asked:
+ * each step of `launch` has a reason to stand where it stands.
+ */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ANNOTATIONS } from "../shared/layout.ts";
+import { bareApp } from "../shared/schema/image-manifest.ts";
+import type { App, NameValue } from "../shared/schema/types.ts";
+import { capabilityNames } from "./capabilities.ts";
+import type { Kernel } from "./kernel.ts";
+import { launch } from "./launch.ts";
+import { type LaunchPlan, launchPlan } from "./plan.ts";
+
+function plan(app: Partial<App> = {}, annotations: NameValue[] = []): LaunchPlan {
+  return launchPlan(
+    {
+      acVersion: "0.8.11",
+      acKind: "PodManifest",
+      apps: [
+        {
+          name: "web",
+          image: { id: `sha512-${"0".repeat(128)}`, labels: [] },
+          app: { ...bareApp(["web"]), ...app },
+          readOnlyRootFS: false,
+          mounts: [],
+          annotations: [],
+        },
+      ],
+      volumes: [],
+      isolators: [],
+      annotations,
+      ports: [],
+      userAnnotations: {},
+      userLabels: {},
+    },
+    { app: "web" },
+    { pid: 7, env: { LISTEN_PID: "7", LISTEN_FDS: "1" } },
+  );
+}
+
+const PASSWD = "www:x:33:33::/var/www:/bin/false\n";
+const GROUP = "www:x:34:\n";
+
+/** A kernel that does nothing and says so; `faults` are what its methods throw. */
+function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): { kernel: Kernel; log: string[] } {
+  const log: string[] = [];
+  const step = (name: keyof Kernel, ...args: unknown[]): void => {
+    log.push([name, ...args].join(" "));
+    const fault = faults[name];
+    if (fault !== undefined) throw fault;
+  };
+  const kernel: Kernel = {
+    connect: (fd, fifo) => step("connect", fd, fifo),
+    hide: () => step("hide"),
+    unshareMounts: () => step("unshareMounts"),
+    buildRoot: (steps) => {
+      step("buildRoot", steps[0]?.kind);
+      return 42;
+    },
+    enterRoot: (root) => step("enterRoot", root),
+    reopenTerminal: () => step("reopenTerminal"),
+    accountSources: () => {
+      step("accountSources");
+      return { passwd: PASSWD, group: GROUP, owner: () => ({ uid: 1, gid: 1 }) };
+    },
+    resetProcess: () => step("resetProcess"),
+    permitted: () => (1n << 41n) - 1n,
+    boundCapabilities: (keep) => step("boundCapabilities", capabilityNames(keep).length),
+    setGroups: (gids) => step("setGroups", `[${gids.join()}]`),
+    setGid: (gid) => step("setGid", gid),
+    setUid: (uid) => step("setUid", uid),
+    setCapabilities: (set) => step("setCapabilities", capabilityNames(set).length),
+    setNoNewPrivileges: () => step("setNoNewPrivileges"),
+    changeDirectory: (path) => step("changeDirectory", path),
+    findProgram: (name) => {
+      step("findProgram", name);
+      return `/bin/${name}`;
+    },
+    execute: (path, argv, env, sockets) => {
+      step("execute", path, `[${argv.join()}]`, `HOME=${env["HOME"]}`, `${sockets} sockets`);
+      throw new Error("the end");
+    },
+    warn: (text) => step("warn", text),
+  };
+  return { kernel, log };
+}
+
+function order(app: Partial<App>, annotations?: NameValue[]): string {
+  const { kernel, log } = recording();
+  assert.throws(() => launch(plan(app, annotations), kernel));
+  return log.join("\n");
+}
+
+test("root", () => {
+  assert.equal(
+    order({}),
+    `\
+connect 0 /rkt/stdio/web.in
+connect 1 /rkt/stdio/web.out
+connect 2 /rkt/stdio/web.err
+unshareMounts
+buildRoot root
+enterRoot 42
+accountSources
+hide
+resetProcess
+boundCapabilities 14
+setGroups []
+setGid 0
+setUid 0
+setCapabilities 14
+changeDirectory /
+findProgram web
+execute /bin/web [web] HOME=/ 1 sockets`,
+  );
+});
+
+test("everything an app can ask for", () => {
+  const text = order(
+    {
+      user: "www",
+      group: "www",
+      supplementaryGIDs: [5, 6],
+      workingDirectory: "/srv",
+      isolators: [
+        { name: "os/linux/capabilities-retain-set", value: { set: ["CAP_NET_BIND_SERVICE"] } },
+        { name: "os/linux/no-new-privileges", value: true },
+      ],
+    },
+    [{ name: ANNOTATIONS.interactive, value: "true" }],
+  );
+  assert.equal(
+    text.split("\n").slice(4).join("\n"),
+    `\
+buildRoot root
+enterRoot 42
+reopenTerminal
+accountSources
+hide
+resetProcess
+boundCapabilities 1
+setGroups [5,6]
+setGid 34
+setUid 33
+setCapabilities 0
+changeDirectory /srv
+findProgram web
+setNoNewPrivileges
+execute /bin/web [web] HOME=/var/www 1 sockets`,
+  );
+});
+
+test("capabilities asked for by name and not to be had are said", () => {
+  const { kernel, log } = recording();
+  kernel.permitted = () => 1n;
+  const app = {
+    isolators: [{ name: "os/linux/capabilities-retain-set", value: { set: ["CAP_CHOWN", "CAP_SYS_TIME"] } }],
+  };
+  assert.throws(() => launch(plan(app), kernel));
+  assert.equal(
+    log.find((line) => line.startsWith("warn")),
+    "warn rkt: app web: capabilities not available in this container: CAP_SYS_TIME",
+  );
+});
+
+const fault = (syscall: string, code: string): Error => Object.assign(new Error(), { syscall, code });
+
+const failures: { step: keyof Kernel; error: Error; message: RegExp; exitCode: number }[] = [
+  {
+    step: "boundCapabilities",
+    error: fault("prctl 24", "EPERM"),
+    message: /^cannot drop capabilities: prctl 24: EPERM$/,
+    exitCode: 218,
+  },
+  {
+    step: "setGroups",
+    error: fault("setgroups", "EPERM"),
+    message: /^cannot set the groups: setgroups: EPERM$/,
+    exitCode: 216,
+  },
+  {
+    step: "setGid",
+    error: fault("setresgid", "EINVAL"),
+    message: /^cannot set the groups: setresgid: EINVAL$/,
+    exitCode: 216,
+  },
+  {
+    step: "setUid",
+    error: fault("setresuid", "EINVAL"),
+    message: /^cannot become user 0: setresuid: EINVAL$/,
+    exitCode: 217,
+  },
+  {
+    step: "setCapabilities",
+    error: fault("capset", "EPERM"),
+    message: /^cannot drop capabilities: capset: EPERM$/,
+    exitCode: 218,
+  },
+  {
+    step: "changeDirectory",
+    error: fault("chdir", "ENOENT"),
+    message: /^cannot enter working directory "\/": it does not exist in the image$/,
+    exitCode: 200,
+  },
+];
+
+for (const { step, error, message, exitCode } of failures)
+  test(`nothing runs after ${step} failed`, () => {
+    const { kernel, log } = recording({ [step]: error });
+    assert.throws(() => launch(plan(), kernel), { name: "RktError", message, exitCode });
+    assert.match(log.at(-1) ?? "", new RegExp(`^${step}`));
+  });

@@ -1,0 +1,178 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ANNOTATIONS } from "../shared/layout.ts";
+import { bareApp } from "../shared/schema/image-manifest.ts";
+import type { App, Isolator, NameValue, PodManifest } from "../shared/schema/types.ts";
+import { capabilityNames } from "./capabilities.ts";
+import { type Inherited, type LaunchPlan, launchPlan, type Process } from "./plan.ts";
+
+const IMAGE = `sha512-${"ab".repeat(64)}`;
+
+interface Settings {
+  app?: Partial<App>;
+  annotations?: NameValue[];
+  process?: Process;
+  inherited?: Partial<Inherited>;
+}
+
+/** Two apps of one image; "web" is the second. */
+function plan({ app, annotations = [], process = { app: "web" }, inherited }: Settings): LaunchPlan {
+  const runtime = (name: string, settings?: Partial<App>): PodManifest["apps"][number] => ({
+    name,
+    image: { id: IMAGE, labels: [] },
+    app: { ...bareApp(["/bin/web", "--verbose"]), ...settings },
+    readOnlyRootFS: false,
+    mounts: [],
+    annotations: [],
+  });
+  const manifest: PodManifest = {
+    acVersion: "0.8.11",
+    acKind: "PodManifest",
+    apps: [runtime("db"), runtime("web", app)],
+    volumes: [],
+    isolators: [],
+    annotations,
+    ports: [],
+    userAnnotations: {},
+    userLabels: {},
+  };
+  return launchPlan(manifest, process, { pid: 7, env: {}, ...inherited });
+}
+
+const isolators = (...list: [string, Isolator["value"]][]): Partial<App> => ({
+  isolators: list.map(([name, value]) => ({ name, value })),
+});
+
+test("a plain app", () => {
+  const { mounts, bounding, ...rest } = plan({});
+  assert.deepEqual(mounts[0], {
+    kind: "root",
+    // The second app of an image.
+    source: `/opt/stage2/sha512-${"ab".repeat(16)}-2/rootfs`,
+    attributes: ["nodev"],
+  });
+  assert.equal(bounding, 0xa80425fbn);
+  assert.deepEqual(rest, {
+    app: "web",
+    streams: [
+      { fd: 0, fifo: "/rkt/stdio/web.in" },
+      { fd: 1, fifo: "/rkt/stdio/web.out" },
+      { fd: 2, fifo: "/rkt/stdio/web.err" },
+    ],
+    user: "0",
+    group: "0",
+    supplementaryGIDs: [],
+    environment: { app: "web", environment: [], metadataUrl: undefined, terminal: undefined, passed: {} },
+    workingDirectory: "/",
+    argv: ["/bin/web", "--verbose"],
+    retained: 0n,
+    noNewPrivileges: false,
+    interactive: false,
+    listenFds: 0,
+  });
+});
+
+test("an event handler runs its own command as the app, and leaves the app's input alone", () => {
+  const settings: Settings = {
+    app: { user: "33", eventHandlers: [{ name: "pre-start", exec: ["/bin/prepare", "all"] }] },
+    process: { app: "web", event: "pre-start" },
+  };
+  const { argv, user, streams } = plan(settings);
+  assert.deepEqual(argv, ["/bin/prepare", "all"]);
+  assert.equal(user, "33");
+  assert.deepEqual(
+    streams.map(({ fd }) => fd),
+    [1, 2],
+  );
+});
+
+test("annotations: terminal and metadata service", () => {
+  const annotations = [
+    { name: ANNOTATIONS.interactive, value: "true" },
+    { name: ANNOTATIONS.metadataUrl, value: "http://169.254.169.255/x" },
+  ];
+  const { interactive, environment } = plan({ annotations, inherited: { env: { TERM: "screen", HOME: "/root" } } });
+  assert.equal(interactive, true);
+  assert.equal(environment.terminal, "screen");
+  assert.equal(environment.metadataUrl, "http://169.254.169.255/x");
+});
+
+test("TERM belongs to who has the terminal", () => {
+  assert.equal(plan({ inherited: { env: { TERM: "screen" } } }).environment.terminal, undefined);
+});
+
+test("isolators", () => {
+  const app = isolators(
+    ["os/linux/capabilities-retain-set", { set: ["CAP_NET_ADMIN", "CAP_KILL"] }],
+    ["os/linux/no-new-privileges", true],
+  );
+  const { bounding, retained, noNewPrivileges } = plan({ app });
+  assert.deepEqual(capabilityNames(bounding), ["CAP_KILL", "CAP_NET_ADMIN"]);
+  assert.equal(retained, bounding);
+  assert.equal(noNewPrivileges, true);
+});
+
+const sockets: { name: string; env: Record<string, string>; passed: Record<string, string>; listenFds: number }[] = [
+  {
+    name: "sockets meant for this process",
+    env: { LISTEN_PID: "7", LISTEN_FDS: "2", LISTEN_FDNAMES: "http:https" },
+    passed: { LISTEN_PID: "7", LISTEN_FDS: "2", LISTEN_FDNAMES: "http:https" },
+    listenFds: 2,
+  },
+  { name: "sockets meant for another", env: { LISTEN_PID: "8", LISTEN_FDS: "2" }, passed: {}, listenFds: 0 },
+  { name: "no number of sockets", env: { LISTEN_PID: "7", LISTEN_FDS: "-1" }, passed: {}, listenFds: 0 },
+  { name: "an abstract socket to notify", env: { NOTIFY_SOCKET: "@n" }, passed: { NOTIFY_SOCKET: "@n" }, listenFds: 0 },
+  { name: "systemd's other variables", env: { INVOCATION_ID: "1", WATCHDOG_USEC: "1" }, passed: {}, listenFds: 0 },
+];
+
+for (const c of sockets)
+  test(c.name, () => {
+    const result = plan({ inherited: { env: c.env } });
+    assert.deepEqual(result.environment.passed, c.passed);
+    assert.equal(result.listenFds, c.listenFds);
+  });
+
+test("a notification socket moves to where the app expects one", () => {
+  const { environment, mounts } = plan({ inherited: { env: { NOTIFY_SOCKET: "/run/host/notify" } } });
+  assert.deepEqual(environment.passed, { NOTIFY_SOCKET: "/run/systemd/notify" });
+  const { source, target } = { source: undefined, target: undefined, ...mounts.at(-1) };
+  assert.deepEqual({ source, target }, { source: "/run/host/notify", target: "/run/systemd/notify" });
+});
+
+const refused: { name: string; settings: Settings; code: string; message: RegExp }[] = [
+  {
+    name: "an app that is not there",
+    settings: { process: { app: "api" } },
+    code: "no-such-app",
+    message: /no app of that name/,
+  },
+  {
+    name: "a handler that is not there",
+    settings: { process: { app: "web", event: "post-stop" } },
+    code: "no-such-handler",
+    message: /it has no post-stop handler/,
+  },
+  { name: "nothing to execute", settings: { app: { exec: [] } }, code: "no-exec", message: /what to execute/ },
+  {
+    name: "another layout",
+    settings: { annotations: [{ name: ANNOTATIONS.layoutVersion, value: "99" }] },
+    code: "bad-layout",
+    message: /layout version "99"/,
+  },
+  {
+    name: "isolators that contradict each other",
+    settings: {
+      app: isolators(
+        ["os/linux/capabilities-retain-set", { set: ["CAP_KILL"] }],
+        ["os/linux/capabilities-remove-set", { set: ["CAP_KILL"] }],
+      ),
+    },
+    code: "manifest-invalid",
+    message: /^container manifest: apps\[1\]\.app\.isolators: must not have both/,
+  },
+];
+
+for (const c of refused)
+  test(`refuses ${c.name}`, () => {
+    assert.throws(() => plan(c.settings), { name: /Error$/, code: c.code, message: c.message });
+  });
