@@ -13,7 +13,7 @@ import { RktError } from "../shared/errors.ts";
 import { containerLayout, STAGE1 } from "../shared/layout.ts";
 import { ROOT } from "./paths.ts";
 import { strippedRuntime } from "./runtime.ts";
-import { SLIM } from "./slim.ts";
+import { lazyBuiltins, SLIM } from "./slim.ts";
 
 interface Executable {
   /** The directory of its code; the entry point is main.ts. */
@@ -28,12 +28,12 @@ export const EXECUTABLES = {
     stage: "stage1",
     // Relative: it runs on the host, whose working directory is the container's.
     interpreter: containerLayout(".").inStage1(STAGE1.runtime).replace(/^\.\//, ""),
-    plugins: [],
+    plugins: [lazyBuiltins],
   },
   launcher: {
     stage: "stage2",
     interpreter: STAGE1.runtime,
-    plugins: [],
+    plugins: [lazyBuiltins],
   },
 } as const satisfies Record<string, Executable>;
 export type ExecutableName = keyof typeof EXECUTABLES;

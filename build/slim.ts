@@ -3,6 +3,7 @@
  * what it replaces and why that is safe.
  */
 
+import { builtinModules } from "node:module";
 import { dirname, join } from "node:path";
 import type { Plugin } from "esbuild";
 import { ROOT } from "./paths.ts";
@@ -61,5 +62,35 @@ function wrapLine(line, width) {
 export default (options) => cliui(options, { stringWidth, stripAnsi, wrap });
 `;
 
+/** Loaded before any program begins: importing them costs nothing. */
+const AT_HAND = new Set(["buffer", "events", "fs", "module", "path", "timers", "url", "util"]);
+
+/**
+ * Node's own modules evaluated when something of them is first used, not when
+ * a module that imports them is loaded: `node:crypto` alone costs 5 ms. An
+ * import's members are read at their use in any case (esbuild's CommonJS
+ * output), so a getter for each is all it takes.
+ */
+export const lazyBuiltins: Plugin = {
+  name: "lazy-builtins",
+  setup(build) {
+    const lazy = builtinModules.filter((name) => !AT_HAND.has(name) && !name.startsWith("_"));
+    build.onResolve({ filter: /^(?:node:)?[a-z0-9_/]+$/ }, ({ path, namespace }) => {
+      const name = path.replace(/^node:/, "");
+      if (namespace === "lazy" || !lazy.includes(name)) return undefined;
+      return { path: name, namespace: "lazy" };
+    });
+    build.onLoad({ filter: /.*/, namespace: "lazy" }, ({ path }) => {
+      const exported = process.getBuiltinModule(`node:${path}`);
+      // What is a function itself (assert, events) has to be there as such.
+      if (typeof exported !== "object") return { contents: `module.exports = require("node:${path}");` };
+      return {
+        contents: `for (const name of ${JSON.stringify(Object.keys(exported))})
+  Object.defineProperty(exports, name, { enumerable: true, get: () => require("node:${path}")[name] });`,
+      };
+    });
+  },
+};
+
 /** Applied to the `rkt` bundle, in order. */
-export const SLIM: Plugin[] = [yargsWithoutPlatform];
+export const SLIM: Plugin[] = [yargsWithoutPlatform, lazyBuiltins];

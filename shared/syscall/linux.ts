@@ -165,35 +165,49 @@ type Libc = Record<Name, (...args: unknown[]) => number | bigint>;
 
 interface Ffi {
   libc: Libc;
-  syscall: Record<"bufs" | "fd2" | "how" | "ints", (...args: unknown[]) => bigint>;
+  syscall: Record<keyof typeof SYSCALL_SHAPES, (...args: unknown[]) => bigint>;
   errno: () => number;
 }
 
 let loaded: Ffi | undefined;
 
-/** Loads libc's symbols at the first call: a command that needs none pays nothing. */
+/** Loads libc at the first call: a command that needs none pays nothing. */
 function ffi(): Ffi {
   if (loaded !== undefined) return loaded;
   const module = process.getBuiltinModule("node:ffi");
-  const { functions } = module.dlopen("libc.so.6", definitions);
-  const libc = functions as unknown as Libc;
+  const { lib } = module.dlopen("libc.so.6");
+  const libc = bindLazily(definitions, (name, signature) => lib.getFunction(name, signature)) as Libc;
+  // Now: binding makes system calls of its own, which would overwrite the errno that is asked for.
   const location = libc.__errno_location() as bigint;
-  loaded = { libc, syscall: rawSyscall(), errno: () => module.getInt32(location) };
+  const syscall = bindLazily(SYSCALL_SHAPES, (_, args) =>
+    module.dlopen("libc.so.6").lib.getFunction("syscall", { return: "i64", arguments: args }),
+  ) as Ffi["syscall"];
+  loaded = { libc, syscall, errno: () => module.getInt32(location) };
   return loaded;
 }
 
-/** `syscall(2)` in the shapes used here; the fixed signature stands for the variadic one on x86-64. */
-function rawSyscall(): Ffi["syscall"] {
-  const open = (args: readonly string[]) =>
-    process.getBuiltinModule("node:ffi").dlopen("libc.so.6", { syscall: { return: "i64", arguments: args as never } })
-      .functions.syscall as unknown as (...args: unknown[]) => bigint;
-  return {
-    bufs: open(["i64", "buffer", "buffer"]),
-    fd2: open(["i64", "i64", "buffer", "i64", "buffer", "i64"]),
-    how: open(["i64", "i64", "buffer", "buffer", "i64"]),
-    ints: open(["i64", "i64", "i64", "i64", "i64"]),
-  };
+/** An object whose members are made when first asked for: each costs some 50 µs of mmap(2) for its trampoline. */
+function bindLazily<T>(table: Readonly<Record<string, T>>, bind: (name: string, entry: T) => unknown): unknown {
+  const bound = {};
+  for (const [name, entry] of Object.entries(table))
+    Object.defineProperty(bound, name, {
+      configurable: true,
+      get() {
+        const value = bind(name, entry);
+        Object.defineProperty(bound, name, { value });
+        return value;
+      },
+    });
+  return bound;
 }
+
+/** `syscall(2)` in the shapes used here; the fixed signature stands for the variadic one on x86-64. */
+const SYSCALL_SHAPES = {
+  bufs: ["i64", "buffer", "buffer"],
+  fd2: ["i64", "i64", "buffer", "i64", "buffer", "i64"],
+  how: ["i64", "i64", "buffer", "buffer", "i64"],
+  ints: ["i64", "i64", "i64", "i64", "i64"],
+} as const satisfies Record<string, FunctionSignature["arguments"]>;
 
 /** NUL-terminated bytes of a path or name. A NUL inside would silently name another file: refused. */
 export function cString(text: PathArg): Buffer {

@@ -159,10 +159,14 @@ function layersOf(key: string, source: TreeSource): Layer[] {
   return layers;
 }
 
-/** Of the images in their order: their whitelists are their manifests', and so their keys'. */
+/**
+ * Of the images in their order: their whitelists are their manifests', and so
+ * their keys'. An image that depends on none has its own name, which needs no hash.
+ */
 function treeId(layers: readonly Layer[]): string {
-  const hash = createHash("sha512").update([TREE_FORMAT, ...layers.map((layer) => layer.key)].join("\n"));
-  return `tree-${hash.digest("hex").slice(0, SHORT_DIGITS)}`;
+  const keys = layers.map((layer) => layer.key.replace(/^sha512-/, ""));
+  const name = keys.length === 1 ? (keys[0] ?? "") : createHash("sha512").update(keys.join("\n")).digest("hex");
+  return `tree-${TREE_FORMAT}-${name.slice(0, SHORT_DIGITS)}`;
 }
 
 /** The rendered trees there are. */

@@ -73,13 +73,14 @@ function measure(pair: Pair): Row {
   };
 }
 
+/** Its cgroups by cgroupfs: there need not be a systemd on the host. */
 const podman = (...flags: string[]): Argv => [
   "podman",
+  "--cgroup-manager=cgroupfs",
   ...flags,
   "run",
   "--rm",
   "--network=host",
-  "--cgroups=disabled",
   "--ulimit=nofile=1024:1024",
   "--ulimit=nproc=1024:1024",
   "--rootfs",
