@@ -12,7 +12,7 @@ import { archive, sourceDateEpoch } from "../shared/aci/writer.ts";
 import { readTree } from "../shared/aci/tree.ts";
 import { errorCode, RktError, usageError } from "../shared/errors.ts";
 import { DEFAULT_STAGE1_IMAGE, shortId } from "../shared/layout.ts";
-import { bundle, singleExecutable } from "./bundle.ts";
+import { bundle, bundleScript, singleExecutable } from "./bundle.ts";
 import { candidateVersions, type Loader, packageLoader } from "./debian.ts";
 import { CACHE, DIST, NODE_VERSION, ROOT } from "./paths.ts";
 import { megabytes, program } from "./program.ts";
@@ -64,17 +64,18 @@ function rktTarget(): Target {
 }
 
 function stage1Target(): Target {
-  const scripts = { init: join(DIST, "init"), launcher: join(DIST, "launcher") };
+  let scripts: { init: string[]; launcher: string[] } | undefined;
   const output = join(DIST, DEFAULT_STAGE1_IMAGE);
   return {
     name: "stage1",
     output,
     key: async () => {
-      await Promise.all([bundle("init", scripts.init), bundle("launcher", scripts.launcher)]);
+      const [init, launcher] = await Promise.all([bundleScript("init", DIST), bundleScript("launcher", DIST)]);
+      scripts = { init, launcher };
       const assets: Uint8Array[] = [];
       const tree = readTree(join(ROOT, "stage1/assets/rootfs"));
       for await (const chunk of archive({ manifest: "", rootfs: tree })) assets.push(chunk);
-      const executables = [readFileSync(scripts.init), readFileSync(scripts.launcher)];
+      const executables = [...init, ...launcher].map((path) => readFileSync(path));
       return hash([await builderKey(), NODE_VERSION, ...executables, ...assets]);
     },
     make: (load) => buildStage1({ ...STAGE1_DEFAULTS, output, ...scripts }, load),

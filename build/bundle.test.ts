@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { bundle, type ExecutableName, singleExecutable } from "./bundle.ts";
+import { bundle, bundleScript, type ExecutableName, singleExecutable } from "./bundle.ts";
 import { CACHE, ROOT } from "./paths.ts";
 import { strippedRuntime } from "./runtime.ts";
 
@@ -47,12 +47,34 @@ test("a script runs by its interpreter, relative to the working directory for in
   const runtime = join(directory, "stage1/rootfs/usr/lib/rkt");
   mkdirSync(runtime, { recursive: true });
   symlinkSync(await strippedRuntime(CACHE), join(runtime, "node"));
-  await bundle("init", join(directory, "init"), join(directory, "main.ts"));
-  symlinkSync("init", join(directory, "gc"));
-  assert.equal(execFileSync("./gc", { cwd: directory, encoding: "utf8" }), "gc --no-warnings\n");
-  const launcher = join(directory, "launcher");
-  await bundle("launcher", launcher, join(directory, "main.ts"));
+  await bundleScript("init", runtime, join(directory, "main.ts"));
+  symlinkSync("stage1/rootfs/usr/lib/rkt/init", join(directory, "gc"));
+  const run = () => execFileSync("./gc", { cwd: directory, encoding: "utf8" });
+  assert.equal(run(), "gc --no-warnings\n");
+  const [launcher = ""] = await bundleScript("launcher", directory, join(directory, "main.ts"));
   assert.match(readFileSync(launcher, "utf8"), /^#!\/usr\/lib\/rkt\/node --no-warnings\n/);
+});
+
+test("a script's bytecode is the same each time, and used", async (t) => {
+  const directory = files(t, { "main.ts": "export const answer = () => 42;" });
+  const cacheOf = async (name: string) => {
+    mkdirSync(join(directory, name));
+    const [, code = "", cache = ""] = await bundleScript("launcher", join(directory, name), join(directory, "main.ts"));
+    return { code: readFileSync(code, "utf8"), cachedData: readFileSync(cache) };
+  };
+  const { code, cachedData } = await cacheOf("one");
+  assert.deepEqual((await cacheOf("two")).cachedData, cachedData);
+  const tried = spawnSync(
+    process.execPath,
+    [
+      "--no-warnings",
+      "-e",
+      "const [code, data] = require('node:fs').readFileSync(0, 'utf8').split('\\0'); const cachedData = Buffer.from(data, 'base64');" +
+        "console.log(new (require('node:vm').Script)(code, { cachedData }).cachedDataRejected)",
+    ],
+    { input: `${code}\0${cachedData.toString("base64")}`, encoding: "utf8" },
+  );
+  assert.equal(tried.stdout, "false\n", tried.stderr);
 });
 
 test("a stage with another stage's code in it is not built", async (t) => {

@@ -38,6 +38,11 @@ export const EXECUTABLES = {
 } as const satisfies Record<string, Executable>;
 export type ExecutableName = keyof typeof EXECUTABLES;
 
+/** What code that `Script` runs needs of a CommonJS module. */
+const FUNCTION = { banner: { js: "(function (require, module, exports) {" }, footer: { js: "})" } };
+
+const CODE_CACHE = join(import.meta.dirname, "code-cache.cjs");
+
 /** Bundles an executable's code, from `entry` unless it is the stage's own, to one CommonJS file. */
 export async function bundle(name: ExecutableName, output: string, entry?: string): Promise<void> {
   const executable: Executable = EXECUTABLES[name];
@@ -62,7 +67,7 @@ export async function bundle(name: ExecutableName, output: string, entry?: strin
     metafile: true,
     logLevel: "silent",
     plugins: [...executable.plugins],
-    ...(executable.interpreter === undefined ? {} : { banner: { js: `#!${executable.interpreter} --no-warnings` } }),
+    ...(executable.interpreter === undefined ? {} : FUNCTION),
   } satisfies BuildOptions;
   const result = await build(options).catch((cause: BuildFailure) => {
     throw bundleError(name, cause.errors[0], cause);
@@ -119,9 +124,35 @@ export async function singleExecutable(main: string, output: string, cache: stri
   }
 }
 
-/** Bundles `init` or `launcher` into `directory`; returns the path. */
-export async function bundleScript(name: "init" | "launcher", directory: string): Promise<string> {
-  const output = join(directory, name);
-  await bundle(name, output);
-  return output;
+/**
+ * Bundles `init` or `launcher` into `directory`: a script NAME for the
+ * kernel, the code NAME.js, and V8's bytecode of it NAME.cache, which saves
+ * compiling what each start runs once. Returns the paths, NAME's first. They
+ * belong into the directory of the runtime.
+ */
+export async function bundleScript(name: "init" | "launcher", directory: string, entry?: string): Promise<string[]> {
+  const { interpreter } = EXECUTABLES[name];
+  const [script, code, cache] = [name, `${name}.js`, `${name}.cache`].map((file) => join(directory, file)) as [
+    string,
+    string,
+    string,
+  ];
+  await bundle(name, code, entry);
+  // Bytecode of other flags than those of the start is refused; of the seed it keeps nothing but the order of its tables.
+  await promisify(execFile)(process.execPath, ["--random-seed=1", CODE_CACHE, code, cache]);
+  const beside = (path: string) => JSON.stringify(join(dirname(interpreter), basename(path)));
+  writeFileSync(
+    script,
+    `#!${interpreter} --no-warnings
+"use strict";
+// Bytecode of another V8 is refused, and the code compiled as ever.
+const { readFileSync } = require("node:fs");
+const { Script } = require("node:vm");
+const code = readFileSync(${beside(code)}, "utf8");
+const script = new Script(code, { filename: ${beside(code)}, cachedData: readFileSync(${beside(cache)}) });
+script.runInThisContext()(require, module, exports);
+`,
+  );
+  chmodSync(script, 0o755);
+  return [script, code, cache];
 }

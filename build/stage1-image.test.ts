@@ -30,8 +30,8 @@ before(async () => {
   image = await buildStage1({
     ...STAGE1_DEFAULTS,
     output: join(directory, "stage1.aci"),
-    init: standIn,
-    launcher: standIn,
+    init: [standIn],
+    launcher: [standIn],
     packages: ["mawk"],
     files: [{ source: standIn, target: "/usr/local/bin/added" }],
     keepTree: root,

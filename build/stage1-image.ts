@@ -9,7 +9,7 @@
  */
 
 import { readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { addDirectory, addFile, addSymlink, readTree, type Tree } from "../shared/aci/tree.ts";
 import { COMPRESSIONS, type Compression, sourceDateEpoch, writeAci } from "../shared/aci/writer.ts";
@@ -74,9 +74,9 @@ export interface Stage1Options {
   cache: string;
   compression: Compression;
   level?: number;
-  /** The stage's executables; bundled from the sources unless given. */
-  init?: string | undefined;
-  launcher?: string | undefined;
+  /** The stage's executables, each with the files it reads beside it; bundled from the sources unless given. */
+  init?: readonly string[] | undefined;
+  launcher?: readonly string[] | undefined;
   /** Debian packages whose files are all added, but for documentation. */
   packages: readonly string[];
   /** Files or directories of the host to add, and where: absolute paths of the image. */
@@ -150,14 +150,20 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   addSymlink(tree, "etc/os-release", "../usr/lib/os-release");
   addFile(tree, PACKAGE_LIST, picked.packages.map((p) => `${p.name} ${p.version}\n`).join(""));
   const home = dirname(runtimePath);
-  addFile(tree, `${home}/init`, readFileSync(init), 0o755);
+  addExecutable(tree, `${home}/init`, init);
   for (const entrypoint of Object.keys(ENTRYPOINTS)) addSymlink(tree, entrypoint, `${home}/init`);
-  addFile(tree, inRoot(STAGE1.launcher), readFileSync(launcher), 0o755);
+  addExecutable(tree, inRoot(STAGE1.launcher), launcher);
   // Else Node.js would ask the directories above, on the host, what kind of module a script without a suffix is.
   addFile(tree, `${home}/package.json`, '{"type":"commonjs"}\n');
   overlay(tree, checkedOut(readTree(join(ROOT, "stage1/assets/rootfs"))));
   for (const { source, target } of options.files) overlay(tree, placed(source, target));
   return { tree, packages: picked.packages };
+}
+
+/** An executable, and beside it the files it is made of. */
+function addExecutable(tree: Tree, path: string, [executable, ...parts]: readonly string[]): void {
+  if (executable !== undefined) addFile(tree, path, readFileSync(executable), 0o755);
+  for (const part of parts) addFile(tree, `${dirname(path)}/${basename(part)}`, readFileSync(part), 0o644);
 }
 
 const inRoot = (path: string): string => path.replace(/^\/+/, "");
@@ -248,8 +254,8 @@ async function main(): Promise<void> {
     cache: userPath(values.cache),
     compression: choice("compression", values.compression, COMPRESSIONS),
     ...level(values.level),
-    init: values.init === undefined ? undefined : existingPath("init", values.init),
-    launcher: values.launcher === undefined ? undefined : existingPath("launcher", values.launcher),
+    init: values.init === undefined ? undefined : [existingPath("init", values.init)],
+    launcher: values.launcher === undefined ? undefined : [existingPath("launcher", values.launcher)],
     packages: values.package,
     files: values.file.map(placement),
     keepTree: values["keep-tree"] === undefined ? undefined : userPath(values["keep-tree"]),

@@ -12,9 +12,9 @@ import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { after, type TestContext } from "node:test";
-import { bundle } from "../../build/bundle.ts";
+import { bundleScript } from "../../build/bundle.ts";
 import { ANNOTATIONS, appDirs, containerLayout, LAYOUT_VERSION, STAGE1 } from "../../shared/layout.ts";
 import { bareApp } from "../../shared/schema/image-manifest.ts";
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
@@ -62,16 +62,14 @@ const MARKER = ".rkt-stage1-root";
 
 const BUSYBOX = "/bin/busybox";
 
-let bundled: Promise<string> | undefined;
+let bundled: Promise<string[]> | undefined;
 
 /** The launcher as the build makes it, once per test file. */
-function launcher(): Promise<string> {
+function launcher(): Promise<string[]> {
   bundled ??= (async () => {
     const directory = mkdtempSync(join(tmpdir(), "rkt-launcher-"));
     after(() => rmSync(directory, { recursive: true }));
-    const output = join(directory, "launcher");
-    await bundle("launcher", output);
-    return output;
+    return await bundleScript("launcher", directory);
   })();
   return bundled;
 }
@@ -120,7 +118,7 @@ export async function makeStage1Root(
   t: TestContext,
   settings: ContainerSettings = {},
 ): Promise<Stage1Root & { volumes: string }> {
-  const program = await launcher();
+  const scripts = await launcher();
   const base = mkdtempSync(join(tmpdir(), "rkt-stage1-"));
   writeFileSync(join(base, MARKER), "");
   t.after(() => {
@@ -137,7 +135,7 @@ export async function makeStage1Root(
   mkdirSync(volumes);
   for (const file of ["lib64/ld-linux-x86-64.so.2", STAGE1.runtime]) writeFileSync(path(file), "");
   copyFileSync(BUSYBOX, path(BUSYBOX));
-  copyFileSync(program, path(STAGE1.launcher));
+  for (const script of scripts) copyFileSync(script, join(dirname(path(STAGE1.launcher)), basename(script)));
 
   let manifest: PodManifest | undefined;
   const configure = (next: ContainerSettings): void => {
