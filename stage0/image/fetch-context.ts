@@ -33,6 +33,8 @@ export type FetchStore = Pick<
 
 export interface SignatureCheck {
   update(chunk: Uint8Array): void;
+  /** The signature, as soon as it is there: from then on only the digests that it needs are made. */
+  expect?(signature: Uint8Array): Promise<void>;
   /** Throws, with the reason, unless a key trusted for `imageName` made the signature over what was fed. */
   finish(signature: Uint8Array, imageName: string): Promise<Verdict>;
 }

@@ -37,6 +37,7 @@ async function importSigned(path: string, signature: Signature, context: FetchCo
   }
 
   const check = context.beginVerification();
+  await check.expect?.(signature.bytes);
   const staged = await store.stage({ name: path });
   try {
     const file = await open(path);

@@ -91,10 +91,14 @@ async function downloadImage(
         transfer.begin(length);
         if (!verify) return;
         check = context.beginVerification();
+        if (ownSignature !== undefined) await check.expect?.(ownSignature.bytes);
         if (ownSignature !== undefined || early !== undefined) return;
         // Beside the image: a missing signature ends the download of a big one.
         early = fetchSignature(http, urls, signal);
-        early.catch((error) => stop.abort(error));
+        early.then(
+          (signature) => (signature === "deferred" ? undefined : check?.expect?.(signature.bytes)),
+          (error) => stop.abort(error),
+        );
       },
       async write(chunk) {
         check?.update(chunk);
