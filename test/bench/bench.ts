@@ -112,13 +112,6 @@ function pairs(): Pair[] {
       target: "1.0, ≤ 1.4",
       needs: "runc",
     },
-    {
-      name: "rkt run true / podman --runtime crun run true",
-      subject: run(),
-      peer: podman("--runtime=crun"),
-      target: "-",
-      needs: "crun",
-    },
   ];
 }
 
