@@ -95,14 +95,39 @@ function removeCgroups(container: OwnedContainer): void {
   }
 }
 
-/** A cgroup goes when nothing is in it and below it (cgroups(7)): depth first. */
+/** How long the last processes of a container may take to die: milliseconds. */
+const DYING = 5000;
+
+/**
+ * A cgroup goes when nothing is in it and below it (cgroups(7)): depth first.
+ * Who let go of the container's lock may have left processes behind that the
+ * kernel is still ending, or that joined it from outside: they are killed.
+ */
 function removeCgroup(dir: string): void {
-  try {
-    for (const entry of readdirSync(dir, { withFileTypes: true }))
-      if (entry.isDirectory()) removeCgroup(`${dir}/${entry.name}`);
-    rmdirSync(dir);
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return;
-    throw new RktError("cgroup-busy", `cannot remove cgroup ${dir}: ${errorText(error)}`, { cause: error });
+  const end = Date.now() + DYING;
+  for (;;) {
+    try {
+      for (const entry of readdirSync(dir, { withFileTypes: true }))
+        if (entry.isDirectory()) removeCgroup(`${dir}/${entry.name}`);
+      rmdirSync(dir);
+      return;
+    } catch (error) {
+      const code = errorCode(error);
+      if (code === "ENOENT") return;
+      if (code !== "EBUSY" || Date.now() > end)
+        throw new RktError("cgroup-busy", `cannot remove cgroup ${dir}: ${errorText(error)}`, { cause: error });
+    }
+    killAll(dir);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
   }
+}
+
+function killAll(cgroup: string): void {
+  for (const pid of readFileSync(`${cgroup}/cgroup.procs`, "utf8").split("\n").map(Number))
+    try {
+      // 0 is a process of another PID namespace, which kill(2) would take for our own group.
+      if (pid > 1) process.kill(pid, "SIGKILL");
+    } catch (error) {
+      if (errorCode(error) !== "ESRCH") throw error;
+    }
 }

@@ -225,6 +225,7 @@ function main(): void {
 try {
   main();
 } finally {
+  spawnSync(rkt, [`--dir=${data}`, "gc", "--grace-period=0"]);
   for (const mount of readFileSync("/proc/self/mountinfo", "utf8")
     .split("\n")
     .map((line) => line.split(" ")[4] ?? "")
