@@ -95,6 +95,9 @@ async function judge(
   );
 }
 
+const RESIGN = "the image must be signed again, with `gpg --digest-algo=SHA512`";
+const RENEWED = "`rkt trust` is told of the signer's new key, or of the old one renewed";
+
 /** Undefined: `part` of `key` has signed what was hashed, and may. */
 async function refusalOf(
   signature: SignaturePacket,
@@ -106,10 +109,9 @@ async function refusalOf(
   const name = await nameOf(key);
   const digest = signature.hashAlgorithm ?? 0;
   const weak = WEAK_DIGESTS.get(digest);
-  const resign = "the image must be signed again, with `gpg --digest-algo=SHA512`";
-  if (weak !== undefined) return { reason: `it uses ${weak}, which can be forged`, hint: resign };
+  if (weak !== undefined) return { reason: `it uses ${weak}, which can be forged`, hint: RESIGN };
   const hash = hashes.get(digest);
-  if (hash === undefined) return { reason: `it uses digest ${digest}, which is not supported`, hint: resign };
+  if (hash === undefined) return { reason: `it uses digest ${digest}, which is not supported`, hint: RESIGN };
   if (signature.version !== 4) return { reason: `it has version ${signature.version}, which is not supported` };
   if (signature.signatureType !== enums.signature.binary) {
     return { reason: "it is no signature of a file's bytes", hint: "`gpg --armor --detach-sign FILE` makes one" };
@@ -134,25 +136,23 @@ async function refusalByTime(
   name: string,
 ): Promise<Refusal | undefined> {
   const now = new Date();
-  const what = part.keyPacket === key.keyPacket ? "key" : "signing subkey";
   const created = signature.created ?? now;
-  const renewed = "the signer's new key, or the old one renewed, has to be trusted with `rkt trust`";
-  for (const revoked of new Set([key, part])) {
-    const [revocation] = await revocationsOf(key, revoked);
-    if (revocation === undefined) continue;
-    const which = revoked === key ? "key" : "signing subkey";
-    return {
-      reason: `the ${which} of ${name} was revoked on ${formatDate(revocation.at)}: ${revocation.reason}`,
-      hint: renewed,
-    };
+  for (const each of new Set([key, part])) {
+    const what = whatIs(each);
+    const [revocation] = await revocationsOf(key, each);
+    if (revocation !== undefined) {
+      const { at, reason } = revocation;
+      return { reason: `the ${what} of ${name} was revoked on ${formatDate(at)}: ${reason}`, hint: RENEWED };
+    }
+    const expiry = await expiryOf(key, each);
+    if (expiry !== undefined && expiry <= now)
+      return { reason: `the ${what} of ${name} expired on ${formatDate(expiry)}`, hint: RENEWED };
   }
-  const expiry = await expiryOf(key, part);
-  if (expiry !== undefined && expiry <= now)
-    return { reason: `the ${what} of ${name} expired on ${formatDate(expiry)}`, hint: renewed };
   if (created > now) return { reason: `it is dated ${formatDate(created)}`, hint: "is this machine's clock right?" };
   const end = signature.getExpirationTime();
   if (end instanceof Date && end <= now)
     return { reason: `it expired on ${formatDate(end)}`, hint: "the image must be signed again" };
+  const what = whatIs(part);
   if (created < part.getCreationTime())
     return { reason: `it is older than the ${what} of ${name}: dated ${formatDate(created)}` };
   try {
@@ -163,6 +163,8 @@ async function refusalByTime(
   }
   return undefined;
 }
+
+const whatIs = (part: Key | Subkey): string => ("mainKey" in part ? "signing subkey" : "key");
 
 /** Of an issuer who is not trusted for the image: perhaps for others. */
 async function unknownIssuer(dirs: KeystoreDirs, signature: SignaturePacket, imageName: string): Promise<Refusal> {
