@@ -29,6 +29,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./commands/fetch.ts"),
   },
   {
+    name: "trust",
+    summary: "let public keys sign images",
+    load: () => import("./commands/trust.ts"),
+  },
+  {
     name: "list",
     summary: "list the containers",
     load: () => import("./commands/list.ts"),
@@ -72,6 +77,11 @@ export const commands: readonly CommandEntry[] = [
     name: "rm",
     summary: "remove containers that no longer run",
     load: () => import("./commands/rm.ts"),
+  },
+  {
+    name: "config",
+    summary: "print the configuration in effect",
+    load: () => import("./commands/config.ts"),
   },
   {
     name: "version",

@@ -26,7 +26,7 @@ import {
   type Stats,
   statSync,
   unlinkSync,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
@@ -204,7 +204,7 @@ function writeKeyFile(path: string, text: string): void {
     const fd = openSync(temporary, "w", 0o644);
     try {
       fchmodSync(fd, 0o644);
-      writeSync(fd, text);
+      writeFileSync(fd, text);
       fsyncSync(fd);
     } finally {
       closeSync(fd);

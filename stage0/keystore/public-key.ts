@@ -5,7 +5,7 @@
  * signed is anybody's invention.
  */
 
-import type { Key, SignaturePacket, Subkey } from "openpgp";
+import type { Key, Subkey } from "openpgp";
 import { errorText, RktError } from "../../shared/errors.ts";
 
 /** `object` names the source in errors. A secret key is refused: it was given by mistake. */
@@ -66,8 +66,6 @@ export interface Revocation {
   at: Date;
   /** "it has been compromised", or what else the owner says. */
   reason: string;
-  /** False: only what was signed later is void (the key was replaced or retired, not stolen). */
-  retroactive: boolean;
 }
 
 /** RFC 9580, 5.2.3.31. */
@@ -76,7 +74,6 @@ const REASONS: Readonly<Record<number, string>> = {
   2: "it has been compromised",
   3: "it is no longer used",
 };
-const SOFT_REASONS = [1, 3];
 
 /** Revocations of a key or subkey by its own primary key, the earliest first. */
 export async function revocationsOf(key: Key, part: Key | Subkey): Promise<Revocation[]> {
@@ -91,11 +88,7 @@ export async function revocationsOf(key: Key, part: Key | Subkey): Promise<Revoc
     if (at === null || !(await isMade(signature.verify(primary, type, revoked, at)))) continue;
     const flag = signature.reasonForRevocationFlag ?? 0;
     const words = [REASONS[flag] ?? "without a reason", signature.reasonForRevocationString ?? ""];
-    found.push({
-      at,
-      reason: words.filter((word) => word !== "").join(": "),
-      retroactive: !SOFT_REASONS.includes(flag),
-    });
+    found.push({ at, reason: words.filter((word) => word !== "").join(": ") });
   }
   return found.sort((a, b) => a.at.getTime() - b.at.getTime());
 }
@@ -114,14 +107,36 @@ export async function expiryOf(key: Key, part: Key | Subkey): Promise<Date | und
   return dates.sort((a, b) => a.getTime() - b.getTime())[0];
 }
 
-/** The date of the newest signature with which the key says what it is. */
-export function lastSelfSignature(key: Key): Date | undefined {
-  const made: SignaturePacket[] = [
-    ...key.users.flatMap((user) => user.selfCertifications),
-    ...key.subkeys.flatMap((subkey) => subkey.bindingSignatures),
-  ];
-  const dates = made.map((signature) => signature.created).filter((date) => date !== null);
-  return dates.sort((a, b) => b.getTime() - a.getTime())[0];
+/** What a person is shown of a key, or of a subkey of it. */
+export interface PartFacts {
+  fingerprint: string;
+  /** As gpg names it: "rsa4096", "ed25519". */
+  algorithm: string;
+  created: Date;
+  expires: Date | undefined;
+  revoked: Revocation | undefined;
+}
+
+export interface KeyFacts extends PartFacts {
+  identities: string[];
+  subkeys: PartFacts[];
+}
+
+export async function keyFacts(key: Key): Promise<KeyFacts> {
+  const subkeys: PartFacts[] = [];
+  for (const subkey of key.subkeys) subkeys.push(await partFacts(key, subkey));
+  return { ...(await partFacts(key, key)), identities: await identitiesOf(key), subkeys };
+}
+
+async function partFacts(key: Key, part: Key | Subkey): Promise<PartFacts> {
+  const { algorithm, bits, curve } = part.getAlgorithmInfo();
+  return {
+    fingerprint: part.getFingerprint(),
+    algorithm: bits === undefined ? (curve ?? algorithm).replace(/Legacy$/, "") : `${algorithm.slice(0, 3)}${bits}`,
+    created: part.getCreationTime(),
+    expires: await expiryOf(key, part),
+    revoked: (await revocationsOf(key, part))[0],
+  };
 }
 
 /** `8B86 DE38 890D DB72 9186  7B02 5210 BD88 8818 2190`, as gpg shows it for comparing by eye. */
