@@ -1,4 +1,4 @@
-/** Web servers for tests: on a free port of 127.0.0.1, gone when the test ends, and a CA of our own for https. */
+/** Web servers for tests: on a free port of 127.0.0.1 unless told, gone when the test ends, and a CA of our own for https. */
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -27,7 +27,7 @@ export interface TestServer {
 export async function serve(
   t: TestContext,
   handler: RequestListener,
-  options: { tls?: { key: string; cert: string }; host?: string } = {},
+  options: { tls?: { key: string; cert: string }; host?: string; port?: number } = {},
 ): Promise<TestServer> {
   const seen: Seen[] = [];
   const listener: RequestListener = (request, response) => {
@@ -36,7 +36,7 @@ export async function serve(
   };
   const server = options.tls === undefined ? createServer(listener) : createTlsServer(options.tls, listener);
   const host = options.host ?? "127.0.0.1";
-  await new Promise<void>((resolve) => server.listen(0, host, resolve));
+  await new Promise<void>((resolve) => server.listen(options.port ?? 0, host, resolve));
   t.after(async () => {
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
