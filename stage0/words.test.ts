@@ -171,14 +171,15 @@ const commands: { name: string; words: string[]; line: Line }[] = [
 for (const { name, words, line } of commands)
   test(`words of a command: ${name}`, () => assert.deepEqual(scanWords(words, table, "command"), line));
 
+const LIST = "--help lists the options";
 const refused: { name: string; words: string[]; message: string; hint?: string }[] = [
-  { name: "an unknown option", words: ["--bogus=secret"], message: "unknown option --bogus" },
+  { name: "an unknown option", words: ["--bogus=secret"], message: "unknown option --bogus", hint: LIST },
   { name: "a slip", words: ["--volum", "x"], message: "unknown option --volum", hint: "did you mean --volume?" },
   { name: "a swap of letters", words: ["-exce=x"], message: "unknown option -exce", hint: "did you mean --exec?" },
-  { name: "a hidden option is not suggested", words: ["--secre"], message: "unknown option --secre" },
-  { name: "a property of objects", words: ["--constructor"], message: "unknown option --constructor" },
-  { name: "three dashes with a name", words: ["---rm"], message: "unknown option ---rm" },
-  { name: "dashes with a value but no name", words: ["--=x"], message: "unknown option --" },
+  { name: "a hidden option is not suggested", words: ["--secre"], message: "unknown option --secre", hint: LIST },
+  { name: "a property of objects", words: ["--constructor"], message: "unknown option --constructor", hint: LIST },
+  { name: "three dashes with a name", words: ["---rm"], message: "unknown option ---rm", hint: LIST },
+  { name: "dashes with a value but no name", words: ["--=x"], message: "unknown option --", hint: LIST },
   { name: "no value", words: ["--exec"], message: "--exec needs a value", hint: "--exec=VALUE" },
   { name: "no boolean", words: ["--rm=maybe"], message: '--rm is true or false, not "maybe"' },
   { name: "an empty boolean", words: ["--rm="], message: '--rm is true or false, not ""' },

@@ -135,7 +135,10 @@ function unknownOption(word: string, spelled: string, table: OptionTable): Error
   const names = Object.keys(table).filter((name) => table[name]?.hidden !== true);
   const near = nearest(spelled, names);
   const shown = word.replace(/=.*/s, "");
-  return usageError(`unknown option ${shown}`, near === undefined ? undefined : `did you mean --${near}?`);
+  return usageError(
+    `unknown option ${shown}`,
+    near === undefined ? "--help lists the options" : `did you mean --${near}?`,
+  );
 }
 
 /** The spellings of strconv.ParseBool. */

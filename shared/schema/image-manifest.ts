@@ -183,5 +183,7 @@ export function imageMatchesHost(labels: readonly NameValue[]): boolean {
 export function requireHost(image: { readonly name: string; readonly labels: readonly NameValue[] }): void {
   if (imageMatchesHost(image.labels)) return;
   const platform = [label(image, "os"), label(image, "arch") ?? "any"].join("/");
-  throw new RktError("wrong-platform", `image ${image.name} is made for ${platform}, this host is linux/amd64`);
+  throw new RktError("wrong-platform", `image ${image.name} is made for ${platform}, this host is linux/amd64`, {
+    hint: "get the image for linux/amd64",
+  });
 }

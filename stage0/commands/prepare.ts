@@ -1,4 +1,3 @@
-import { writeFileSync } from "node:fs";
 import type { Command } from "../command.ts";
 import { print } from "../output.ts";
 import { runOptions } from "./run-options.ts";
@@ -22,8 +21,6 @@ export const command: Command = {
     const runLine = await readRunLine(line);
     const { setUpContainer } = await import("./set-up.ts");
     const container = await setUpContainer(runLine, globals, { durable: true });
-    const { "uuid-file-save": uuidFile } = runLine.options;
-    if (uuidFile !== undefined) writeFileSync(uuidFile, container.uuid);
     container.lock.close();
     print(`${container.uuid}\n`);
   },

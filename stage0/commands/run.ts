@@ -1,4 +1,3 @@
-import { writeFileSync } from "node:fs";
 import type { Command } from "../command.ts";
 import { collector } from "../this-program.ts";
 import { runOptions } from "./run-options.ts";
@@ -25,13 +24,11 @@ Options after an image are that image's; "--" begins the arguments of its app, a
     const runLine = await readRunLine(line);
     const { setUpContainer } = await import("./set-up.ts");
     const container = await setUpContainer(runLine, globals, { durable: false });
-    const { rm, "uuid-file-save": uuidFile } = runLine.options;
-    if (uuidFile !== undefined) writeFileSync(uuidFile, container.uuid);
     const { launchContainer } = await import("../container/launch.ts");
     launchContainer(container, {
       data: globals.dir,
       env: { ...(process.env as Record<string, string>) },
-      collect: rm ? collector(globals.dir, container.uuid) : undefined,
+      collect: runLine.options.rm ? collector(globals.dir, container.uuid) : undefined,
     });
   },
 };

@@ -1,12 +1,13 @@
 /** From the line of `run` or `prepare` to a prepared container. */
 
-import { readFileSync } from "node:fs";
-import { errorText, RktError } from "../../shared/errors.ts";
+import { readFileSync, writeFileSync } from "node:fs";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { NameValue, PodManifest } from "../../shared/schema/types.ts";
 import type { OwnedContainer } from "../container/lifecycle.ts";
 import { type Circumstances, containerManifest, fromPodManifest } from "../container/manifest.ts";
 import { prepareContainer } from "../container/prepare.ts";
+import { discard } from "../container/remove.ts";
 import type { RunRequest } from "../container/request.ts";
 import { checkVolumeSources } from "../container/volume-sources.ts";
 import type { GlobalOptions } from "../globals.ts";
@@ -38,7 +39,8 @@ export async function setUpContainer(
   const wanted = given === undefined ? wantedImages(request) : imagesOf(given);
   const wantedStage1 = { reference: stage1Reference(stage1, executableDirectory()) };
 
-  const store = openStore(globals.dir);
+  // An image that cannot be run as asked leaves nothing in the store.
+  const store = openStore(globals.dir, { hold: true });
   try {
     const finder: ImageFinder = { store, trustStore: pullPolicy !== "update" };
     const images: StoredImage[] = [];
@@ -50,7 +52,7 @@ export async function setUpContainer(
         : fromPodManifest(given, request, resolved, circumstances);
     checkVolumeSources(manifest);
     if (!globals.quiet) for (const warning of warnings) say(`warning: ${warning}`);
-    return await prepareContainer({
+    const container = await prepareContainer({
       data: globals.dir,
       store,
       manifest,
@@ -59,8 +61,24 @@ export async function setUpContainer(
       overlay: !options["no-overlay"],
       durable,
     });
+    saveUuid(container, options["uuid-file-save"], globals.dir);
+    return container;
   } finally {
     store.close();
+  }
+}
+
+/** Nobody would know of a container whose UUID cannot be told. */
+function saveUuid(container: OwnedContainer, path: string | undefined, data: string): void {
+  if (path === undefined) return;
+  try {
+    writeFileSync(path, container.uuid);
+  } catch (error) {
+    discard(data, container);
+    throw new RktError("uuid-file", `cannot write the UUID to ${path}: ${errorText(error)}`, {
+      hint: "--uuid-file-save names a file in a directory that is there",
+      cause: error,
+    });
   }
 }
 
@@ -80,6 +98,8 @@ function read(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
+    if (errorCode(error) === "ENOENT")
+      throw new RktError("no-such-file", `there is no file ${path}`, { hint: "a relative path is one from here" });
     throw new RktError("no-such-file", `cannot read ${path}: ${errorText(error)}`, { cause: error });
   }
 }

@@ -48,7 +48,7 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
 
     // No mount of a container ever exists in the host's namespace, so none can leak there or keep gc busy.
     unshare(CLONE_NEWNS);
-    mount("", "/", "", MS_REC | MS_SLAVE);
+    receiveMountsOnly();
     if (trees.overlay) mounted = mountOverlays(trees);
 
     const path = here.inStage1(init);
@@ -65,6 +65,19 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
     for (const target of mounted.reverse()) umount(`${container.dir}/${target}`, MNT_DETACH);
     discard(options.data, container);
     throw error;
+  }
+}
+
+/** The host's mounts still come in, so that volumes see them; ours do not go out. */
+function receiveMountsOnly(): void {
+  try {
+    mount("", "/", "", MS_REC | MS_SLAVE);
+  } catch (error) {
+    const inChroot = error instanceof SyscallError && error.code === "EINVAL";
+    throw new RktError("no-mount-namespace", `cannot keep mounts to the container: ${errorText(error)}`, {
+      hint: inChroot ? "the root directory is no mount point: before chroot(1), `mount --bind DIR DIR`" : undefined,
+      cause: error,
+    });
   }
 }
 

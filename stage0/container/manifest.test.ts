@@ -402,6 +402,7 @@ const refused: {
     ],
     code: "wrong-platform",
     message: "image arm is made for linux/aarch64, this host is linux/amd64",
+    hint: "get the image for linux/amd64",
   },
   {
     name: "isolators that contradict each other",

@@ -62,6 +62,7 @@ export interface TreesFile {
 
 export async function prepareContainer(request: PrepareRequest): Promise<OwnedContainer> {
   checkInterface(request.store.manifest(request.stage1.key));
+  await request.store.release();
   const uuid = request.uuid ?? newUuid();
   // Rendering is the long part and can fail on a bad image: before anything of the container exists.
   const trees = await renderTrees(request);

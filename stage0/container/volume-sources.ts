@@ -41,7 +41,8 @@ function stat(path: string, volume: string, source: string): Stats {
         : `volume ${volume}: cannot look at ${source}: ${errorText(error)}`,
       {
         hint: missing ? `create it first; or --volume ${volume},kind=empty needs no path` : undefined,
-        cause: error,
+        // That it is missing says it all.
+        cause: missing ? undefined : error,
       },
     );
   }

@@ -11,6 +11,7 @@ import { once } from "node:events";
 import type { Duplex, Readable, Writable } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { GET_AGAIN } from "./tar-reader.ts";
 
 export type Compression = "gzip" | "zstd" | "xz" | "bzip2" | "none";
 
@@ -136,7 +137,7 @@ function throughStream(stream: Duplex, compression: Compression, consume: (chunk
 
 const damaged = (compression: Compression, reason: string, cause?: unknown): RktError =>
   new RktError("bad-compression", `its ${compression} data are damaged: ${reason}`, {
-    hint: "the file is incomplete or was changed on its way: get it again",
+    hint: GET_AGAIN,
     cause,
   });
 

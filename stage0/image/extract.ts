@@ -80,10 +80,7 @@ export function extractInto(root: string): Extractor {
   const describe = (path: string, error: unknown): Error =>
     error instanceof RktError
       ? error
-      : new RktError("extract-failed", `cannot write /${shownPath(path)}: ${errorText(error)}`, {
-          hint: errorCode(error) === "ENOSPC" ? "the file system is full" : undefined,
-          cause: error,
-        });
+      : new RktError("extract-failed", `cannot write /${shownPath(path)}: ${errorText(error)}`, { cause: error });
 
   function openDirectory(path: string): number {
     if (path === "") return rootFd;
@@ -389,12 +386,17 @@ function sparse(fd: number, entry: TarEntry): (chunk: Buffer) => void {
 export async function copyTree(from: string, to: string): Promise<void> {
   const child = spawn("cp", ["--archive", "--reflink=auto", "--sparse=auto", "--no-target-directory", "--", from, to], {
     stdio: ["ignore", "ignore", "pipe"],
+    env: { ...process.env, LC_ALL: "C" },
   });
   let message = "";
   child.stderr.on("data", (chunk: Buffer) => {
     if (message.length < 500) message += chunk.toString();
   });
   const [status] = (await once(child, "close")) as [number | null];
-  if (status !== 0)
-    throw new RktError("copy-failed", `cannot copy the image's files: ${message.trim().split("\n")[0] ?? "cp failed"}`);
+  if (status === 0) return;
+  // "cp: error copying 'A' to 'B': No space left on device": the names are ours, and long.
+  const reason = (message.split("\n")[0] ?? "").replace(/^.*: /, "") || `cp ended with ${status}`;
+  throw new RktError("copy-failed", `cannot copy ${from}: ${reason}`, {
+    hint: reason === "No space left on device" ? "free some space, or leave --no-overlay out" : undefined,
+  });
 }

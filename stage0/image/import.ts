@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { closeSync, fsync, mkdirSync, openSync, readSync, renameSync, statSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
-import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { errorText, RktError } from "../../shared/errors.ts";
 import { blobKey, type DataLayout } from "../../shared/layout.ts";
 import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { MAX_MANIFEST_BYTES } from "../../shared/schema/json.ts";
@@ -18,6 +18,7 @@ import { temporaryFile } from "../store/temporary.ts";
 import { type Decompressor, decompressor, detectCompression, MAGIC_BYTES } from "./decompress.ts";
 import {
   type EntrySink,
+  GET_AGAIN,
   shownPath,
   TAR_LIMITS,
   type TarEntry,
@@ -56,6 +57,12 @@ export interface BlobImport {
 
 const fsyncAsync = promisify(fsync);
 
+/** The way out of what an image itself is to blame for. */
+const HINTS: Readonly<Record<string, string>> = {
+  "manifest-invalid": "whoever made the image has to mend its manifest (appc spec, aci.md)",
+  "bad-archive": "the image was not made as the appc spec (aci.md) has it, or has been changed since",
+};
+
 /** `name` is what errors call the image. */
 export function beginImport(layout: DataLayout, name: string, limits: ImportLimits = IMPORT_LIMITS): BlobImport {
   const temporary = temporaryFile(layout, "blob");
@@ -84,8 +91,7 @@ export function beginImport(layout: DataLayout, name: string, limits: ImportLimi
   }
 
   const describe = (error: unknown): Error => {
-    const hint =
-      error instanceof RktError ? error.hint : errorCode(error) === "ENOSPC" ? "the file system is full" : undefined;
+    const hint = error instanceof RktError ? (error.hint ?? HINTS[error.code]) : undefined;
     return new RktError(
       error instanceof RktError ? error.code : "import-failed",
       `cannot import ${name}: ${errorText(error)}`,
@@ -125,7 +131,7 @@ export function beginImport(layout: DataLayout, name: string, limits: ImportLimi
     finish: () =>
       attempt(async () => {
         if (pipe === undefined) {
-          if (start.length === 0) throw tarError("it is empty");
+          if (start.length === 0) throw tarError("it is empty", GET_AGAIN);
           pipe = begin();
           await pipe.write(start);
         }

@@ -72,6 +72,11 @@ export function tarError(message: string, hint?: string): RktError {
   return new RktError("bad-archive", message, { hint });
 }
 
+/** The way out where bytes are missing or wrong. */
+export const GET_AGAIN = "the file is incomplete or was changed on its way: get it again";
+
+const notTar = (): RktError => tarError("it is not a tar archive", "an image is a tar archive, compressed or not");
+
 /** A name for a message: its bytes as UTF-8 where they are. */
 export const shownPath = (path: string): string => Buffer.from(path, "latin1").toString("utf8");
 
@@ -127,7 +132,7 @@ export class TarReader {
       this.#state.kind !== "end" &&
       !(this.#state.kind === "header" && this.#zeroBlocks > 0 && this.#rest.length === 0)
     )
-      throw tarError(this.#entries === 0 ? "it is not a tar archive" : "the archive is cut short");
+      throw this.#entries === 0 ? notTar() : tarError("the archive is cut short", GET_AGAIN);
   }
 
   /** Collects whole blocks, however the chunks fall. */
@@ -469,9 +474,7 @@ function checkSum(block: Buffer, entries: number): void {
     .trim();
   const sum = /^[0-7]+$/.test(text) ? Number.parseInt(text, 8) : -1;
   if (sum !== unsignedSum && sum !== signedSum)
-    throw tarError(
-      entries === 0 ? "it is not a tar archive" : "the archive is damaged: the checksum of a header is wrong",
-    );
+    throw entries === 0 ? notTar() : tarError("the archive is damaged: the checksum of a header is wrong", GET_AGAIN);
 }
 
 // --- pax ------------------------------------------------------------------------------

@@ -48,19 +48,31 @@ export function openIndex(layout: DataLayout): { db: IndexDb; fresh: boolean } {
   try {
     return open(layout);
   } catch (error) {
-    if (!isDamaged(error))
-      throw new RktError("index-failed", `cannot open the image index ${layout.index}: ${errorText(error)}`, {
-        cause: error,
-      });
+    if (!isDamaged(error)) throw indexError("open", layout.index, error);
     for (const suffix of ["", "-wal", "-shm"]) rmSync(`${layout.index}${suffix}`, { force: true });
     return open(layout);
   }
 }
 
-/** SQLITE_CORRUPT and SQLITE_NOTADB (sqlite.org "Result and Error Codes"). */
-function isDamaged(error: unknown): boolean {
-  const code = (error as { errcode?: number }).errcode;
-  return code === 11 || code === 26;
+// sqlite.org "Result and Error Codes"
+const SQLITE_IOERR = 10;
+const SQLITE_CORRUPT = 11;
+const SQLITE_FULL = 13;
+const SQLITE_NOTADB = 26;
+
+/** The primary code of an error of SQLite's, without what an extended one adds. */
+const sqliteCode = (error: unknown): number => ((error as { errcode?: number }).errcode ?? 0) & 0xff;
+
+const isDamaged = (error: unknown): boolean => [SQLITE_CORRUPT, SQLITE_NOTADB].includes(sqliteCode(error));
+
+/** Without a syscall, SQLite's errors would look like a defect of ours. */
+function indexError(what: "open" | "read" | "write", path: string, error: unknown): RktError {
+  // On a full disk it can't even map the file that its users share, and calls that an I/O error.
+  const full = [SQLITE_FULL, SQLITE_IOERR].includes(sqliteCode(error));
+  return new RktError("index-failed", `cannot ${what} the image index ${path}: ${errorText(error)}`, {
+    hint: full ? "the file system may be full: see `df`, free some space, or give another one with --dir" : undefined,
+    cause: error,
+  });
 }
 
 function open(layout: DataLayout): { db: IndexDb; fresh: boolean } {
@@ -82,10 +94,10 @@ function open(layout: DataLayout): { db: IndexDb; fresh: boolean } {
   }
   // In WAL mode a power cut may lose the last commits but never damages; what is lost is found again.
   database.exec("PRAGMA synchronous = NORMAL");
-  return { db: wrap(database), fresh };
+  return { db: wrap(database, layout.index), fresh };
 }
 
-function wrap(database: DatabaseSync): IndexDb {
+function wrap(database: DatabaseSync, path: string): IndexDb {
   const statements = new Map<string, StatementSync>();
   const prepare = (sql: string): StatementSync => {
     const known = statements.get(sql);
@@ -96,20 +108,28 @@ function wrap(database: DatabaseSync): IndexDb {
     statements.set(sql, made);
     return made;
   };
+  const attempt = <T>(what: "read" | "write", work: () => T): T => {
+    try {
+      return work();
+    } catch (error) {
+      throw indexError(what, path, error);
+    }
+  };
   return {
-    get: (sql, ...values) => prepare(sql).get(...values),
-    all: (sql, ...values) => prepare(sql).all(...values),
+    get: (sql, ...values) => attempt("read", () => prepare(sql).get(...values)),
+    all: (sql, ...values) => attempt("read", () => prepare(sql).all(...values)),
     run: (sql, ...values) => {
-      prepare(sql).run(...values);
+      attempt("write", () => prepare(sql).run(...values));
     },
     transaction(work) {
-      database.exec("BEGIN IMMEDIATE");
+      attempt("write", () => database.exec("BEGIN IMMEDIATE"));
       try {
         const result = work();
-        database.exec("COMMIT");
+        attempt("write", () => database.exec("COMMIT"));
         return result;
       } catch (error) {
-        database.exec("ROLLBACK");
+        // A full disk has rolled back already.
+        if (database.isTransaction) database.exec("ROLLBACK");
         throw error;
       }
     },

@@ -14,7 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { RktError } from "../../shared/errors.ts";
+import { errorCode, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
 import { type Entry, gzipped, makeAci, manifest, rootfs, tar } from "../../test/fixtures/aci.ts";
 import { openStore, type Store } from "./store.ts";
@@ -86,6 +86,32 @@ test("a known file costs no second import; a changed one is imported again", asy
   assert.ok(!existsSync(blob));
   file("image.aci", makeAci([{ name: "rootfs/new" }]));
   assert.notEqual((await store.importFile(path)).key, first.key);
+});
+
+test("held back, an import is in the store when it is released, and forgotten when not", async (t) => {
+  const { data, file } = scratch(t);
+  const path = file("image.aci", makeAci());
+  const temporaries = () => readdirSync(join(data, "cas/tmp"));
+  const hasty = openStore(data, { hold: true });
+  const { key } = await hasty.importFile(path);
+  assert.equal(hasty.manifest(key).name, "example.com/test");
+  assert.deepEqual(hasty.list(), []);
+  hasty.close();
+  assert.deepEqual(temporaries(), []);
+  assert.ok(!existsSync(dataLayout(data).blob(key)));
+
+  const store = openStore(data, { hold: true });
+  const image = await store.importFile(path);
+  assert.equal(await store.importFile(path), image, "read once");
+  assert.equal(temporaries().length, 1);
+  await store.release();
+  assert.deepEqual(
+    store.list().map((one) => one.key),
+    [key],
+  );
+  await store.render(key);
+  store.close();
+  assert.deepEqual(temporaries(), []);
 });
 
 const refusals: { name: string; content: Buffer | string; message: RegExp }[] = [
@@ -414,7 +440,7 @@ test("a full file system: one error, and the store as before", async (t) => {
     (error) => {
       assert.ok(error instanceof RktError);
       assert.match(error.message, /cannot import .*big\.aci: write: ENOSPC/);
-      assert.equal(error.hint, "the file system is full");
+      assert.equal(errorCode(error.cause), "ENOSPC", "by which whoever renders it knows a hint");
       return true;
     },
   );

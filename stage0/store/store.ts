@@ -8,7 +8,7 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, dataLayout, KEY_DIGITS, shortId } from "../../shared/layout.ts";
 import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
-import { beginImport, type ImportedBlob, type ImportLimits, inspectBlob } from "../image/import.ts";
+import { type BlobImport, beginImport, type ImportedBlob, type ImportLimits, inspectBlob } from "../image/import.ts";
 import { type IndexDb, openIndex, type Row } from "./index-db.ts";
 import { collectTemporaries } from "./temporary.ts";
 import type { Tree, TreeSource } from "./trees.ts";
@@ -49,9 +49,19 @@ export interface StagedImport {
 
 export type { Tree } from "./trees.ts";
 
+export interface StoreOptions {
+  /**
+   * Files that are imported wait for `release` before anything of them is in the store: for a caller who looks at
+   * their manifests first. `close` without it forgets them.
+   */
+  hold?: boolean;
+}
+
 export interface Store {
   /** Imports a local file in one pass; a file that is known, and has not changed since, costs a stat. */
   importFile(path: string): Promise<StoredImage>;
+  /** Puts what was held back in its place. */
+  release(): Promise<void>;
   stage(options?: { name?: string; limits?: ImportLimits }): Promise<StagedImport>;
   /** The one image whose ID begins with `prefix` ("sha512-" may be left out). */
   resolve(prefix: string): StoredImage;
@@ -67,10 +77,12 @@ export interface Store {
   close(): void;
 }
 
-export function openStore(dataDir: string): Store {
+export function openStore(dataDir: string, { hold = false }: StoreOptions = {}): Store {
   const layout = dataLayout(dataDir);
   let opened: IndexDb | undefined;
   const manifests = new Map<string, ImageManifest>();
+  /** By the identity of the file. */
+  const held = new Map<string, HeldImport>();
 
   const db = (): IndexDb => {
     if (opened !== undefined) return opened;
@@ -100,14 +112,30 @@ export function openStore(dataDir: string): Store {
       );
       const found = known === undefined ? undefined : byKey(String(known["key"]));
       if (found !== undefined) return found;
+      const waiting = held.get(identity(stat).join());
+      if (waiting !== undefined) return waiting.image;
       collectTemporaries(layout);
-      const blob = await importFrom(layout, path);
-      const stored = put(blob);
+      const { blob, blobImport } = await readImage(layout, path);
       // A file that changed while it was read is not the one we know.
       const after = statFile(path);
-      if (identity(after).every((value, i) => value === identity(stat)[i]))
-        index.run("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?)", ...identity(stat), stored.key);
-      return stored;
+      const steady = identity(after).every((value, i) => value === identity(stat)[i]);
+      const keep = async (): Promise<StoredImage> => {
+        const stored = put(await blobImport.commit());
+        if (steady) index.run("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?)", ...identity(stat), stored.key);
+        return stored;
+      };
+      if (!hold) return await keep();
+      const image = describeBlob(blob, Date.now());
+      manifests.set(blob.key, blob.manifest);
+      held.set(identity(stat).join(), { image, keep, forget: () => blobImport.abort() });
+      return image;
+    },
+
+    async release() {
+      for (const [file, { keep }] of held) {
+        held.delete(file);
+        await keep();
+      }
     },
 
     async stage(options = {}) {
@@ -229,6 +257,8 @@ export function openStore(dataDir: string): Store {
     },
 
     close() {
+      for (const { forget } of held.values()) forget();
+      held.clear();
       opened?.close();
       opened = undefined;
     },
@@ -249,6 +279,10 @@ function image(row: Row | undefined): StoredImage {
     importedAt: Number(row["imported_at"]),
     lastUsedAt: Number(row["used_at"]),
   };
+}
+
+function describeBlob({ id, key, manifest, size }: ImportedBlob, now: number): StoredImage {
+  return { id, key, name: manifest.name, labels: manifest.labels, size, importedAt: now, lastUsedAt: now };
 }
 
 function describeDependency({ imageName, labels, imageID }: Dependency): string {
@@ -275,20 +309,24 @@ function statFile(path: string): BigIntStats {
     if (code === "ENOENT" || code === "ENOTDIR")
       throw new RktError("no-such-file", `there is no file ${path}`, {
         hint: "an image is a file, a hash, a URL or a name",
-        cause: error,
       });
     throw new RktError("import-failed", `cannot read ${path}: ${errorText(error)}`, { cause: error });
   }
   throw new RktError("not-an-image", `${path} is not a regular file`);
 }
 
-async function importFrom(layout: DataLayout, path: string): Promise<ImportedBlob> {
+interface HeldImport {
+  image: StoredImage;
+  keep(): Promise<StoredImage>;
+  forget(): void;
+}
+
+async function readImage(layout: DataLayout, path: string): Promise<{ blob: ImportedBlob; blobImport: BlobImport }> {
   const blobImport = beginImport(layout, path);
   try {
     for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 }))
       await blobImport.write(chunk as Buffer);
-    await blobImport.finish();
-    return await blobImport.commit();
+    return { blob: await blobImport.finish(), blobImport };
   } catch (error) {
     blobImport.abort();
     throw error;
