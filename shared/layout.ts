@@ -307,6 +307,8 @@ export const LAUNCH_EXIT = {
 export const SYSTEM_CONFIG_DIR = hostPath("/usr/lib/rkt");
 export const LOCAL_CONFIG_DIR = hostPath("/etc/rkt");
 export const KEYSTORE = "trustedkeys";
+/** Of the configuration directories: files of rkt's documented kinds, `*.json`. */
+export const CONFIG_SUBDIRECTORIES = { auth: "auth.d", paths: "paths.d", stage1: "stage1.d" } as const;
 
 /** The trusted keys of one configuration directory: files named by a key's fingerprint. */
 export interface KeystoreLayout {

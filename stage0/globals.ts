@@ -1,8 +1,10 @@
 /** The options every command takes, before or after its name. */
 
-import { resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { usageError } from "../shared/errors.ts";
-import { DEFAULT_DATA_DIR, LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../shared/layout.ts";
+import { CONFIG_SUBDIRECTORIES, DEFAULT_DATA_DIR, LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../shared/layout.ts";
+import type { ConfigDirs } from "./config/config-files.ts";
 import { readOptions } from "./options.ts";
 import type { OptionTable, OptionWord } from "./words.ts";
 
@@ -20,7 +22,12 @@ const INSECURE_GROUPS: Readonly<Record<string, readonly InsecureOption[]>> = {
 const group = "Global options";
 
 export const globalOptions = {
-  dir: { type: "string", value: "DIR", description: `data directory (${DEFAULT_DATA_DIR})`, group },
+  dir: {
+    type: "string",
+    value: "DIR",
+    description: `data directory (the configured one, or ${DEFAULT_DATA_DIR})`,
+    group,
+  },
   debug: { type: "boolean", description: "say more, and show the causes of errors", group },
   quiet: { type: "boolean", description: "say nothing but errors", group },
   "insecure-options": {
@@ -66,16 +73,29 @@ export interface GlobalOptions {
 
 export async function readGlobals(words: readonly OptionWord[]): Promise<GlobalOptions> {
   const values = await readOptions(words, globalOptions);
-  return {
-    dir: directory(values.dir, "dir") ?? DEFAULT_DATA_DIR,
-    debug: values.debug,
-    quiet: values.quiet,
-    insecure: readInsecure([...values["insecure-options"], ...(values["insecure-skip-verify"] ? ["image"] : [])]),
+  const dirs = {
     systemConfig: directory(values["system-config"], "system-config") ?? SYSTEM_CONFIG_DIR,
     localConfig: directory(values["local-config"], "local-config") ?? LOCAL_CONFIG_DIR,
     userConfig: directory(values["user-config"], "user-config"),
+  };
+  // Help is shown whatever the configuration is like.
+  const configured = values.help || values.dir !== undefined ? undefined : await configuredDataDir(dirs);
+  return {
+    dir: directory(values.dir, "dir") ?? configured ?? DEFAULT_DATA_DIR,
+    debug: values.debug,
+    quiet: values.quiet,
+    insecure: readInsecure([...values["insecure-options"], ...(values["insecure-skip-verify"] ? ["image"] : [])]),
+    ...dirs,
     help: values.help,
   };
+}
+
+/** Most machines have none, and pay for nothing. */
+async function configuredDataDir(dirs: ConfigDirs): Promise<string | undefined> {
+  const places = [dirs.systemConfig, dirs.localConfig, dirs.userConfig];
+  if (!places.some((dir) => dir !== undefined && existsSync(join(dir, CONFIG_SUBDIRECTORIES.paths)))) return undefined;
+  const { readPaths } = await import("./config/settings.ts");
+  return readPaths(dirs).data;
 }
 
 function directory(value: string | undefined, option: string): string | undefined {

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { NameValue, PodManifest } from "../../shared/schema/types.ts";
+import { readStage1Settings } from "../config/settings.ts";
 import type { OwnedContainer } from "../container/lifecycle.ts";
 import { type Circumstances, containerManifest, fromPodManifest } from "../container/manifest.ts";
 import { prepareContainer } from "../container/prepare.ts";
@@ -11,7 +12,7 @@ import { discard } from "../container/remove.ts";
 import type { RunRequest } from "../container/request.ts";
 import { checkVolumeSources } from "../container/volume-sources.ts";
 import type { GlobalOptions } from "../globals.ts";
-import { executableDirectory, findImage, type ImageFinder, stage1Reference, type WantedImage } from "../image/find.ts";
+import { executableDirectory, findImage, type ImageFinder, type WantedImage, wantedStage1 } from "../image/find.ts";
 import { parseImageReference } from "../image/image-name.ts";
 import { say } from "../output.ts";
 import { openStore, type StoredImage } from "../store/store.ts";
@@ -37,7 +38,7 @@ export async function setUpContainer(
   };
   // Before any image is imported: a slip in the line costs nothing.
   const wanted = given === undefined ? wantedImages(request) : imagesOf(given);
-  const wantedStage1 = { reference: stage1Reference(stage1, executableDirectory()) };
+  const stage1Image = wantedStage1(stage1, executableDirectory(), readStage1Settings(globals));
 
   // An image that cannot be run as asked leaves nothing in the store.
   const store = openStore(globals.dir, { hold: true });
@@ -56,7 +57,7 @@ export async function setUpContainer(
       data: globals.dir,
       store,
       manifest,
-      stage1: await findImage(wantedStage1, finder),
+      stage1: await findImage(stage1Image, finder),
       images,
       overlay: !options["no-overlay"],
       durable,

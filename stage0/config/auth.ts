@@ -3,6 +3,7 @@
  * error, a warning or a listing.
  */
 
+import { CONFIG_SUBDIRECTORIES } from "../../shared/layout.ts";
 import {
   absent,
   fields,
@@ -31,7 +32,7 @@ export interface Auth {
   warnings: string[];
 }
 
-const AUTH = { subdirectory: "auth.d", kinds: ["auth", "dockerAuth"] } as const;
+const AUTH = { subdirectory: CONFIG_SUBDIRECTORIES.auth, kinds: ["auth", "dockerAuth"] } as const;
 
 export function readAuth(dirs: ConfigDirs): Auth {
   const warnings: string[] = [];

@@ -1,7 +1,9 @@
 /** Where rkt keeps its data, and which stage1 image it takes when none is asked for. */
 
-import { absolutePath } from "../../shared/schema/values.ts";
+import { CONFIG_SUBDIRECTORIES } from "../../shared/layout.ts";
+import { absolutePath, acIdentifier } from "../../shared/schema/values.ts";
 import { optionalString, type Rule, report } from "../../shared/schema/place.ts";
+import type { Stage1Settings } from "../image/find.ts";
 import { type ConfigDirs, readSettings } from "./config-files.ts";
 
 export interface Paths {
@@ -11,7 +13,7 @@ export interface Paths {
   stage1Images: string | undefined;
 }
 
-const PATHS = { subdirectory: "paths.d", kinds: ["paths"] } as const;
+const PATHS = { subdirectory: CONFIG_SUBDIRECTORIES.paths, kinds: ["paths"] } as const;
 
 export function readPaths(dirs: ConfigDirs): Paths {
   const paths = readSettings<string>(dirs, PATHS, ({ get }, set) => {
@@ -31,11 +33,11 @@ export interface DefaultStage1 {
   location: string | undefined;
 }
 
-const STAGE1 = { subdirectory: "stage1.d", kinds: ["stage1"] } as const;
+const STAGE1 = { subdirectory: CONFIG_SUBDIRECTORIES.stage1, kinds: ["stage1"] } as const;
 
 export function readDefaultStage1(dirs: ConfigDirs): DefaultStage1 {
   const stage1 = readSettings<string[]>(dirs, STAGE1, ({ get }, set) => {
-    const name = optionalString(get("name"), notEmpty);
+    const name = optionalString(get("name"), acIdentifier);
     const version = optionalString(get("version"), notEmpty);
     if (name !== undefined && version !== undefined) set("image", [name, version], get("name"));
     else if (name !== undefined) report(get("version"), "is required beside a name");
@@ -45,6 +47,11 @@ export function readDefaultStage1(dirs: ConfigDirs): DefaultStage1 {
   });
   const [name, version] = stage1.get("image") ?? [];
   return { name, version, location: stage1.get("location")?.[0] };
+}
+
+/** All that the configuration says of stage1 images. */
+export function readStage1Settings(dirs: ConfigDirs): Stage1Settings {
+  return { images: readPaths(dirs).stage1Images, ...readDefaultStage1(dirs) };
 }
 
 const notEmpty: Rule = (text) => (text === "" ? "must not be empty" : undefined);

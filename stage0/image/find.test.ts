@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { RktError } from "../../shared/errors.ts";
 import type { Store, StoredImage } from "../store/store.ts";
-import { findImage, stage1Reference } from "./find.ts";
+import { findImage, type Stage1Settings, wantedStage1 } from "./find.ts";
 import { parseImageReference } from "./image-name.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "rkt-find-"));
@@ -13,8 +13,16 @@ test.after(() => rmSync(dir, { recursive: true }));
 writeFileSync(join(dir, "stage1-nspawn.aci"), "");
 writeFileSync(join(dir, "stage1-other.aci"), "");
 
+const configured = mkdtempSync(join(dir, "configured-"));
+writeFileSync(join(configured, "stage1-nspawn.aci"), "");
 const nowhere = join(dir, "nowhere");
-const references: { name: string; request: Parameters<typeof stage1Reference>[0]; is: unknown }[] = [
+const references: {
+  name: string;
+  request: Parameters<typeof wantedStage1>[0];
+  settings?: Stage1Settings;
+  is: unknown;
+  stored?: unknown;
+}[] = [
   { name: "the default", request: undefined, is: { kind: "file", path: join(dir, "stage1-nspawn.aci") } },
   {
     name: "from the directories",
@@ -39,20 +47,57 @@ const references: { name: string; request: Parameters<typeof stage1Reference>[0]
     is: { kind: "name", name: "coreos.com/rkt/stage1", labels: [{ name: "version", value: "1" }] },
   },
   { name: "anything", request: { by: "image", text: "./x" }, is: { kind: "file", path: "./x" } },
+  {
+    name: "the default, from the configured directory",
+    request: undefined,
+    settings: { images: configured },
+    is: { kind: "file", path: join(configured, "stage1-nspawn.aci") },
+  },
+  {
+    name: "a configured location",
+    request: undefined,
+    settings: { location: "https://h/s.aci" },
+    is: { kind: "url", url: new URL("https://h/s.aci") },
+    stored: undefined,
+  },
+  {
+    name: "a configured name, and a location for when the store has none",
+    request: undefined,
+    settings: { name: "example.com/stage1", version: "2", location: "/s.aci" },
+    is: { kind: "file", path: "/s.aci" },
+    stored: { name: "example.com/stage1", labels: [{ name: "version", value: "2" }] },
+  },
+  {
+    name: "a configured name alone",
+    request: undefined,
+    settings: { name: "example.com/stage1", version: "2" },
+    is: { kind: "name", name: "example.com/stage1", labels: [{ name: "version", value: "2" }] },
+    stored: { name: "example.com/stage1", labels: [{ name: "version", value: "2" }] },
+  },
+  {
+    name: "an option before what is configured",
+    request: { by: "path", text: "stage1" },
+    settings: { name: "example.com/stage1", version: "2", location: "/s.aci" },
+    is: { kind: "file", path: "stage1" },
+  },
 ];
 
-for (const { name, request, is } of references)
-  test(`stage1 image: ${name}`, () => assert.deepEqual(stage1Reference(request, dir), is));
+for (const { name, request, settings, is, stored } of references)
+  test(`stage1 image: ${name}`, () => {
+    const wanted = wantedStage1(request, dir, settings);
+    assert.deepEqual(wanted.reference, is);
+    assert.deepEqual(wanted.stored, stored);
+  });
 
 test("stage1 image: not there", () => {
-  assert.throws(() => stage1Reference(undefined, nowhere), {
+  assert.throws(() => wantedStage1(undefined, nowhere), {
     code: "no-stage1",
     message: `there is no stage1 image stage1-nspawn.aci: looked in ${nowhere}, /usr/lib/rkt/stage1-images, /usr/local/lib/rkt/stage1-images`,
   });
 });
 
 test("stage1 image: an option that says hash takes no file", () => {
-  assert.throws(() => stage1Reference({ by: "hash", text: "./x.aci" }, dir), {
+  assert.throws(() => wantedStage1({ by: "hash", text: "./x.aci" }, dir), {
     code: "usage",
     message: '--stage1-hash "./x.aci" is a file',
   });
@@ -85,6 +130,13 @@ test("find: a file is imported, a name is the youngest image that fits", async (
   assert.equal((await find("./x")).name, "./x");
   assert.equal(await find("example.com/a"), young);
   assert.equal(await find("example.com/a:1"), old);
+});
+
+test("find: one in the store that serves as well", async () => {
+  const reference = parseImageReference("./x");
+  const wanted = (version: string) => ({ name: "example.com/a", labels: [{ name: "version", value: version }] });
+  assert.equal(await findImage({ reference, stored: wanted("1") }, { store, trustStore: false }), old);
+  assert.equal((await findImage({ reference, stored: wanted("3") }, { store, trustStore: false })).name, "./x");
 });
 
 test("find: what is not in the store is left to fetch, with its signature", async () => {

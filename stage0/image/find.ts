@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { RktError, usageError } from "../../shared/errors.ts";
 import { DEFAULT_STAGE1_IMAGE, STAGE1_IMAGE_DIRS } from "../../shared/layout.ts";
 import type { Store, StoredImage } from "../store/store.ts";
-import { formatImageName, type ImageReference, mismatch, parseImageReference } from "./image-name.ts";
+import { formatImageName, type ImageName, type ImageReference, mismatch, parseImageReference } from "./image-name.ts";
 
 export type RemoteReference = Extract<ImageReference, { kind: "url" | "name" }>;
 
@@ -25,10 +25,15 @@ export interface WantedImage {
   reference: ImageReference;
   /** File of its signature. */
   signature?: string | undefined;
+  /** An image in the store that serves without going to the reference. */
+  stored?: ImageName | undefined;
 }
 
-export async function findImage({ reference, signature }: WantedImage, finder: ImageFinder): Promise<StoredImage> {
+export async function findImage(wanted: WantedImage, finder: ImageFinder): Promise<StoredImage> {
+  const { reference, signature } = wanted;
   const { store, fetch } = finder;
+  const served = wanted.stored === undefined ? undefined : storedByName(wanted.stored, store);
+  if (served !== undefined) return served;
   switch (reference.kind) {
     case "hash":
       return store.resolve(reference.hash);
@@ -50,7 +55,7 @@ function describe(reference: RemoteReference): string {
 }
 
 /** The image of this name and these labels that came last. */
-function storedByName(asked: Extract<ImageReference, { kind: "name" }>, store: Store): StoredImage | undefined {
+function storedByName(asked: ImageName, store: Store): StoredImage | undefined {
   return store
     .list()
     .filter((image) => mismatch(image, asked) === undefined)
@@ -62,12 +67,34 @@ function storedByName(asked: Extract<ImageReference, { kind: "name" }>, store: S
 /** Which stage1 image is asked for, and by what; undefined: the default one. */
 export type Stage1Request = { by: "image" | "path" | "url" | "name" | "hash" | "from-dir"; text: string } | undefined;
 
-/** What a stage1 image is called; `rkt` is the directory of the executable, where its images may lie. */
-export function stage1Reference(request: Stage1Request, rkt: string): ImageReference {
-  if (request === undefined) return { kind: "file", path: inImageDirs(DEFAULT_STAGE1_IMAGE, rkt) };
-  const { by, text } = request;
+/** What the configuration says of stage1 images. */
+export interface Stage1Settings {
+  /** A directory to look in first. */
+  images?: string | undefined;
+  /** The default: of this name and version in the store, or else from the location. */
+  name?: string | undefined;
+  version?: string | undefined;
+  location?: string | undefined;
+}
+
+/** The stage1 image to take; `rkt` is the directory of the executable, where its images may lie. */
+export function wantedStage1(request: Stage1Request, rkt: string, settings: Stage1Settings = {}): WantedImage {
+  if (request !== undefined) return { reference: stage1Reference(request, rkt, settings) };
+  const { name, version, location } = settings;
+  const labels = version === undefined ? [] : [{ name: "version", value: version }];
+  const stored = name === undefined ? undefined : { name, labels };
+  if (location !== undefined) return { reference: parseImageReference(location), stored };
+  if (stored !== undefined) return { reference: { kind: "name", ...stored }, stored };
+  return { reference: { kind: "file", path: inImageDirs(DEFAULT_STAGE1_IMAGE, rkt, settings) } };
+}
+
+function stage1Reference(
+  { by, text }: NonNullable<Stage1Request>,
+  rkt: string,
+  settings: Stage1Settings,
+): ImageReference {
   if (by === "path") return { kind: "file", path: text };
-  if (by === "from-dir") return { kind: "file", path: inImageDirs(text, rkt) };
+  if (by === "from-dir") return { kind: "file", path: inImageDirs(text, rkt, settings) };
   const reference = parseImageReference(text);
   if (by !== "image" && reference.kind !== by && !(by === "url" && reference.kind === "file"))
     throw usageError(
@@ -82,15 +109,11 @@ export function executableDirectory(): string {
   return dirname(realpathSync(process.execPath));
 }
 
-function inImageDirs(file: string, rkt: string): string {
-  const candidates = [rkt, ...STAGE1_IMAGE_DIRS].map((dir) => join(dir, file));
-  const found = candidates.find((path) => existsSync(path));
+function inImageDirs(file: string, rkt: string, { images }: Stage1Settings): string {
+  const dirs = [...(images === undefined ? [] : [images]), rkt, ...STAGE1_IMAGE_DIRS];
+  const found = dirs.map((dir) => join(dir, file)).find((path) => existsSync(path));
   if (found !== undefined) return found;
-  throw new RktError(
-    "no-stage1",
-    `there is no stage1 image ${file}: looked in ${[rkt, ...STAGE1_IMAGE_DIRS].join(", ")}`,
-    {
-      hint: "put the one that came with rkt there, or give one with --stage1-image",
-    },
-  );
+  throw new RktError("no-stage1", `there is no stage1 image ${file}: looked in ${dirs.join(", ")}`, {
+    hint: "put the one that came with rkt there, or give one with --stage1-image",
+  });
 }
