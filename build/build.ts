@@ -9,7 +9,6 @@ import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { build as esbuild } from "esbuild";
 import { archive, sourceDateEpoch } from "../shared/aci/writer.ts";
-import { readTree } from "../shared/aci/tree.ts";
 import { errorCode, RktError, usageError } from "../shared/errors.ts";
 import { DEFAULT_STAGE1_IMAGE, shortId } from "../shared/layout.ts";
 import { bundle, bundleScript, singleExecutable } from "./bundle.ts";
@@ -17,7 +16,7 @@ import { candidateVersions, type Loader, packageLoader } from "./debian.ts";
 import { CACHE, DIST, NODE_VERSION, ROOT } from "./paths.ts";
 import { megabytes, program } from "./program.ts";
 import { type BuiltImage, buildRecipe, exampleNames, loadRecipe, recipePath } from "./recipe.ts";
-import { buildStage1, STAGE1_DEFAULTS } from "./stage1-image.ts";
+import { buildStage1, STAGE1_DEFAULTS, stage1Assets } from "./stage1-image.ts";
 
 interface Target {
   name: string;
@@ -73,8 +72,7 @@ function stage1Target(): Target {
       const [init, launcher] = await Promise.all([bundleScript("init", DIST), bundleScript("launcher", DIST)]);
       scripts = { init, launcher };
       const assets: Uint8Array[] = [];
-      const tree = readTree(join(ROOT, "stage1/assets/rootfs"));
-      for await (const chunk of archive({ manifest: "", rootfs: tree })) assets.push(chunk);
+      for await (const chunk of archive({ manifest: "", rootfs: stage1Assets() })) assets.push(chunk);
       const executables = [...init, ...launcher].map((path) => readFileSync(path));
       return hash([await builderKey(), NODE_VERSION, ...executables, ...assets]);
     },

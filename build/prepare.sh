@@ -15,7 +15,7 @@ fail() {
 [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] ||
   fail "this is $(uname -s) on $(uname -m), and rkt is for Linux on amd64" "use a virtual machine with Debian 12"
 [ "$(id -u)" = 0 ] ||
-  fail "not root, and containers need namespaces and mounts" "sudo npm run quickstart"
+  fail "not root, and containers need namespaces and mounts" "sudo npm run ${npm_lifecycle_event:-quickstart}"
 command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
   fail "no apt here, and the images are made of Debian's packages" "use a machine or container with Debian 12"
 command -v npm >/dev/null ||

@@ -29,7 +29,11 @@ function machine(t: TestContext, programs: Record<string, string>) {
   mkdirSync(join(directory, "node_modules"));
   writeFileSync(join(directory, "node_modules/.package-lock.json"), "{}");
   const run = (...groups: string[]) =>
-    spawnSync("sh", ["build/prepare.sh", ...groups], { cwd: directory, env: { PATH: bin }, encoding: "utf8" });
+    spawnSync("sh", ["build/prepare.sh", ...groups], {
+      cwd: directory,
+      env: { PATH: bin, npm_lifecycle_event: "test" },
+      encoding: "utf8",
+    });
   const calls = () => readFileSync(join(directory, "calls"), "utf8");
   return { directory, run, calls };
 }
@@ -53,7 +57,7 @@ const refused = [
   {
     name: "not root",
     programs: { ...debian, id: "echo 1000" },
-    stderr: "rkt: not root, and containers need namespaces and mounts\nhint: sudo npm run quickstart\n",
+    stderr: "rkt: not root, and containers need namespaces and mounts\nhint: sudo npm run test\n",
   },
   {
     name: "no apt",
@@ -98,6 +102,12 @@ test("npm ci runs when the lock file is newer than what is installed, and not ag
   run("build");
   run("build");
   assert.deepEqual(calls().match(/^npm .*$/gm), ["npm ci --loglevel=error"]);
+});
+
+test("the programs that run the project prepare the machine first", () => {
+  const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+  assert.match(scripts.test, /^sh build\/prepare\.sh build test && /);
+  assert.match(readFileSync(join(ROOT, "build/quickstart.sh"), "utf8"), /^sh build\/prepare\.sh build quickstart$/m);
 });
 
 test("the list names a purpose and a package per line, each pair once", () => {

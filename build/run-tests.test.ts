@@ -5,46 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { checkMachine, type Machine, type RunOptions } from "./run-tests.ts";
-
-const MACHINE: Machine = { platform: "linux", arch: "x64", uid: 0, has: () => true };
-
-test("checkMachine: a machine that has everything", () => {
-  checkMachine(MACHINE);
-});
-
-const lacking: { name: string; machine: Partial<Machine>; error: { code: string; message: string; hint?: string } }[] =
-  [
-    {
-      name: "another processor",
-      machine: { arch: "arm64" },
-      error: { code: "wrong-machine", message: "rkt is for amd64 Linux, this is linux arm64" },
-    },
-    {
-      name: "no root",
-      machine: { uid: 1000 },
-      error: {
-        code: "not-root",
-        message: "the tests need root: they mount, chroot and run containers",
-        hint: "sudo npm test",
-      },
-    },
-    {
-      // Two tools of one package, and a package that is named otherwise.
-      name: "missing tools",
-      machine: { has: (tool) => !["setcap", "capsh", "actool"].includes(tool) },
-      error: {
-        code: "missing-tools",
-        message: "the tests need actool, capsh, setcap",
-        hint: "apt-get install appc-spec libcap2-bin",
-      },
-    },
-  ];
-
-for (const c of lacking)
-  test(`checkMachine: ${c.name}`, () => {
-    assert.throws(() => checkMachine({ ...MACHINE, ...c.machine }), c.error);
-  });
+import type { RunOptions } from "./run-tests.ts";
 
 /** Runs `runFiles` on test files of these texts, in a process that is no test itself. */
 function ran(t: TestContext, options: Omit<RunOptions, "cwd">, ...texts: string[]) {

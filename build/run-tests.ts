@@ -1,10 +1,11 @@
 /**
- * `npm test`: every `*.test.ts` of the project with node's test runner, after
- * a look at whether this machine can run them. Ends with node's own summary.
+ * `npm test`: every `*.test.ts` of the project with node's test runner. What
+ * they need of the machine, build/prepare.sh has made sure of. Ends with node's
+ * own summary.
  */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, globSync } from "node:fs";
+import { globSync } from "node:fs";
 import { join } from "node:path";
 import { type EventData, run } from "node:test";
 import { spec, type TestEvent } from "node:test/reporters";
@@ -17,6 +18,7 @@ const USAGE = `Usage: npm test -- [--name=REGEXP] [--no-build] [FILTER...]
 
 Runs the tests whose file name contains a FILTER ("stage0/store"), or all. What
 lies in test/ runs the built executables: dist/ is brought up to date first.
+Before that, Debian packages of build/packages.txt that are missing are installed.
 
   --name=REGEXP   only tests whose name matches
   --no-build      take dist/ as it is
@@ -24,60 +26,6 @@ lies in test/ runs the built executables: dist/ is brought up to date first.
 
 With CI=true a skipped test is a failure.
 `;
-
-/** Foreign programs that the tests compare with or build from, and their Debian packages. */
-const TOOLS: Readonly<Record<string, string>> = {
-  actool: "appc-spec",
-  bzip2: "bzip2",
-  capsh: "libcap2-bin",
-  curl: "curl",
-  gcc: "gcc libc6-dev",
-  git: "git",
-  gpg: "gpg",
-  "mkfs.ext4": "e2fsprogs",
-  openssl: "openssl",
-  readelf: "binutils",
-  script: "bsdutils",
-  setcap: "libcap2-bin",
-  setfattr: "attr",
-  strace: "strace",
-  "systemd-analyze": "systemd",
-  "systemd-nspawn": "systemd-container",
-  tmux: "tmux",
-  unshare: "util-linux",
-  xz: "xz-utils",
-  zstd: "zstd",
-};
-
-export interface Machine {
-  platform: string;
-  arch: string;
-  uid: number | undefined;
-  has(tool: string): boolean;
-}
-
-/** Throws with the first thing that keeps the tests from running here. */
-export function checkMachine(machine: Machine): void {
-  if (machine.platform !== "linux" || machine.arch !== "x64")
-    throw new RktError("wrong-machine", `rkt is for amd64 Linux, this is ${machine.platform} ${machine.arch}`);
-  if (machine.uid !== 0)
-    throw new RktError("not-root", "the tests need root: they mount, chroot and run containers", {
-      hint: "sudo npm test",
-    });
-  const missing = Object.keys(TOOLS).filter((tool) => !machine.has(tool));
-  if (missing.length > 0)
-    throw new RktError("missing-tools", `the tests need ${missing.join(", ")}`, {
-      hint: `apt-get install ${[...new Set(missing.map((tool) => TOOLS[tool]))].join(" ")}`,
-    });
-}
-
-const PATH = (process.env["PATH"] ?? "").split(":").concat("/usr/sbin", "/sbin");
-const thisMachine: Machine = {
-  platform: process.platform,
-  arch: process.arch,
-  uid: process.getuid?.(),
-  has: (tool) => PATH.some((dir) => dir !== "" && existsSync(join(dir, tool))),
-};
 
 /** Milliseconds for one test. */
 const TEST_TIMEOUT = 3 * 60_000;
@@ -142,14 +90,13 @@ async function main(): Promise<void> {
   const files = all.filter((file) => positionals.length === 0 || positionals.some((filter) => file.includes(filter)));
   if (files.length === 0)
     throw usageError(`no test file's name contains ${positionals.join(" or ")}`, "a filter is a part of a path");
-  checkMachine(thisMachine);
   if (!values["no-build"] && files.some((file) => file.startsWith("test/"))) buildDist();
   const good = await runFiles(files, { cwd: ROOT, name: values.name, strict: process.env["CI"] === "true" });
   if (!good) process.exitCode = 1;
 }
 
 function buildDist(): void {
-  const { status } = spawnSync(process.execPath, [join(ROOT, "build/build.ts")], { stdio: "inherit" });
+  const { status } = spawnSync(process.execPath, ["--no-warnings", join(ROOT, "build/build.ts")], { stdio: "inherit" });
   if (status !== 0) throw new RktError("build-failed", "dist/ cannot be built", { hint: "npm run build" });
 }
 

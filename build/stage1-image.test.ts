@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import {
+  chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -124,6 +125,11 @@ test("another directory, the same image", () => {
   const ids = ["one", "another/place"].map((name) => {
     const copy = join(directory, name);
     checkout(copy);
+    // What a checkout of git's may have and another not: an empty directory, and a file mode by umask.
+    if (name !== "one") {
+      mkdirSync(join(copy, "stage1/assets/rootfs/stray/empty"), { recursive: true });
+      chmodSync(join(copy, "stage1/assets/rootfs/usr/lib/rkt/record"), 0o700);
+    }
     const args = ["build/stage1-image.ts", "--compression=none", `--cache=${CACHE}`, "--launcher=build/elf.ts"];
     const run = spawnSync(process.execPath, ["--no-warnings", ...args], { cwd: copy, encoding: "utf8" });
     assert.equal(run.status, 0, run.stderr);

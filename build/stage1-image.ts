@@ -157,7 +157,7 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   addExecutable(tree, inRoot(STAGE1.launcher), launcher);
   // Else Node.js would ask the directories above, on the host, what kind of module a script without a suffix is.
   addFile(tree, `${home}/package.json`, '{"type":"commonjs"}\n');
-  overlay(tree, checkedOut(readTree(join(ROOT, "stage1/assets/rootfs"))));
+  overlay(tree, stage1Assets());
   for (const { source, target } of options.files) overlay(tree, placed(source, target));
   return { tree, packages: picked.packages };
 }
@@ -170,10 +170,18 @@ function addExecutable(tree: Tree, path: string, [executable, ...parts]: readonl
 
 const inRoot = (path: string): string => path.replace(/^\/+/, "");
 
-/** Files of a source checkout: whose umask and user made it must not show in the image. */
-function checkedOut(tree: Tree): Tree {
+/**
+ * stage1/assets/rootfs as git has it: whose umask and user made the checkout must not show in the image, nor
+ * directories that hold no file, which git does not know.
+ */
+export function stage1Assets(): Tree {
+  const tree = readTree(join(ROOT, "stage1/assets/rootfs"));
+  const files = [...tree].filter(([, entry]) => entry.type !== "directory").map(([path]) => path);
+  const known = [...tree].filter(
+    ([path, entry]) => entry.type !== "directory" || path === "" || files.some((file) => file.startsWith(`${path}/`)),
+  );
   return new Map(
-    [...tree].map(([path, entry]) => {
+    known.map(([path, entry]) => {
       const mode = entry.type === "symlink" ? 0o777 : entry.type === "directory" || entry.mode & 0o111 ? 0o755 : 0o644;
       return [path, { ...entry, mode, uid: 0, gid: 0 }];
     }),
