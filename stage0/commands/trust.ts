@@ -115,10 +115,13 @@ async function findKeys(
   const { openHttp } = await import("../image/http.ts");
   const { keysByDiscovery, keysFrom } = await import("../keystore/key-source.ts");
   const { insecure } = globals;
+  const httpAllowed = insecure.has("http") || plainHttp;
+  const credentials = credentialsFrom(globals, say);
   const http = openHttp({
     anyCertificate: insecure.has("tls") || insecure.has("pubkey"),
-    plainHttp: insecure.has("http") || insecure.has("pubkey") || plainHttp,
-    credentialsFor: credentialsFrom(globals, say),
+    plainHttp: httpAllowed || insecure.has("pubkey"),
+    // "pubkey" is for keys, which are public; not for passwords.
+    credentialsFor: (url) => (url.protocol === "https:" || httpAllowed ? credentials(url) : undefined),
     onRetry: (error, seconds) => say(`${error.message}; trying again in ${Math.ceil(seconds)} s`),
   });
   try {

@@ -132,7 +132,10 @@ async function partFacts(key: Key, part: Key | Subkey): Promise<PartFacts> {
   const { algorithm, bits, curve } = part.getAlgorithmInfo();
   return {
     fingerprint: part.getFingerprint(),
-    algorithm: bits === undefined ? (curve ?? algorithm).replace(/Legacy$/, "") : `${algorithm.slice(0, 3)}${bits}`,
+    algorithm:
+      bits === undefined
+        ? (curve ?? algorithm).replace(/Legacy$/, "").toLowerCase()
+        : `${algorithm.slice(0, 3)}${bits}`,
     created: part.getCreationTime(),
     expires: await expiryOf(key, part),
     revoked: (await revocationsOf(key, part))[0],
