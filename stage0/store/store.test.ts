@@ -276,7 +276,7 @@ mknod null c 1 3; mknod block b 7 200; mkfifo -m 600 fifo; chown -h 5:6 abs
 printf x >"$(printf 'latin1-\\351')"; printf y >'with
 newline'; touch "$(printf 'n%.0s' $(seq 200))"; mkdir -p "$(printf 'p%.0s' $(seq 120))/$(printf 'q%.0s' $(seq 120))"; echo l >"$(printf 'p%.0s' $(seq 120))/$(printf 'q%.0s' $(seq 120))/leaf"
 ln -s "$(printf 't%.0s' $(seq 150))" longlink
-cp /bin/true ping; setcap cap_net_raw+ep ping; setfattr -n user.note -v 'a value' file; setfattr -n user.dir -v d dir
+cp /bin/true ping; setcap cap_net_raw+ep ping; setfattr -n user.note -v 'a value' file; setfattr -n user.dir -v d dir; setfacl -m u:77:rw g; setfacl -d -m g:88:rx dir/deep
 truncate -s 5M sparse; printf data | dd of=sparse bs=1 seek=1000000 conv=notrunc 2>/dev/null; printf end | dd of=sparse bs=1 seek=4000000 conv=notrunc 2>/dev/null
 truncate -s 1M hole; dd if=/dev/urandom of=big bs=1M count=3 2>/dev/null
 touch -h -d '2001-02-03 04:05:06.123456789' abs file; touch -d '1969-12-31 23:00:00' g; touch -d '2010-01-01' dir/deep dir
