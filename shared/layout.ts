@@ -100,6 +100,10 @@ export interface DataLayout {
   tmp: HostPath;
   index: HostPath;
   locks: HostPath;
+  /** The URL of the metadata service, which holds a lock on the file while it runs. */
+  metadataService: HostPath;
+  /** The key that its signatures are made with. */
+  metadataKey: HostPath;
 }
 
 export function dataLayout(data: string): DataLayout {
@@ -122,6 +126,8 @@ export function dataLayout(data: string): DataLayout {
     tmp: join(cas, "tmp"),
     index: join(cas, "index.sqlite"),
     locks: join(cas, "locks"),
+    metadataService: join(data, "metadata", "service"),
+    metadataKey: join(data, "metadata", "hmac-key"),
   };
 }
 

@@ -84,6 +84,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./commands/config.ts"),
   },
   {
+    name: "metadata-service",
+    summary: "serve the metadata of running containers to their apps",
+    load: () => import("./commands/metadata-service.ts"),
+  },
+  {
     name: "version",
     summary: "print the versions of rkt and of the specification",
     load: () => import("./commands/version.ts"),

@@ -86,6 +86,18 @@ export const containerOptions = {
     group: network,
   },
   hostname: { type: "string", value: "NAME", description: "host name of the container (rkt-UUID)", group: network },
+  "mds-register": {
+    type: "string",
+    bare: "true",
+    choices: ["true", "false"],
+    description: "register with the metadata service, which must run; without it, if it runs",
+    group: container,
+  },
+  "spawn-metadata-svc": {
+    type: "boolean",
+    description: "register, and start the metadata service if it does not run",
+    group: container,
+  },
   interactive: { type: "boolean", description: "give the one app the terminal", group: container },
   rm: { type: "boolean", description: "remove the container when it ends", group: container },
   "no-overlay": { type: "boolean", description: "copy the images instead of mounting overlays", group: container },

@@ -53,7 +53,10 @@ export interface RunLine {
   stage1: Stage1Request;
   pullPolicy: PullPolicy;
   /** Those that say how to run the container, not what it is. */
-  options: Pick<Values<typeof containerOptions>, "rm" | "no-overlay" | "uuid-file-save">;
+  options: Pick<
+    Values<typeof containerOptions>,
+    "rm" | "no-overlay" | "uuid-file-save" | "mds-register" | "spawn-metadata-svc"
+  >;
 }
 
 /** Reads a line that was scanned with `runOptions`. */

@@ -16,6 +16,7 @@ import { executableDirectory, findImage, type ImageFinder, type WantedImage, wan
 import { parseImageReference } from "../image/image-name.ts";
 import { say } from "../output.ts";
 import { openStore, type StoredImage } from "../store/store.ts";
+import { thisProgram } from "../this-program.ts";
 import type { RunLine } from "./run-request.ts";
 import { parseEnvironmentFile } from "./values.ts";
 
@@ -35,6 +36,7 @@ export async function setUpContainer(
     environmentFiles: request.environment.files.flatMap((path) => parseEnvironmentFile(path, read(path))),
     created: new Date(),
     debug: globals.debug,
+    metadataUrl: await register(globals, options),
   };
   // Before any image is imported: a slip in the line costs nothing.
   const wanted = given === undefined ? wantedImages(request) : imagesOf(given);
@@ -81,6 +83,15 @@ function saveUuid(container: OwnedContainer, path: string | undefined, data: str
       cause: error,
     });
   }
+}
+
+/** AC_METADATA_URL of the container's apps; undefined without the metadata service. */
+async function register(globals: GlobalOptions, options: RunLine["options"]): Promise<string | undefined> {
+  if (options["mds-register"] === "false") return undefined;
+  const { metadataUrl, requireService, spawnService } = await import("../metadata/registration.ts");
+  if (options["spawn-metadata-svc"]) await spawnService(globals.dir, thisProgram());
+  if (options["spawn-metadata-svc"] || options["mds-register"] === "true") requireService(globals.dir);
+  return metadataUrl(globals.dir);
 }
 
 function wantedImages(request: RunRequest): WantedImage[] {

@@ -41,6 +41,8 @@ export interface Circumstances {
   environmentFiles: readonly NameValue[];
   created: Date;
   debug: boolean;
+  /** Of a container that is registered with the metadata service. */
+  metadataUrl?: string | undefined;
 }
 
 export interface ContainerManifest {
@@ -346,7 +348,7 @@ function numberedPort(name: string, there: readonly { name: string }[]): Exposed
 
 // --- options for stage 1 ----------------------------------------------------------------
 
-function annotations(request: RunRequest, { created, debug }: Circumstances): NameValue[] {
+function annotations(request: RunRequest, { created, debug, metadataUrl }: Circumstances): NameValue[] {
   const { layoutVersion, hostname, interactive, network, resolvConf, hosts } = ANNOTATIONS;
   const options: [string, string | undefined][] = [
     [layoutVersion, LAYOUT_VERSION],
@@ -356,6 +358,7 @@ function annotations(request: RunRequest, { created, debug }: Circumstances): Na
     [interactive, request.interactive ? "true" : undefined],
     [resolvConf, typeof request.resolver === "string" ? word(request.resolver) : resolverFile(request.resolver)],
     [hosts, request.hosts === "host" ? "host" : hostsLines(request.hosts)],
+    [ANNOTATIONS.metadataUrl, metadataUrl],
     [ANNOTATIONS.debug, debug ? "true" : undefined],
   ];
   return options.flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]));

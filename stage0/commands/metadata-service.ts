@@ -1,0 +1,122 @@
+import { closeSync, constants, mkdirSync, openSync, rmSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+import { RktError, usageError } from "../../shared/errors.ts";
+import { dataLayout } from "../../shared/layout.ts";
+import { flock, LOCK_EX, LOCK_NB } from "../../shared/syscall/linux.ts";
+import { type Command, readLine } from "../command.ts";
+import type { GlobalOptions } from "../globals.ts";
+import { DEFAULT_LISTEN } from "../metadata/server.ts";
+import { say } from "../output.ts";
+import { duration } from "./gc.ts";
+
+const options = {
+  listen: {
+    type: "string",
+    value: "ADDRESS:PORT",
+    description: `where (${DEFAULT_LISTEN}); systemd's socket when it gives one`,
+  },
+  "listen-port": { type: "string", value: "PORT", description: "port at the usual address" },
+  "pid-file": { type: "string", value: "FILE", description: "write the process ID to a file while it listens" },
+  "idle-exit": {
+    type: "string",
+    value: "DURATION",
+    description: "end when no registered container has run for so long",
+  },
+} as const;
+
+const EXCLUSIVE = [["listen", "listen-port"]] as const;
+
+export const command: Command = {
+  usage: "metadata-service [options]",
+  description: `Serves the metadata of running containers to their apps, by HTTP, in the foreground: manifests, annotations, image IDs, and signatures by which containers prove to each other who they are (App Container specification, "Metadata Service").
+
+A container that was run with --mds-register finds it in the variable AC_METADATA_URL, which holds a token of its own; a container with a network of its own is also known by its address. There is one service for a data directory.`,
+  examples: [
+    ["rkt metadata-service &", "then: rkt run --mds-register IMAGE"],
+    ["rkt metadata-service --listen-port=80", "where apps of the first specification look for it"],
+  ],
+  options,
+  operands: [0, 0],
+  needsRoot: true,
+  async run(line, globals) {
+    const { options: given } = await readLine(line, options, EXCLUSIVE);
+    const idle = given["idle-exit"] === undefined ? undefined : duration("idle-exit", given["idle-exit"]);
+    const port = given["listen-port"];
+    if (port !== undefined && !/^\d{1,5}$/.test(port)) throw usageError(`--listen-port: ${port} is no port`);
+    const at = given.listen ?? (port === undefined ? DEFAULT_LISTEN : DEFAULT_LISTEN.replace(/\d+$/, port));
+    await serve(at, globals, given["pid-file"], idle);
+  },
+};
+
+async function serve(at: string, globals: GlobalOptions, pidFile: string | undefined, idle: number | undefined) {
+  const layout = dataLayout(globals.dir);
+  const announcement = announce(globals.dir);
+  const { openStore } = await import("../store/store.ts");
+  const { openPods } = await import("../metadata/pods.ts");
+  const { openIdentity } = await import("../metadata/identity.ts");
+  const { answer } = await import("../metadata/service.ts");
+  const { listen } = await import("../metadata/server.ts");
+
+  const store = openStore(globals.dir);
+  const pods = openPods(globals.dir, store);
+  const identity = openIdentity(layout.metadataKey);
+  const stopped = Promise.withResolvers<void>();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stopped.resolve());
+
+  const listener = await listen(at, (request) => {
+    const given = answer(request, pods, identity);
+    if (globals.debug) say(`${request.source} ${request.method} ${withoutToken(request.path)}: ${given.status}`);
+    return given;
+  });
+  try {
+    if (pidFile !== undefined) writeFileSync(pidFile, `${process.pid}\n`);
+    announcement.publish(listener.url);
+    if (!globals.quiet) say(`metadata service at ${listener.url}`);
+    const timer = idle === undefined ? undefined : endWhenIdle(pods.count, idle, stopped.resolve);
+    await stopped.promise;
+    clearInterval(timer);
+  } finally {
+    announcement.withdraw();
+    if (pidFile !== undefined) rmSync(pidFile, { force: true });
+    await listener.close();
+    store.close();
+  }
+}
+
+/** The file that says where the service is; its lock, that it runs. Throws when another service holds it. */
+function announce(data: string): { publish(url: string): void; withdraw(): void } {
+  const path = dataLayout(data).metadataService;
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  // Whoever looks whether a service runs has the lock for a moment too.
+  let mine = flock(fd, LOCK_EX | LOCK_NB);
+  for (let i = 0; i < 10 && !mine; i++) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    mine = flock(fd, LOCK_EX | LOCK_NB);
+  }
+  if (!mine) {
+    closeSync(fd);
+    throw new RktError("already-running", `a metadata service of ${data} runs already`, {
+      hint: `${path} says where`,
+    });
+  }
+  truncateSync(path);
+  return {
+    publish: (url) => writeSync(fd, `${url}\n`),
+    withdraw: () => closeSync(fd),
+  };
+}
+
+/** How often an idle service looks, in milliseconds. */
+const LOOK = 1000;
+
+function endWhenIdle(running: () => number, limit: number, end: () => void): NodeJS.Timeout {
+  let since = Date.now();
+  return setInterval(() => {
+    if (running() > 0) since = Date.now();
+    else if (Date.now() - since >= limit) end();
+  }, LOOK);
+}
+
+/** A token is a secret; a log is not. */
+const withoutToken = (path: string): string => path.replace(/^\/(?!acMetadata\/)[^/]*/, "/…");

@@ -1,0 +1,61 @@
+/**
+ * The key by which containers prove to each other who they are: kept by the
+ * service, one key per container derived from it, so that no container can
+ * sign as another, and a signature can be verified when its maker has ended.
+ */
+
+import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { errorCode, RktError } from "../../shared/errors.ts";
+import type { HostPath } from "../../shared/layout.ts";
+import type { Identity } from "./service.ts";
+
+/** Bytes: as long as what HMAC-SHA512 makes of it (RFC 2104, section 3). */
+const KEY_LENGTH = 64;
+
+export function openIdentity(path: HostPath): Identity {
+  const key = readKey(path) ?? makeKey(path);
+  const mac = (uuid: string, content: string): Buffer => {
+    const own = createHmac("sha512", key).update(uuid.toLowerCase()).digest();
+    return createHmac("sha512", own).update(content).digest();
+  };
+  return {
+    sign: (uuid, content) => mac(uuid, content).toString("base64"),
+    verify(uuid, content, signature) {
+      const given = Buffer.from(signature, "base64");
+      const expected = mac(uuid, content);
+      return given.length === expected.length && timingSafeEqual(given, expected);
+    },
+  };
+}
+
+function readKey(path: HostPath): Buffer | undefined {
+  let key: Buffer;
+  try {
+    key = readFileSync(path);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+  if (key.length !== KEY_LENGTH)
+    throw new RktError("bad-key", `${path} holds ${key.length} bytes, not a key of ${KEY_LENGTH}`, {
+      hint: "remove it to have a new one made; signatures by the old one are then void",
+    });
+  return key;
+}
+
+/** Whole or not there, and never over a key that somebody else made meanwhile. */
+function makeKey(path: HostPath): Buffer {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const temporary = `${path}.${process.pid}`;
+  writeFileSync(temporary, randomBytes(KEY_LENGTH), { mode: 0o600 });
+  try {
+    linkSync(temporary, path);
+  } catch (error) {
+    if (errorCode(error) !== "EEXIST") throw error;
+  } finally {
+    unlinkSync(temporary);
+  }
+  return readFileSync(path);
+}

@@ -1,0 +1,202 @@
+/**
+ * The answers of the metadata service (appc spec, ace.md "App Container
+ * Metadata Service"), and those of its earlier versions: `container/…` for
+ * `pod/…`, `uid` for `uuid`, annotations as a directory of names.
+ *
+ * Pure: who asks is found by `pods`, and nothing of a request is trusted. A
+ * container can ask for its own data only.
+ */
+
+import type { ImageManifest, NameValue, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
+import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
+import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
+
+export interface MetadataRequest {
+  method: string;
+  /** Of the URL, percent-encoded. */
+  path: string;
+  /** Header Metadata-Flavor. */
+  flavor: string | undefined;
+  contentType: string | undefined;
+  body: string;
+  /** The client's IP address. */
+  source: string;
+}
+
+export interface Answer {
+  status: number;
+  type: string;
+  body: string;
+}
+
+export interface Pod {
+  uuid: string;
+  manifest: PodManifest;
+  /** Of the app's image as it is stored. */
+  imageManifest(app: RuntimeApp): ImageManifest;
+}
+
+/** The running containers that are registered. */
+export interface Pods {
+  byToken(token: string): Pod | undefined;
+  byAddress(address: string): Pod | undefined;
+}
+
+export interface Identity {
+  /** base64 of a HMAC-SHA512 by the pod's own key. */
+  sign(uuid: string, content: string): string;
+  verify(uuid: string, content: string, signature: string): boolean;
+}
+
+const ASCII = "text/plain; charset=us-ascii";
+const UTF8 = "text/plain; charset=utf-8";
+const JSON_TYPE = "application/json";
+
+const BASE = "acMetadata";
+const FLAVOR = "AppContainer";
+
+export function answer(request: MetadataRequest, pods: Pods, identity: Identity): Answer {
+  const segments = decoded(request.path);
+  if (segments === undefined) return refusal(400, "the path is not well-formed");
+  const token = segments[0] === BASE ? undefined : segments.shift();
+  const [base, version, group, ...entry] = segments;
+  if (base !== BASE || version !== "v1") return refusal(404, `there is nothing but /${BASE}/v1 here`);
+  if (request.flavor !== FLAVOR) return refusal(403, `the request has no header "Metadata-Flavor: ${FLAVOR}"`);
+  const pod = token === undefined ? pods.byAddress(request.source) : pods.byToken(token);
+  if (pod === undefined) return refusal(403, "no running container is registered for this request");
+  switch (group) {
+    case "pod":
+      return podAnswer(pod, entry, request, identity);
+    case "container":
+      return containerAnswer(pod, entry, request, identity);
+    case "apps":
+      return appAnswer(pod, entry, request);
+    default:
+      return notFound();
+  }
+}
+
+const refusal = (status: number, reason: string): Answer => ({ status, type: UTF8, body: `${reason}\n` });
+const notFound = (): Answer => refusal(404, "there is no such metadata");
+const ok = (type: string, body: string): Answer => ({ status: 200, type, body });
+
+/** Undefined when a segment is not what encodeURIComponent makes. */
+function decoded(path: string): string[] | undefined {
+  try {
+    return path.replace(/^\//, "").split("/").map(decodeURIComponent);
+  } catch {
+    return undefined;
+  }
+}
+
+function podAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest, identity: Identity): Answer {
+  switch (entry.join("/")) {
+    case "annotations":
+      return read(request, JSON_TYPE, () => JSON.stringify(pod.manifest.annotations));
+    case "manifest":
+      return read(request, JSON_TYPE, () => formatPodManifest(pod.manifest));
+    case "uuid":
+      return read(request, ASCII, () => pod.uuid);
+    default:
+      return hmacAnswer(pod, entry, request, identity);
+  }
+}
+
+/** As the service was until 0.6 of the specification. */
+function containerAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest, identity: Identity): Answer {
+  switch (entry[0]) {
+    case "annotations":
+      return directoryAnswer(pod.manifest.annotations, entry.slice(1), request);
+    case "manifest":
+      return entry.length === 1 ? read(request, JSON_TYPE, () => containerRuntimeManifest(pod)) : notFound();
+    case "uid":
+      return entry.length === 1 ? read(request, ASCII, () => pod.uuid) : notFound();
+    default:
+      return hmacAnswer(pod, entry, request, identity);
+  }
+}
+
+/** `name/annotations`, `name/image/manifest`, `name/image/id`; a name is one segment, that of an image may be several. */
+function appAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest): Answer {
+  for (let end = 1; end < entry.length; end++) {
+    const app = findApp(pod, entry.slice(0, end).join("/"));
+    if (app === undefined) continue;
+    const rest = entry.slice(end);
+    switch (rest.join("/")) {
+      case "annotations":
+        return read(request, JSON_TYPE, () => JSON.stringify(appAnnotations(pod, app)));
+      case "image/manifest":
+        return read(request, JSON_TYPE, () => formatImageManifest(pod.imageManifest(app)));
+      case "image/id":
+        return read(request, ASCII, () => app.image.id);
+    }
+    if (rest[0] === "annotations") return directoryAnswer(appAnnotations(pod, app), rest.slice(1), request);
+  }
+  return notFound();
+}
+
+/** Before apps had names of their own, an app was called as its image. */
+function findApp({ manifest: { apps } }: Pod, name: string): RuntimeApp | undefined {
+  return apps.find((app) => app.name === name) ?? apps.find((app) => app.image.name === name);
+}
+
+/** The image's, and over them those that the pod manifest has for the app (ace.md "App Metadata"). */
+function appAnnotations(pod: Pod, app: RuntimeApp): NameValue[] {
+  const merged = new Map(pod.imageManifest(app).annotations.map(({ name, value }) => [name, value]));
+  for (const { name, value } of app.annotations) merged.set(name, value);
+  return [...merged].map(([name, value]) => ({ name, value }));
+}
+
+/** `annotations/`: a name a line; `annotations/NAME`: its value. */
+function directoryAnswer(annotations: readonly NameValue[], path: readonly string[], request: MetadataRequest): Answer {
+  const name = path.join("/");
+  if (name === "") return read(request, ASCII, () => annotations.map((one) => `${one.name}\n`).join(""));
+  const found = annotations.find((one) => one.name === name);
+  return found === undefined ? notFound() : read(request, UTF8, () => found.value);
+}
+
+function read(request: MetadataRequest, type: string, body: () => string): Answer {
+  if (request.method !== "GET" && request.method !== "HEAD") return refusal(405, "this is read with GET");
+  return ok(type, body());
+}
+
+function hmacAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest, identity: Identity): Answer {
+  const action = entry.join("/");
+  if (action !== "hmac/sign" && action !== "hmac/verify") return notFound();
+  if (request.method !== "POST") return refusal(405, "this takes a POST");
+  const form = new URLSearchParams(isForm(request) ? request.body : undefined);
+  const content = isForm(request) ? form.get("content") : request.body;
+  if (content === null) return refusal(400, "the form has no content");
+  if (action === "hmac/sign") return ok(ASCII, identity.sign(pod.uuid, content));
+  const uuid = form.get("uuid") ?? form.get("uid");
+  const signature = form.get("signature");
+  if (uuid === null || signature === null) return refusal(400, "the form has no uuid or no signature");
+  if (!identity.verify(uuid, content, signature)) return refusal(403, "the signature is not that container's");
+  return ok(ASCII, "");
+}
+
+const isForm = ({ contentType = "" }: MetadataRequest): boolean =>
+  contentType.split(";")[0]?.trim().toLowerCase() === "application/x-www-form-urlencoded";
+
+/** The container manifest as it was called before it was a PodManifest (0.1 to 0.4). */
+function containerRuntimeManifest({ uuid, manifest }: Pod): string {
+  return JSON.stringify({
+    acVersion: manifest.acVersion,
+    acKind: "ContainerRuntimeManifest",
+    uuid,
+    apps: manifest.apps.map(({ name, image, annotations, app }) => ({
+      name: image.name ?? name,
+      imageID: image.id,
+      isolators: app?.isolators ?? [],
+      annotations,
+    })),
+    volumes: manifest.volumes.map(({ name, kind, source, readOnly }) => ({
+      kind,
+      ...(source === undefined ? {} : { source }),
+      readOnly,
+      fulfills: [name],
+    })),
+    isolators: manifest.isolators,
+    annotations: manifest.annotations,
+  });
+}

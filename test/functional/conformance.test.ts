@@ -1,0 +1,101 @@
+/**
+ * The specification's own conformance programs, built from their source as
+ * Debian has it, in images of ours, by the command of the founding document.
+ */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { before, test } from "node:test";
+import { makeAci, manifest } from "../fixtures/aci.ts";
+import { finished, makeRkt, requires } from "../helpers/rkt.ts";
+import { startMetadataService } from "../helpers/metadata-service.ts";
+
+const build = mkdtempSync(join(tmpdir(), "rkt-conformance-"));
+test.after(() => rmSync(build, { recursive: true }));
+const validator = join(build, "ace-validator");
+
+before(() => {
+  const done = spawnSync("go", ["build", "-o", validator, "github.com/appc/spec/ace"], {
+    env: {
+      PATH: process.env["PATH"],
+      GOPATH: "/usr/share/gocode",
+      GO111MODULE: "off",
+      CGO_ENABLED: "0",
+      GOCACHE: join(build, "cache"),
+    },
+    encoding: "utf8",
+  });
+  assert.equal(done.status, 0, `${done.stderr}${done.error ?? ""}`);
+});
+
+const program = () => ({ name: "rootfs/ace-validator", mode: 0o755, data: readFileSync(validator) });
+const database = { name: "database", path: "/db" };
+
+/** The images as the specification's build script has them: what the programs look for is in their source. */
+function images(directory: string): { main: string; sidekick: string } {
+  const main = join(directory, "ace-validator-main.aci");
+  const mainManifest = manifest({
+    name: "example.com/ace-validator-main",
+    app: {
+      exec: ["/ace-validator", "main"],
+      user: "0",
+      group: "0",
+      workingDirectory: "/opt/acvalidator",
+      environment: [{ name: "IN_ACE_VALIDATOR", value: "correct" }],
+      eventHandlers: [
+        { name: "pre-start", exec: ["/ace-validator", "prestart"] },
+        { name: "post-stop", exec: ["/ace-validator", "poststop"] },
+      ],
+      mountPoints: [database],
+      ports: [{ name: "www", protocol: "tcp", port: 80 }],
+      isolators: [{ name: "resource/memory", value: { limit: "1G" } }],
+    },
+    annotations: [
+      { name: "homepage", value: "https://example.com/spec" },
+      { name: "lorem", value: "ipsum" },
+    ],
+  });
+  writeFileSync(main, makeAci([directoryEntry("opt/acvalidator"), program()], mainManifest));
+  const sidekick = join(directory, "ace-validator-sidekick.aci");
+  const sidekickManifest = manifest({
+    name: "example.com/ace-validator-sidekick",
+    app: { exec: ["/ace-validator", "sidekick"], user: "0", group: "0", mountPoints: [database] },
+  });
+  writeFileSync(sidekick, makeAci([program()], sidekickManifest));
+  for (const image of [main, sidekick]) {
+    const checked = spawnSync("actool", ["validate", image], { encoding: "utf8" });
+    assert.equal(checked.status, 0, checked.stderr);
+  }
+  return { main, sidekick };
+}
+
+const directoryEntry = (path: string) => ({ name: `rootfs/${path}`, type: "5" });
+
+for (const spelling of ["database,kind=host,source=", "database:", "bind:"])
+  test(`the validators of 0.8.11 pass, volume by ${spelling}`, async (t) => {
+    if (!requires(t, "root", "build", "overlay")) return;
+    const rkt = makeRkt(t);
+    const { main, sidekick } = images(rkt.scratch);
+    await startMetadataService(t, rkt);
+    const db = join(rkt.scratch, "db");
+    mkdirSync(db);
+    const { status, stdout, stderr } = rkt.run(["run", "-volume", `${spelling}${db}`, main, sidekick]);
+    assert.equal(status, 0, `${stdout}${stderr}`);
+    assert.deepEqual(stdout.split("\n").sort(), ["", "main OK", "poststop OK", "prestart OK", "sidekick OK"]);
+    assert.deepEqual(stderr, "");
+  });
+
+test("without the metadata service they say so", async (t) => {
+  if (!requires(t, "root", "build", "overlay")) return;
+  const rkt = makeRkt(t);
+  const { main, sidekick } = images(rkt.scratch);
+  const db = join(rkt.scratch, "db");
+  mkdirSync(db);
+  const { status, stdout, stderr } = await finished(rkt.start(["run", "--volume", `database:${db}`, main, sidekick]));
+  assert.equal(status, 1);
+  assert.match(stdout, /^main FAIL$/m);
+  assert.match(stderr, /^==> AC_METADATA_URL is not set$/m);
+});
