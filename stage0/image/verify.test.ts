@@ -352,6 +352,31 @@ describe("signatures that do not count", () => {
       code: "signature-malformed",
       message: /no OpenPGP signature/,
     },
+    ...[3, 5, 6].map(
+      (version): Case => ({
+        name: `of version ${version}`,
+        signature: () => {
+          const packet = Buffer.from(gpg.sign(IMAGE, [signer], []));
+          assert.equal(packet[2], 4);
+          packet[2] = version;
+          return packet;
+        },
+        code: "signature-malformed",
+        message: /no OpenPGP signature/,
+      }),
+    ),
+    {
+      name: "a hundred signatures",
+      signature: () =>
+        Buffer.concat(
+          Array.from(
+            { length: 100 },
+            once(() => gpg.sign(IMAGE, [signer], [])),
+          ),
+        ),
+      code: "signature-malformed",
+      message: /: there are 100 in it$/,
+    },
     {
       name: "a public key",
       signature: () => Buffer.from(gpg.export(signer)),

@@ -74,11 +74,15 @@ async function judge(
   imageName: string,
 ): Promise<Verdict> {
   const { keys, damaged } = await readKeys(keysFor(dirs, imageName));
+  let others: TrustedKey[] | undefined;
   const identities: string[] = [];
   const refusals: Refusal[] = [];
   for (const signature of signatures) {
     const issuers = keys.filter(({ key }) => partsBy(key, signature).length > 0);
-    if (issuers.length === 0) refusals.push(await unknownIssuer(dirs, signature, imageName));
+    if (issuers.length === 0) {
+      others ??= (await readKeys(listKeys(dirs))).keys;
+      refusals.push(await unknownIssuer(others, signature, imageName));
+    }
     for (const { key, file } of issuers)
       for (const part of partsBy(key, signature)) {
         const refusal = await refusalOf(signature, key, part, hashes);
@@ -167,8 +171,11 @@ async function refusalByTime(
 const whatIs = (part: Key | Subkey): string => ("mainKey" in part ? "signing subkey" : "key");
 
 /** Of an issuer who is not trusted for the image: perhaps for others. */
-async function unknownIssuer(dirs: KeystoreDirs, signature: SignaturePacket, imageName: string): Promise<Refusal> {
-  const { keys } = await readKeys(listKeys(dirs));
+async function unknownIssuer(
+  keys: readonly TrustedKey[],
+  signature: SignaturePacket,
+  imageName: string,
+): Promise<Refusal> {
   const hint = `if you trust the signer: rkt trust --prefix=${imageName} [PUBKEY]`;
   const known = keys.filter(({ key }) => partsBy(key, signature).length > 0);
   const [first] = known;
@@ -180,18 +187,26 @@ async function unknownIssuer(dirs: KeystoreDirs, signature: SignaturePacket, ima
 // --- signatures and keys ---------------------------------------------------------------
 
 async function readSignature(bytes: Uint8Array): Promise<SignaturePacket[]> {
-  const { readSignature: read } = await import("openpgp");
-  const packets: SignaturePacket[] = [];
+  const openpgp = await import("openpgp");
+  const packets: unknown[] = [];
   try {
-    if (isBinary(bytes)) packets.push(...(await read({ binarySignature: bytes })).packets);
+    if (isBinary(bytes)) packets.push(...(await openpgp.readSignature({ binarySignature: bytes })).packets);
     else
-      for (const armoredSignature of armoredBlocks(bytes)) packets.push(...(await read({ armoredSignature })).packets);
+      for (const armoredSignature of armoredBlocks(bytes))
+        packets.push(...(await openpgp.readSignature({ armoredSignature })).packets);
   } catch (cause) {
     throw malformed(`: ${errorText(cause)}`, cause);
   }
   if (packets.length === 0) throw malformed("");
-  return packets;
+  if (packets.length > MAX_SIGNATURES) throw malformed(`: there are ${packets.length} in it`);
+  // openpgp keeps what it does not know as packets of another class.
+  const signatures = packets.filter((packet) => packet instanceof openpgp.SignaturePacket);
+  if (signatures.length === 0) throw malformed(" of a version or algorithm that is known");
+  return signatures;
 }
+
+/** Each costs a look through the keys; nobody has an image signed by more. */
+const MAX_SIGNATURES = 64;
 
 const malformed = (why: string, cause?: unknown): RktError =>
   new RktError("signature-malformed", `the signature is no OpenPGP signature${why}`, {
