@@ -139,6 +139,34 @@ test("another directory, the same image", () => {
   assert.equal(ids[0], ids[1]);
 });
 
+function stage1Program(...args: string[]) {
+  return spawnSync(process.execPath, ["--no-warnings", join(ROOT, "build/stage1-image.ts"), ...args], {
+    encoding: "utf8",
+  });
+}
+
+test("--help says where files come from, and how to choose the output, the flavor, files and packages", () => {
+  const { status, stdout, stderr } = stage1Program("--help");
+  assert.deepEqual([status, stderr], [0, ""]);
+  assert.match(stdout, /The Debian files come from packages that apt downloads/);
+  for (const option of ["--output FILE", "--flavor FLAVOR", "--from SOURCE", "--package NAME", "--file SRC:DST"])
+    assert.ok(stdout.includes(`\n  ${option} `), option);
+});
+
+const mistakes = [
+  { args: ["--flavor=qemu"], stderr: /^build:stage1: --flavor is one of nspawn/ },
+  { args: ["--file=/etc/passwd"], stderr: /^build:stage1: --file takes SRC:DST with an absolute DST/ },
+  { args: ["--init=/no/such/init"], stderr: /^build:stage1: --init: there is no \/no\/such\/init/ },
+  { args: ["--bogus"], stderr: /^build:stage1: .*--bogus.*\nhint: --help lists the options\n$/ },
+];
+for (const { args, stderr } of mistakes)
+  test(`refused: ${args.join(" ")}`, () => {
+    const done = stage1Program(...args, `--output=${join(directory, "refused.aci")}`);
+    assert.equal(done.status, 2);
+    assert.match(done.stderr, stderr);
+    assert.ok(!existsSync(join(directory, "refused.aci")));
+  });
+
 /** The sources at another place, with the dependencies of this one. */
 function checkout(to: string): void {
   for (const name of ["build", "shared", "stage1", "package.json"])
