@@ -109,6 +109,7 @@ function complete(draft: PodManifest, request: RunRequest, circumstances: Circum
   if (draft.apps.length === 0) throw new RktError("bad-request", "the container has no apps");
   requireUniqueNames(draft.apps);
   const { apps, volumes } = mountVolumes(draft.apps, draft.volumes, request.boundPaths);
+  for (const { name } of volumes) requireShort("volume", name, "a mount point with this name cannot be served");
   const options = annotations(request, circumstances);
   const manifest = {
     ...draft,
@@ -173,9 +174,20 @@ function defaultName(imageName: string): string {
   return name;
 }
 
+/** Files and units are called by it, with up to 55 bytes around; a file name ends at 255 (NAME_MAX). */
+const MAX_NAME = 200;
+
+function requireShort(what: string, name: string, hint: string): void {
+  if (name.length > MAX_NAME)
+    throw new RktError("long-name", `the name of ${what} ${name.slice(0, 20)}… is longer than ${MAX_NAME} bytes`, {
+      hint,
+    });
+}
+
 function requireUniqueNames(apps: readonly RuntimeApp[]): void {
   const names = new Set<string>();
   for (const { name } of apps) {
+    requireShort("app", name, "--name after the image gives it another one");
     if (names.has(name))
       throw new RktError("duplicate-app", `two apps are called "${name}"`, {
         hint: "give one another name: --name after its image",
