@@ -1,32 +1,46 @@
+import { usageError } from "../../shared/errors.ts";
 import { blobKey, shortId } from "../../shared/layout.ts";
 import { type Command, readLine } from "../command.ts";
 import { print } from "../output.ts";
 import type { OptionTable } from "../words.ts";
+import { openFinder, PULL_EXCLUSIVE, pullOptions, readPullPolicy } from "./network.ts";
 
 const options = {
   full: { type: "boolean", description: "print hashes as the store keeps them, 64 digits" },
+  signature: { type: "string", value: "FILE", description: "signature of the one image, instead of the one beside it" },
+  ...pullOptions,
 } as const satisfies OptionTable;
 
 export const command: Command = {
   usage: "fetch [options] IMAGE...",
-  description: "Brings images into the local store and prints their hashes.",
-  examples: [["rkt fetch etcd.aci", "import a file"]],
+  description: `Brings images and all they depend on into the local store, and prints their hashes.
+
+IMAGE is a URL, a name with labels (coreos.com/etcd:v2.0.0,os=linux,arch=amd64), a file, or the hash of an image that is in the store. What comes over the network must be signed by a key that \`rkt trust\` was told of; a file, if a signature lies beside it.
+
+An image that was fetched before is asked for again, which costs one request and no download when it has not changed.`,
+  examples: [
+    ["rkt fetch https://example.com/images/etcd.aci", "by its address"],
+    ["rkt fetch example.com/etcd:v3.4.23", "by its name, found by what the page at https://example.com/etcd says"],
+    ["rkt --insecure-options=image fetch https://example.com/etcd.aci", "without a signature"],
+    ["rkt fetch etcd.aci", "import a file"],
+  ],
   options,
   operands: [1, Number.POSITIVE_INFINITY],
   needsRoot: true,
   async run(line, globals) {
-    const { options: values, operands } = await readLine(line, options);
-    const { findImage } = await import("../image/find.ts");
+    const { options: values, operands } = await readLine(line, options, [PULL_EXCLUSIVE]);
+    if (values.signature !== undefined && operands.length > 1)
+      throw usageError("--signature is the signature of one image", "fetch the others by another command");
+    const { findImages } = await import("../image/find.ts");
     const { parseImageReference } = await import("../image/image-name.ts");
     const { openStore } = await import("../store/store.ts");
-    const wanted = operands.map((text) => ({ reference: parseImageReference(text) }));
+    const wanted = operands.map((text) => ({ reference: parseImageReference(text), signature: values.signature }));
     const store = openStore(globals.dir);
+    const finder = openFinder(globals, store, readPullPolicy(values, "update"));
     try {
-      for (const image of wanted) {
-        const { id } = await findImage(image, { store, trustStore: true });
-        print(`${values.full ? blobKey(id) : shortId(id)}\n`);
-      }
+      for (const { id } of await findImages(wanted, finder)) print(`${values.full ? blobKey(id) : shortId(id)}\n`);
     } finally {
+      await finder.close();
       store.close();
     }
   },

@@ -3,6 +3,7 @@
  * anywhere; an image's stand after it.
  */
 
+import { pullOptions } from "./network.ts";
 import type { OptionTable } from "../words.ts";
 
 const images = "Images";
@@ -134,15 +135,7 @@ export const containerOptions = {
     description: "stage1 image in the directories of stage1 images, by its file name",
     group: images,
   },
-  "pull-policy": {
-    type: "string",
-    choices: ["never", "new", "update"],
-    value: "never|new|update",
-    description: "when to fetch an image that is in the store (new: when it is not)",
-    group: images,
-  },
-  "no-store": { type: "boolean", description: "the same as --pull-policy=update", group: images, hidden: true },
-  "store-only": { type: "boolean", description: "the same as --pull-policy=never", group: images, hidden: true },
+  ...pullOptions,
 } as const satisfies OptionTable;
 
 /** Before the first image they are the container's, or every app's. */

@@ -7,6 +7,8 @@ import type { Stage1Request } from "../image/find.ts";
 import type { AppRequest, MountRequest, ResolverRequest, RunRequest } from "../container/request.ts";
 import { readOptions, type Values } from "../options.ts";
 import type { Line, Operand, OptionTable, OptionWord } from "../words.ts";
+import type { PullPolicy } from "../image/fetch-context.ts";
+import { PULL_EXCLUSIVE, readPullPolicy } from "./network.ts";
 import { appOptions, containerOptions, imageOptions, sharedOptions } from "./run-options.ts";
 import {
   capabilitiesIsolator,
@@ -36,17 +38,11 @@ const STAGE1_OPTIONS = [
   "stage1-from-dir",
 ] as const;
 
-const CONTAINER_EXCLUSIVE = [
-  STAGE1_OPTIONS,
-  ["net", "private-net"],
-  ["pull-policy", "no-store", "store-only"],
-] as const;
+const CONTAINER_EXCLUSIVE = [STAGE1_OPTIONS, ["net", "private-net"], PULL_EXCLUSIVE] as const;
 const IMAGE_EXCLUSIVE = [["caps-retain", "caps-remove"]] as const;
 
 /** Until the container has a network of its own unasked. */
 const DEFAULT_NETWORK = "host";
-
-export type PullPolicy = "never" | "new" | "update";
 
 export interface RunLine {
   request: RunRequest;
@@ -100,7 +96,7 @@ export async function readRunLine(line: Line): Promise<RunLine> {
   return {
     request,
     stage1: readStage1(values),
-    pullPolicy: readPullPolicy(values),
+    pullPolicy: readPullPolicy(values, "new"),
     options: values,
   };
 }
@@ -188,12 +184,6 @@ function readStage1(values: Values<typeof containerOptions>): Stage1Request {
     if (text !== undefined) return { by: option.slice("stage1-".length) as NonNullable<Stage1Request>["by"], text };
   }
   return undefined;
-}
-
-function readPullPolicy(values: Values<typeof containerOptions>): PullPolicy {
-  if (values["no-store"]) return "update";
-  if (values["store-only"]) return "never";
-  return (values["pull-policy"] as PullPolicy | undefined) ?? "new";
 }
 
 /** Options that a pod manifest answers itself. */

@@ -12,11 +12,12 @@ import { discard } from "../container/remove.ts";
 import type { RunRequest } from "../container/request.ts";
 import { checkVolumeSources } from "../container/volume-sources.ts";
 import type { GlobalOptions } from "../globals.ts";
-import { executableDirectory, findImage, type ImageFinder, type WantedImage, wantedStage1 } from "../image/find.ts";
+import { executableDirectory, findImages, type WantedImage, wantedStage1 } from "../image/find.ts";
 import { parseImageReference } from "../image/image-name.ts";
 import { say } from "../output.ts";
-import { openStore, type StoredImage } from "../store/store.ts";
+import { openStore } from "../store/store.ts";
 import { thisProgram } from "../this-program.ts";
+import { openFinder } from "./network.ts";
 import type { RunLine } from "./run-request.ts";
 import { parseEnvironmentFile } from "./values.ts";
 
@@ -44,10 +45,9 @@ export async function setUpContainer(
 
   // An image that cannot be run as asked leaves nothing in the store.
   const store = openStore(globals.dir, { hold: true });
+  const finder = openFinder(globals, store, pullPolicy);
   try {
-    const finder: ImageFinder = { store, trustStore: pullPolicy !== "update" };
-    const images: StoredImage[] = [];
-    for (const image of wanted) images.push(await findImage(image, finder));
+    const images = await findImages(wanted, finder);
     const resolved = images.map(({ id, key }) => ({ id, manifest: store.manifest(key) }));
     const { manifest, warnings } =
       given === undefined
@@ -55,11 +55,13 @@ export async function setUpContainer(
         : fromPodManifest(given, request, resolved, circumstances);
     checkVolumeSources(manifest);
     if (!globals.quiet) for (const warning of warnings) say(`warning: ${warning}`);
+    const [stage1Found] = await findImages([stage1Image], finder);
+    if (stage1Found === undefined) throw new Error("no stage1 image");
     const container = await prepareContainer({
       data: globals.dir,
       store,
       manifest,
-      stage1: await findImage(stage1Image, finder),
+      stage1: stage1Found,
       images,
       overlay: !options["no-overlay"],
       durable,
@@ -67,6 +69,7 @@ export async function setUpContainer(
     saveUuid(container, options["uuid-file-save"], globals.dir);
     return container;
   } finally {
+    await finder.close();
     store.close();
   }
 }

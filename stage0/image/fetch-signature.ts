@@ -9,6 +9,7 @@ import { pathToFileURL } from "node:url";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { fetchBytes, type HttpClient, HttpError, plainHref } from "./http.ts";
 import type { Reporter } from "./progress.ts";
+import { signaturePaths } from "./signature-paths.ts";
 
 export interface Signature {
   url: string;
@@ -19,12 +20,6 @@ export interface Signature {
 const SIGNATURE_LIMIT = 1 << 18;
 /** Storage services that let nobody list them answer 403 for what is not there. */
 const ABSENT = [403, 404, 410];
-
-/** `x.aci.asc` beside `x.aci`, then `x.sig`, as rkt had it first. */
-export function signaturePaths(image: string): string[] {
-  const stem = image.replace(/\.aci$/, "");
-  return stem === image ? [`${image}.aci.asc`, `${image}.asc`] : [`${image}.asc`, `${stem}.sig`];
-}
 
 export function signatureUrls(image: URL): URL[] {
   return signaturePaths(image.pathname).map((path) => {

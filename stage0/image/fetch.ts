@@ -56,6 +56,11 @@ export async function fetchImages(
   return images;
 }
 
+/** Fetches what images in the store depend on. */
+export async function completeImages(images: readonly StoredImage[], context: FetchContext): Promise<void> {
+  for (const image of images) await fetchDependencies(image, [], new Set(), context);
+}
+
 export async function fetchImage(request: FetchRequest, context: FetchContext): Promise<StoredImage> {
   const [image] = await fetchImages([request], context);
   return image as StoredImage;
@@ -123,7 +128,7 @@ async function fetchName(name: ImageName, request: NameRequest, context: FetchCo
     }
   }
   throw new RktError("image-not-found", `image ${text} cannot be found: ${formatAttempts(attempts)}`, {
-    hint: last?.hint,
+    hint: last?.hint ?? (name.name.includes("/") ? undefined : `a file of that name is meant by ./${name.name}`),
     cause: last,
   });
 }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { RktError } from "../../shared/errors.ts";
 import type { Store, StoredImage } from "../store/store.ts";
-import { findImage, type Stage1Settings, wantedStage1 } from "./find.ts";
+import { findImages, type ImageFinder, type Stage1Settings, type WantedImage, wantedStage1 } from "./find.ts";
 import { parseImageReference } from "./image-name.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "rkt-find-"));
@@ -122,44 +122,60 @@ const store = {
     throw new RktError("no-such-image", prefix);
   },
   importFile: async (path: string) => ({ ...old, name: path }),
+  manifest: () => ({ dependencies: [] }),
 } as unknown as Store;
-const find = (text: string, trustStore = true) =>
-  findImage({ reference: parseImageReference(text) }, { store, trustStore });
+const NETWORK = new Error("the network is opened");
+const finder = (over: Partial<ImageFinder> = {}): ImageFinder => ({
+  store,
+  pullPolicy: "new",
+  insecure: new Set(),
+  network: () => Promise.reject(NETWORK),
+  ...over,
+});
+async function find(
+  text: string,
+  over?: Partial<ImageFinder>,
+  wanted: Partial<WantedImage> = {},
+): Promise<StoredImage> {
+  const [image] = await findImages([{ reference: parseImageReference(text), ...wanted }], finder(over));
+  assert.ok(image !== undefined);
+  return image;
+}
 
 test("find: a file is imported, a name is the youngest image that fits", async () => {
   assert.equal((await find("./x")).name, "./x");
   assert.equal(await find("example.com/a"), young);
   assert.equal(await find("example.com/a:1"), old);
+  await assert.rejects(find("sha512-abcd"), { code: "no-such-image", message: "sha512-abcd" });
 });
 
 test("find: one in the store that serves as well", async () => {
-  const reference = parseImageReference("./x");
   const wanted = (version: string) => ({ name: "example.com/a", labels: [{ name: "version", value: version }] });
-  assert.equal(await findImage({ reference, stored: wanted("1") }, { store, trustStore: false }), old);
-  assert.equal((await findImage({ reference, stored: wanted("3") }, { store, trustStore: false })).name, "./x");
+  assert.equal(await find("./x", {}, { stored: wanted("1") }), old);
+  assert.equal((await find("./x", {}, { stored: wanted("3") })).name, "./x");
 });
 
-test("find: what is not in the store is left to fetch, with its signature", async () => {
-  const asked: unknown[] = [];
-  const fetch = async (...parameters: unknown[]) => {
-    asked.push(parameters);
-    return young;
-  };
-  const reference = parseImageReference("https://h/x.aci");
-  await findImage({ reference, signature: "/s" }, { store, trustStore: true, fetch });
-  await findImage({ reference: parseImageReference("example.com/a") }, { store, trustStore: false, fetch });
-  assert.deepEqual(asked, [
-    [reference, "/s"],
-    [{ kind: "name", name: "example.com/a", labels: [] }, undefined],
-  ]);
-});
-
-test("find: without fetch", async () => {
-  await assert.rejects(find("https://u:p@h/x.aci"), { code: "no-such-image" });
-  await assert.rejects(find("x"), {
-    code: "no-such-image",
-    message: "image x is not in the store",
-    hint: "a file of that name is meant by ./x",
+const signed = join(dir, "signed.aci");
+writeFileSync(signed, "");
+writeFileSync(`${signed}.asc`, "");
+const remote: [name: string, text: string, over?: Partial<ImageFinder>, wanted?: Partial<WantedImage>][] = [
+  ["a URL", "https://h/x.aci"],
+  ["a name that the store has not", "example.com/c"],
+  ["a name, when there may be something newer", "example.com/a", { pullPolicy: "update" }],
+  ["a name with a signature", "example.com/a", {}, { signature: "/s" }],
+  ["a file with a signature beside it", signed],
+  ["a file whose signature was given", "./x", {}, { signature: "/s" }],
+];
+for (const [name, text, over, wanted] of remote)
+  test(`find: takes more than the store: ${name}`, async () => {
+    await assert.rejects(find(text, over, wanted), NETWORK);
   });
-  await assert.rejects(find("sha512-abcd"), { code: "no-such-image", message: "sha512-abcd" });
+
+test("find: a signature does not count where none is asked for", async () => {
+  assert.equal((await find(signed, { insecure: new Set(["image"]) })).name, signed);
+});
+
+test("find: an image in the store with dependencies needs those too", async () => {
+  const dependent = { ...store, manifest: () => ({ dependencies: [{ imageName: "example.com/d", labels: [] }] }) };
+  await assert.rejects(find("example.com/a", { store: dependent as unknown as Store }), NETWORK);
 });

@@ -1,24 +1,25 @@
 /**
- * From what a person calls an image to an image in the store. Hashes and names
- * are looked up there, files are imported; what is elsewhere is left to
- * `fetch`.
+ * From what a person calls an image to an image in the store. What can be had
+ * without the network is found here, for a start that costs nothing; `fetch`
+ * and all it needs is loaded for the rest.
  */
 
 import { existsSync, realpathSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { RktError, usageError } from "../../shared/errors.ts";
 import { DEFAULT_STAGE1_IMAGE, STAGE1_IMAGE_DIRS } from "../../shared/layout.ts";
+import type { InsecureOption } from "../globals.ts";
 import type { Store, StoredImage } from "../store/store.ts";
-import { formatImageName, type ImageName, type ImageReference, mismatch, parseImageReference } from "./image-name.ts";
-
-export type RemoteReference = Extract<ImageReference, { kind: "url" | "name" }>;
+import type { FetchContext, PullPolicy } from "./fetch-context.ts";
+import { type ImageName, type ImageReference, mismatch, parseImageReference } from "./image-name.ts";
+import { signaturePaths } from "./signature-paths.ts";
 
 export interface ImageFinder {
   store: Store;
-  /** Brings an image into the store; undefined when it may not. */
-  fetch?: ((reference: RemoteReference, signature: string | undefined) => Promise<StoredImage>) | undefined;
-  /** Whether an image in the store serves a name without asking anybody. */
-  trustStore: boolean;
+  pullPolicy: PullPolicy;
+  insecure: ReadonlySet<InsecureOption>;
+  /** Opens the network at first need. */
+  network(): Promise<FetchContext>;
 }
 
 export interface WantedImage {
@@ -29,29 +30,49 @@ export interface WantedImage {
   stored?: ImageName | undefined;
 }
 
-export async function findImage(wanted: WantedImage, finder: ImageFinder): Promise<StoredImage> {
+/** The images, in order, and in the store all they depend on. */
+export async function findImages(wanted: readonly WantedImage[], finder: ImageFinder): Promise<StoredImage[]> {
+  const here: (StoredImage | undefined)[] = [];
+  for (const one of wanted) here.push(await findHere(one, finder));
+  const elsewhere = wanted.flatMap(({ reference, signature }, i) =>
+    here[i] === undefined ? { image: reference, signature } : [],
+  );
+  const dependent = here.filter((image) => image !== undefined && hasDependencies(image, finder)) as StoredImage[];
+  if (elsewhere.length === 0 && dependent.length === 0) return here as StoredImage[];
+
+  const { completeImages, fetchImages } = await import("./fetch.ts");
+  const context = await finder.network();
+  await completeImages(dependent, context);
+  const fetched = await fetchImages(elsewhere, context);
+  return here.map((image) => image ?? (fetched.shift() as StoredImage));
+}
+
+const hasDependencies = ({ key }: StoredImage, { store }: ImageFinder): boolean =>
+  store.manifest(key).dependencies.length > 0;
+
+/** Undefined when it takes the network, or a signature is to be verified. */
+async function findHere(wanted: WantedImage, finder: ImageFinder): Promise<StoredImage | undefined> {
   const { reference, signature } = wanted;
-  const { store, fetch } = finder;
+  const { store, pullPolicy } = finder;
   const served = wanted.stored === undefined ? undefined : storedByName(wanted.stored, store);
   if (served !== undefined) return served;
   switch (reference.kind) {
     case "hash":
       return store.resolve(reference.hash);
     case "file":
-      return await store.importFile(reference.path);
-    case "name": {
-      const stored = finder.trustStore ? storedByName(reference, store) : undefined;
-      if (stored !== undefined) return stored;
-    }
+      return signature === undefined && !isSigned(reference.path, finder)
+        ? await store.importFile(reference.path)
+        : undefined;
+    case "name":
+      return pullPolicy === "update" || signature !== undefined ? undefined : storedByName(reference, store);
+    case "url":
+      return undefined;
   }
-  if (fetch !== undefined) return await fetch(reference, signature);
-  throw new RktError("no-such-image", `image ${describe(reference)} is not in the store`, {
-    hint: reference.kind === "name" ? `a file of that name is meant by ./${reference.name}` : undefined,
-  });
 }
 
-function describe(reference: RemoteReference): string {
-  return reference.kind === "url" ? reference.url.href : formatImageName(reference);
+/** Whether a signature lies beside the file, and counts. */
+function isSigned(path: string, { insecure }: ImageFinder): boolean {
+  return !insecure.has("image") && signaturePaths(path).some((beside) => existsSync(beside));
 }
 
 /** The image of this name and these labels that came last. */
