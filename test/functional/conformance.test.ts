@@ -10,7 +10,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { makeAci, manifest } from "../fixtures/aci.ts";
-import { finished, makeRkt, requires } from "../helpers/rkt.ts";
+import { makeGpg } from "../fixtures/gpg.ts";
+import { finished, makeRkt, requires, scratchFile } from "../helpers/rkt.ts";
 import { startMetadataService } from "../helpers/metadata-service.ts";
 
 const build = mkdtempSync(join(tmpdir(), "rkt-conformance-"));
@@ -30,6 +31,9 @@ before(() => {
   });
   assert.equal(done.status, 0, `${done.stderr}${done.error ?? ""}`);
 });
+
+const gpg = makeGpg();
+const signer = gpg.newKey("Validator");
 
 const program = () => ({ name: "rootfs/ace-validator", mode: 0o755, data: readFileSync(validator) });
 const database = { name: "database", path: "/db" };
@@ -68,6 +72,7 @@ function images(directory: string): { main: string; sidekick: string } {
   for (const image of [main, sidekick]) {
     const checked = spawnSync("actool", ["validate", image], { encoding: "utf8" });
     assert.equal(checked.status, 0, checked.stderr);
+    writeFileSync(`${image}.asc`, gpg.sign(readFileSync(image), [signer]));
   }
   return { main, sidekick };
 }
@@ -82,10 +87,17 @@ for (const spelling of ["database,kind=host,source=", "database:", "bind:"])
     await startMetadataService(t, rkt);
     const db = join(rkt.scratch, "db");
     mkdirSync(db);
-    const { status, stdout, stderr } = rkt.run(["run", "-volume", `${spelling}${db}`, main, sidekick]);
+    const key = scratchFile(rkt, "key.asc", gpg.export(signer));
+    const config = `--local-config=${join(rkt.scratch, "config")}`;
+    const run = ["run", config, "-volume", `${spelling}${db}`, main, sidekick];
+    rkt.fails(run, 254, /no key .*is trusted|rkt trust/);
+    rkt.ok(["trust", config, "--prefix=example.com/ace-validator-main", "--skip-fingerprint-review", key]);
+    rkt.ok(["trust", config, "--prefix=example.com/ace-validator-sidekick", "--skip-fingerprint-review", key]);
+    const { status, stdout, stderr } = rkt.run(run);
     assert.equal(status, 0, `${stdout}${stderr}`);
     assert.deepEqual(stdout.split("\n").sort(), ["", "main OK", "poststop OK", "prestart OK", "sidekick OK"]);
-    assert.deepEqual(stderr, "");
+    const verified = "rkt: signature verified:\n  Validator <Validator@example.com>\n";
+    assert.equal(stderr, verified.repeat(2));
   });
 
 test("without the metadata service they say so", async (t) => {
@@ -94,7 +106,8 @@ test("without the metadata service they say so", async (t) => {
   const { main, sidekick } = images(rkt.scratch);
   const db = join(rkt.scratch, "db");
   mkdirSync(db);
-  const { status, stdout, stderr } = await finished(rkt.start(["run", "--volume", `database:${db}`, main, sidekick]));
+  const argv = ["run", "--insecure-options=image", "--volume", `database:${db}`, main, sidekick];
+  const { status, stdout, stderr } = await finished(rkt.start(argv));
   assert.equal(status, 1);
   assert.match(stdout, /^main FAIL$/m);
   assert.match(stderr, /^==> AC_METADATA_URL is not set$/m);
