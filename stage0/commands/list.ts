@@ -25,7 +25,7 @@ export const command: Command = {
   async run(line, globals) {
     const { options: given } = await readLine(line, options);
     const facts = listContainers(globals.dir)
-      .flatMap((ref) => inspect(ref) ?? [])
+      .flatMap((ref) => inspect(globals.dir, ref) ?? [])
       .sort((a, b) => (a.createdAt ?? 0) - (b.createdAt ?? 0) || (a.uuid < b.uuid ? -1 : 1));
     if (given.format === "json") print(`${JSON.stringify(facts.map(containerJson), undefined, 2)}\n`);
     else print(asTable(facts, given.full, !given["no-legend"]));
@@ -39,17 +39,21 @@ function asTable(facts: readonly ContainerFacts[], full: boolean, legend: boolea
   const time = (at: number | undefined) => (at === undefined ? "" : full ? new Date(at).toISOString() : ago(at, now));
   const rows = facts.flatMap((container) => {
     const first = [full ? container.uuid : container.uuid.slice(0, 8)];
-    const last = [container.phase, time(container.createdAt), time(container.startedAt)];
+    const last = [container.phase, time(container.createdAt), time(container.startedAt), networks(container)];
     if (container.apps.length === 0) return [[...first, "-", "-", ...last]];
     return container.apps.map((app, i) => [
       ...(i === 0 ? first : [""]),
       app.name,
       full ? `${app.imageName ?? ""} ${app.imageId}`.trim() : (app.imageName ?? shortId(app.imageId)),
-      ...(i === 0 ? last : ["", "", ""]),
+      ...(i === 0 ? last : ["", "", "", ""]),
     ]);
   });
-  return table(legend ? ["UUID", "APP", "IMAGE NAME", "STATE", "CREATED", "STARTED"] : undefined, rows);
+  return table(legend ? ["UUID", "APP", "IMAGE NAME", "STATE", "CREATED", "STARTED", "NETWORKS"] : undefined, rows);
 }
+
+/** `NAME:ADDRESS`, as rkt has always shown them. */
+const networks = (facts: ContainerFacts): string =>
+  facts.networks.map(({ name, addresses }) => [name, ...addresses].join(":")).join(", ");
 
 /** What `--format=json` of list and status gives: times in RFC 3339, absent what is unknown. */
 export function containerJson(facts: ContainerFacts): object {
@@ -67,6 +71,7 @@ export function containerJson(facts: ContainerFacts): object {
       imageID: app.imageId,
       exitCode: app.exitCode,
     })),
+    networks: facts.networks,
     damage: facts.damage,
   };
 }

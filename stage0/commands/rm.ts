@@ -1,9 +1,10 @@
 import { RktError } from "../../shared/errors.ts";
 import { type Command, readLine } from "../command.ts";
 import { removeContainer } from "../container/collect.ts";
+import { refuseOtherLayout } from "../container/inspect.ts";
 import { findContainer, phaseOf } from "../container/lifecycle.ts";
 import { tryLock } from "../container/lock.ts";
-import { selectContainers, uuidFileOption } from "../container/select.ts";
+import { forEachContainer, selectContainers, uuidFileOption } from "../container/select.ts";
 
 const options = { ...uuidFileOption } as const;
 
@@ -16,7 +17,8 @@ export const command: Command = {
   needsRoot: true,
   async run(line, globals) {
     const { options: given, operands } = await readLine(line, options);
-    for (const ref of selectContainers(globals.dir, operands, given["uuid-file"])) remove(globals.dir, ref.uuid);
+    const containers = selectContainers(globals.dir, operands, given["uuid-file"]);
+    await forEachContainer(containers, async ({ uuid }) => remove(globals.dir, uuid));
   },
 };
 
@@ -30,7 +32,12 @@ function remove(data: string, uuid: string): void {
       });
     // It has moved to another state meanwhile, or is removed by somebody else.
     if (lock === "gone") continue;
-    removeContainer(data, { ...container, lock });
+    try {
+      refuseOtherLayout(container);
+      removeContainer(data, { ...container, lock });
+    } finally {
+      lock.close();
+    }
     return;
   }
 }

@@ -1,6 +1,9 @@
+import { existsSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
+import { dataLayout, shortId } from "../../shared/layout.ts";
 import { type Command, readLine } from "../command.ts";
-import { phaseOf } from "../container/lifecycle.ts";
+import { readManifest, readTrees, requireLayout } from "../container/inspect.ts";
+import { type ContainerRef, phase } from "../container/lifecycle.ts";
 import { tryLock } from "../container/lock.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
 import { collector } from "../this-program.ts";
@@ -24,9 +27,10 @@ export const command: Command = {
     if (typeof lock !== "object")
       throw new RktError(
         "not-prepared",
-        `container ${ref.uuid} is not waiting to run: it is ${lock === "busy" ? "being started or removed" : phaseOf(ref.state, true)}`,
+        `container ${ref.uuid} is not waiting to run: it is ${lock === "busy" ? "being started or removed" : (phase(ref) ?? "gone")}`,
         { hint: "`rkt list` shows the containers and their states" },
       );
+    requireRunnable(globals.dir, ref);
     const { launchContainer } = await import("../container/launch.ts");
     launchContainer(
       { ...ref, lock },
@@ -38,3 +42,14 @@ export const command: Command = {
     );
   },
 };
+
+/** A container that can't run stays prepared, for its owner to look at. */
+function requireRunnable(data: string, { uuid, dir }: ContainerRef): void {
+  requireLayout(uuid, readManifest(dir));
+  const { stage1, apps } = readTrees(dir);
+  for (const { image, tree } of [stage1, ...Object.values(apps)])
+    if (!existsSync(dataLayout(data).treeManifest(tree)))
+      throw new RktError("no-such-image", `container ${uuid} can't run: image ${shortId(image)} has been removed`, {
+        hint: `fetch it, prepare a container anew, and remove this one: rkt rm ${uuid.slice(0, 8)}`,
+      });
+}

@@ -28,7 +28,7 @@ export const command: Command = {
     const { options: given, operands } = await readLine(line, options);
     let ref = selectContainer(globals.dir, operands, given["uuid-file"]);
     if (given.wait) ref = waitForEnd(globals.dir, ref);
-    const facts = inspect(ref) ?? inspect(findContainer(globals.dir, ref.uuid));
+    const facts = inspect(globals.dir, ref);
     if (facts === undefined) throw new RktError("no-such-container", `container ${ref.uuid} is gone`);
     print(given.format === "json" ? `${JSON.stringify(containerJson(facts), undefined, 2)}\n` : lines(facts));
     if (facts.damage !== undefined)

@@ -1,12 +1,12 @@
 import { spawnSync } from "node:child_process";
-import { errorText, RktError } from "../../shared/errors.ts";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type Command, readLine } from "../command.ts";
-import { runningEntrypoint } from "../container/entrypoint.ts";
+import { type RunningEntrypoint, runningEntrypoint, STARTING } from "../container/entrypoint.ts";
 import type { ContainerRef } from "../container/lifecycle.ts";
 import { isLocked } from "../container/lock.ts";
-import { selectContainers, uuidFileOption } from "../container/select.ts";
+import { forEachContainer, selectContainers, uuidFileOption } from "../container/select.ts";
+import { duration } from "../duration.ts";
 import { print } from "../output.ts";
-import { duration } from "./gc.ts";
 
 const options = {
   force: { type: "boolean", description: "kill it: the apps get no chance to end in order" },
@@ -29,18 +29,18 @@ export const command: Command = {
     const { options: given, operands } = await readLine(line, options);
     const timeout = duration("timeout", given.timeout ?? "1m");
     const containers = selectContainers(globals.dir, operands, given["uuid-file"]);
-    for (const ref of containers) request(ref, given.force);
     const end = Date.now() + timeout;
-    for (const ref of containers) {
+    await forEachContainer(containers, async (ref) => {
+      await request(ref, given.force, end);
       await ended(ref, end);
       if (!globals.quiet) print(`${ref.uuid}\n`);
-    }
+    });
   },
 };
 
-/** Runs the stage1's own `stop`, in the container's directory. */
-function request(ref: ContainerRef, force: boolean): void {
-  const { pid, cwd, path, env } = runningEntrypoint(ref, "stop");
+/** Runs the stage1's own `stop`, in the container's directory, as soon as there is somebody to be told. */
+async function request(ref: ContainerRef, force: boolean, end: number): Promise<void> {
+  const { pid, cwd, path, env } = await whenStarted(ref, end);
   const done = spawnSync(path, [`--pid=${pid}`, ...(force ? ["--force"] : [])], {
     cwd,
     env,
@@ -57,6 +57,19 @@ function request(ref: ContainerRef, force: boolean): void {
     );
 }
 
+async function whenStarted(ref: ContainerRef, end: number): Promise<RunningEntrypoint> {
+  for (;;) {
+    try {
+      return runningEntrypoint(ref, "stop");
+    } catch (error) {
+      if (errorCode(error) !== STARTING || Date.now() > end) throw error;
+    }
+    await pause();
+  }
+}
+
+const pause = () => new Promise((resolve) => setTimeout(resolve, 20));
+
 /** There is no event for a lock that becomes free; a short sleep between probes leaves the deadline in our hands. */
 async function ended(ref: ContainerRef, end: number): Promise<void> {
   while (isLocked(ref.dir) === true) {
@@ -64,6 +77,6 @@ async function ended(ref: ContainerRef, end: number): Promise<void> {
       throw new RktError("stop-timeout", `container ${ref.uuid} has not ended in time`, {
         hint: "`rkt stop --force` kills it",
       });
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await pause();
   }
 }

@@ -8,6 +8,7 @@
 import { readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout, type HostPath, type State } from "../../shared/layout.ts";
+import { refuseOtherLayout } from "./inspect.ts";
 import { type ContainerRef, listContainers, type OwnedContainer, transition } from "./lifecycle.ts";
 import { tryLock } from "./lock.ts";
 import { discard } from "./remove.ts";
@@ -45,11 +46,22 @@ function collectOne(data: string, ref: ContainerRef, options: CollectOptions, re
   const lock = tryLock(ref.dir);
   // Held: it runs, is being prepared, or another gc has it. Gone: it has moved on.
   if (lock === "busy" || lock === "gone") return;
-  let owned: OwnedContainer = { ...ref, lock };
-  const age = options.now - stateSince(ref.dir);
-  if (ref.state === "run") {
+  try {
+    collectOwned(data, { ...ref, lock }, options, result);
+  } finally {
+    lock.close();
+  }
+}
+
+function collectOwned(data: string, container: OwnedContainer, options: CollectOptions, result: Collected): void {
+  refuseOtherLayout(container);
+  const { uuid, state } = container;
+  let owned = container;
+  // Marked just now: its grace period begins.
+  const age = state === "run" ? 0 : options.now - stateSince(container.dir);
+  if (state === "run") {
     owned = transition(data, owned, "exited-garbage");
-    result.marked.push(ref.uuid);
+    result.marked.push(uuid);
   }
   const grace: Record<State, number> = {
     embryo: 0,
@@ -59,14 +71,9 @@ function collectOne(data: string, ref: ContainerRef, options: CollectOptions, re
     run: options.gracePeriod,
     "exited-garbage": options.gracePeriod,
   };
-  // Marked just now: its grace period begins.
-  const waited = ref.state === "run" ? 0 : age;
-  if (options.markOnly || waited < grace[ref.state]) {
-    lock.close();
-    return;
-  }
+  if (options.markOnly || age < grace[state]) return;
   removeContainer(data, owned);
-  result.removed.push(ref.uuid);
+  result.removed.push(uuid);
 }
 
 /** When the directory came into its state: rename(2) sets the ctime of what is renamed. */

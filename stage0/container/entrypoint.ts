@@ -7,8 +7,11 @@
 import { RktError } from "../../shared/errors.ts";
 import { containerLayout, type Entrypoint, ENTRYPOINTS, type HostPath, hostPath } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
-import { readStage1Manifest, supervisor } from "./inspect.ts";
+import { readManifest, readStage1Manifest, requireLayout, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
+
+/** Code of the error that a container is about to run. */
+export const STARTING = "starting";
 
 export interface RunningEntrypoint {
   /** Of the process that holds the lock. */
@@ -24,14 +27,14 @@ export interface RunningEntrypoint {
 export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningEntrypoint {
   const now = phase(ref);
   const pid = now === "running" ? supervisor(ref.dir) : undefined;
-  if (pid === undefined)
-    throw new RktError(
-      "not-running",
-      `container ${ref.uuid} is not running${now === undefined ? "" : `: it is ${now === "running" ? "starting" : now}`}`,
-      {
-        hint: "`rkt list` shows the containers and their states",
-      },
-    );
+  if (pid === undefined) {
+    const starting = now === "running";
+    const state = now === undefined ? "" : `: it is ${starting ? "starting" : now}`;
+    throw new RktError(starting ? STARTING : "not-running", `container ${ref.uuid} is not running${state}`, {
+      hint: "`rkt list` shows the containers and their states",
+    });
+  }
+  requireLayout(ref.uuid, readManifest(ref.dir));
   const manifest = readStage1Manifest(ref.dir);
   const inside = annotation(manifest.annotations, ENTRYPOINTS[name]);
   if (inside === undefined)

@@ -19,11 +19,12 @@ import {
   statSync,
 } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { containerLayout, type HostPath } from "../../shared/layout.ts";
-import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
+import { ANNOTATIONS, containerLayout, type HostPath, LAYOUT_VERSION } from "../../shared/layout.ts";
+import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, PodManifest } from "../../shared/schema/types.ts";
-import { type ContainerRef, type Phase, phase } from "./lifecycle.ts";
+import type { TreesFile } from "./prepare.ts";
+import { type ContainerRef, listContainers, type Phase, phase } from "./lifecycle.ts";
 
 export interface AppFacts {
   name: string;
@@ -44,12 +45,30 @@ export interface ContainerFacts {
   stage1: string | undefined;
   /** Of the process that holds the lock. */
   pid: number | undefined;
-  /** Why the manifest can't be read. */
+  networks: NetworkFacts[];
+  /** Why the directory is not one that this rkt understands. */
   damage: string | undefined;
 }
 
-/** Facts of a container; undefined when it has moved on or is gone. */
-export function inspect(ref: ContainerRef): ContainerFacts | undefined {
+export interface NetworkFacts {
+  name: string;
+  interface: string | undefined;
+  addresses: string[];
+}
+
+/** Facts of a container, followed through its states; undefined when it is gone. */
+export function inspect(data: string, ref: ContainerRef): ContainerFacts | undefined {
+  let at: ContainerRef | undefined = ref;
+  while (at !== undefined) {
+    const facts = inspectHere(at);
+    if (facts !== undefined) return facts;
+    at = listContainers(data).find((other) => other.uuid === ref.uuid);
+  }
+  return undefined;
+}
+
+/** Facts of the container at this very place; undefined when it has moved on. */
+function inspectHere(ref: ContainerRef): ContainerFacts | undefined {
   const now = phase(ref);
   if (now === undefined) return undefined;
   const layout = containerLayout(ref.dir);
@@ -58,6 +77,7 @@ export function inspect(ref: ContainerRef): ContainerFacts | undefined {
   const expected = now !== "embryo" && now !== "preparing" && now !== "aborted prepare";
   try {
     manifest = readManifest(ref.dir);
+    requireLayout(ref.uuid, manifest);
   } catch (error) {
     if (expected) damage = errorText(error);
   }
@@ -74,8 +94,51 @@ export function inspect(ref: ContainerRef): ContainerFacts | undefined {
     startedAt: mtime(layout.pid),
     stage1: stage1Name(layout.stage1Manifest),
     pid: now === "running" ? supervisor(ref.dir) : undefined,
+    networks: readNetworks(layout.networks),
     damage,
   };
+}
+
+/** Refuses a container that another version of rkt made: its files may mean something else. */
+export function requireLayout(uuid: string, manifest: PodManifest): void {
+  const version = annotation(manifest.annotations, ANNOTATIONS.layoutVersion) ?? LAYOUT_VERSION;
+  if (version !== LAYOUT_VERSION)
+    throw new RktError(
+      "other-layout",
+      `container ${uuid} has layout version "${version}", this rkt speaks ${LAYOUT_VERSION}`,
+      { hint: "use the rkt that made it" },
+    );
+}
+
+/** As `requireLayout`, for who takes a container away; a manifest that can't be read is no reason to keep it. */
+export function refuseOtherLayout(ref: ContainerRef): void {
+  let manifest: PodManifest;
+  try {
+    manifest = readManifest(ref.dir);
+  } catch {
+    return;
+  }
+  requireLayout(ref.uuid, manifest);
+}
+
+/** The networks stage 1 gave the container: none when it says nothing that makes sense. */
+function readNetworks(path: HostPath): NetworkFacts[] {
+  let list: unknown;
+  try {
+    list = JSON.parse(readFileSync(path, "utf8"));
+  } catch {
+    return [];
+  }
+  const text = (value: unknown) => (typeof value === "string" ? value : undefined);
+  return (Array.isArray(list) ? list : []).flatMap((item: unknown) => {
+    if (typeof item !== "object" || item === null || !("name" in item) || typeof item.name !== "string") return [];
+    const addresses: unknown[] = "addresses" in item && Array.isArray(item.addresses) ? item.addresses : [];
+    return {
+      name: item.name,
+      interface: "interface" in item ? text(item.interface) : undefined,
+      addresses: addresses.flatMap((address) => text(address) ?? []),
+    };
+  });
 }
 
 export function readManifest(dir: HostPath): PodManifest {
@@ -92,6 +155,17 @@ export function readManifest(dir: HostPath): PodManifest {
 
 export function readStage1Manifest(dir: HostPath): ImageManifest {
   return parseImageManifest(readFileSync(containerLayout(dir).stage1Manifest));
+}
+
+/** Which rendered trees the container stands on. */
+export function readTrees(dir: HostPath): TreesFile {
+  try {
+    return JSON.parse(readFileSync(containerLayout(dir).trees, "utf8"));
+  } catch (error) {
+    throw new RktError("damaged-container", `cannot read the container's list of trees: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
 }
 
 function stage1Name(path: HostPath): string | undefined {

@@ -113,7 +113,7 @@ function mountOverlays(trees: TreesFile): string[] {
  * the container's lock is free, whatever ended it, and only then starts rkt.
  */
 function startCollector(container: OwnedContainer, argv: readonly string[]): void {
-  const child = spawn("sh", ["-c", 'flock "$0" true && exec "$@"', container.dir, ...argv], {
+  const child = spawn("sh", ["-c", 'flock -s "$0" true && exec "$@"', container.dir, ...argv], {
     cwd: "/",
     detached: true,
     stdio: "ignore",

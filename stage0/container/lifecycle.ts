@@ -4,10 +4,10 @@
  * rename(2) by the holder of the lock.
  */
 
-import { mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { type Dirent, mkdirSync, readdirSync, renameSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { dataLayout, type HostPath, isUuid, STATES, type State } from "../../shared/layout.ts";
-import { type DirectoryLock, isLocked, tryLock } from "./lock.ts";
+import { type DirectoryLock, isLocked, tryLock, waitUnlocked } from "./lock.ts";
 
 /** What a person calls the state of a container. */
 export type Phase =
@@ -68,10 +68,10 @@ export function createContainer(data: string, uuid: string): OwnedContainer {
   const dir = dataLayout(data).container("embryo", uuid);
   // Between mkdir and flock a gc may take the unlocked embryo for rubbish: then it is made again.
   for (;;) {
-    mkdirSync(dir, { mode: 0o750 });
+    mkdirSync(dir, { recursive: true, mode: 0o750 });
     const lock = tryLock(dir);
     if (typeof lock === "object") return { uuid, state: "embryo", dir, lock };
-    if (lock === "busy") rmSync(dir, { recursive: true, force: true });
+    if (lock === "busy") waitUnlocked(dir);
   }
 }
 
@@ -82,20 +82,23 @@ export function transition(data: string, container: OwnedContainer, to: State): 
   return { ...container, state: to, dir };
 }
 
-/** Every container directory; names that are no UUID are not ours and left alone. */
+/** Every container directory; what is no directory, or not named by a UUID, is not ours and left alone. */
 export function listContainers(data: string, states: readonly State[] = STATES): ContainerRef[] {
   const layout = dataLayout(data);
   const found = new Map<string, ContainerRef>();
   for (const state of states) {
-    let names: string[];
+    let entries: Dirent[];
     try {
-      names = readdirSync(layout.state(state));
+      entries = readdirSync(layout.state(state), { withFileTypes: true });
     } catch (error) {
       if (errorCode(error) === "ENOENT") continue;
       throw error;
     }
     // A container renamed while we read may be seen in two states: the later one is the truth.
-    for (const uuid of names) if (isUuid(uuid)) found.set(uuid, { uuid, state, dir: layout.container(state, uuid) });
+    for (const entry of entries) {
+      const uuid = entry.name;
+      if (entry.isDirectory() && isUuid(uuid)) found.set(uuid, { uuid, state, dir: layout.container(state, uuid) });
+    }
   }
   return [...found.values()];
 }

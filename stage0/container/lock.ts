@@ -9,9 +9,9 @@
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import type { HostPath } from "../../shared/layout.ts";
 import { errorCode } from "../../shared/errors.ts";
-import { flock, LOCK_EX, LOCK_NB, LOCK_SH } from "../../shared/syscall/linux.ts";
+import { flock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../shared/syscall/linux.ts";
 
-/** An open container directory; `fd` holds the lock until `close`. */
+/** An open container directory; `fd` holds the lock until the first `close`. */
 export interface DirectoryLock {
   readonly fd: number;
   close(): void;
@@ -27,7 +27,14 @@ function open(dir: HostPath): number | undefined {
 }
 
 function holding(fd: number): DirectoryLock {
-  return { fd, close: () => closeSync(fd) };
+  let open = true;
+  return {
+    fd,
+    close() {
+      if (open) closeSync(fd);
+      open = false;
+    },
+  };
 }
 
 /** Whether the descriptor is still what the path names: it may have been renamed or removed while we waited. */
@@ -37,14 +44,29 @@ function stillThere(fd: number, dir: HostPath): boolean {
   return at !== undefined && at.ino === mine.ino && at.dev === mine.dev;
 }
 
+/** How long probes may be in the way of an exclusive lock, in milliseconds: each takes microseconds. */
+const PROBING = 1000;
+
+/** Takes the exclusive lock unless another process has it exclusively. */
+function lockExclusively(fd: number): boolean {
+  const end = Date.now() + PROBING;
+  while (!flock(fd, LOCK_EX | LOCK_NB)) {
+    // A shared lock is a probe's, or that of another process at this very place.
+    if (!flock(fd, LOCK_SH | LOCK_NB) || Date.now() > end) return false;
+    flock(fd, LOCK_UN);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Math.random());
+  }
+  return true;
+}
+
 /**
- * Takes the exclusive lock without waiting: "busy" when somebody holds it,
+ * Takes the exclusive lock without waiting for whoever holds it: "busy" then,
  * "gone" when the directory is not, or no longer, at this path.
  */
 export function tryLock(dir: HostPath): DirectoryLock | "busy" | "gone" {
   const fd = open(dir);
   if (fd === undefined) return "gone";
-  if (!flock(fd, LOCK_EX | LOCK_NB)) {
+  if (!lockExclusively(fd)) {
     closeSync(fd);
     return "busy";
   }
@@ -55,7 +77,7 @@ export function tryLock(dir: HostPath): DirectoryLock | "busy" | "gone" {
   return holding(fd);
 }
 
-/** Whether somebody holds the lock. A shared, instant probe: it never makes another probe see "held". */
+/** Whether somebody holds the lock. A shared, instant probe: no other probe takes it for "held", nor does `tryLock`. */
 export function isLocked(dir: HostPath): boolean | "gone" {
   const fd = open(dir);
   if (fd === undefined) return "gone";

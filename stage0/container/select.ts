@@ -2,12 +2,14 @@
 
 import { readFileSync } from "node:fs";
 import { errorText, RktError, usageError } from "../../shared/errors.ts";
+import { say } from "../output.ts";
 import { type ContainerRef, findContainer } from "./lifecycle.ts";
 
 export const uuidFileOption = {
   "uuid-file": { type: "string", value: "FILE", description: "a file with the UUID, as --uuid-file-save writes it" },
 } as const;
 
+/** A container named twice counts once. */
 export function selectContainers(
   data: string,
   operands: readonly string[],
@@ -15,14 +17,27 @@ export function selectContainers(
 ): ContainerRef[] {
   const words = uuidFile === undefined ? operands : [...operands, readUuidFile(uuidFile)];
   if (words.length === 0) throw usageError("no container is named", "give its UUID, or --uuid-file");
-  return words.map((word) => findContainer(data, word));
+  const found = words.map((word) => findContainer(data, word));
+  return [...new Map(found.map((ref) => [ref.uuid, ref])).values()];
 }
 
 /** As `selectContainers`, of exactly one. */
 export function selectContainer(data: string, operands: readonly string[], uuidFile: string | undefined): ContainerRef {
-  const [container, second] = selectContainers(data, operands, uuidFile);
-  if (container === undefined || second !== undefined) throw usageError("exactly one container must be named");
+  if (uuidFile !== undefined && operands.length > 0) throw usageError("a UUID and --uuid-file: which of the two?");
+  const [container] = selectContainers(data, operands, uuidFile);
+  if (container === undefined) throw usageError("no container is named");
   return container;
+}
+
+/** Does it to all of them at once, whatever becomes of the others; throws the first error, the rest is said before. */
+export async function forEachContainer(
+  containers: readonly ContainerRef[],
+  act: (ref: ContainerRef) => Promise<void>,
+): Promise<void> {
+  const outcomes = await Promise.allSettled(containers.map(act));
+  const [first, ...others] = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome] : []));
+  for (const { reason } of others) say(errorText(reason));
+  if (first !== undefined) throw first.reason;
 }
 
 function readUuidFile(path: string): string {
