@@ -7,7 +7,7 @@ import { type Command, readLine } from "../command.ts";
 import type { GlobalOptions } from "../globals.ts";
 import { DEFAULT_LISTEN } from "../metadata/server.ts";
 import { say } from "../output.ts";
-import { duration } from "./gc.ts";
+import { duration } from "../duration.ts";
 
 const options = {
   listen: {
