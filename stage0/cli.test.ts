@@ -133,7 +133,7 @@ test("a file that is not there", () => {
     const { status, stderr } = rkt(`--dir=${data}`, "run", "--set-env-file=/nonexistent/env", "x.aci");
     assert.deepEqual(
       [status, stderr],
-      [254, "rkt: run: there is no file /nonexistent/env\nhint: a relative path is one from here\n"],
+      [254, "rkt: run: there is no file /nonexistent/env\nhint: give the path of a file that is there\n"],
     );
   } finally {
     rmSync(data, { recursive: true });

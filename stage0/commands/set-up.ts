@@ -114,7 +114,7 @@ function read(path: string): string {
     return readFileSync(path, "utf8");
   } catch (error) {
     if (errorCode(error) === "ENOENT")
-      throw new RktError("no-such-file", `there is no file ${path}`, { hint: "a relative path is one from here" });
+      throw new RktError("no-such-file", `there is no file ${path}`, { hint: "give the path of a file that is there" });
     throw new RktError("no-such-file", `cannot read ${path}: ${errorText(error)}`, { cause: error });
   }
 }

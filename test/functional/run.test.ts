@@ -116,11 +116,8 @@ test("the host never sees a mount of a container, and a running one holds no Nod
   if (!requires(t, "root", "build")) return;
   const rkt = makeRkt(t);
   const child = rkt.start(["run", busybox, ...sh("echo up; sleep 1000")]);
-  child.stdout?.on("data", () => {});
-  await eventually("the app is up", () => {
-    const [one] = rkt.containers();
-    return one !== undefined && existsSync(join(rkt.dir, "containers", one, "pid")) ? true : undefined;
-  });
+  const done = finished(child);
+  await new Promise<void>((resolve) => child.stdout?.once("data", () => resolve()));
   const dir = only(rkt);
   await eventually("every Node.js of ours is gone", () => {
     const pid = Number(readFileSync(join(dir, "pid"), "utf8"));
@@ -129,7 +126,6 @@ test("the host never sees a mount of a container, and a running one holds no Nod
     return commands.length >= 3 && commands.every((path) => !/node|\/rkt$/.test(path)) ? true : undefined;
   });
   assert.ok(!readFileSync("/proc/self/mountinfo", "utf8").includes(rkt.dir));
-  const done = finished(child);
   child.kill("SIGTERM");
   await done;
 });
