@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import {
   closeSync,
   existsSync,
+  globSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -90,6 +91,7 @@ export function makeRkt(t: TestContext): Rkt {
   t.after(() => {
     for (const child of children) if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     killInside(dir);
+    removeCgroups(dir);
     unmountBelow(base);
     assert.ok(existsSync(join(base, MARKER)), "refusing to remove a directory that is not a test's");
     rmSync(base, { recursive: true, force: true });
@@ -153,6 +155,18 @@ function killInside(dir: string): void {
       continue;
     }
     if (uuids.some((uuid) => cmdline.includes(`rkt-${uuid}`))) spawnSync("kill", ["-KILL", pid]);
+  }
+}
+
+/** What `rkt gc` would take away with the containers; those that were killed just now may need a moment. */
+function removeCgroups(dir: string): void {
+  const lists = globSync(join(dir, "containers/*/*/cgroups"));
+  const cgroups = lists.flatMap((path) => readFileSync(path, "utf8").split("\n")).filter((path) => path !== "");
+  const script =
+    'for dir; do find "$dir" -depth -type d -exec rmdir {} +; done 2>/dev/null; for dir; do [ ! -d "$dir" ] || exit 1; done';
+  for (let tries = 0; tries < 50; tries++) {
+    if (cgroups.length === 0 || spawnSync("sh", ["-c", script, "sh", ...cgroups]).status === 0) return;
+    spawnSync("sleep", ["0.05"]);
   }
 }
 
