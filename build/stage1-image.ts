@@ -41,6 +41,8 @@ const PICKED: ReadonlyMap<string, readonly string[]> = new Map([
   ],
   ["systemd-container", ["usr/bin/systemd-nspawn"]],
   ["util-linux", ["usr/bin/nsenter", "usr/bin/setpriv"]],
+  // The pty of `rkt enter`.
+  ["bsdutils", ["usr/bin/script"]],
   ["busybox-static", ["usr/bin/busybox"]],
   // Stays in a container as relay of its streams: the libraries it has in common with systemd cost no memory twice.
   ["coreutils", ["usr/bin/cat"]],

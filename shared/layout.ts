@@ -67,6 +67,12 @@ export const TREE_FORMAT = "1";
 /** Number of the inherited descriptor that holds the container's lock. */
 export const ENV_LOCK_FD = "RKT_LOCK_FD";
 
+/**
+ * Descriptors that `launcher APP enter` works with, numbers by commas: the app's mount namespace, then files
+ * `cgroup.procs` of the app's cgroups.
+ */
+export const ENV_ENTER_FDS = "RKT_ENTER_FDS";
+
 // --- container states -------------------------------------------------------------
 
 /**

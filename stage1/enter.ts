@@ -2,16 +2,23 @@
  * `enter --pid=PID --app=NAME -- COMMAND…`: runs a command in an app of a
  * running container, by the launcher's own path, so that everything that
  * holds for the app holds for the command: cgroup, root, user, capabilities,
- * seccomp filter. Ends by becoming nsenter(1), whose exit status is the command's.
+ * seccomp filter. Ends by becoming a program that waits for it and has its
+ * exit status.
  *
- * Nothing of the container runs before the launcher has dropped what the app
- * has not: nsenter and the launcher are the stage1 image's.
+ * What runs with the caller's rights is the stage1 image's: nsenter, script,
+ * the launcher. Nothing of an app runs before the launcher has dropped what the
+ * app has not, nothing of the host's reaches it but the standard streams, and
+ * of those no terminal: a command could type on it, and read from it when
+ * `rkt enter` has long ended.
  */
 
-import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
-import { errorText, RktError } from "../shared/errors.ts";
+import { closeSync, openSync, readFileSync, readlinkSync } from "node:fs";
+import { isatty } from "node:tty";
+import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execve } from "../shared/exec.ts";
-import { STAGE1 } from "../shared/layout.ts";
+import { containerLayout, ENV_ENTER_FDS, STAGE1 } from "../shared/layout.ts";
+import type { PodManifest } from "../shared/schema/types.ts";
+import { closeOnExecFrom, dup2, PR_CAPBSET_DROP, prctl } from "../shared/syscall/linux.ts";
 import { hierarchies, ownCgroup } from "./cgroups.ts";
 import { readContainer } from "./container.ts";
 import { loaderCommand } from "./nspawn-args.ts";
@@ -38,34 +45,33 @@ export function parseEnter(args: readonly string[]): EnterRequest {
 }
 
 export function enter(args: readonly string[]): never {
-  const request = parseEnter(args);
+  const { pid, app, command } = parseEnter(args);
   const { manifest } = readContainer();
-  if (!manifest.apps.some((app) => app.name === request.app))
-    throw new RktError("no-such-app", `the container has no app "${request.app}"`, {
-      hint: `there are: ${manifest.apps.map((app) => app.name).join(", ")}`,
-    });
-  const target = leader(request.pid);
-  joinAppCgroup(target, request.app);
-  const { path, argv } = loaderCommand("/usr/bin/nsenter", [
-    `--target=${target}`,
-    "--mount",
-    "--uts",
-    "--ipc",
-    "--net",
-    "--pid",
-    "--cgroup",
-    "--",
-    STAGE1.launcher,
-    request.app,
-    "enter",
-    ...request.command,
-  ]);
+  const first = firstProcess(pid);
+  const fds = appDescriptors(first, app, manifest);
+  const terminal = isatty(0) && isatty(1);
+  const argv = terminal
+    ? nsenter(first, onPty([STAGE1.launcher, app, "enter", ...command]))
+    : relayed(first, app, command);
+
   const term = process.env["TERM"];
-  execve(path, argv, { PATH: "/usr/bin", ...(term === undefined ? {} : { TERM: term }) });
+  const env = {
+    PATH: "/usr/bin",
+    SHELL: "/usr/bin/sh",
+    [ENV_ENTER_FDS]: fds.join(),
+    ...(terminal && term !== undefined ? { TERM: term } : {}),
+  };
+  limitCapabilities(first);
+  // Also what the caller of `rkt enter` had open.
+  closeOnExecFrom(3);
+  const [path = ""] = argv;
+  execve(path, argv, env, fds);
 }
 
+// --- the container's processes ----------------------------------------------------
+
 /** The container's PID 1 as the host sees it: the child of the lock's holder that is 1 in a namespace of its own. */
-function leader(pid: number): number {
+function firstProcess(pid: number): number {
   const own = readlinkSync(`/proc/${pid}/ns/pid`);
   for (const child of readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ")) {
     if (!/^\d+$/.test(child)) continue;
@@ -85,27 +91,139 @@ function leader(pid: number): number {
 }
 
 /**
- * Moves this process to the app's cgroup in every hierarchy, before it joins
- * the container's cgroup namespace. systemd makes `system.slice/app-NAME.service`
- * beside the `init.scope` of PID 1.
+ * The mount namespace of an app and its cgroups, as descriptors (ENV_ENTER_FDS).
+ * Which processes are the app's is the kernel's word: those in the cgroup of
+ * its unit, which no app can leave or enter.
  */
-function joinAppCgroup(leaderPid: number, app: string): void {
-  const cgroupFile = readFileSync(`/proc/${leaderPid}/cgroup`, "utf8");
-  for (const hierarchy of hierarchies(readFileSync("/proc/self/mountinfo", "utf8"))) {
-    const path = ownCgroup(cgroupFile, hierarchy);
-    if (path === undefined) continue;
-    const procs = `${hierarchy.mountPoint}${path.replace(/\/init\.scope$/, "")}/system.slice/${appUnit(app)}/cgroup.procs`;
+function appDescriptors(first: number, app: string, manifest: PodManifest): number[] {
+  if (!manifest.apps.some(({ name }) => name === app))
+    throw new RktError("no-such-app", `the container has no app "${app}"`, {
+      hint: `there are: ${manifest.apps.map(({ name }) => name).join(", ")}`,
+    });
+  const stage1Mounts = readlinkSync(`/proc/${first}/ns/mnt`);
+  for (const process of appProcesses(first, app)) {
+    const namespace = openMountNamespace(process, app, stage1Mounts);
+    if (namespace !== undefined) return [namespace, ...openCgroups(process, app)];
+  }
+  throw new RktError("not-running", `app "${app}" is not running`, {
+    hint: "it is starting, or has ended: `rkt status` shows its exit status",
+  });
+}
+
+/** The processes of the app's unit, the longest running first. systemd makes the unit's cgroup beside PID 1's own. */
+function appProcesses(first: number, app: string): number[] {
+  const cgroupFile = readFileSync(`/proc/${first}/cgroup`, "utf8");
+  const pids = new Set<number>();
+  for (const hierarchy of mountedHierarchies()) {
+    const path = ownCgroup(cgroupFile, hierarchy)?.replace(/\/init\.scope$/, "");
+    const procs = `${hierarchy.mountPoint}${path}/system.slice/${appUnit(app)}/cgroup.procs`;
     try {
-      writeFileSync(procs, "0");
+      for (const line of readFileSync(procs, "utf8").split("\n")) if (/^[1-9]\d*$/.test(line)) pids.add(Number(line));
     } catch (error) {
-      // Controllers systemd does not use for the app: there it is where PID 1 is.
-      try {
-        writeFileSync(`${hierarchy.mountPoint}${path}/cgroup.procs`, "0");
-      } catch (second) {
-        throw new RktError("not-running", `cannot join the cgroup of app ${app}: ${errorText(error)}`, {
-          cause: second,
-        });
-      }
+      // A hierarchy that systemd does not use for units.
+      if (errorCode(error) !== "ENOENT") throw error;
+    }
+  }
+  return [...pids]
+    .map((pid) => ({ pid, start: startTime(pid) }))
+    .sort((a, b) => a.start - b.start)
+    .map(({ pid }) => pid);
+}
+
+/** proc_pid_stat(5), field 22; the name before may hold anything. */
+function startTime(pid: number): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return Number(stat.slice(stat.lastIndexOf(")")).split(" ")[20]);
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
+/** A process that has stage 1's own is not yet the app, or is systemd's helper. What is the root there, the launcher checks. */
+function openMountNamespace(pid: number, app: string, stage1Mounts: string): number | undefined {
+  let fd: number | undefined;
+  try {
+    fd = openSync(`/proc/${pid}/ns/mnt`, "r");
+    const fits =
+      readlinkSync(`/proc/self/fd/${fd}`) !== stage1Mounts &&
+      // Still the process it was, and no other of the same number.
+      readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(`/system.slice/${appUnit(app)}\n`);
+    if (fits) return fd;
+  } catch (error) {
+    if (!["ENOENT", "ESRCH"].includes(errorCode(error) ?? "")) throw error;
+  }
+  if (fd !== undefined) closeSync(fd);
+  return undefined;
+}
+
+/**
+ * For the launcher to join from inside: a process of the host's in the unit's
+ * cgroup has no number there, which systemd takes for an error when it ends the
+ * unit.
+ */
+function openCgroups(pid: number, app: string): number[] {
+  try {
+    const cgroupFile = readFileSync(`/proc/${pid}/cgroup`, "utf8");
+    return mountedHierarchies().flatMap((hierarchy) => {
+      const path = ownCgroup(cgroupFile, hierarchy);
+      return path === undefined ? [] : [openSync(`${hierarchy.mountPoint}${path}/cgroup.procs`, "r+")];
+    });
+  } catch (error) {
+    throw new RktError("not-running", `cannot find the cgroups of app "${app}": ${errorText(error)}`, { cause: error });
+  }
+}
+
+const mountedHierarchies = () => hierarchies(readFileSync("/proc/self/mountinfo", "utf8"));
+
+// --- the way in ---------------------------------------------------------------------
+
+function nsenter(first: number, command: readonly string[]): string[] {
+  const options = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"];
+  return loaderCommand("/usr/bin/nsenter", [`--target=${first}`, ...options, ...command]).argv;
+}
+
+/** A pty of the container's own, and script(1) between it and the caller's terminal. */
+function onPty(command: readonly string[]): string[] {
+  const line = `exec ${command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ")}`;
+  return [...ENDS_WITH_PARENT, "/usr/bin/script", "--quiet", "--return", "--command", line, "/dev/null"];
+}
+
+const ENDS_WITH_PARENT = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--"];
+
+/** Streams as they are, byte by byte; a terminal among them is read from not at all, and written to by a relay. */
+function relayed(first: number, app: string, command: readonly string[]): string[] {
+  const launcher = [STAGE1.launcher, app, "enter", ...command];
+  if (isatty(0)) dup2(openSync("/dev/null", "r"), 0);
+  const script = relayScript(isatty(1), isatty(2));
+  if (script === undefined) return nsenter(first, launcher);
+  const busybox = containerLayout(".").inStage1("/usr/bin/busybox");
+  const [setpriv = "", ...options] = ENDS_WITH_PARENT;
+  const inside = [...loaderCommand(setpriv, options).argv, ...nsenter(first, launcher)];
+  return [busybox, "sh", "-c", script, busybox, ...inside];
+}
+
+/** `$0` is busybox, the arguments what to run. */
+function relayScript(output: boolean, errors: boolean): string | undefined {
+  if (output && errors) return 'set -o pipefail; "$@" 2>&1 | "$0" cat';
+  if (output) return 'set -o pipefail; "$@" | "$0" cat';
+  if (errors) return 'set -o pipefail; { "$@" 2>&1 >&3 3>&- | "$0" cat >&2 3>&-; } 3>&1';
+  return undefined;
+}
+
+/** What the container's first process may not have, who enters may not have for a moment. */
+function limitCapabilities(first: number): void {
+  const [, hex] = /^CapBnd:\t([0-9a-f]+)$/m.exec(readFileSync(`/proc/${first}/status`, "utf8")) ?? [];
+  if (hex === undefined) throw new Error(`no CapBnd in /proc/${first}/status`);
+  const keep = BigInt(`0x${hex}`);
+  for (let number = 0n; number < 64n; number++) {
+    if ((keep >> number) & 1n) continue;
+    try {
+      prctl(PR_CAPBSET_DROP, number);
+    } catch (error) {
+      // Past the last capability of this kernel.
+      if (errorCode(error) === "EINVAL") return;
+      throw error;
     }
   }
 }

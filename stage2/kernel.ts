@@ -9,10 +9,11 @@
 
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync, writeSync } from "node:fs";
 import { constants as os } from "node:os";
-import { errorCode, RktError } from "../shared/errors.ts";
+import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execve } from "../shared/exec.ts";
 import { LAUNCH_EXIT, type Stage1Path } from "../shared/layout.ts";
 import {
+  CLONE_FS,
   CLONE_NEWNS,
   capget,
   capset,
@@ -30,11 +31,14 @@ import {
   PR_CAPBSET_DROP,
   PR_SET_DUMPABLE,
   PR_SET_NO_NEW_PRIVS,
+  PR_SET_PDEATHSIG,
   pivotRoot,
   prctl,
   RLIMIT_NOFILE,
   resetSignal,
+  setns,
   setrlimit,
+  setsid,
   setThreadGid,
   setThreadGroups,
   setThreadUid,
@@ -44,6 +48,7 @@ import {
 import type { AccountSources } from "./accounts.ts";
 import { buildRoot } from "./mount.ts";
 import type { MountStep } from "./mount-plan.ts";
+import type { RunningApp } from "./plan.ts";
 import { findProgram } from "./program.ts";
 
 export interface Kernel {
@@ -57,6 +62,12 @@ export interface Kernel {
   buildRoot(steps: readonly MountStep[]): number;
   /** Makes it the root of the mount namespace and lets go of the old one. */
   enterRoot(root: number): void;
+  /** Lets go of who enters: of his terminal and his file mode mask. */
+  leaveCaller(): void;
+  /** Becomes one of the processes of an app that runs: its cgroups, its mount namespace. */
+  joinApp(app: RunningApp): void;
+  /** Lets the process end with its parent, so that no command outlives the `rkt enter` it belongs to. */
+  endWithParent(): void;
   /** Opens the terminal by the name it has in the app's root. */
   reopenTerminal(): void;
   accountSources(): AccountSources;
@@ -81,6 +92,9 @@ export interface Kernel {
 
 /** The highest number a set of 64 bits has room for. */
 const MAX_CAPABILITY = 63;
+
+/** What systemd gives services (systemd.exec(5), UMask=). */
+const SERVICE_UMASK = 0o022;
 
 /** The soft limit that select(2) can cope with, and that systemd gives services (systemd.exec(5), LimitNOFILE=). */
 const OPEN_FILES = 1024n;
@@ -119,6 +133,39 @@ export const linux: Kernel = {
     pivotRoot(".", ".");
     umount(".", MNT_DETACH);
     process.chdir("/");
+  },
+
+  leaveCaller() {
+    process.umask(SERVICE_UMASK);
+    try {
+      setsid();
+    } catch (error) {
+      // It leads a group, and so the session that was made for it and its pty.
+      if (errorCode(error) !== "EPERM") throw error;
+    }
+  },
+
+  joinApp({ namespace, rootfs, cgroups }) {
+    try {
+      for (const fd of cgroups) writeSync(fd, "0");
+    } catch (error) {
+      throw new RktError("not-running", `cannot join its cgroup: ${errorText(error)}`, { cause: error });
+    }
+    const expected = statSync(rootfs);
+    // Node.js's threads share their root and working directory, and setns(2) wants them unshared.
+    unshare(CLONE_FS);
+    setns(namespace, CLONE_NEWNS);
+    process.chdir("/");
+    // A namespace in which the launcher is still at work has stage 1's root.
+    const root = statSync("/");
+    if (root.dev !== expected.dev || root.ino !== expected.ino)
+      throw new RktError("not-running", "it has no root of its own yet: try again", { exitCode: LAUNCH_EXIT.mount });
+  },
+
+  endWithParent() {
+    prctl(PR_SET_PDEATHSIG, BigInt(os.signals.SIGKILL));
+    // The container's first process takes orphans: the parent ended before.
+    if (process.ppid === 1) throw new RktError("interrupted", "`rkt enter` has ended");
   },
 
   reopenTerminal() {

@@ -11,9 +11,9 @@ import type { App, NameValue } from "../shared/schema/types.ts";
 import { capabilityNames } from "./capabilities.ts";
 import type { Kernel } from "./kernel.ts";
 import { launch } from "./launch.ts";
-import { type LaunchPlan, launchPlan } from "./plan.ts";
+import { type LaunchPlan, launchPlan, type Process } from "./plan.ts";
 
-function plan(app: Partial<App> = {}, annotations: NameValue[] = []): LaunchPlan {
+function plan(app: Partial<App> = {}, annotations: NameValue[] = [], process: Process = { app: "web" }): LaunchPlan {
   return launchPlan(
     {
       acVersion: "0.8.11",
@@ -35,8 +35,8 @@ function plan(app: Partial<App> = {}, annotations: NameValue[] = []): LaunchPlan
       userAnnotations: {},
       userLabels: {},
     },
-    { app: "web" },
-    { pid: 7, env: { LISTEN_PID: "7", LISTEN_FDS: "1" } },
+    process,
+    { pid: 7, env: { LISTEN_PID: "7", LISTEN_FDS: "1", RKT_ENTER_FDS: "20,21" } },
   );
 }
 
@@ -60,6 +60,9 @@ function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): { kernel:
       return 42;
     },
     enterRoot: (root) => step("enterRoot", root),
+    leaveCaller: () => step("leaveCaller"),
+    joinApp: (app) => step("joinApp", app.namespace, app.rootfs, `[${app.cgroups.join()}]`),
+    endWithParent: () => step("endWithParent"),
     reopenTerminal: () => step("reopenTerminal"),
     accountSources: () => {
       step("accountSources");
@@ -150,6 +153,21 @@ findProgram web
 setNoNewPrivileges
 execute /bin/web [web] HOME=/var/www 1 sockets`,
   );
+});
+
+test("a command that enters goes the app's own way once it is in its root", () => {
+  const app: Partial<App> = { isolators: [{ name: "os/linux/no-new-privileges", value: true }] };
+  const entering = recording();
+  assert.throws(() => launch(plan(app, [], { app: "web", command: ["web"] }), entering.kernel));
+  const [leave, join, ...rest] = entering.log;
+  assert.equal(leave, "leaveCaller");
+  assert.equal(join, `joinApp 20 /opt/stage2/sha512-${"0".repeat(32)}/rootfs [21]`);
+  const own = order(app).split("\n");
+  assert.deepEqual(
+    rest.filter((line) => line !== "endWithParent"),
+    own.slice(own.indexOf("enterRoot 42") + 1),
+  );
+  assert.equal(rest.at(-2), "endWithParent");
 });
 
 test("capabilities asked for by name and not to be had are said", () => {

@@ -17,15 +17,22 @@ import type { Kernel } from "./kernel.ts";
 import type { LaunchPlan } from "./plan.ts";
 import { cannotExecute } from "./program.ts";
 
+/** What `rkt enter` runs when it is not told what. */
+const SHELL = "/bin/sh";
+
 /** Becomes the process that the plan describes; returns only by throwing. */
 export function launch(plan: LaunchPlan, kernel: Kernel): never {
   // First of all, so that what goes wrong below is said where the app's own messages go.
   for (const { fd, fifo } of plan.streams) kernel.connect(fd, fifo);
 
   // --- the app's file system: needs CAP_SYS_ADMIN and stage 1's paths ---
-  kernel.unshareMounts();
-  const root = kernel.buildRoot(plan.mounts);
-  kernel.enterRoot(root);
+  if ("namespace" in plan.root) {
+    kernel.leaveCaller();
+    kernel.joinApp(plan.root);
+  } else {
+    kernel.unshareMounts();
+    kernel.enterRoot(kernel.buildRoot(plan.root));
+  }
   // From here on a path is the app's: nothing of stage 1 can be opened any more, so nothing must be loaded.
 
   if (plan.interactive) kernel.reopenTerminal();
@@ -67,6 +74,8 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   const program = kernel.findProgram(name, env["PATH"] ?? DEFAULT_PATH);
 
   if (plan.noNewPrivileges) kernel.setNoNewPrivileges();
+  // A change of user would undo it.
+  if ("namespace" in plan.root) kernel.endWithParent();
 
   // The place of the seccomp filter: last, so that it need not allow the launcher's own calls. Without
   // no_new_privs loading it takes CAP_SYS_ADMIN, which setCapabilities then has to leave in the effective set
@@ -75,7 +84,9 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   try {
     return kernel.execute(program, plan.argv, env, plan.listenFds);
   } catch (error) {
-    throw cannotExecute(program, diagnose(program, error), error);
+    const noShell = "namespace" in plan.root && program === SHELL && errorCode(error) === "ENOENT";
+    const hint = noShell ? "the app has no shell: name a command that is in its image" : undefined;
+    throw cannotExecute(program, diagnose(program, error), error, hint);
   }
 }
 

@@ -1,8 +1,9 @@
 /**
  * Stage 2's executable: `launcher APP [pre-start|post-stop]`, started by
- * systemd in the stage1 root once for each process of an app. Ends by becoming
- * it; says why on standard error and in its exit status (LAUNCH_EXIT) if it
- * can't.
+ * systemd in the stage1 root once for each process of an app, and `launcher
+ * APP enter COMMAND…`, started by stage 1's entrypoint of that name. Ends by
+ * becoming the process; says why on standard error and in its exit status
+ * (LAUNCH_EXIT) if it can't.
  */
 
 import { readFileSync, writeSync } from "node:fs";
@@ -22,8 +23,11 @@ function main(argv: readonly string[]): never {
   return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app)), linux);
 }
 
+const USAGE = "usage: launcher APP [pre-start|post-stop|enter COMMAND...]";
+
 function parseArguments([app, event, ...rest]: readonly string[]): Process {
-  if (app === undefined || rest.length > 0) throw usageError("usage: launcher APP [pre-start|post-stop]");
+  if (app !== undefined && event === "enter" && rest.length > 0) return { app, command: rest };
+  if (app === undefined || rest.length > 0) throw usageError(USAGE);
   if (event !== undefined && event !== "pre-start" && event !== "post-stop")
     throw usageError(`no such event: "${event}"`);
   return { app, event };
@@ -55,5 +59,6 @@ try {
       : String(error);
   const app = argv[0] === undefined ? "" : ` app ${printable(argv[0])}:`;
   writeSync(2, `rkt:${app} ${text}\n`);
+  if (known && error.hint !== undefined) writeSync(2, `hint: ${printable(error.hint)}\n`);
   process.exitCode = known ? error.exitCode : LAUNCH_EXIT.internal;
 }

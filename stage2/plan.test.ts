@@ -44,8 +44,8 @@ const isolators = (...list: [string, Isolator["value"]][]): Partial<App> => ({
 });
 
 test("a plain app", () => {
-  const { mounts, bounding, ...rest } = plan({});
-  assert.deepEqual(mounts[0], {
+  const { root, bounding, ...rest } = plan({});
+  assert.deepEqual(Array.isArray(root) && root[0], {
     kind: "root",
     // The second app of an image.
     source: `/opt/stage2/sha512-${"ab".repeat(16)}-2/rootfs`,
@@ -133,11 +133,33 @@ for (const c of sockets)
   });
 
 test("a notification socket moves to where the app expects one", () => {
-  const { environment, mounts } = plan({ inherited: { env: { NOTIFY_SOCKET: "/run/host/notify" } } });
+  const { environment, root } = plan({ inherited: { env: { NOTIFY_SOCKET: "/run/host/notify" } } });
   assert.deepEqual(environment.passed, { NOTIFY_SOCKET: "/run/systemd/notify" });
-  const { source, target } = { source: undefined, target: undefined, ...mounts.at(-1) };
+  const { source, target } = { source: undefined, target: undefined, ...(Array.isArray(root) ? root.at(-1) : {}) };
   assert.deepEqual({ source, target }, { source: "/run/host/notify", target: "/run/systemd/notify" });
 });
+
+test("a command that enters: the running app's root, and neither its streams nor its terminal", () => {
+  const settings: Settings = {
+    annotations: [{ name: ANNOTATIONS.interactive, value: "true" }],
+    process: { app: "web", command: ["ls", "-l"] },
+    inherited: { env: { RKT_ENTER_FDS: "20,21,22", TERM: "vt100" } },
+  };
+  const { root, argv, streams, interactive, environment } = plan(settings);
+  assert.deepEqual(root, {
+    namespace: 20,
+    cgroups: [21, 22],
+    rootfs: `/opt/stage2/sha512-${"ab".repeat(16)}-2/rootfs`,
+  });
+  assert.deepEqual({ argv, streams, interactive }, { argv: ["ls", "-l"], streams: [], interactive: false });
+  assert.equal(environment.terminal, "vt100");
+});
+
+for (const fds of [undefined, "", "2", "20,", "20,x", "-1"])
+  test(`refuses to enter with descriptors ${fds}`, () => {
+    const env = fds === undefined ? {} : { RKT_ENTER_FDS: fds };
+    assert.throws(() => plan({ process: { app: "web", command: ["ls"] }, inherited: { env } }), { code: "usage" });
+  });
 
 const refused: { name: string; settings: Settings; code: string; message: RegExp }[] = [
   {

@@ -5,7 +5,7 @@
  */
 
 import { RktError } from "../shared/errors.ts";
-import { ANNOTATIONS, appDirs, LAYOUT_VERSION, STAGE1, type Stage1Path } from "../shared/layout.ts";
+import { ANNOTATIONS, appDirs, ENV_ENTER_FDS, LAYOUT_VERSION, STAGE1, type Stage1Path } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { understandIsolators } from "../shared/schema/isolators.ts";
 import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
@@ -19,7 +19,8 @@ export interface LaunchPlan {
   app: string;
   /** FIFOs that replace the standard streams, where they exist. */
   streams: { fd: 0 | 1 | 2; fifo: Stage1Path }[];
-  mounts: MountStep[];
+  /** Steps that make the app's root; for `enter`, where to find the one that is there. */
+  root: MountStep[] | RunningApp;
   /** As the manifest has them: names mean something in the app's root only. */
   user: string;
   group: string;
@@ -38,7 +39,16 @@ export interface LaunchPlan {
   listenFds: number;
 }
 
-/** What systemd gave the launcher. */
+/** An app that runs, for who enters it. */
+export interface RunningApp {
+  /** Descriptor of its mount namespace, and what has to be the root there. */
+  namespace: number;
+  rootfs: Stage1Path;
+  /** Descriptors of the `cgroup.procs` of its cgroups. */
+  cgroups: number[];
+}
+
+/** What the launcher was given. */
 export interface Inherited {
   pid: number;
   env: Readonly<Record<string, string | undefined>>;
@@ -49,6 +59,8 @@ export interface Process {
   app: string;
   /** An event handler's; the app itself without. */
   event?: EventName | undefined;
+  /** What enters the app while it runs. */
+  command?: readonly string[];
 }
 
 /** Which directory of stage 1 holds an app: its rootfs and its image's manifest. */
@@ -87,16 +99,19 @@ export function launchPlan(
   return {
     app: process.app,
     streams: streams(process),
-    mounts: mountPlan({
-      rootfs: STAGE1.appRootfs(dir),
-      app,
-      readOnlyRootFS: runtime.readOnlyRootFS,
-      mounts: runtime.mounts,
-      volumes: manifest.volumes,
-      interactive,
-      hostsAsked: annotation(manifest.annotations, ANNOTATIONS.hosts) !== undefined,
-      notifySocket: passed.notifySocket,
-    }),
+    root:
+      process.command === undefined
+        ? mountPlan({
+            rootfs: STAGE1.appRootfs(dir),
+            app,
+            readOnlyRootFS: runtime.readOnlyRootFS,
+            mounts: runtime.mounts,
+            volumes: manifest.volumes,
+            interactive,
+            hostsAsked: annotation(manifest.annotations, ANNOTATIONS.hosts) !== undefined,
+            notifySocket: passed.notifySocket,
+          })
+        : { ...enterFds(inherited), rootfs: STAGE1.appRootfs(dir) },
     user: app.user,
     group: app.group,
     supplementaryGIDs: app.supplementaryGIDs,
@@ -104,7 +119,8 @@ export function launchPlan(
       app: process.app,
       environment: app.environment,
       metadataUrl: annotation(manifest.annotations, ANNOTATIONS.metadataUrl),
-      terminal: interactive ? inherited.env["TERM"] : undefined,
+      // Who enters brings a terminal of his own, or none and no TERM.
+      terminal: interactive || process.command !== undefined ? inherited.env["TERM"] : undefined,
       passed: passed.env,
     },
     workingDirectory: app.workingDirectory ?? "/",
@@ -112,12 +128,22 @@ export function launchPlan(
     bounding,
     retained: known["os/linux/capabilities-retain-set"] === undefined ? 0n : bounding,
     noNewPrivileges: known["os/linux/no-new-privileges"] ?? false,
-    interactive,
+    interactive: interactive && process.command === undefined,
     listenFds: passed.listenFds,
   };
 }
 
+function enterFds({ env }: Inherited): Pick<RunningApp, "namespace" | "cgroups"> {
+  const [namespace, ...cgroups] = (env[ENV_ENTER_FDS] ?? "")
+    .split(",")
+    .map((text) => (/^\d+$/.test(text) ? +text : -1));
+  if (namespace === undefined || [namespace, ...cgroups].some((fd) => fd < 3))
+    throw new RktError("usage", `${ENV_ENTER_FDS} names no descriptors: an app is entered by \`rkt enter\``);
+  return { namespace, cgroups };
+}
+
 function command(app: App, process: Process): string[] {
+  if (process.command !== undefined) return [...process.command];
   const exec =
     process.event === undefined ? app.exec : app.eventHandlers.find(({ name }) => name === process.event)?.exec;
   if (exec === undefined) throw new RktError("no-such-handler", `it has no ${process.event} handler`);
@@ -125,8 +151,9 @@ function command(app: App, process: Process): string[] {
   return exec;
 }
 
-/** A handler writes where its app does, but does not eat the app's input. */
-function streams({ app, event }: Process): LaunchPlan["streams"] {
+/** A handler writes where its app does, but does not eat the app's input. Who enters has streams of his own. */
+function streams({ app, event, command }: Process): LaunchPlan["streams"] {
+  if (command !== undefined) return [];
   const output: LaunchPlan["streams"] = [
     { fd: 1, fifo: STAGE1.appStdout(app) },
     { fd: 2, fifo: STAGE1.appStderr(app) },

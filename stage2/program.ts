@@ -36,6 +36,10 @@ function isExecutable(path: string): boolean {
   }
 }
 
-export function cannotExecute(name: string, reason: string, cause?: unknown): RktError {
-  return new RktError("cannot-execute", `cannot execute "${name}": ${reason}`, { exitCode: LAUNCH_EXIT.exec, cause });
+export function cannotExecute(name: string, reason: string, cause?: unknown, hint?: string): RktError {
+  return new RktError("cannot-execute", `cannot execute "${name}": ${reason}`, {
+    exitCode: LAUNCH_EXIT.exec,
+    cause,
+    hint,
+  });
 }

@@ -111,6 +111,7 @@ const SYS_fchdir = 81n;
 const SYS_getrlimit = 97n;
 const SYS_setrlimit = 160n;
 const SYS_close_range = 436n;
+const SYS_setsid = 112n;
 const SYS_setgroups = 116n;
 const SYS_setresuid = 117n;
 const SYS_setresgid = 119n;
@@ -494,6 +495,11 @@ export function setrlimit(resource: number, { soft, hard }: ResourceLimit): void
 
 export function prctl(option: number, a = 0n, b = 0n, c = 0n, d = 0n): number {
   return check(`prctl ${option}`, ffi().libc.prctl(option, a, b, c, d));
+}
+
+/** A session of its own, without a terminal (setsid(2)); EPERM for who leads a process group. */
+export function setsid(): void {
+  check("setsid", ffi().syscall.ints(SYS_setsid, 0n, 0n, 0n, 0n));
 }
 
 /** Sets real, effective and saved ids of all threads (NPTL broadcasts). */

@@ -1,44 +1,11 @@
 /** `rkt run` on a terminal: a real one, tmux's. */
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { randomUUID } from "node:crypto";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { eventually, exampleAci, makeRkt, type Rkt, requires, rktBinary } from "../helpers/rkt.ts";
+import { terminal } from "../helpers/terminal.ts";
 
 const busybox = exampleAci("busybox");
-
-interface Terminal {
-  type(...keys: string[]): void;
-  screen(): string;
-  resize(columns: number, rows: number): void;
-  shows(pattern: RegExp): Promise<string>;
-}
-
-/** A tmux server of its own, running one shell command. */
-function terminal(t: TestContext, command: string): Terminal {
-  const socket = `rkt-test-${randomUUID()}`;
-  const tmux = (...args: string[]): string => {
-    const done = spawnSync("tmux", ["-L", socket, "-f", "/dev/null", ...args], { encoding: "utf8" });
-    assert.equal(done.status, 0, `tmux ${args.join(" ")}: ${done.stderr}`);
-    return done.stdout;
-  };
-  t.after(() => spawnSync("tmux", ["-L", socket, "kill-server"]));
-  tmux("new-session", "-d", "-x", "100", "-y", "30", "sh");
-  tmux("send-keys", "PS1='host> '; clear", "Enter");
-  tmux("send-keys", command, "Enter");
-  const screen = () => tmux("capture-pane", "-p", "-J");
-  return {
-    type: (...keys) => tmux("send-keys", ...keys),
-    screen,
-    resize: (columns, rows) => tmux("resize-window", "-x", String(columns), "-y", String(rows)),
-    shows: (pattern) =>
-      eventually(`the terminal shows ${pattern}`, () => {
-        const text = screen();
-        return pattern.test(text) ? text : undefined;
-      }).catch((error: Error) => assert.fail(`${error.message}; it shows:\n${screen()}`)),
-  };
-}
 
 const rktLine = (rkt: Rkt, args: string): string => `'${rktBinary}' --dir='${rkt.dir}' run ${args}`;
 

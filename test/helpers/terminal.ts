@@ -1,0 +1,39 @@
+/** A real terminal, tmux's, for what asks whether it has one. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import type { TestContext } from "node:test";
+import { eventually } from "./rkt.ts";
+
+export interface Terminal {
+  type(...keys: string[]): void;
+  screen(): string;
+  resize(columns: number, rows: number): void;
+  shows(pattern: RegExp): Promise<string>;
+}
+
+/** A tmux server of its own, running one shell command. */
+export function terminal(t: TestContext, command: string): Terminal {
+  const socket = `rkt-test-${randomUUID()}`;
+  const tmux = (...args: string[]): string => {
+    const done = spawnSync("tmux", ["-L", socket, "-f", "/dev/null", ...args], { encoding: "utf8" });
+    assert.equal(done.status, 0, `tmux ${args.join(" ")}: ${done.stderr}`);
+    return done.stdout;
+  };
+  t.after(() => spawnSync("tmux", ["-L", socket, "kill-server"]));
+  tmux("new-session", "-d", "-x", "100", "-y", "30", "sh");
+  tmux("send-keys", "PS1='host> '; clear", "Enter");
+  tmux("send-keys", command, "Enter");
+  const screen = () => tmux("capture-pane", "-p", "-J");
+  return {
+    type: (...keys) => tmux("send-keys", ...keys),
+    screen,
+    resize: (columns, rows) => tmux("resize-window", "-x", String(columns), "-y", String(rows)),
+    shows: (pattern) =>
+      eventually(`the terminal shows ${pattern}`, () => {
+        const text = screen();
+        return pattern.test(text) ? text : undefined;
+      }).catch((error: Error) => assert.fail(`${error.message}; it shows:\n${screen()}`)),
+  };
+}
