@@ -59,7 +59,12 @@ function parseImageUrl(text: string): ImageReference {
     throw usageError(`image URL ${JSON.stringify(text)}: rkt fetches from https:, http: and file: only`);
   }
   if (url.hostname !== "") throw usageError(`image URL ${JSON.stringify(text)}: a file: URL names no host`);
-  return { kind: "file", path: fileURLToPath(url) };
+  try {
+    return { kind: "file", path: fileURLToPath(url) };
+  } catch {
+    // "%2", "%2F", "%00": what decodes to no path.
+    throw usageError(`image URL ${JSON.stringify(text)} names no file`);
+  }
 }
 
 /** `coreos.com/etcd:v2.0.0,os=linux,arch=amd64`. The colon is short for the label version and stands only after the name. */
