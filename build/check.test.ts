@@ -72,6 +72,7 @@ const cases: { name: string; files: Record<string, string>; expected: string[] }
       "shared/systemd-unit-writer/src/b.ts": "export {};",
       "stage1/units.ts": `import "systemd-unit-writer";`,
       "build/build.ts": `import "../shared/a.ts"; import "esbuild"; console.log(process.argv); process.exit();`,
+      "test/fuzz/a.ts": `import "../../stage1/main.ts"; import "../helpers/a.ts";`,
       "test/helpers/a.ts": `export { a } from "../../shared/a.ts"; import "../../build/build.ts";`,
       "examples/etcd.ts": `import "../build/build.ts";`,
       "dist/bundle.txt": MACHINE,

@@ -56,14 +56,17 @@ export interface Violation {
 
 const STAGES = ["stage0", "stage1", "stage2"];
 const UNIT_WRITER = "shared/systemd-unit-writer";
+/** Gives the readers of all stages what nobody would write. */
+const FUZZ = "test/fuzz";
 
 /** Whose code a file is: its top-level directory, or the package of its own. */
 function owner(file: string): string {
   if (file.startsWith(`${UNIT_WRITER}/`)) return UNIT_WRITER;
+  if (file.startsWith(`${FUZZ}/`)) return FUZZ;
   return file.split("/", 1)[0] ?? "";
 }
 
-const isTest = (file: string): boolean => file.endsWith(".test.ts") || owner(file) === "test";
+const isTest = (file: string): boolean => file.endsWith(".test.ts") || owner(file).startsWith("test");
 const isStage = (file: string): boolean => STAGES.includes(owner(file));
 /** Part of an executable of ours. */
 const isProduct = (file: string): boolean => !isTest(file) && (isStage(file) || owner(file).startsWith("shared"));
@@ -117,6 +120,11 @@ const DIRECTION: Readonly<Record<string, { from: string[]; inTests: string[]; re
   [UNIT_WRITER]: { from: [], inTests: [], reason: "systemd-unit-writer is a package of its own, without dependencies" },
   build: { from: ["shared"], inTests: ["test"], reason: "the build makes the stages and runs without them" },
   examples: { from: ["shared", "build"], inTests: ["test"], reason: "examples are made by the build, not by a stage" },
+  [FUZZ]: {
+    from: ["shared", "test", ...STAGES],
+    inTests: [],
+    reason: "fuzzing is of what the executables are made of",
+  },
   test: { from: ["shared", "build"], inTests: [], reason: "functional tests run the executables, as a user does" },
 };
 
