@@ -63,8 +63,28 @@ test("the packages are listed with their versions", () => {
   for (const name of ["libc6", "mawk", "systemd-container"]) assert.match(list, new RegExp(`^${name} \\d`, "m"));
 });
 
-test("no documentation, locales or hardware lists", () => {
-  assert.deepEqual(readdirSync(join(root, "usr/share")), ["rkt"]);
+test("its parts are listed as SPDX, each with its licence beside it", () => {
+  const { spdxVersion, packages, relationships } = JSON.parse(
+    readFileSync(join(root, "usr/share/rkt/sbom.spdx.json"), "utf8"),
+  );
+  assert.equal(spdxVersion, "SPDX-2.3");
+  const listed = readFileSync(join(root, "usr/share/rkt/packages.txt"), "utf8").trimEnd().split("\n");
+  const named = packages.slice(1).map((p: { name: string; versionInfo: string }) => `${p.name} ${p.versionInfo}`);
+  assert.deepEqual(
+    named.filter((one: string) => !one.startsWith("nodejs ")),
+    listed,
+  );
+  assert.equal(relationships.length, packages.length);
+  const ids = new Set(packages.map((p: { SPDXID: string }) => p.SPDXID));
+  assert.equal(ids.size, packages.length);
+  for (const name of listed.map((line) => line.replace(/ .*/, "")))
+    assert.match(readFileSync(join(root, `usr/share/doc/${name}/copyright`), "utf8"), /licen[cs]e/i);
+});
+
+test("no documentation but licences, no locales or hardware lists", () => {
+  assert.deepEqual(readdirSync(join(root, "usr/share")), ["doc", "rkt"]);
+  const documents = readdirSync(join(root, "usr/share/doc"), { recursive: true, withFileTypes: true });
+  assert.deepEqual([...new Set(documents.filter((d) => d.isFile()).map((d) => d.name))], ["copyright"]);
   for (const path of ["usr/lib/udev", "usr/share/locale", "usr/lib/locale"])
     assert.ok(!existsSync(join(root, path)), path);
 });

@@ -24,6 +24,7 @@ import { CACHE, DIST, ROOT, VERSION } from "./paths.ts";
 import { choice, existingPath, level, megabytes, program, userPath } from "./program.ts";
 import type { BuiltImage } from "./recipe.ts";
 import { strippedRuntime } from "./runtime.ts";
+import { spdxDocument } from "./sbom.ts";
 import { overlay, skeleton } from "./skeleton.ts";
 
 export const FLAVORS = ["nspawn"] as const;
@@ -67,6 +68,7 @@ const FILES: readonly [path: string, text: string][] = [
 ];
 
 const PACKAGE_LIST = "usr/share/rkt/packages.txt";
+const SBOM = "usr/share/rkt/sbom.spdx.json";
 
 export interface Stage1Options {
   output: string;
@@ -152,6 +154,9 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   for (const name of BUSYBOX_LINKS) addSymlink(tree, `usr/bin/${name}`, "busybox");
   for (const [path, text] of FILES) addFile(tree, path, text);
   addSymlink(tree, "etc/os-release", "../usr/lib/os-release");
+  const created = sourceDateEpoch();
+  addFile(tree, SBOM, spdxDocument({ name: options.name, packages: picked.packages, created }));
+  for (const p of picked.packages) await addLicence(tree, p, load);
   addFile(tree, PACKAGE_LIST, picked.packages.map((p) => `${p.name} ${p.version}\n`).join(""));
   const home = dirname(runtimePath);
   addExecutable(tree, `${home}/init`, init);
@@ -162,6 +167,18 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   overlay(tree, stage1Assets());
   for (const { source, target } of options.files) overlay(tree, placed(source, target));
   return { tree, packages: picked.packages };
+}
+
+/** Debian policy 12.5; packages of one source may share a directory. */
+async function addLicence(tree: Tree, { name, tree: files }: Package, load: Loader): Promise<void> {
+  const directory = `usr/share/doc/${name}`;
+  const shared = files.get(directory);
+  const entry = files.get(`${directory}/copyright`);
+  if (entry?.type === "file") tree.set(`${directory}/copyright`, entry);
+  else if (shared?.type === "symlink") {
+    tree.set(directory, shared);
+    for (const p of await load([basename(shared.target)])) await addLicence(tree, p, load);
+  }
 }
 
 /** An executable, and beside it the files it is made of. */
@@ -205,7 +222,8 @@ libraries they need, Node.js, and rkt's own init and launcher.
 The Debian files come from packages that apt downloads into the cache; they
 need not be installed. Nothing but apt's lists and the options decides the
 result: the same inputs give the same image ID. The packages and versions are
-listed inside the image, in /${PACKAGE_LIST}.
+listed inside the image, in /${PACKAGE_LIST} and, as SPDX, in
+/${SBOM}; their licences are in /usr/share/doc.
 
 What is laid over what, last wins: Debian's files, init and launcher,
 stage1/assets/rootfs, then each --file in order.
