@@ -15,7 +15,7 @@ import { bundle, bundleScript, singleExecutable } from "./bundle.ts";
 import { candidateVersions, type Loader, packageLoader } from "./debian.ts";
 import { CACHE, DIST, NODE_VERSION, ROOT } from "./paths.ts";
 import { megabytes, program } from "./program.ts";
-import { type BuiltImage, buildRecipe, exampleNames, loadRecipe, recipePath } from "./recipe.ts";
+import { type BuiltImage, buildRecipe, exampleNames, loadRecipe, recipeFiles } from "./recipe.ts";
 import { buildStage1, STAGE1_DEFAULTS, stage1Assets } from "./stage1-image.ts";
 
 interface Target {
@@ -85,7 +85,7 @@ function exampleTarget(name: string): Target {
   return {
     name: `examples/${name}`,
     output,
-    key: async () => hash([await builderKey(), readFileSync(recipePath(name))]),
+    key: async () => hash([await builderKey(), ...recipeFiles(name).map((path) => readFileSync(path))]),
     make: async (load) => buildRecipe(await loadRecipe(name), output, load),
   };
 }

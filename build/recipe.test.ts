@@ -23,6 +23,8 @@ const PROBES: Record<string, readonly string[]> = {
   "hello-client": ["/usr/bin/busybox", "true"],
   "hello-server": ["/usr/bin/busybox", "true"],
   redis: ["/usr/bin/redis-server", "--version"],
+  "stage1-bwrap": ["/usr/bin/bwrap", "--version"],
+  "stage1-shell": ["/usr/bin/jq", "--version"],
 };
 
 for (const name of exampleNames())

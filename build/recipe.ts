@@ -1,10 +1,10 @@
 /**
- * Builds an application image from a recipe: programs picked out of Debian
+ * Builds an image, most often an application's, from a recipe: programs picked out of Debian
  * packages, the libraries they need, and a few files of its own.
  */
 
 import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { addDirectory, addFile, addSymlink } from "../shared/aci/tree.ts";
 import { sourceDateEpoch, type WrittenAci, writeAci } from "../shared/aci/writer.ts";
@@ -25,8 +25,10 @@ export interface Recipe {
   name: string;
   /** The package whose upstream version becomes the label "version". */
   versionOf: string;
-  /** The manifest's app section. */
-  app: object;
+  /** The manifest's app section; a stage1 image has none. */
+  app?: object;
+  /** The manifest's annotations: key to value. */
+  annotations?: Readonly<Record<string, string>>;
   /** Files to take, by Debian package. Their libraries follow. */
   packages: Readonly<Record<string, readonly string[]>>;
   directories?: Readonly<Record<string, Owner>>;
@@ -51,6 +53,14 @@ export function exampleNames(): string[] {
 
 export function recipePath(example: string): string {
   return join(EXAMPLES, example, "image.ts");
+}
+
+/** The files an example is made of. */
+export function recipeFiles(example: string): string[] {
+  const directory = dirname(recipePath(example));
+  return readdirSync(directory)
+    .sort()
+    .map((name) => join(directory, name));
 }
 
 export async function loadRecipe(example: string): Promise<Recipe> {
@@ -85,6 +95,7 @@ function manifestText(recipe: Recipe, version: string): string {
       { name: "os", value: "linux" },
       { name: "arch", value: "amd64" },
     ],
+    annotations: Object.entries(recipe.annotations ?? {}).map(([key, value]) => ({ name: key, value })),
     app: recipe.app,
   };
   return formatImageManifest(parseImageManifest(JSON.stringify(manifest), { object: `manifest of ${recipe.name}` }));

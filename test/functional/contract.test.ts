@@ -3,39 +3,13 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION } from "../../shared/layout.ts";
-import { dist, exampleAci, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
+import { dist, exampleAci, makeRkt, requires } from "../helpers/rkt.ts";
+import { shellStage1 } from "../helpers/stage1-image.ts";
 
 const busybox = exampleAci("busybox");
-
-/** A stage1 image whose init is a shell script, made with tar. */
-function shellStage1(rkt: Rkt, script: string, annotations: Record<string, string> = {}): string {
-  const root = join(rkt.scratch, `stage1-${randomUUID()}`);
-  mkdirSync(join(root, "rootfs"), { recursive: true });
-  writeFileSync(join(root, "rootfs/init"), `#!/bin/sh\n${script}`);
-  chmodSync(join(root, "rootfs/init"), 0o755);
-  const all = { [ENTRYPOINTS.init]: "/init", [INTERFACE_VERSION_ANNOTATION]: "1", ...annotations };
-  writeFileSync(
-    join(root, "manifest"),
-    JSON.stringify({
-      acKind: "ImageManifest",
-      acVersion: "0.8.11",
-      name: "example.com/stage1-shell",
-      labels: [
-        { name: "os", value: "linux" },
-        { name: "arch", value: "amd64" },
-      ],
-      annotations: Object.entries(all).map(([name, value]) => ({ name, value })),
-    }),
-  );
-  const aci = `${root}.aci`;
-  const tar = spawnSync("tar", ["-C", root, "-cf", aci, "manifest", "rootfs"], { encoding: "utf8" });
-  assert.equal(tar.status, 0, tar.stderr);
-  return aci;
-}
 
 test("a stage1 of ten lines of shell runs with our rkt", (t) => {
   if (!requires(t, "root", "build")) return;
@@ -88,30 +62,3 @@ test("our init works in a directory that somebody laid out by hand", (t) => {
   const cgroups = readFileSync(join(dir, "cgroups"), "utf8").trim().split("\n");
   for (const cgroup of cgroups) spawnSync("find", [cgroup, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]);
 });
-
-const broken = [
-  {
-    name: "no init annotation",
-    annotations: { [ENTRYPOINTS.init]: "" },
-    message: /stage1/,
-  },
-  {
-    name: "another interface version",
-    annotations: { [INTERFACE_VERSION_ANNOTATION]: "99" },
-    message: /stage1 image example\.com\/stage1-shell has interface version "99"/,
-  },
-  {
-    name: "an init that is not there",
-    annotations: { [ENTRYPOINTS.init]: "/nowhere" },
-    message: /cannot execute \/nowhere of stage1 image example\.com\/stage1-shell/,
-  },
-];
-for (const c of broken)
-  test(`a broken stage1 is named, and nothing is left: ${c.name}`, (t) => {
-    if (!requires(t, "root", "build")) return;
-    const rkt = makeRkt(t);
-    const aci = shellStage1(rkt, "exit 0\n", c.annotations);
-    rkt.fails(["run", "--insecure-options=image", `--stage1-image=${aci}`, busybox], 254, c.message);
-    assert.deepEqual(rkt.containers(), []);
-    assert.ok(!readFileSync("/proc/self/mountinfo", "utf8").includes(rkt.dir));
-  });

@@ -14,6 +14,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -141,20 +142,23 @@ export function makeRkt(t: TestContext): Rkt {
   };
 }
 
-/** Kills what still runs from a data directory: supervisors carry the container's UUID in their arguments. */
+/**
+ * Kills what still runs from a data directory: a supervisor carries the container's UUID in its arguments, or works in
+ * the container's directory.
+ */
 function killInside(dir: string): void {
   const run = join(dir, "containers", "run");
   if (!existsSync(run)) return;
   const uuids = readdirSync(run);
   if (uuids.length === 0) return;
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
-    let cmdline = "";
     try {
-      cmdline = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+      const cmdline = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+      const cwd = readlinkSync(`/proc/${pid}/cwd`);
+      if (uuids.some((uuid) => cmdline.includes(`rkt-${uuid}`) || cwd === join(run, uuid))) killFamily(pid);
     } catch {
-      continue;
+      // It ended meanwhile.
     }
-    if (uuids.some((uuid) => cmdline.includes(`rkt-${uuid}`))) spawnSync("kill", ["-KILL", pid]);
   }
 }
 
@@ -168,6 +172,12 @@ function removeCgroups(dir: string): void {
     if (cgroups.length === 0 || spawnSync("sh", ["-c", script, "sh", ...cgroups]).status === 0) return;
     spawnSync("sleep", ["0.05"]);
   }
+}
+
+function killFamily(pid: string): void {
+  for (const child of readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" "))
+    if (child !== "") killFamily(child);
+  spawnSync("kill", ["-KILL", pid]);
 }
 
 function unmountBelow(base: string): void {
