@@ -1,12 +1,9 @@
 /** `npm run build:aci`: an image from a manifest and a directory. */
 
-import { readFileSync, statSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { readTree } from "../shared/aci/tree.ts";
-import { COMPRESSIONS, sourceDateEpoch, writeAci } from "../shared/aci/writer.ts";
+import { parseOwner, writeDirectoryImage } from "../shared/aci/directory-image.ts";
+import { COMPRESSIONS } from "../shared/aci/writer.ts";
 import { usageError } from "../shared/errors.ts";
-import { label, parseImageManifest } from "../shared/schema/image-manifest.ts";
-import type { ImageManifest } from "../shared/schema/types.ts";
 import { choice, existingPath, level, megabytes, program, userPath } from "./program.ts";
 
 const HELP = `Usage: npm run build:aci -- --manifest FILE --rootfs DIR [options]
@@ -62,32 +59,17 @@ async function main(): Promise<void> {
   if (values.manifest === undefined || values.rootfs === undefined)
     throw usageError("--manifest and --rootfs are needed", "--help shows an example");
   const compression = choice("compression", values.compression, COMPRESSIONS);
-  const owner = values.owner === undefined ? {} : { owner: parseOwner(values.owner) };
-  const text = readFileSync(existingPath("manifest", values.manifest), "utf8");
-  const manifest = parseImageManifest(text, { object: values.manifest });
-  const rootfs = existingPath("rootfs", values.rootfs);
-  if (!statSync(rootfs).isDirectory()) throw usageError(`--rootfs: ${rootfs} is not a directory`);
-  const output = userPath(values.output ?? fileName(manifest));
-  const image = await writeAci(
-    output,
-    { manifest: text, rootfs: readTree(rootfs, owner), mtime: sourceDateEpoch() },
-    { compression, ...level(values.level) },
-  );
-  process.stderr.write(`${output}: ${megabytes(image.size)} (${megabytes(image.archiveSize)} unpacked)\n`);
+  const image = await writeDirectoryImage({
+    manifest: existingPath("manifest", values.manifest),
+    rootfs: existingPath("rootfs", values.rootfs),
+    output: values.output === undefined ? undefined : userPath(values.output),
+    directory: userPath("."),
+    owner: values.owner === undefined ? undefined : parseOwner(values.owner),
+    compression,
+    level: level(values.level).level,
+  });
+  process.stderr.write(`${image.output}: ${megabytes(image.size)} (${megabytes(image.archiveSize)} unpacked)\n`);
   process.stdout.write(`${image.id}\n`);
-}
-
-function parseOwner(text: string): { uid: number; gid: number } {
-  const match = /^(\d+):(\d+)$/.exec(text);
-  if (match === null) throw usageError(`--owner takes UID:GID in numbers, not ${text}`);
-  return { uid: Number(match[1]), gid: Number(match[2]) };
-}
-
-/** The file name of simple discovery (appc spec, discovery.md): what the manifest does not say is left out. */
-function fileName(manifest: ImageManifest): string {
-  const name = manifest.name.slice(manifest.name.lastIndexOf("/") + 1);
-  const labels = ["version", "os", "arch"].map((key) => label(manifest, key)?.replaceAll("/", "-"));
-  return `${[name, ...labels].filter((part) => part !== undefined).join("-")}.aci`;
 }
 
 if (import.meta.main) await program("build:aci", main);

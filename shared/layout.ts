@@ -106,6 +106,8 @@ export interface DataLayout {
   tmp: HostPath;
   index: HostPath;
   locks: HostPath;
+  /** Held (flock(2)): shared by who needs what is in the store, exclusively by who takes away from it. */
+  storeLock: HostPath;
   /** The URL of the metadata service, which holds a lock on the file while it runs. */
   metadataService: HostPath;
   /** The key that its signatures are made with. */
@@ -132,6 +134,7 @@ export function dataLayout(data: string): DataLayout {
     tmp: join(cas, "tmp"),
     index: join(cas, "index.sqlite"),
     locks: join(cas, "locks"),
+    storeLock: join(cas, "locks", "store"),
     metadataService: join(data, "metadata", "service"),
     metadataKey: join(data, "metadata", "hmac-key"),
   };

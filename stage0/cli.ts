@@ -79,6 +79,51 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./commands/rm.ts"),
   },
   {
+    name: "image list",
+    summary: "list the images in the store",
+    load: () => import("./commands/image-list.ts"),
+  },
+  {
+    name: "image cat-manifest",
+    summary: "print an image's manifest",
+    load: () => import("./commands/image-cat-manifest.ts"),
+  },
+  {
+    name: "image rm",
+    summary: "remove images from the store",
+    load: () => import("./commands/image-rm.ts"),
+  },
+  {
+    name: "image export",
+    summary: "write an image to a file",
+    load: () => import("./commands/image-export.ts"),
+  },
+  {
+    name: "image extract",
+    summary: "make a directory of what an image has",
+    load: () => import("./commands/image-extract.ts"),
+  },
+  {
+    name: "image render",
+    summary: "make a directory of an image and all it depends on",
+    load: () => import("./commands/image-render.ts"),
+  },
+  {
+    name: "image verify",
+    summary: "check that stored images are what they were",
+    load: () => import("./commands/image-verify.ts"),
+  },
+  {
+    name: "image gc",
+    summary: "remove images that nobody uses",
+    load: () => import("./commands/image-gc.ts"),
+  },
+  {
+    name: "image build",
+    summary: "make an image from a directory and a manifest",
+    load: () => import("./commands/image-build.ts"),
+  },
+  {
     name: "config",
     summary: "print the configuration in effect",
     load: () => import("./commands/config.ts"),

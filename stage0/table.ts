@@ -17,6 +17,15 @@ export function table(header: readonly string[] | undefined, rows: readonly (rea
     .join("");
 }
 
+/** In the largest unit of 1024s that fits: "3.6 MiB". */
+export function bytes(count: number): string {
+  let [value, unit] = [count, 0];
+  while (value >= 1024 && unit < SIZES.length - 1) [value, unit] = [value / 1024, unit + 1];
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${SIZES[unit]}`;
+}
+
+const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"];
+
 const UNITS: readonly [name: string, milliseconds: number][] = [
   ["day", 86_400_000],
   ["hour", 3_600_000],

@@ -50,12 +50,15 @@ export function sourceDateEpoch(env: NodeJS.ProcessEnv = process.env): number {
   return Number(text);
 }
 
+export interface WriteOptions {
+  compression?: Compression;
+  level?: number;
+  /** Is given the whole file before it takes its place; what it throws leaves nothing there. */
+  finish?(file: string): Promise<void>;
+}
+
 /** Writes the image to `output`, which appears whole or not at all. */
-export async function writeAci(
-  output: string,
-  source: AciSource,
-  options: { compression?: Compression; level?: number } = {},
-): Promise<WrittenAci> {
+export async function writeAci(output: string, source: AciSource, options: WriteOptions = {}): Promise<WrittenAci> {
   const temporary = `${output}.${process.pid}.tmp`;
   await mkdir(dirname(output), { recursive: true });
   const hash = createHash("sha512");
@@ -68,6 +71,7 @@ export async function writeAci(
       (input: AsyncIterable<Buffer>) => counted(input, (chunk) => (counts.file += chunk.length)),
       createWriteStream(temporary, { flags: "wx", flush: true }),
     );
+    await options.finish?.(temporary);
     await rename(temporary, output);
   } catch (error) {
     await rm(temporary, { force: true });

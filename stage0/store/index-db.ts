@@ -12,13 +12,14 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorText, RktError } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/layout.ts";
 
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
 const SCHEMA = `
 CREATE TABLE images (
-  key TEXT PRIMARY KEY, id TEXT NOT NULL, name TEXT NOT NULL, labels TEXT NOT NULL, manifest TEXT NOT NULL,
+  key TEXT PRIMARY KEY, id TEXT NOT NULL, name TEXT NOT NULL, labels TEXT NOT NULL,
   size INTEGER NOT NULL, imported_at INTEGER NOT NULL, used_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE manifests (key TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
 CREATE INDEX images_name ON images (name);
 CREATE TABLE files (
   device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
@@ -86,7 +87,7 @@ function open(layout: DataLayout): { db: IndexDb; fresh: boolean } {
     database.exec("BEGIN IMMEDIATE");
     const now = version();
     if (now !== SCHEMA_VERSION) {
-      for (const table of ["images", "files", "remotes"]) database.exec(`DROP TABLE IF EXISTS ${table}`);
+      for (const table of ["images", "manifests", "files", "remotes"]) database.exec(`DROP TABLE IF EXISTS ${table}`);
       database.exec(SCHEMA);
       fresh = true;
     }

@@ -10,6 +10,7 @@ import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
 import { type BlobImport, beginImport, type ImportedBlob, type ImportLimits, inspectBlob } from "../image/import.ts";
 import { type IndexDb, openIndex, type Row } from "./index-db.ts";
+import { openStoreLock } from "./store-lock.ts";
 import { collectTemporaries } from "./temporary.ts";
 import type { Tree, TreeSource } from "./trees.ts";
 
@@ -67,9 +68,16 @@ export interface Store {
   resolve(prefix: string): StoredImage;
   list(): StoredImage[];
   manifest(key: string): ImageManifest;
-  /** Renders an image once; the tree stays. */
+  /** Renders an image once; the tree stays. The image counts as used now. */
   render(key: string): Promise<Tree>;
+  /** What rendering an image takes. */
+  treeSource(): TreeSource;
+  /** Runs `work`, which may `remove`, while nobody else relies on what is in the store; `wait` is told when that takes waiting. */
+  exclusively<T>(wait: () => void, work: () => T): T;
+  /** Takes an image away; its trees are others' to take. Only inside `exclusively`. */
   remove(key: string): void;
+  /** Takes blobs into the index that it has not, and gives the keys of those that are no images. */
+  adopt(): string[];
   remote(url: string): RemoteRecord | undefined;
   updateRemote(record: RemoteRecord): void;
   /** The image that fulfils a dependency. */
@@ -77,24 +85,38 @@ export interface Store {
   close(): void;
 }
 
+/** A start writes to the index at most this often (milliseconds). */
+const USED_PRECISION = 60_000;
+
 export function openStore(dataDir: string, { hold = false }: StoreOptions = {}): Store {
   const layout = dataLayout(dataDir);
   let opened: IndexDb | undefined;
   const manifests = new Map<string, ImageManifest>();
   /** By the identity of the file. */
   const held = new Map<string, HeldImport>();
+  const lock = openStoreLock(layout);
 
   const db = (): IndexDb => {
     if (opened !== undefined) return opened;
     const { db: index, fresh } = openIndex(layout);
     opened = index;
-    if (fresh && existsSync(layout.blobs)) rebuild(layout, index);
+    if (fresh) adoptBlobs(layout, index);
     return index;
   };
 
-  const put = (blob: ImportedBlob): StoredImage => {
+  /** The blob and its row are one step for whoever takes away. */
+  const put = async (blobImport: BlobImport): Promise<StoredImage> => {
+    lock.share();
+    const blob = await blobImport.commit();
     insertImage(db(), blob, Date.now());
     return image(db().get("SELECT * FROM images WHERE key = ?", blob.key));
+  };
+
+  const touch = (key: string): void => {
+    const now = Date.now();
+    const row = db().get("SELECT used_at FROM images WHERE key = ?", key);
+    if (row !== undefined && now - Number(row["used_at"]) > USED_PRECISION)
+      db().run("UPDATE images SET used_at = ? WHERE key = ?", now, key);
   };
 
   const byKey = (key: string): StoredImage | undefined => {
@@ -104,6 +126,7 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
 
   const store: Store = {
     async importFile(path) {
+      lock.share();
       const index = db();
       const stat = statFile(path);
       const known = index.get(
@@ -120,7 +143,7 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
       const after = statFile(path);
       const steady = identity(after).every((value, i) => value === identity(stat)[i]);
       const keep = async (): Promise<StoredImage> => {
-        const stored = put(await blobImport.commit());
+        const stored = await put(blobImport);
         if (steady) index.run("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?)", ...identity(stat), stored.key);
         return stored;
       };
@@ -145,7 +168,7 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
         write: (chunk) => blobImport.write(chunk),
         finish: () => blobImport.finish(),
         async commit(remote) {
-          const stored = put(await blobImport.commit());
+          const stored = await put(blobImport);
           if (remote !== undefined) store.updateRemote({ ...remote, key: stored.key });
           return stored;
         },
@@ -160,6 +183,7 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
           hint: "a hash is sha512- and at least 2 hex digits",
         });
       const key = `sha512-${digits.slice(0, KEY_DIGITS)}`;
+      lock.share();
       const rows = db()
         .all("SELECT * FROM images WHERE key >= ? AND key < ? ORDER BY key", key, `${key}g`)
         .map(image)
@@ -185,23 +209,27 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
     manifest(key) {
       const known = manifests.get(key);
       if (known !== undefined) return known;
-      const row = db().get("SELECT manifest FROM images WHERE key = ?", key);
+      const row = db().get("SELECT text FROM manifests WHERE key = ?", key);
       if (row === undefined) throw new RktError("no-such-image", `no image ${shortId(key)} in the store`);
-      const manifest = parseImageManifest(String(row["manifest"]));
+      const manifest = parseImageManifest(String(row["text"]));
       manifests.set(key, manifest);
       return manifest;
     },
 
     async render(key) {
+      lock.share();
+      touch(key);
       const { renderTree } = await import("./trees.ts");
-      const source: TreeSource = {
-        manifest: store.manifest,
-        dependency: (of, dependency) => store.dependency(of, dependency).key,
-      };
-      return await renderTree(layout, key, source);
+      return await renderTree(layout, key, store.treeSource());
     },
 
+    treeSource: () => ({
+      manifest: store.manifest,
+      dependency: (of, dependency) => store.dependency(of, dependency).key,
+    }),
+
     dependency(of, dependency) {
+      lock.share();
       const matching = db()
         .all("SELECT * FROM images WHERE name = ? ORDER BY imported_at DESC, key", dependency.imageName)
         .map(image)
@@ -221,14 +249,23 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
       return first;
     },
 
+    exclusively: (wait, work) => lock.exclusively(wait, work),
+
+    // Killed in between, a blob stays that no row names: the image is adopted again, not half gone.
     remove(key) {
       db().transaction(() => {
         db().run("DELETE FROM images WHERE key = ?", key);
+        db().run("DELETE FROM manifests WHERE key = ?", key);
         db().run("DELETE FROM files WHERE key = ?", key);
         db().run("DELETE FROM remotes WHERE key = ?", key);
       });
       manifests.delete(key);
       rmSync(layout.blob(key), { force: true });
+    },
+
+    adopt() {
+      lock.share();
+      return adoptBlobs(layout, db());
     },
 
     remote(url) {
@@ -259,6 +296,7 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
     close() {
       for (const { forget } of held.values()) forget();
       held.clear();
+      lock.close();
       opened?.close();
       opened = undefined;
     },
@@ -333,30 +371,36 @@ async function readImage(layout: DataLayout, path: string): Promise<{ blob: Impo
   }
 }
 
-/** Reads every blob again. One that is no image any more, or not what its name says, is left alone: it is evidence. */
-function rebuild(layout: DataLayout, index: IndexDb): void {
-  const now = Date.now();
+/**
+ * Reads the blobs that the index has not. One that is no image any more, or not what its name says, is left alone: it
+ * is evidence. Gives the keys of those.
+ */
+function adoptBlobs(layout: DataLayout, index: IndexDb): string[] {
+  const refused: string[] = [];
+  if (!existsSync(layout.blobs)) return refused;
+  const known = new Set(index.all("SELECT key FROM images").map((row) => String(row["key"])));
   for (const group of readdirSync(layout.blobs))
     for (const key of readdirSync(`${layout.blobs}/${group}`)) {
+      if (known.has(key)) continue;
       try {
         const blob = inspectBlob(layout.blob(key));
-        if (blob.key === key) insertImage(index, blob, now);
+        if (blob.key === key) insertImage(index, blob, Date.now());
+        else refused.push(key);
       } catch (error) {
         if (!(error instanceof RktError)) throw error;
+        refused.push(key);
       }
     }
+  return refused;
 }
 
 function insertImage(index: IndexDb, blob: ImportedBlob, now: number): void {
-  index.run(
-    "INSERT INTO images VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET used_at = excluded.used_at",
-    blob.key,
-    blob.id,
-    blob.manifest.name,
-    JSON.stringify(blob.manifest.labels),
-    blob.manifestText,
-    blob.size,
-    now,
-    now,
-  );
+  const { key, id, manifest, manifestText, size } = blob;
+  index.transaction(() => {
+    index.run(
+      "INSERT INTO images VALUES (?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET used_at = excluded.used_at",
+      ...[key, id, manifest.name, JSON.stringify(manifest.labels), size, now, now],
+    );
+    index.run("INSERT OR REPLACE INTO manifests VALUES (?,?)", key, manifestText);
+  });
 }

@@ -4,7 +4,7 @@
  * that died, and the next import or collection removes it.
  */
 
-import { closeSync, constants, mkdirSync, openSync, readdirSync, rmSync } from "node:fs";
+import { closeSync, constants, mkdirSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { errorCode } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/layout.ts";
 
@@ -53,6 +53,14 @@ export function temporaryDirectory(layout: DataLayout, kind: string): Temporary 
   mkdirSync(path, { mode: 0o755 });
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   return owned(path, fd);
+}
+
+/** Makes a directory of the store work in progress: out of its place at once, and gone when the given function is called. */
+export function discardLater(layout: DataLayout, kind: string, path: string): () => void {
+  mkdirSync(layout.tmp, { recursive: true, mode: 0o700 });
+  const aside = uniquePath(layout, kind);
+  renameSync(path, aside);
+  return () => rmSync(aside, { recursive: true, force: true });
 }
 
 /** Removes what dead processes left; says how many. */

@@ -16,6 +16,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -26,7 +27,7 @@ import type { Dependency, ImageManifest } from "../../shared/schema/types.ts";
 import { flock, LOCK_EX, syncfs } from "../../shared/syscall/linux.ts";
 import { type Extractor, extractInto } from "../image/extract.ts";
 import { TarReader } from "../image/tar-reader.ts";
-import { temporaryDirectory } from "./temporary.ts";
+import { discardLater, temporaryDirectory } from "./temporary.ts";
 
 export interface Tree {
   id: string;
@@ -69,17 +70,7 @@ export async function renderTree(layout: DataLayout, key: string, source: TreeSo
 async function make(layout: DataLayout, id: string, layers: readonly Layer[]): Promise<void> {
   const temporary = temporaryDirectory(layout, "tree");
   try {
-    const rootfs = `${temporary.path}/rootfs`;
-    mkdirSync(rootfs, { mode: 0o755 });
-    const extractor = extractInto(rootfs);
-    try {
-      for (const layer of layers) await extractLayer(layout, layer, extractor);
-      extractor.finish();
-    } catch (error) {
-      throw renderError(layers, error);
-    } finally {
-      extractor.close();
-    }
+    await extractLayers(layout, layers, `${temporary.path}/rootfs`);
     writeFileSync(
       `${temporary.path}/manifest`,
       `${JSON.stringify({ format: TREE_FORMAT, images: layers.map((layer) => layer.key) })}\n`,
@@ -94,6 +85,29 @@ async function make(layout: DataLayout, id: string, layers: readonly Layer[]): P
     temporary.remove();
     throw error;
   }
+}
+
+async function extractLayers(layout: DataLayout, layers: readonly Layer[], rootfs: string): Promise<void> {
+  mkdirSync(rootfs, { mode: 0o755 });
+  const extractor = extractInto(rootfs);
+  try {
+    for (const layer of layers) await extractLayer(layout, layer, extractor);
+    extractor.finish();
+  } catch (error) {
+    throw renderError(layers, error);
+  } finally {
+    extractor.close();
+  }
+}
+
+/** Renders an image at `rootfs`, which must not be there. */
+export async function renderAt(layout: DataLayout, key: string, source: TreeSource, rootfs: string): Promise<void> {
+  await extractLayers(layout, layersOf(key, source), rootfs);
+}
+
+/** What the image itself has, at `rootfs`: without its dependencies, and whatever its whitelist says. */
+export async function extractAt(layout: DataLayout, key: string, rootfs: string): Promise<void> {
+  await extractLayers(layout, [{ key, whitelists: [] }], rootfs);
 }
 
 function renderError(layers: readonly Layer[], error: unknown): RktError {
@@ -179,8 +193,19 @@ export function listTrees(layout: DataLayout): string[] {
   }
 }
 
-/** Removes a tree: its marker first, so that what a kill leaves is not taken for a tree. */
-export function removeTree(layout: DataLayout, id: string): void {
-  rmSync(layout.treeManifest(id), { force: true });
-  rmSync(layout.tree(id), { recursive: true, force: true });
+/** Keys of the images that a tree was made of, lowest first; undefined of what is no tree. */
+export function treeImages(layout: DataLayout, id: string): string[] | undefined {
+  try {
+    const { images } = JSON.parse(readFileSync(layout.treeManifest(id), "utf8")) as { images: string[] };
+    return images;
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+/** Takes a tree out of the store by one rename, and gives what removes its files. Nobody may be rendering. */
+export function removeTree(layout: DataLayout, id: string): () => void {
+  rmSync(`${layout.locks}/${id}`, { force: true });
+  return discardLater(layout, "tree", layout.tree(id));
 }

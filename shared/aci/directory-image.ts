@@ -1,0 +1,66 @@
+/** An image from a manifest and a directory of this machine. */
+
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { errorCode, errorText, RktError, usageError } from "../errors.ts";
+import { label, parseImageManifest } from "../schema/image-manifest.ts";
+import type { ImageManifest } from "../schema/types.ts";
+import { readTree } from "./tree.ts";
+import { type Compression, sourceDateEpoch, type WrittenAci, writeAci } from "./writer.ts";
+
+export interface DirectoryImage {
+  /** File of the image manifest, which is checked and written as it is. */
+  manifest: string;
+  /** The directory that becomes the root file system. */
+  rootfs: string;
+  /** Where to write; in `directory` under the image's own name unless told. */
+  output: string | undefined;
+  directory: string;
+  /** Of all files, in place of their own. */
+  owner: { uid: number; gid: number } | undefined;
+  compression: Compression;
+  level: number | undefined;
+}
+
+/** `finish` is given the file before it takes its place at `output`: when it throws, nothing of it stays. */
+export async function writeDirectoryImage(
+  image: DirectoryImage,
+  finish: (file: string, output: string) => Promise<void> = async () => {},
+): Promise<WrittenAci & { output: string }> {
+  const { owner, level, compression } = image;
+  const text = readManifest(image.manifest);
+  const manifest = parseImageManifest(text, { object: image.manifest });
+  if (statSync(image.rootfs, { throwIfNoEntry: false })?.isDirectory() !== true)
+    throw usageError(`--rootfs: ${image.rootfs} is not a directory`);
+  const output = image.output ?? join(image.directory, fileName(manifest));
+  const rootfs = readTree(image.rootfs, owner === undefined ? {} : { owner });
+  const written = await writeAci(
+    output,
+    { manifest: text, rootfs, mtime: sourceDateEpoch() },
+    { compression, ...(level === undefined ? {} : { level }), finish: (file) => finish(file, output) },
+  );
+  return { ...written, output };
+}
+
+function readManifest(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    if (errorCode(cause) === "ENOENT") throw usageError(`--manifest: there is no ${path}`);
+    throw new RktError("no-such-file", `cannot read ${path}: ${errorText(cause)}`, { cause });
+  }
+}
+
+/** `--owner` as people write it. */
+export function parseOwner(text: string): { uid: number; gid: number } {
+  const match = /^(\d{1,10}):(\d{1,10})$/.exec(text);
+  if (match === null) throw usageError(`--owner takes UID:GID in numbers, not ${text}`);
+  return { uid: Number(match[1]), gid: Number(match[2]) };
+}
+
+/** The file name of simple discovery (appc spec, discovery.md): what the manifest does not say is left out. */
+function fileName(manifest: ImageManifest): string {
+  const name = manifest.name.slice(manifest.name.lastIndexOf("/") + 1);
+  const labels = ["version", "os", "arch"].map((key) => label(manifest, key)?.replaceAll("/", "-"));
+  return `${[name, ...labels].filter((part) => part !== undefined).join("-")}.aci`;
+}

@@ -1,0 +1,59 @@
+import { usageError } from "../../shared/errors.ts";
+import { type Command, readLine } from "../command.ts";
+import { print, say } from "../output.ts";
+import { bytes } from "../table.ts";
+
+const options = {
+  manifest: { type: "string", value: "FILE", description: "the image manifest (JSON, appc spec), written as it is" },
+  rootfs: { type: "string", value: "DIR", description: "the root file system" },
+  output: { type: "string", value: "FILE", description: "where to write (NAME-VERSION-OS-ARCH.aci here)" },
+  compression: {
+    type: "string",
+    choices: ["gzip", "xz", "zstd", "none"],
+    value: "FORMAT",
+    description: "gzip (the default), xz, zstd or none; zstd is rkt's own, the specification has the others",
+  },
+  level: { type: "string", value: "N", description: "compression level (the format's usual one)" },
+  owner: { type: "string", value: "UID:GID", description: "owner of all files, in place of their own" },
+  sign: {
+    type: "string",
+    bare: "",
+    value: "KEY",
+    description: "sign with gpg, by its default key or this one: FILE.asc",
+  },
+} as const;
+
+export const command: Command = {
+  usage: "image build --manifest=FILE --rootfs=DIR [options]",
+  description: `Makes an image of a manifest and a directory, and prints its hash.
+
+Owners, modes with setuid and sticky bits, links, devices, FIFOs and extended attributes go into the image. Times do not: the same directory and manifest give the same image, whenever and wherever it is made. SOURCE_DATE_EPOCH sets the time of all files.`,
+  examples: [
+    ["rkt image build --manifest=date.json --rootfs=root --owner=0:0", "an image of what an ordinary user made"],
+    ["rkt image build --manifest=date.json --rootfs=root --sign=builder@example.com", "and its signature beside it"],
+  ],
+  options,
+  operands: [0, 0],
+  async run(line, globals) {
+    const { options: given } = await readLine(line, options);
+    const { manifest, rootfs, output, sign, compression = "gzip" } = given;
+    if (manifest === undefined || rootfs === undefined) throw usageError("--manifest and --rootfs are needed");
+    if (given.level !== undefined && !/^\d{1,2}$/.test(given.level))
+      throw usageError(`--level takes a number, not ${JSON.stringify(given.level)}`);
+    const { parseOwner, writeDirectoryImage } = await import("../../shared/aci/directory-image.ts");
+    const { signWithGpg } = await import("../image/sign.ts");
+    const image = await writeDirectoryImage(
+      {
+        ...{ manifest, rootfs, output, directory: "." },
+        owner: given.owner === undefined ? undefined : parseOwner(given.owner),
+        compression: compression as "gzip" | "xz" | "zstd" | "none",
+        level: given.level === undefined ? undefined : Number(given.level),
+      },
+      async (file, target) => {
+        if (sign !== undefined) signWithGpg(file, `${target}.asc`, sign);
+      },
+    );
+    if (!globals.quiet) say(`${image.output}: ${bytes(image.size)}, ${bytes(image.archiveSize)} unpacked`);
+    print(`${image.id}\n`);
+  },
+};

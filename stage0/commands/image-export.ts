@@ -1,0 +1,33 @@
+import { type Command, readLine } from "../command.ts";
+import { IMAGE_IN_STORE, refuseExisting, withStoredImage } from "./stored-image.ts";
+
+const options = {
+  overwrite: { type: "boolean", description: "replace FILE" },
+  compression: {
+    type: "string",
+    choices: ["gzip", "none"],
+    value: "gzip|none",
+    description: "gzip (the default), or none: the archive as the store has it",
+  },
+} as const;
+
+export const command: Command = {
+  usage: "image export [options] IMAGE FILE",
+  description: `Writes an image as an ACI file, which appears whole or not at all. What it holds, and so its hash, is what was fetched; its compression may differ, and a signature over the file that was fetched is of no use for it.\n\n${IMAGE_IN_STORE}`,
+  examples: [["rkt image export example.com/etcd etcd.aci", "a file that other machines can fetch"]],
+  options,
+  operands: [2, 2],
+  needsRoot: true,
+  async run(line, globals) {
+    const { options: given, operands } = await readLine(line, options);
+    const [, file = ""] = operands;
+    refuseExisting(file, given.overwrite);
+    await withStoredImage(globals, operands, async (image) => {
+      const { exportImage } = await import("../store/export-image.ts");
+      await exportImage(globals.dir, image, file, {
+        compress: given.compression !== "none",
+        overwrite: given.overwrite,
+      });
+    });
+  },
+};

@@ -1,0 +1,42 @@
+import { shortId } from "../../shared/layout.ts";
+import { type Command, readLine } from "../command.ts";
+import { duration } from "../duration.ts";
+import { print } from "../output.ts";
+import { bytes } from "../table.ts";
+import { sayWaiting } from "./stored-image.ts";
+
+const options = {
+  "grace-period": { type: "string", value: "DURATION", description: "how long an unused image stays (24h)" },
+} as const;
+
+export const command: Command = {
+  usage: "image gc [options]",
+  description: `Removes images that nobody has fetched or run for a while, and rendered trees that no container stands on. What a container has, whatever its state, stays, and so does what a remaining image depends on.
+
+Other commands may use the store at the same time: what they have begun to use is not taken away.`,
+  examples: [
+    ["rkt image gc", "as a timer would run it"],
+    ["rkt image gc --grace-period=0", "everything that no container has"],
+  ],
+  options,
+  operands: [0, 0],
+  needsRoot: true,
+  async run(line, globals) {
+    const { options: given } = await readLine(line, options);
+    const grace = duration("grace-period", given["grace-period"] ?? "24h");
+    const { openStore } = await import("../store/store.ts");
+    const { collectImages } = await import("../store/remove-images.ts");
+    const store = openStore(globals.dir);
+    try {
+      const wait = () => sayWaiting(globals);
+      // Without grace also what was used in this very millisecond.
+      const before = grace === 0 ? Number.POSITIVE_INFINITY : Date.now() - grace;
+      const { images, trees } = collectImages(before, { data: globals.dir, store, wait });
+      if (globals.quiet) return;
+      for (const { id, name, size } of images) print(`removed image ${shortId(id)} ${name} (${bytes(size)})\n`);
+      for (const id of trees) print(`removed ${id}\n`);
+    } finally {
+      store.close();
+    }
+  },
+};

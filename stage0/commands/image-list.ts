@@ -1,0 +1,88 @@
+import { shortId } from "../../shared/layout.ts";
+import type { NameValue } from "../../shared/schema/types.ts";
+import { type Command, readLine } from "../command.ts";
+import { print } from "../output.ts";
+import type { StoredImage } from "../store/store.ts";
+import { ago, bytes, table } from "../table.ts";
+
+const SORT_KEYS = ["name", "id", "size", "importtime", "lastused"] as const;
+type SortKey = (typeof SORT_KEYS)[number];
+
+const options = {
+  full: { type: "boolean", description: "whole hashes, bytes, times in RFC 3339" },
+  "no-legend": { type: "boolean", description: "no line with the names of the columns" },
+  format: { type: "string", choices: ["table", "json"], value: "FORMAT", description: "table (the default) or json" },
+  sort: { type: "string", choices: SORT_KEYS, value: "COLUMN", description: `${SORT_KEYS.join(", ")} (importtime)` },
+  order: {
+    type: "string",
+    choices: ["asc", "desc"],
+    value: "asc|desc",
+    description: "smallest or oldest first, or last",
+  },
+} as const;
+
+export const command: Command = {
+  usage: "image list [options]",
+  description: "Lists the images in the store.",
+  examples: [
+    ["rkt image list", "the images, in the order they came"],
+    ["rkt image list --sort=size --order=desc", "the biggest first"],
+    ["rkt image list --format=json", "the same for a program"],
+  ],
+  options,
+  operands: [0, 0],
+  needsRoot: true,
+  async run(line, globals) {
+    const { options: given } = await readLine(line, options);
+    const { openStore } = await import("../store/store.ts");
+    const store = openStore(globals.dir);
+    try {
+      const images = sorted(store.list(), (given.sort ?? "importtime") as SortKey, given.order === "desc");
+      if (given.format === "json") print(`${JSON.stringify(images.map(imageJson), undefined, 2)}\n`);
+      else print(asTable(images, given.full, !given["no-legend"]));
+    } finally {
+      store.close();
+    }
+  },
+};
+
+const compare = (a: string | number, b: string | number): number => (a < b ? -1 : a > b ? 1 : 0);
+
+function sorted(images: StoredImage[], by: SortKey, descending: boolean): StoredImage[] {
+  const value: Record<SortKey, (image: StoredImage) => string | number> = {
+    name: (image) => image.name,
+    id: (image) => image.id,
+    size: (image) => image.size,
+    importtime: (image) => image.importedAt,
+    lastused: (image) => image.lastUsedAt,
+  };
+  const direction = descending ? -1 : 1;
+  return images.sort((a, b) => direction * compare(value[by](a), value[by](b)) || compare(a.id, b.id));
+}
+
+function asTable(images: readonly StoredImage[], full: boolean, legend: boolean): string {
+  const now = Date.now();
+  const time = (at: number) => (full ? new Date(at).toISOString() : ago(at, now));
+  const rows = images.map(({ id, key, name, labels, size, importedAt, lastUsedAt }) => [
+    full ? key : shortId(id),
+    shownName(name, labels),
+    full ? String(size) : bytes(size),
+    time(importedAt),
+    time(lastUsedAt),
+  ]);
+  return table(legend ? ["ID", "NAME", "SIZE", "IMPORTED", "LAST USED"] : undefined, rows);
+}
+
+/** As `rkt fetch` takes it, without the labels that most images share. */
+function shownName(name: string, labels: readonly NameValue[]): string {
+  const version = labels.find((label) => label.name === "version")?.value;
+  return version === undefined || version === "" ? name : `${name}:${version}`;
+}
+
+function imageJson({ id, name, labels, size, importedAt, lastUsedAt }: StoredImage): object {
+  return {
+    ...{ id, name, labels, size },
+    imported: new Date(importedAt).toISOString(),
+    lastUsed: new Date(lastUsedAt).toISOString(),
+  };
+}

@@ -1,0 +1,29 @@
+import { type Command, readLine } from "../command.ts";
+import { IMAGE_IN_STORE, refuseExisting, withStoredImage } from "./stored-image.ts";
+
+const options = {
+  overwrite: { type: "boolean", description: "replace DIRECTORY and all that is in it" },
+  "rootfs-only": { type: "boolean", description: "the root file system alone, as DIRECTORY itself" },
+} as const;
+
+export const command: Command = {
+  usage: "image render [options] IMAGE DIRECTORY",
+  description: `Makes a directory of an image as its container would see it: its manifest, and its rootfs on those of the images that it depends on, as their path whitelists allow.\n\n${IMAGE_IN_STORE}`,
+  examples: [["rkt image render example.com/etcd etcd", "a root file system for other tools"]],
+  options,
+  operands: [2, 2],
+  needsRoot: true,
+  async run(line, globals) {
+    const { options: given, operands } = await readLine(line, options);
+    const [, directory = ""] = operands;
+    refuseExisting(directory, given.overwrite);
+    await withStoredImage(globals, operands, async (image, store) => {
+      const { writeDirectory } = await import("../store/export-image.ts");
+      await writeDirectory(globals.dir, image, store, directory, {
+        dependencies: true,
+        rootfsOnly: given["rootfs-only"],
+        overwrite: given.overwrite,
+      });
+    });
+  },
+};

@@ -1,0 +1,31 @@
+import { shortId } from "../../shared/layout.ts";
+import { type Command, readLine } from "../command.ts";
+import { print } from "../output.ts";
+import { sayWaiting } from "./stored-image.ts";
+
+export const command: Command = {
+  usage: "image rm IMAGE...",
+  description: `Removes images from the store, and what was rendered of them. All are removed, or none: an image of a container that runs or is going to is refused.
+
+IMAGE is a hash or the beginning of one, a name with labels, or the URL that the image came from; it must mean one image.`,
+  examples: [["rkt image rm sha512-e4eb60f9", "the one whose hash begins so"]],
+  options: {},
+  operands: [1, Number.POSITIVE_INFINITY],
+  needsRoot: true,
+  async run(line, globals) {
+    const { operands } = await readLine(line, {});
+    const { openStore } = await import("../store/store.ts");
+    const { findStored } = await import("../image/find-stored.ts");
+    const { removeImages } = await import("../store/remove-images.ts");
+    const store = openStore(globals.dir);
+    try {
+      const images = new Map(
+        operands.map((text) => findStored(text, store, { several: "refuse" })).map((image) => [image.key, image]),
+      );
+      removeImages([...images.values()], { data: globals.dir, store, wait: () => sayWaiting(globals) });
+      if (!globals.quiet) for (const { id } of images.values()) print(`removed ${shortId(id)}\n`);
+    } finally {
+      store.close();
+    }
+  },
+};

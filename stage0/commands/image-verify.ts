@@ -1,0 +1,44 @@
+import { RktError } from "../../shared/errors.ts";
+import { shortId } from "../../shared/layout.ts";
+import { type Command, readLine } from "../command.ts";
+import { print } from "../output.ts";
+
+export const command: Command = {
+  usage: "image verify [IMAGE...]",
+  description:
+    "Checks images, or all there are: hashes their blobs again, and compares what was rendered of them with what they give now. Reads everything and changes nothing; prints a line for each image and each damage.",
+  examples: [["rkt image verify", "the whole store"]],
+  options: {},
+  operands: [0, Number.POSITIVE_INFINITY],
+  needsRoot: true,
+  async run(line, globals) {
+    const { operands } = await readLine(line, {});
+    const { openStore } = await import("../store/store.ts");
+    const { findStored } = await import("../image/find-stored.ts");
+    const { verifyBlob, verifyTrees } = await import("../store/verify-images.ts");
+    const store = openStore(globals.dir);
+    let damages = 0;
+    const damaged = (what: string) => {
+      print(`damaged ${what}\n`);
+      damages++;
+    };
+    try {
+      if (operands.length === 0)
+        for (const key of store.adopt()) damaged(`${shortId(key)}: its blob is no image of that hash`);
+      const images =
+        operands.length === 0 ? store.list() : operands.map((text) => findStored(text, store, { several: "youngest" }));
+      for (const image of images) {
+        const blob = verifyBlob(globals.dir, image);
+        const found = blob === undefined ? await verifyTrees(globals.dir, image, store) : [blob];
+        for (const damage of found) damaged(`${shortId(image.id)} ${image.name}: ${damage}`);
+        if (found.length === 0) print(`good    ${shortId(image.id)} ${image.name}\n`);
+      }
+    } finally {
+      store.close();
+    }
+    if (damages > 0)
+      throw new RktError("damaged-store", `${damages} ${damages === 1 ? "damage" : "damages"} in the store`, {
+        hint: "`rkt image rm` and `rkt fetch` the image again; `rkt image gc --grace-period=0` removes trees, which are made again",
+      });
+  },
+};

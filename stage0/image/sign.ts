@@ -1,0 +1,30 @@
+/** Signatures by the person's own gpg, with the keys, agent and cards that it knows. */
+
+import { spawnSync } from "node:child_process";
+import { renameSync, rmSync } from "node:fs";
+import { errorCode, RktError } from "../../shared/errors.ts";
+
+/** Makes a detached, armored signature of `file` at `output`; `key` is what gpg calls a user ID, "" its default key. */
+export function signWithGpg(file: string, output: string, key: string): void {
+  const temporary = `${output}.${process.pid}.tmp`;
+  const by = key === "" ? [] : ["--local-user", key];
+  // gpg may ask for a passphrase on the terminal.
+  const { error, status, signal } = spawnSync(
+    "gpg",
+    ["--armor", "--detach-sign", "--output", temporary, ...by, "--", file],
+    { stdio: ["inherit", "ignore", "inherit"] },
+  );
+  if (error !== undefined || status !== 0) {
+    rmSync(temporary, { force: true });
+    const missing = errorCode(error) === "ENOENT";
+    throw new RktError(
+      "not-signed",
+      missing ? "cannot sign: there is no gpg" : `cannot sign: gpg ended with ${signal ?? `status ${status}`}`,
+      {
+        hint: missing ? "install gnupg" : "nothing was written; `gpg --list-secret-keys` shows the keys there are",
+        cause: error,
+      },
+    );
+  }
+  renameSync(temporary, output);
+}

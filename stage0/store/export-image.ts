@@ -1,0 +1,89 @@
+/** Images out of the store: as archives, and as directories. Each appears whole, or not at all. */
+
+import {
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { resolve } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { gzip } from "../../shared/aci/gzip.ts";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { dataLayout } from "../../shared/layout.ts";
+import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
+import type { Store, StoredImage } from "./store.ts";
+import { extractAt, renderAt } from "./trees.ts";
+
+export async function exportImage(
+  data: string,
+  image: StoredImage,
+  file: string,
+  { compress, overwrite }: { compress: boolean; overwrite: boolean },
+): Promise<void> {
+  const temporary = `${file}.${process.pid}.tmp`;
+  try {
+    const blob = createReadStream(dataLayout(data).blob(image.key), { highWaterMark: 1 << 20 });
+    const output = createWriteStream(temporary, { flags: "wx", flush: true });
+    await (compress ? pipeline(blob, (input: AsyncIterable<Buffer>) => gzip(input), output) : pipeline(blob, output));
+    // link(2), other than rename(2), takes nothing's place.
+    if (overwrite) renameSync(temporary, file);
+    else linkSync(temporary, file);
+  } catch (error) {
+    throw writeError(file, error);
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+}
+
+export interface DirectoryOptions {
+  /** With all the image depends on, as a container would see it; else what the image itself has. */
+  dependencies: boolean;
+  /** The root file system alone, at the target itself. */
+  rootfsOnly: boolean;
+  overwrite: boolean;
+}
+
+/** Makes a directory with `manifest` and `rootfs/`. */
+export async function writeDirectory(
+  data: string,
+  image: StoredImage,
+  store: Store,
+  target: string,
+  { dependencies, rootfsOnly, overwrite }: DirectoryOptions,
+): Promise<void> {
+  const layout = dataLayout(data);
+  const path = resolve(target);
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    if (!rootfsOnly) {
+      mkdirSync(temporary, { mode: 0o755 });
+      writeFileSync(`${temporary}/manifest`, formatImageManifest(store.manifest(image.key)));
+    }
+    const rootfs = rootfsOnly ? temporary : `${temporary}/rootfs`;
+    if (dependencies) await renderAt(layout, image.key, store.treeSource(), rootfs);
+    else await extractAt(layout, image.key, rootfs);
+    if (overwrite) replaceDirectory(temporary, path);
+    else renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { recursive: true, force: true });
+    throw writeError(target, error);
+  }
+}
+
+/** What was there is moved aside first: a mount point or the root directory stays, for it cannot be. */
+function replaceDirectory(from: string, to: string): void {
+  const aside = `${to}.${process.pid}.old`;
+  if (existsSync(to)) renameSync(to, aside);
+  renameSync(from, to);
+  rmSync(aside, { recursive: true, force: true });
+}
+
+function writeError(target: string, error: unknown): unknown {
+  if (error instanceof RktError || errorCode(error) === undefined) return error;
+  return new RktError("write-failed", `cannot write ${target}: ${errorText(error)}`, { cause: error });
+}

@@ -1,0 +1,100 @@
+/**
+ * Whether what is in the store is still what was put there: blobs against
+ * their names, and rendered trees against what their blobs give now. Reads
+ * everything, changes nothing.
+ */
+
+import { createReadStream, lstatSync } from "node:fs";
+import { readTree, type Entry as TreeEntry, type Tree } from "../../shared/aci/tree.ts";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { dataLayout } from "../../shared/layout.ts";
+import { inspectBlob } from "../image/import.ts";
+import type { Store, StoredImage } from "./store.ts";
+import { temporaryDirectory } from "./temporary.ts";
+import { listTrees, renderAt, treeImages } from "./trees.ts";
+
+/** What is wrong with an image's blob; undefined when nothing is. */
+export function verifyBlob(data: string, image: StoredImage): string | undefined {
+  try {
+    const blob = inspectBlob(dataLayout(data).blob(image.key));
+    return blob.id === image.id ? undefined : `its blob has the hash ${blob.id}`;
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return "its blob is not there";
+    if (error instanceof RktError) return `its blob is damaged: ${error.message}`;
+    throw error;
+  }
+}
+
+/** What is wrong with the trees whose uppermost image it is: a line for each. */
+export async function verifyTrees(data: string, image: StoredImage, store: Store): Promise<string[]> {
+  const layout = dataLayout(data);
+  const damages: string[] = [];
+  for (const id of listTrees(layout).filter((tree) => treeImages(layout, tree)?.at(-1) === image.key)) {
+    const temporary = temporaryDirectory(layout, "tree");
+    try {
+      const fresh = `${temporary.path}/rootfs`;
+      await renderAt(layout, image.key, store.treeSource(), fresh);
+      const difference = await firstDifference(fresh, layout.treeRootfs(id));
+      if (difference !== undefined) damages.push(`its tree ${id} was changed: ${difference}`);
+    } catch (error) {
+      if (!(error instanceof RktError)) throw error;
+      damages.push(`its tree ${id} cannot be checked: ${error.message}`);
+    } finally {
+      temporary.remove();
+    }
+  }
+  return damages;
+}
+
+async function firstDifference(wanted: string, actual: string): Promise<string | undefined> {
+  const want = readTree(wanted);
+  let have: Tree;
+  try {
+    have = readTree(actual);
+  } catch (error) {
+    return errorText(error);
+  }
+  for (const [path, entry] of want) {
+    const other = have.get(path);
+    if (other === undefined) return `/${path} is missing`;
+    const what = attributeDifference(entry, other) ?? (await contentDifference(entry, other));
+    if (what !== undefined) return `/${path} has ${what}`;
+  }
+  for (const path of have.keys()) if (!want.has(path)) return `/${path} is not of the image`;
+  // Last: whatever else was changed has changed the time of a directory too.
+  for (const path of want.keys()) if (mtime(wanted, path) !== mtime(actual, path)) return `/${path} has another time`;
+  return undefined;
+}
+
+const mtime = (root: string, path: string): bigint => lstatSync(`${root}/${path}`, { bigint: true }).mtimeNs;
+
+function attributeDifference(want: TreeEntry, have: TreeEntry): string | undefined {
+  const { type, mode, uid, gid, xattrs } = want;
+  if (have.type !== type) return "another type";
+  if (have.mode !== mode) return "another mode";
+  if (have.uid !== uid || have.gid !== gid) return "another owner";
+  const names = new Set([...(xattrs?.keys() ?? []), ...(have.xattrs?.keys() ?? [])]);
+  for (const name of names) {
+    const [a, b] = [xattrs?.get(name), have.xattrs?.get(name)];
+    if (a === undefined || b === undefined || !a.equals(b)) return `another attribute ${name}`;
+  }
+  if ("target" in want && "target" in have && have.target !== want.target) return "another target";
+  if ("major" in want && "major" in have && (have.major !== want.major || have.minor !== want.minor))
+    return "another device number";
+  return undefined;
+}
+
+async function contentDifference(want: TreeEntry, have: TreeEntry): Promise<string | undefined> {
+  if (want.type !== "file" || have.type !== "file" || !("path" in want.content) || !("path" in have.content))
+    return undefined;
+  if (have.content.size !== want.content.size) return "another size";
+  const others = createReadStream(have.content.path, { highWaterMark: CHUNK })[Symbol.asyncIterator]();
+  for await (const chunk of createReadStream(want.content.path, { highWaterMark: CHUNK })) {
+    const other = (await others.next()).value as Buffer | undefined;
+    if (other === undefined || !other.equals(chunk as Buffer)) return "another content";
+  }
+  await others.return?.();
+  return undefined;
+}
+
+const CHUNK = 1 << 20;
