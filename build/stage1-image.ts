@@ -45,8 +45,9 @@ const PICKED: ReadonlyMap<string, readonly string[]> = new Map([
   // The pty of `rkt enter`.
   ["bsdutils", ["usr/bin/script"]],
   ["busybox-static", ["usr/bin/busybox"]],
-  // Stays in a container as relay of its streams: the libraries it has in common with systemd cost no memory twice.
+  // Both stay in a container, for its streams (ADR 4): the libraries they have in common with systemd cost no memory twice.
   ["coreutils", ["usr/bin/cat"]],
+  ["luajit", ["usr/bin/luajit"]],
 ]);
 
 /** Packages that hold the libraries of the Node.js binary, which is no Debian package itself. */

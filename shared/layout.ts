@@ -170,6 +170,9 @@ export const CONTAINER_ENTRIES = {
   pid: "pid",
 } as const;
 
+/** The output streams of an app, as its log calls them. */
+export type Stream = "stdout" | "stderr";
+
 export interface ContainerLayout {
   dir: HostPath;
   /** The container manifest. */
@@ -195,6 +198,8 @@ export interface ContainerLayout {
   volumes: HostPath;
   emptyVolume(name: string): HostPath;
   log: HostPath;
+  /** What an app wrote last to a stream; `.1` is the file before (ADR 4). */
+  appLog(app: string, stream: Stream): HostPath;
   net: HostPath;
   /** Held (flock(2)) by the container, and by whoever works on its networks. */
   netLock: HostPath;
@@ -234,6 +239,7 @@ export function containerLayout(dir: string): ContainerLayout {
     volumes: join(dir, e.volumes),
     emptyVolume: (name) => join(dir, e.volumes, name),
     log: join(dir, e.log),
+    appLog: (app, stream) => join(dir, e.log, `${app}.${stream === "stdout" ? "out" : "err"}`),
     net: join(dir, e.net),
     netLock: join(dir, e.net, "lock"),
     netTeardown: join(dir, e.net, "teardown"),

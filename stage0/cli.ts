@@ -49,6 +49,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./commands/enter.ts"),
   },
   {
+    name: "logs",
+    summary: "print what a container's apps have written",
+    load: () => import("./commands/logs.ts"),
+  },
+  {
     name: "stop",
     summary: "stop running containers",
     load: () => import("./commands/stop.ts"),

@@ -12,9 +12,9 @@ export const STDOUT_CLOSED = "stdout-closed";
 const EXIT_SIGPIPE = 128 + 13;
 
 /** Data for stdout, as it is. */
-export function print(text: string): void {
+export function print(data: string | Uint8Array): void {
   try {
-    writeAll(1, text);
+    writeAll(1, data);
   } catch (error) {
     if (errorCode(error) !== "EPIPE") throw error;
     throw new RktError(STDOUT_CLOSED, "stdout is closed", { exitCode: EXIT_SIGPIPE, cause: error });
@@ -27,16 +27,16 @@ export function say(text: string): void {
 }
 
 /** Text for stderr, as it is; there is nowhere to say that it can't be written. */
-export function writeError(text: string): void {
+export function writeError(data: string | Uint8Array): void {
   try {
-    writeAll(2, text);
+    writeAll(2, data);
   } catch {}
 }
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 
-function writeAll(fd: number, text: string): void {
-  let rest = Buffer.from(text);
+function writeAll(fd: number, data: string | Uint8Array): void {
+  let rest: Uint8Array = typeof data === "string" ? Buffer.from(data) : data;
   while (rest.length > 0) {
     try {
       rest = rest.subarray(writeSync(fd, rest));

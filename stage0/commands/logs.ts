@@ -1,0 +1,121 @@
+import { isatty } from "node:tty";
+import { printable, RktError, usageError } from "../../shared/errors.ts";
+import { ANNOTATIONS, type Stream } from "../../shared/layout.ts";
+import { annotation } from "../../shared/schema/image-manifest.ts";
+import { type Command, readLine } from "../command.ts";
+import { readManifest, requireLayout } from "../container/inspect.ts";
+import { listContainers, type Phase, phase } from "../container/lifecycle.ts";
+import { type LogEntry, openLogs } from "../container/log.ts";
+import { selectContainer, uuidFileOption } from "../container/select.ts";
+import { duration } from "../duration.ts";
+import { print, say, writeError } from "../output.ts";
+
+const options = {
+  app: { type: "string", value: "NAME", description: "what this app has written; of all apps unless given" },
+  follow: { type: "boolean", alias: "f", description: "go on until the container has ended" },
+  since: {
+    type: "string",
+    value: "TIME",
+    description: "what was written since then: a duration (10m) or a time in RFC 3339",
+  },
+  ...uuidFileOption,
+} as const;
+
+export const command: Command = {
+  usage: "logs [options] UUID",
+  description:
+    "Prints what the apps of a container have written: their standard output on standard output, their standard error on standard error. Of several apps each line begins with the app's name. Of one app, and not on a terminal, it is byte by byte what the app wrote; on a terminal, control characters are shown as escapes.\n\nA container keeps the last 4 to 8 MiB of each stream until it is removed. What an interactive app says to its terminal is not kept.",
+  examples: [
+    ["rkt logs 6ba7b810", "everything that is kept"],
+    ["rkt logs -f --since=10m --app=db 6ba7b810", "one app's last ten minutes, and what comes"],
+  ],
+  options,
+  operands: [0, 1],
+  needsRoot: true,
+  async run(line, globals) {
+    const { options: given, operands } = await readLine(line, options);
+    const since = given.since === undefined ? "" : sinceTime(given.since, Date.now());
+    const ref = selectContainer(globals.dir, operands, given["uuid-file"]);
+    const manifest = readManifest(ref.dir);
+    requireLayout(ref.uuid, manifest);
+    const names = manifest.apps.map((app) => app.name);
+    if (given.app !== undefined && !names.includes(given.app))
+      throw new RktError("no-such-app", `the container has no app ${given.app}`, {
+        hint: `there are: ${names.join(", ")}`,
+      });
+    if (annotation(manifest.annotations, ANNOTATIONS.interactive) === "true")
+      say(`container ${ref.uuid} is interactive: what its app says to a terminal is not kept`);
+
+    const logs = openLogs(ref.dir, given.app === undefined ? names : [given.app]);
+    const printer = makePrinter(given.app === undefined && names.length > 1);
+    for (;;) {
+      // Asked before reading: what has been written until the end is there.
+      const over = !given.follow || hasEnded(globals.dir, ref.uuid);
+      for (const entry of logs.read()) if (entry.time >= since) printer.entry(entry);
+      if (over) break;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    printer.end();
+    logs.close();
+  },
+};
+
+const BEFORE_THE_END: readonly (Phase | undefined)[] = ["embryo", "preparing", "prepared", "running"];
+
+function hasEnded(data: string, uuid: string): boolean {
+  for (;;) {
+    const ref = listContainers(data).find((one) => one.uuid === uuid);
+    if (ref === undefined) return true;
+    const now = phase(ref);
+    // Else it was just renamed.
+    if (now !== undefined) return !BEFORE_THE_END.includes(now);
+  }
+}
+
+/** A point in time, in the form of the log's, which has nanoseconds. */
+export function sinceTime(text: string, now: number): string {
+  const absolute = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(text);
+  const time = absolute ? Date.parse(text) : now - duration("since", text);
+  if (Number.isNaN(time)) throw usageError(`--since: ${JSON.stringify(text)} is no time`);
+  return new Date(time).toISOString().replace("Z", "000000Z");
+}
+
+interface Printer {
+  entry(entry: LogEntry): void;
+  end(): void;
+}
+
+/** With names, streams are told apart line by line: the beginning of a line waits for its end. */
+function makePrinter(names: boolean): Printer {
+  const terminal = { stdout: isatty(1), stderr: isatty(2) };
+  const write = (stream: Stream, text: Buffer) => {
+    const shown = terminal[stream] ? onTerminal(text.toString()) : text;
+    if (stream === "stdout") print(shown);
+    else writeError(shown);
+  };
+  if (!names) return { entry: ({ stream, text }) => write(stream, text), end: () => {} };
+
+  const begun = new Map<string, { stream: Stream; parts: Uint8Array[] }>();
+  return {
+    entry({ app, stream, text }) {
+      const key = `${app} ${stream}`;
+      const { parts } = begun.get(key) ?? { parts: [Buffer.from(`${app}: `)] as Uint8Array[] };
+      parts.push(text);
+      if (text.at(-1) === 0x0a) {
+        begun.delete(key);
+        write(stream, Buffer.concat(parts));
+      } else begun.set(key, { stream, parts });
+    },
+    end() {
+      for (const { stream, parts } of begun.values()) write(stream, Buffer.concat([...parts, Buffer.from("\n")]));
+    },
+  };
+}
+
+/** An app's words must not become the terminal's commands; only lines and tabs are. */
+export function onTerminal(text: string): string {
+  return text
+    .split(/(\r?\n|\t)/)
+    .map((part, i) => (i % 2 === 1 ? part : printable(part)))
+    .join("");
+}

@@ -1,0 +1,161 @@
+/**
+ * What apps have written, from the logs of their container (ADR 4): for each
+ * app and stream a file and perhaps the one before it, of lines
+ * `TIME STREAM F|P TEXT`.
+ *
+ * The files are written inside the container and read as untrusted: regular
+ * files only, opened below the log directory without following a link, of
+ * limited size, and a line that is none is left out.
+ */
+
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { basename } from "node:path";
+import { errorCode } from "../../shared/errors.ts";
+import { containerLayout, type HostPath, type Stream } from "../../shared/layout.ts";
+import {
+  openat2IfThere,
+  RESOLVE_BENEATH,
+  RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
+} from "../../shared/syscall/linux.ts";
+
+export interface LogEntry {
+  /** RFC 3339, UTC, with nanoseconds: as text, too, in the order of time. */
+  time: string;
+  app: string;
+  stream: Stream;
+  /** As the app wrote it, with its newline if it wrote one. */
+  text: Buffer;
+}
+
+export interface LogReader {
+  /** What has been written since the last call, in the order of time; of one stream, always in its own. */
+  read(): LogEntry[];
+  close(): void;
+}
+
+/** Of a longer file the beginning is left out; the files of a log have 4 MiB. */
+const MAX_FILE = 16 * 1024 * 1024;
+/** Files that one call of `read` goes through: of a log that is rotated as fast as we read, the rest has to wait. */
+const MAX_FILES = 8;
+
+const HEAD = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) (?:stdout|stderr) ([FP]) $/;
+const HEAD_LENGTH = "2026-01-01T00:00:00.000000000Z stdout F ".length;
+const NEWLINE = 0x0a;
+
+/** Opens the logs of some apps of a container, and follows them through rotations and the container's own renames. */
+export function openLogs(dir: HostPath, apps: readonly string[]): LogReader {
+  const layout = containerLayout(dir);
+  const log = openSync(layout.log, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  const streams = apps.flatMap((app) =>
+    (["stdout", "stderr"] as const).map((stream) =>
+      openStream(log, basename(layout.appLog(app, stream)), (time, text) => ({ time, app, stream, text })),
+    ),
+  );
+  return {
+    read: () => merge(streams.map((stream) => stream.read())),
+    close() {
+      for (const stream of streams) stream.close();
+      closeSync(log);
+    },
+  };
+}
+
+/** By time; what a clock that was set back wrote stays behind what its stream wrote before. */
+function merge(lists: readonly LogEntry[][]): LogEntry[] {
+  const merged: LogEntry[] = [];
+  const at = lists.map(() => 0);
+  for (;;) {
+    let first: LogEntry | undefined;
+    let from = -1;
+    for (const [i, list] of lists.entries()) {
+      const entry = list[at[i] ?? 0];
+      if (entry !== undefined && (first === undefined || entry.time < first.time)) [first, from] = [entry, i];
+    }
+    if (first === undefined) return merged;
+    merged.push(first);
+    at[from] = (at[from] ?? 0) + 1;
+  }
+}
+
+interface LogFile {
+  fd: number;
+  inode: number;
+  /** Bytes read so far: whole lines. */
+  at: number;
+}
+
+function openStream(log: number, name: string, entry: (time: string, text: Buffer) => LogEntry): LogReader {
+  let current: LogFile | undefined;
+  return {
+    read() {
+      const entries: LogEntry[] = [];
+      for (let files = 0; files < MAX_FILES; files++) {
+        // A file that has a successor is complete: so looked for before reading.
+        const next = successor(log, name, current);
+        if (current !== undefined) readOn(current, entry, entries);
+        if (next === undefined) break;
+        if (current !== undefined) closeSync(current.fd);
+        current = next;
+      }
+      return entries;
+    },
+    close() {
+      if (current !== undefined) closeSync(current.fd);
+      current = undefined;
+    },
+  };
+}
+
+/** The file to read after `current`: there are at most two, and both may be newer. */
+function successor(log: number, name: string, current: LogFile | undefined): LogFile | undefined {
+  for (;;) {
+    const [before, latest] = [openFile(log, `${name}.1`), openFile(log, name)];
+    const still = openFile(log, `${name}.1`);
+    // Rotated while we looked: what we have opened are not the two that there are.
+    const settled = still?.inode === before?.inode;
+    const next =
+      current !== undefined && current.inode === latest?.inode
+        ? undefined
+        : before === undefined || before.inode === current?.inode
+          ? latest
+          : before;
+    for (const file of [before, latest, still])
+      if (file !== undefined && !(settled && file === next)) closeSync(file.fd);
+    if (settled) return next;
+  }
+}
+
+/** Whoever is inside may have put anything here: only a regular file is opened. */
+function openFile(log: number, name: string): LogFile | undefined {
+  let fd: number | undefined;
+  try {
+    const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+    fd = openat2IfThere(log, name, flags, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+  } catch (error) {
+    if (errorCode(error) !== "ELOOP" && errorCode(error) !== "ENXIO") throw error;
+  }
+  if (fd === undefined) return undefined;
+  const stat = fstatSync(fd);
+  if (stat.isFile()) return { fd, inode: stat.ino, at: 0 };
+  closeSync(fd);
+  return undefined;
+}
+
+function readOn(file: LogFile, entry: (time: string, text: Buffer) => LogEntry, entries: LogEntry[]): void {
+  const { size } = fstatSync(file.fd);
+  const start = Math.max(file.at, size - MAX_FILE);
+  if (start >= size) return;
+  const bytes = Buffer.allocUnsafe(size - start);
+  const length = readSync(file.fd, bytes, 0, bytes.length, start);
+  let line = 0;
+  // The last line may still be being written.
+  for (let end = bytes.indexOf(NEWLINE); end >= 0 && end < length; end = bytes.indexOf(NEWLINE, line)) {
+    const head = HEAD.exec(bytes.toString("latin1", line, Math.min(line + HEAD_LENGTH, end)));
+    // With the newline, which an F stands for.
+    if (head?.[1] !== undefined)
+      entries.push(entry(head[1], bytes.subarray(line + HEAD_LENGTH, head[2] === "F" ? end + 1 : end)));
+    line = end + 1;
+  }
+  file.at = start + line;
+}
