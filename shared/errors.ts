@@ -65,6 +65,7 @@ export function errorText(error: unknown): string {
  * credentials in URLs become `***`.
  */
 export function printable(text: string): string {
+  if (!/:\/\/|[^\u0020-\u007e\u00a0-\u2027\u202f-\u2065\u206a-\uffff]/.test(text)) return text;
   return text
     .replace(/([a-z][a-z0-9+.-]*:\/\/)[^/\s@]+@/gi, "$1***@")
     .replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) => {

@@ -1,8 +1,7 @@
-import { shortId } from "../../shared/layout.ts";
-import type { NameValue } from "../../shared/schema/types.ts";
+import { blobKey, shortId } from "../../shared/layout.ts";
 import { type Command, readLine } from "../command.ts";
 import { print } from "../output.ts";
-import type { StoredImage } from "../store/store.ts";
+import type { ImageSummary, StoredImage } from "../store/store.ts";
 import { ago, bytes, table } from "../table.ts";
 
 const SORT_KEYS = ["name", "id", "size", "importtime", "lastused"] as const;
@@ -37,9 +36,11 @@ export const command: Command = {
     const { openStore } = await import("../store/store.ts");
     const store = openStore(globals.dir);
     try {
-      const images = sorted(store.list(), (given.sort ?? "importtime") as SortKey, given.order === "desc");
-      if (given.format === "json") print(`${JSON.stringify(images.map(imageJson), undefined, 2)}\n`);
-      else print(asTable(images, given.full, !given["no-legend"]));
+      const by = (given.sort ?? "importtime") as SortKey;
+      const descending = given.order === "desc";
+      if (given.format === "json")
+        print(`${JSON.stringify(sorted(store.list(), by, descending).map(imageJson), undefined, 2)}\n`);
+      else print(asTable(sorted(store.summaries(), by, descending), given.full, !given["no-legend"]));
     } finally {
       store.close();
     }
@@ -48,35 +49,30 @@ export const command: Command = {
 
 const compare = (a: string | number, b: string | number): number => (a < b ? -1 : a > b ? 1 : 0);
 
-function sorted(images: StoredImage[], by: SortKey, descending: boolean): StoredImage[] {
-  const value: Record<SortKey, (image: StoredImage) => string | number> = {
+function sorted<T extends ImageSummary | StoredImage>(images: T[], by: SortKey, descending: boolean): T[] {
+  const value: Record<SortKey, (image: T) => string | number> = {
     name: (image) => image.name,
     id: (image) => image.id,
     size: (image) => image.size,
     importtime: (image) => image.importedAt,
     lastused: (image) => image.lastUsedAt,
   };
+  const of = value[by];
   const direction = descending ? -1 : 1;
-  return images.sort((a, b) => direction * compare(value[by](a), value[by](b)) || compare(a.id, b.id));
+  return images.sort((a, b) => direction * compare(of(a), of(b)) || compare(a.id, b.id));
 }
 
-function asTable(images: readonly StoredImage[], full: boolean, legend: boolean): string {
+function asTable(images: readonly ImageSummary[], full: boolean, legend: boolean): string {
   const now = Date.now();
   const time = (at: number) => (full ? new Date(at).toISOString() : ago(at, now));
-  const rows = images.map(({ id, key, name, labels, size, importedAt, lastUsedAt }) => [
-    full ? key : shortId(id),
-    shownName(name, labels),
+  const rows = images.map(({ id, name, version, size, importedAt, lastUsedAt }) => [
+    full ? blobKey(id) : shortId(id),
+    version === null || version === "" ? name : `${name}:${version}`,
     full ? String(size) : bytes(size),
     time(importedAt),
     time(lastUsedAt),
   ]);
   return table(legend ? ["ID", "NAME", "SIZE", "IMPORTED", "LAST USED"] : undefined, rows);
-}
-
-/** As `rkt fetch` takes it, without the labels that most images share. */
-function shownName(name: string, labels: readonly NameValue[]): string {
-  const version = labels.find((label) => label.name === "version")?.value;
-  return version === undefined || version === "" ? name : `${name}:${version}`;
 }
 
 function imageJson({ id, name, labels, size, importedAt, lastUsedAt }: StoredImage): object {

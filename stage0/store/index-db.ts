@@ -12,11 +12,11 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorText, RktError } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/layout.ts";
 
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 3;
 
 const SCHEMA = `
 CREATE TABLE images (
-  key TEXT PRIMARY KEY, id TEXT NOT NULL, name TEXT NOT NULL, labels TEXT NOT NULL,
+  key TEXT PRIMARY KEY, id TEXT NOT NULL, name TEXT NOT NULL, version TEXT, labels TEXT NOT NULL,
   size INTEGER NOT NULL, imported_at INTEGER NOT NULL, used_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE manifests (key TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
@@ -35,6 +35,8 @@ export interface IndexDb {
   get(sql: string, ...values: Value[]): Row | undefined;
   all(sql: string, ...values: Value[]): Row[];
   run(sql: string, ...values: Value[]): void;
+  /** Rows as arrays of their columns, integers as numbers: for many. */
+  scan(sql: string): unknown[][];
   /** All of `work` or nothing. */
   transaction<T>(work: () => T): T;
   close(): void;
@@ -119,6 +121,12 @@ function wrap(database: DatabaseSync, path: string): IndexDb {
   return {
     get: (sql, ...values) => attempt("read", () => prepare(sql).get(...values)),
     all: (sql, ...values) => attempt("read", () => prepare(sql).all(...values)),
+    scan: (sql) =>
+      attempt("read", () => {
+        const statement = database.prepare(sql);
+        statement.setReturnArrays(true);
+        return statement.all() as unknown as unknown[][];
+      }),
     run: (sql, ...values) => {
       attempt("write", () => prepare(sql).run(...values));
     },

@@ -6,7 +6,7 @@
 import { createReadStream, existsSync, readdirSync, rmSync, type BigIntStats, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, dataLayout, KEY_DIGITS, shortId } from "../../shared/layout.ts";
-import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
+import { label, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
 import { type BlobImport, beginImport, type ImportedBlob, type ImportLimits, inspectBlob } from "../image/import.ts";
 import { type IndexDb, openIndex, type Row } from "./index-db.ts";
@@ -26,6 +26,11 @@ export interface StoredImage {
   /** Milliseconds since the epoch. */
   importedAt: number;
   lastUsedAt: number;
+}
+
+/** Fields as of `StoredImage`, and the label "version". */
+export interface ImageSummary extends Pick<StoredImage, "id" | "name" | "size" | "importedAt" | "lastUsedAt"> {
+  version: string | null;
 }
 
 export interface RemoteRecord {
@@ -66,7 +71,10 @@ export interface Store {
   stage(options?: { name?: string; limits?: ImportLimits }): Promise<StagedImport>;
   /** The one image whose ID begins with `prefix` ("sha512-" may be left out). */
   resolve(prefix: string): StoredImage;
+  /** In no order. */
   list(): StoredImage[];
+  /** The same, for thousands of them: what a list shows. */
+  summaries(): ImageSummary[];
   manifest(key: string): ImageManifest;
   /** Renders an image once; the tree stays. The image counts as used now. */
   render(key: string): Promise<Tree>;
@@ -204,7 +212,9 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
       return first;
     },
 
-    list: () => db().all("SELECT * FROM images ORDER BY name, key").map(image),
+    list: () => db().all("SELECT * FROM images").map(image),
+
+    summaries: () => db().scan("SELECT id, name, version, size, imported_at, used_at FROM images").map(summary),
 
     manifest(key) {
       const known = manifests.get(key);
@@ -319,6 +329,18 @@ function image(row: Row | undefined): StoredImage {
   };
 }
 
+/** By index, not by pattern: an iterator a row would cost more than the query. */
+function summary(row: readonly unknown[]): ImageSummary {
+  return {
+    id: row[0] as string,
+    name: row[1] as string,
+    version: row[2] as string | null,
+    size: row[3] as number,
+    importedAt: row[4] as number,
+    lastUsedAt: row[5] as number,
+  };
+}
+
 function describeBlob({ id, key, manifest, size }: ImportedBlob, now: number): StoredImage {
   return { id, key, name: manifest.name, labels: manifest.labels, size, importedAt: now, lastUsedAt: now };
 }
@@ -398,8 +420,8 @@ function insertImage(index: IndexDb, blob: ImportedBlob, now: number): void {
   const { key, id, manifest, manifestText, size } = blob;
   index.transaction(() => {
     index.run(
-      "INSERT INTO images VALUES (?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET used_at = excluded.used_at",
-      ...[key, id, manifest.name, JSON.stringify(manifest.labels), size, now, now],
+      "INSERT INTO images VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET used_at = excluded.used_at",
+      ...[key, id, manifest.name, label(manifest, "version") ?? null, JSON.stringify(manifest.labels), size, now, now],
     );
     index.run("INSERT OR REPLACE INTO manifests VALUES (?,?)", key, manifestText);
   });
