@@ -71,9 +71,9 @@ export interface Store {
   stage(options?: { name?: string; limits?: ImportLimits }): Promise<StagedImport>;
   /** The one image whose ID begins with `prefix` ("sha512-" may be left out). */
   resolve(prefix: string): StoredImage;
-  /** In no order. */
+  /** By name. */
   list(): StoredImage[];
-  /** The same, for thousands of them: what a list shows. */
+  /** The same in no order, for thousands of them: what a list shows. */
   summaries(): ImageSummary[];
   manifest(key: string): ImageManifest;
   /** Renders an image once; the tree stays. The image counts as used now. */
@@ -212,7 +212,7 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
       return first;
     },
 
-    list: () => db().all("SELECT * FROM images").map(image),
+    list: () => db().all("SELECT * FROM images ORDER BY name, key").map(image),
 
     summaries: () => db().scan("SELECT id, name, version, size, imported_at, used_at FROM images").map(summary),
 
