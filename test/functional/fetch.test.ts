@@ -1,13 +1,16 @@
 /** Images over HTTP, signed by gpg, to an app that runs. */
 
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, writeFileSync, existsSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import type { RequestListener } from "node:http";
 import { join } from "node:path";
-import { test, type TestContext } from "node:test";
+import { describe, test, type TestContext } from "node:test";
+import { gunzipSync } from "node:zlib";
 import { gzipped, makeAci, manifest } from "../fixtures/aci.ts";
 import { makeGpg } from "../fixtures/gpg.ts";
-import { answerFile, serve, type TestServer } from "../helpers/http-server.ts";
+import { answerFile, makeCa, serve, type TestServer } from "../helpers/http-server.ts";
 import { exampleAci, eventually, finished, makeRkt, type Rkt, requires, type Result } from "../helpers/rkt.ts";
 
 const gpg = makeGpg();
@@ -70,9 +73,7 @@ test("a signed image by its URL: fetched, verified, stored; the second time cost
   assert.match(first.stdout, /^sha512-[0-9a-f]{32}\n$/);
   assert.match(first.stderr, new RegExp(`^rkt: fetching image from ${url}\n`));
   assert.match(first.stderr, /^rkt: signature verified:\n {2}Signer <Signer@example\.com>$/m);
-  const unpacked = createHash("sha512")
-    .update((await import("node:zlib")).gunzipSync(busybox))
-    .digest("hex");
+  const unpacked = createHash("sha512").update(gunzipSync(busybox)).digest("hex");
   assert.equal(first.stdout, `sha512-${unpacked.slice(0, 32)}\n`);
 
   const before = server.seen.length;
@@ -207,3 +208,277 @@ for (const signal of ["SIGINT", "SIGKILL"] as const)
     assert.deepEqual(readdirSync(tmp), []);
     assert.equal(ids(rkt).length, 1);
   });
+
+// --- what a server may answer -------------------------------------------------------------
+
+const good = gzipped(makeAci([{ name: "rootfs/x", data: randomBytes(200_000) }]));
+
+interface Fault {
+  name: string;
+  answer: RequestListener;
+  status?: number;
+  message: RegExp;
+  /** Requests it takes. */
+  requests?: number;
+}
+
+const page: RequestListener = (_, response) => response.writeHead(200).end("<!doctype html><p>Log in");
+const always =
+  (status: number): RequestListener =>
+  (_, response) =>
+    response.writeHead(status).end();
+const redirect =
+  (location: string): RequestListener =>
+  (_, response) =>
+    response.writeHead(302, { location }).end();
+
+const faults: Fault[] = [
+  { name: "404", answer: always(404), message: /: 404 /, requests: 1 },
+  { name: "401", answer: always(401), message: /: 401 .*\nhint: .*auth\.d/s, requests: 1 },
+  { name: "403", answer: always(403), message: /: 403 /, requests: 1 },
+  { name: "500 every time", answer: always(500), message: /trying again in .*: 500 /s, requests: 5 },
+  { name: "a web page", answer: page, message: /it is an HTML or XML page, not an image/, requests: 1 },
+  { name: "an unasked 304", answer: always(304), message: /304/, requests: 1 },
+  {
+    name: "a body that always ends too early",
+    answer: (_, response) => {
+      response.writeHead(200, { "content-length": good.length });
+      response.write(good.subarray(0, 1000), () => response.destroy());
+    },
+    message: /trying again in /,
+    requests: 5,
+  },
+  {
+    name: "more than the announced length",
+    answer: (request, response) => {
+      request.socket.end(
+        Buffer.concat([Buffer.from("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\nconnection: close\r\n\r\n"), good]),
+      );
+      response.detachSocket(request.socket);
+    },
+    message: /cannot import http:\S+: .*(?:damaged|incomplete)|content-length|not HTTP/i,
+  },
+  {
+    name: "half an image, as if it were all",
+    answer: (_, response) => response.end(good.subarray(0, good.length / 2)),
+    message: /cannot import .*its gzip data are damaged: .*\nhint: .*get it again/,
+    requests: 1,
+  },
+  {
+    name: "noise",
+    answer: (_, response) => response.end(Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 0]), randomBytes(5000)])),
+    message: /its gzip data are damaged/,
+  },
+  {
+    name: "a decompression bomb",
+    answer: (_, response) => response.end(bomb()),
+    message: /it decompresses to more than 200 times its size\nhint: .*bomb/,
+  },
+  {
+    name: "a redirect to file:",
+    answer: redirect("file:///etc/passwd"),
+    message: /redirects to a file: URL/,
+    requests: 1,
+  },
+  { name: "a redirect to itself", answer: redirect("/x.aci"), message: /redirect/, requests: 11 },
+  {
+    name: "something that is no HTTP",
+    answer: (request) => request.socket.end("SSH-2.0-OpenSSH_9.2\r\n"),
+    message: /the answer is not HTTP/,
+  },
+];
+
+/** 128 MiB of zeros that pretend to be a file of an image. */
+function bomb(): Buffer {
+  const head = makeAci([{ name: "rootfs/zeros", size: 128 * 1024 * 1024 }]).subarray(0, -1024);
+  return gzipped(Buffer.concat([head, Buffer.alloc(128 * 1024 * 1024)]));
+}
+
+describe("a server that answers with", { concurrency: 8 }, () => {
+  for (const { name, answer, message, requests } of faults)
+    test(`${name}: an error, and the store as before`, async (t) => {
+      if (!requires(t, "root", "build")) return;
+      const rkt = makeRkt(t);
+      rkt.ok(["fetch", exampleAci("busybox")]);
+      const before = rkt.ok(["image", "list", "--full"]).stdout.replace(/\S+Z/g, "");
+      const server = await serve(t, answer);
+      const url = `${server.base}/x.aci`;
+      const done = await finished(rkt.start(["--insecure-options=image", "fetch", url]));
+      assert.equal(done.status, 254, done.stderr);
+      assert.equal(done.stdout, "");
+      assert.match(done.stderr, message);
+      if (requests !== undefined) assert.equal(server.seen.length, requests);
+      assert.equal(rkt.ok(["image", "list", "--full"]).stdout.replace(/\S+Z/g, ""), before);
+      assert.deepEqual(readdirSync(join(rkt.dir, "cas/tmp")), []);
+      assert.equal(ids(rkt).length, 1);
+    });
+});
+
+test("https with a certificate that nobody knows, and a port where nobody listens", async (t) => {
+  if (!requires(t, "root", "build", "openssl")) return;
+  const ca = makeCa(t);
+  const server = await serve(t, (_, response) => response.end(good), { tls: ca });
+  const rkt = makeRkt(t);
+  const fetch = (insecure: string, base: string, env = {}) =>
+    finished(
+      rkt.start([`--insecure-options=${insecure}`, "fetch", `${base}/x.aci`], { env: { ...process.env, ...env } }),
+    );
+  const unknown = await fetch("image", server.base);
+  assert.equal(unknown.status, 254);
+  assert.match(unknown.stderr, /TLS: .*certificate.*\nhint: .*SSL_CERT_FILE.*--insecure-options=tls/);
+  assert.deepEqual(ids(rkt), []);
+  const known = await fetch("image", server.base, { SSL_CERT_FILE: ca.file });
+  assert.equal(known.status, 0, known.stderr);
+  const any = await fetch("image,tls", server.base.replace("127.0.0.1", "localhost"));
+  assert.equal(any.status, 0, any.stderr);
+  assert.match(any.stderr, /^rkt: warning: the server's certificate is not checked$/m);
+
+  const closed = await serve(t, () => {});
+  await new Promise((resolve) => closed.server.close(resolve));
+  const nobody = await fetch("image", closed.base);
+  assert.equal(nobody.status, 254);
+  assert.match(nobody.stderr, /connection refused/);
+});
+
+test("max-age: within it no request; then one that costs no body; a lie about the ETag does not pass the signature", async (t) => {
+  if (!requires(t, "root", "build", "gpg")) return;
+  let body = good;
+  let maxAge = 1000;
+  const server = await serve(t, (request, response) => {
+    if (request.url?.endsWith(".asc")) response.end(gpg.sign(good, [signer]));
+    else answerFile(request, response, { body, etag: '"constant"', headers: { "cache-control": `max-age=${maxAge}` } });
+  });
+  const { run, trust } = await site(t, {});
+  await trust(["--root"], signer);
+  const url = `${server.base}/x.aci`;
+  const requests = async (...options: string[]) => {
+    server.seen.splice(0);
+    const done = await run(["fetch", ...options, url]);
+    return { ...done, paths: server.seen.map((seen) => seen.url) };
+  };
+  const first = await requests();
+  assert.deepEqual([first.status, first.paths.sort()], [0, ["/x.aci", "/x.aci.asc"]], first.stderr);
+  assert.deepEqual((await requests()).paths, [], "within max-age nobody is asked");
+  const other = await finished(makeRkt(t).start(["--insecure-options=image", "fetch", url]));
+  assert.equal(other.status, 0, "another store has its own memory");
+
+  maxAge = 0;
+  const { run: runAgain, trust: trustAgain } = await site(t, {});
+  await trustAgain(["--root"], signer);
+  assert.equal((await runAgain(["fetch", url])).status, 0);
+  server.seen.splice(0);
+  const unchanged = await runAgain(["fetch", url]);
+  assert.deepEqual([unchanged.status, unchanged.stdout], [0, first.stdout]);
+  assert.deepEqual(
+    server.seen.map((seen) => [seen.url, seen.headers["if-none-match"]]),
+    [["/x.aci", '"constant"']],
+  );
+
+  body = gzipped(makeAci([{ name: "rootfs/other", data: "other" }]));
+  const { run: runElsewhere, trust: trustElsewhere } = await site(t, {});
+  await trustElsewhere(["--root"], signer);
+  const lie = await runElsewhere(["fetch", url]);
+  assert.equal(lie.status, 254);
+  assert.match(lie.stderr, /signature/);
+});
+
+test("a download that breaks goes on where it broke; one whose file changes meanwhile starts again", async (t) => {
+  if (!requires(t, "root", "build", "gpg")) return;
+  const breaks = [50_000, 120_000];
+  const server = await serve(t, (request, response) => {
+    if (request.url?.endsWith(".asc")) response.end(gpg.sign(good, [signer]));
+    else answerFile(request, response, { body: good, etag: '"1"', breaks });
+  });
+  const { run, trust } = await site(t, {});
+  await trust(["--root"], signer);
+  const done = await run(["fetch", `${server.base}/x.aci`]);
+  assert.equal(done.status, 0, done.stderr);
+  assert.match(done.stderr, /trying again in 1 s/);
+  assert.deepEqual(
+    server.seen.filter((seen) => seen.url === "/x.aci").map(({ headers }) => [headers.range, headers["if-range"]]),
+    [
+      [undefined, undefined],
+      ["bytes=50000-", '"1"'],
+      ["bytes=120000-", '"1"'],
+    ],
+  );
+
+  let round = 0;
+  const next = gzipped(makeAci([{ name: "rootfs/next", data: randomBytes(100_000) }]));
+  const changing = await serve(t, (request, response) => {
+    round++;
+    if (round === 1) answerFile(request, response, { body: good, etag: '"1"', breaks: [50_000] });
+    else answerFile(request, response, { body: next, etag: '"2"' });
+  });
+  const rkt = makeRkt(t);
+  const changed = await finished(rkt.start(["--insecure-options=image", "fetch", "--full", `${changing.base}/x.aci`]));
+  assert.equal(changed.status, 0, changed.stderr);
+  const digest = createHash("sha512").update(gunzipSync(next)).digest("hex");
+  assert.equal(changed.stdout, `sha512-${digest.slice(0, 64)}\n`);
+});
+
+test("several images at once, in the order asked for; all of them from one redirecting server", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const images = ["a", "b", "c", "d", "e", "f"].map((name) =>
+    gzipped(makeAci([], manifest({ name: `example.com/${name}` }))),
+  );
+  let open = 0;
+  let most = 0;
+  const server = await serve(t, (request, response) => {
+    const [, kind, index] = /^\/(new|old)\/(\d)/.exec(request.url ?? "") ?? [];
+    if (kind === "old") return void response.writeHead(307, { location: `/new/${index}.aci` }).end();
+    most = Math.max(most, ++open);
+    setTimeout(() => {
+      open--;
+      response.end(images[Number(index)]);
+    }, 100);
+  });
+  const rkt = makeRkt(t);
+  const urls = images.map((_, i) => `${server.base}/old/${i}.aci`);
+  const done = await finished(rkt.start(["--insecure-options=image", "fetch", ...urls]));
+  assert.equal(done.status, 0, done.stderr);
+  const wanted = images.map((image) => `sha512-${createHash("sha512").update(gunzipSync(image)).digest("hex")}`);
+  assert.deepEqual(
+    done.stdout.trim().split("\n"),
+    wanted.map((id) => id.slice(0, 39)),
+  );
+  assert.ok(most > 1 && most <= 4, `${most} at a time`);
+});
+
+// --- other people's images ------------------------------------------------------------------
+
+test("an image that actool built, and one of the first manifest version: fetched, and they run", async (t) => {
+  if (!requires(t, "root", "build", "overlay", "actool", "tar")) return;
+  const rkt = makeRkt(t);
+  const layout = join(rkt.scratch, "layout");
+  mkdirSync(layout);
+  execFileSync("tar", ["-xzf", exampleAci("busybox"), "-C", layout]);
+  const built = manifest({
+    name: "example.com/actool",
+    app: { exec: ["/bin/echo", "by actool"], user: "0", group: "0" },
+  });
+  writeFileSync(join(layout, "manifest"), built);
+  execFileSync("actool", ["build", layout, join(rkt.scratch, "actool.aci")], { stdio: "pipe" });
+  const old = {
+    acKind: "AppManifest",
+    acVersion: "0.1.0",
+    name: "example.com/first",
+    os: "linux",
+    arch: "amd64",
+    version: "0.1",
+    exec: ["/bin/sh", "-c", "echo $GREETING"],
+    environment: { GREETING: "from the first" },
+  };
+  writeFileSync(join(layout, "manifest"), JSON.stringify(old));
+  execFileSync("tar", ["-czf", join(rkt.scratch, "first.aci"), "-C", layout, "manifest", "rootfs"]);
+  const server = await serve(t, (request, response) =>
+    response.end(readFileSync(join(rkt.scratch, request.url ?? ""))),
+  );
+  for (const [file, output] of [
+    ["actool.aci", "by actool\n"],
+    ["first.aci", "from the first\n"],
+  ]) {
+    const done = await finished(rkt.start(["--insecure-options=image", "run", `${server.base}/${file}`]));
+    assert.deepEqual([done.status, done.stdout], [0, output], done.stderr);
+  }
+});

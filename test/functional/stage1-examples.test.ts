@@ -51,7 +51,12 @@ for (const name of EXAMPLES) {
   test(`${name}: the app has none of the lock's descriptors, and no way to them`, (t) => {
     if (!ready(t)) return;
     const rkt = makeRkt(t);
-    const { stdout } = rkt.ok(["run", stage1, busybox, ...sh("for fd in /proc/self/fd/*; do readlink $fd; done; true")]);
+    const { stdout } = rkt.ok([
+      "run",
+      stage1,
+      busybox,
+      ...sh("for fd in /proc/self/fd/*; do readlink $fd; done; true"),
+    ]);
     assert.doesNotMatch(stdout, /containers/);
   });
 
