@@ -45,6 +45,14 @@ const PICKED: ReadonlyMap<string, readonly string[]> = new Map([
   // The pty of `rkt enter`.
   ["bsdutils", ["usr/bin/script"]],
   ["busybox-static", ["usr/bin/busybox"]],
+  [
+    "containernetworking-plugins",
+    [
+      ...["bridge", "host-device", "ipvlan", "loopback", "macvlan", "ptp", "vlan"],
+      ...["dhcp", "host-local", "static"],
+      ...["bandwidth", "firewall", "portmap", "sbr", "tuning", "vrf"],
+    ].map((plugin) => `usr/lib/cni/${plugin}`),
+  ],
   // Both stay in a container, for its streams (ADR 4): the libraries they have in common with systemd cost no memory twice.
   ["coreutils", ["usr/bin/cat"]],
   ["luajit", ["usr/bin/luajit"]],

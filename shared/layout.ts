@@ -54,6 +54,8 @@ export const ANNOTATIONS = {
   resolvConf: "coreos.com/rocket/resolv-conf",
   /** "host": the host's /etc/hosts; else lines to add to it. */
   hosts: "coreos.com/rocket/hosts",
+  /** Configuration directories, ":" between them, the first one over the next; absent: the usual ones. */
+  configDirs: "coreos.com/rocket/config-dirs",
   metadataUrl: "coreos.com/rocket/metadata-url",
   debug: "coreos.com/rocket/debug",
   created: "coreos.com/rocket/created",

@@ -20,6 +20,7 @@ const TIMEOUT_MS = 120_000;
 
 /** One interface of the container, and the network it leads to. */
 export interface Attachment {
+  /** Of the built-in network, complete when its lock is held. */
   conf: NetworkConf;
   containerId: string;
   ifName: string;

@@ -56,11 +56,13 @@ export function defaultNetwork(subnets: Subnets, ports: boolean): NetworkConf {
 // --- subnets ----------------------------------------------------------------------------
 
 /** The subnets of the containers that are there, else new ones. */
-export function currentSubnets(): Subnets {
+export function currentSubnets(busybox: string): Subnets {
   if (hasLeases()) {
     const kept = keptSubnets();
     if (kept !== undefined) return kept;
   }
+  // Left by a release that was cut short: with it its address would be one of the host's.
+  spawnSync(busybox, ["ip", "link", "del", BRIDGE], { stdio: "ignore" });
   const chosen: Subnets = {
     ipv4: chooseSubnet([...routePrefixes(procNet("fib_trie")), ...nameServers()]),
     ...(hasIPv6(procNet("ipv6_route"), forwardsIPv6()) ? { ipv6: uniqueLocalSubnet() } : {}),
@@ -192,7 +194,7 @@ function removeRules(tables: string): string {
 export function releaseUnused(subnets: Subnets, busybox: string): string {
   const tables = subnets.ipv6 === undefined ? ["iptables"] : ["iptables", "ip6tables"];
   return `if ! ls ${quoted(LEASES)} 2>/dev/null | grep -q -e '^[0-9]' -e :; then
-  ${quoted(busybox)} ip link del ${BRIDGE} 2>/dev/null
+  ${quoted(busybox)} ip link del ${BRIDGE} 2>/dev/null || ip link del ${BRIDGE} 2>/dev/null
 ${tables.map((name) => `  ${removeRules(name)}\n`).join("")}  rm -rf ${quoted(LEASES)} ${quoted(NETWORK_STATE.subnets)}
 fi
 `;

@@ -7,19 +7,32 @@ import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { isatty } from "node:tty";
 import { execve } from "../shared/exec.ts";
 import { containerLayout, ENV_LOCK_FD, STAGE1 } from "../shared/layout.ts";
-import { CLONE_NEWNS, isOpenFd, MS_REC, MS_SLAVE, mount, unshare } from "../shared/syscall/linux.ts";
+import { CLONE_NEWNS, isOpenFd, MS_REC, MS_SLAVE, mount, setCloseOnExec, unshare } from "../shared/syscall/linux.ts";
 import { enterOwnCgroup } from "./cgroups.ts";
 import { type Container, readContainer } from "./container.ts";
 import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts.ts";
+import { type ContainerNetwork, setUpNetwork } from "./network.ts";
 import { nspawnCommand, type StdioMode } from "./nspawn-args.ts";
 import { containerUnits } from "./units.ts";
 
 export function init(): never {
   const container = readContainer();
+  const stdio = stdioMode(container);
+  const lock = lockFd();
+  // What is started on the way must not hold it.
+  if (lock !== undefined) setCloseOnExec(lock, true);
+  const network = setUpNetwork(container);
+  try {
+    start(container, stdio, network, lock === undefined ? [] : [lock]);
+  } catch (error) {
+    network.undo();
+    throw error;
+  }
+}
+
+function start(container: Container, stdio: StdioMode, network: ContainerNetwork, keepFds: readonly number[]): never {
   const { uuid, manifest } = container;
   const here = containerLayout(".");
-  const stdio = stdioMode(container);
-
   // Stage 0 may have made us a namespace; somebody who laid the directory out by hand may not.
   unshare(CLONE_NEWNS);
   mount("", "/", "", MS_REC | MS_SLAVE);
@@ -27,7 +40,7 @@ export function init(): never {
   const units = here.inStage1(STAGE1.units);
   mkdirSync(units, { recursive: true });
   for (const unit of containerUnits(manifest, stdio)) writeFileSync(`${units}/${unit.name}`, unit.text);
-  applyMounts(mountPlan(manifest, uuid));
+  applyMounts(mountPlan(manifest, uuid, network));
 
   writeAtomically(here.cgroups, `${enterOwnCgroup(uuid).join("\n")}\n`);
   // execve keeps the pid: nspawn's is ours, and the container's PID 1 is its child.
@@ -40,8 +53,9 @@ export function init(): never {
     stdio,
     apps: manifest.apps.map((app) => app.name),
     debug: container.debug,
+    networkNamespace: network.namespace === undefined ? undefined : `/proc/${process.pid}/fd/${network.namespace}`,
   });
-  execve(path, argv, environment(), lockFds());
+  execve(path, argv, environment(), [...keepFds, ...network.keepFds]);
 }
 
 /** A terminal belongs to nspawn, which puts a pty between; anything else is passed on byte by byte. */
@@ -67,10 +81,10 @@ function environment(): Record<string, string> {
   return env;
 }
 
-/** The lock that says "running" must outlive this program. */
-function lockFds(): number[] {
+/** The lock that says "running", which must outlive this program. */
+function lockFd(): number | undefined {
   const fd = Number(process.env[ENV_LOCK_FD]);
-  return Number.isInteger(fd) && fd > 2 && isOpenFd(fd) ? [fd] : [];
+  return Number.isInteger(fd) && fd > 2 && isOpenFd(fd) ? fd : undefined;
 }
 
 function writeAtomically(path: string, text: string): void {

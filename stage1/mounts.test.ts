@@ -19,6 +19,9 @@ const manifest = (volumes: Volume[], annotations: { name: string; value: string 
 });
 
 const show = (step: MountStep): string =>
+  "sources" in step ? `${step.kind} ${step.sources.join(" or ")} ${step.target}` : showOther(step);
+
+const showOther = (step: MountStep): string =>
   "source" in step
     ? `${step.kind} ${step.source} ${step.target}${step.kind === "bind" ? `${step.readOnly ? " ro" : ""}${step.recursive ? " rec" : ""}` : ""}`
     : `${step.kind} ${step.target}`;
@@ -61,4 +64,51 @@ for (const c of [
       `${c.hostname}\n`,
       `127.0.0.1\tlocalhost\n127.0.1.1\t${c.hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n`,
     ]);
+  });
+
+const networks = { namespace: 9, addresses: ["10.1.0.2", "fd00::2"], nameServers: [] };
+const RESOLV_CONF = "./stage1/rootfs/rkt/etc/resolv.conf";
+const names: {
+  name: string;
+  annotations?: Record<string, string>;
+  network?: Parameters<typeof mountPlan>[2];
+  resolvConf: string;
+  hosts?: RegExp;
+}[] = [
+  { name: "the host's", resolvConf: `copy /etc/resolv.conf ${RESOLV_CONF}` },
+  {
+    name: "a network of its own: no stub that is the host's alone, and its addresses",
+    network: networks,
+    resolvConf: `copy /run/systemd/resolve/resolv.conf or /etc/resolv.conf ${RESOLV_CONF}`,
+    hosts: /^10\.1\.0\.2\tbox\nfd00::2\tbox\n/m,
+  },
+  {
+    name: "the network's servers",
+    network: { ...networks, nameServers: ["10.1.0.1"] },
+    resolvConf: "nameserver 10.1.0.1\n",
+  },
+  {
+    name: "asked for",
+    annotations: { [ANNOTATIONS.resolvConf]: "nameserver 9.9.9.9\n", [ANNOTATIONS.hosts]: "10.0.0.1\tdb\n" },
+    network: { ...networks, nameServers: ["10.1.0.1"] },
+    resolvConf: "nameserver 9.9.9.9\n",
+    hosts: /^10\.0\.0\.1\tdb\n$/m,
+  },
+  { name: "none", annotations: { [ANNOTATIONS.resolvConf]: "none" }, network: networks, resolvConf: "" },
+  {
+    name: "the host's, by name",
+    annotations: { [ANNOTATIONS.resolvConf]: "host" },
+    network: networks,
+    resolvConf: `copy /etc/resolv.conf ${RESOLV_CONF}`,
+  },
+];
+for (const c of names)
+  test(`names: ${c.name}`, () => {
+    const given = { [ANNOTATIONS.hostname]: "box", ...c.annotations };
+    const annotations = Object.entries(given).map(([name, value]) => ({ name, value }));
+    const plan = mountPlan(manifest([], annotations), uuid, c.network);
+    const [resolv] = plan.filter((step) => step.target === RESOLV_CONF);
+    assert.equal(resolv === undefined ? "" : resolv.kind === "text" ? resolv.text : show(resolv), c.resolvConf);
+    const [hosts] = plan.flatMap((step) => (step.kind === "text" && step.target.endsWith("/hosts") ? [step.text] : []));
+    if (c.hosts !== undefined) assert.match(hosts ?? "", c.hosts);
   });

@@ -10,7 +10,7 @@
 
 import { closeSync, constants, copyFileSync, fstatSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
-import { ANNOTATIONS, containerLayout, type HostPath, STAGE1, type Stage1Path } from "../shared/layout.ts";
+import { ANNOTATIONS, containerLayout, type HostPath, hostPath, STAGE1, type Stage1Path } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
 import {
@@ -32,11 +32,12 @@ export type MountStep =
   | { kind: "directory"; target: HostPath }
   /** A bind mount; the target is made as what the source is. */
   | { kind: "bind"; source: HostPath; target: HostPath; readOnly: boolean; recursive: boolean }
-  | { kind: "copy"; source: HostPath; target: HostPath }
+  /** The first of the sources that is there. */
+  | { kind: "copy"; sources: readonly HostPath[]; target: HostPath }
   | { kind: "text"; target: HostPath; text: string };
 
 /** The mounts of a container, in order. */
-export function mountPlan(manifest: PodManifest, uuid: string): MountStep[] {
+export function mountPlan(manifest: PodManifest, uuid: string, network: NetworkNames = HOST_NETWORK): MountStep[] {
   const here = containerLayout(".");
   const inside = (path: Stage1Path) => here.inStage1(path);
   const part = (source: HostPath, target: Stage1Path, readOnly = false): MountStep => ({
@@ -55,9 +56,9 @@ export function mountPlan(manifest: PodManifest, uuid: string): MountStep[] {
     part(here.volumes, STAGE1.volumes),
     { kind: "directory", target: inside(STAGE1.stdio) },
     { kind: "directory", target: inside(STAGE1.etc) },
-    { kind: "copy", source: "/etc/resolv.conf" as HostPath, target: inside(STAGE1.resolvConf) },
+    ...resolvConf(annotation(manifest.annotations, ANNOTATIONS.resolvConf), network, inside(STAGE1.resolvConf)),
     { kind: "text", target: inside(STAGE1.hostname), text: `${hostname}\n` },
-    { kind: "text", target: inside(STAGE1.hosts), text: hostsFile(hostname) },
+    hosts(annotation(manifest.annotations, ANNOTATIONS.hosts), hostname, network, inside(STAGE1.hosts)),
     { kind: "directory", target: inside(STAGE1.hostVolumes) },
   ];
   for (const [key, volume] of volumeSources(manifest))
@@ -95,8 +96,43 @@ export function containerHostname(manifest: PodManifest, uuid: string): string {
   return annotation(manifest.annotations, ANNOTATIONS.hostname) ?? `rkt-${uuid}`;
 }
 
-function hostsFile(hostname: string): string {
-  return `127.0.0.1\tlocalhost\n127.0.1.1\t${hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n`;
+/** What a container's networks say of names. */
+export interface NetworkNames {
+  /** Undefined: the host's network. */
+  namespace: number | undefined;
+  /** Its own, without prefix lengths. */
+  addresses: readonly string[];
+  nameServers: readonly string[];
+}
+
+const HOST_NETWORK: NetworkNames = { namespace: undefined, addresses: [], nameServers: [] };
+
+/** systemd-resolved's servers: its stub on 127.0.0.53 is the host's alone (systemd-resolved.service(8)). */
+const UPLINK_RESOLV_CONF = "/run/systemd/resolve/resolv.conf";
+const HOST_RESOLV_CONF = "/etc/resolv.conf";
+
+/** resolv.conf(5) of the apps: as asked for, else the networks' servers, else the host's. */
+function resolvConf(asked: string | undefined, network: NetworkNames, target: HostPath): MountStep[] {
+  if (asked === "none") return [];
+  if (asked !== undefined && asked !== "host") return [{ kind: "text", target, text: asked }];
+  if (asked === undefined && network.nameServers.length > 0)
+    return [{ kind: "text", target, text: network.nameServers.map((server) => `nameserver ${server}\n`).join("") }];
+  const ownNetwork = asked === undefined && network.namespace !== undefined;
+  return [
+    { kind: "copy", sources: [...(ownNetwork ? [UPLINK_RESOLV_CONF] : []), HOST_RESOLV_CONF].map(hostPath), target },
+  ];
+}
+
+/** hosts(5) of the apps: the host's, or one that knows the container, and the lines asked for. */
+function hosts(asked: string | undefined, hostname: string, { addresses }: NetworkNames, target: HostPath): MountStep {
+  if (asked === "host") return { kind: "copy", sources: [hostPath("/etc/hosts")], target };
+  const own = addresses.length === 0 ? ["127.0.1.1"] : addresses;
+  const lines = [
+    "127.0.0.1\tlocalhost",
+    ...own.map((address) => `${address}\t${hostname}`),
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+  ];
+  return { kind: "text", target, text: `${lines.join("\n")}\n${asked ?? ""}` };
 }
 
 /** Carries the plan out. */
@@ -105,7 +141,7 @@ export function applyMounts(plan: readonly MountStep[]): void {
     try {
       apply(step);
     } catch (error) {
-      const source = step.kind === "bind" || step.kind === "copy" ? step.source : step.target;
+      const source = step.kind === "bind" ? step.source : step.target;
       throw new RktError("mount-failed", `cannot mount ${source}: ${errorText(error)}`, { cause: error });
     }
   }
@@ -124,7 +160,7 @@ function apply(step: MountStep): void {
       writeFileSync(step.target, step.text, { mode: 0o644, flag: "wx" });
       break;
     case "copy":
-      copyIfThere(step.source, step.target);
+      copyFirst(step.sources, step.target);
       break;
     case "bind":
       bind(step);
@@ -133,11 +169,14 @@ function apply(step: MountStep): void {
 }
 
 /** A host without a resolv.conf has nothing to say about names; the app's own file then stays. */
-function copyIfThere(source: HostPath, target: HostPath): void {
-  try {
-    copyFileSync(source, target, constants.COPYFILE_EXCL);
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error;
+function copyFirst(sources: readonly HostPath[], target: HostPath): void {
+  for (const source of sources) {
+    try {
+      copyFileSync(source, target, constants.COPYFILE_EXCL);
+      return;
+    } catch (error) {
+      if (errorCode(error) !== "ENOENT") throw error;
+    }
   }
 }
 

@@ -17,6 +17,8 @@ export interface NspawnOptions {
   /** App names, in order. */
   apps: readonly string[];
   debug: boolean;
+  /** Of the network namespace; undefined: the host's. */
+  networkNamespace?: string | undefined;
 }
 
 const LIBRARIES = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu/systemd"];
@@ -54,6 +56,7 @@ export function nspawnCommand(options: NspawnOptions): Command {
     "--link-journal=no",
     "--resolv-conf=off",
     "--timezone=off",
+    ...(options.networkNamespace === undefined ? [] : [`--network-namespace-path=${options.networkNamespace}`]),
     `--console=${terminal ? "interactive" : "pipe"}`,
     // halt.target, which is exit.target here: stop the apps in order, then end.
     "--kill-signal=SIGRTMIN+3",

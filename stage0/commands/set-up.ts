@@ -2,6 +2,7 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../../shared/layout.ts";
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { NameValue, PodManifest } from "../../shared/schema/types.ts";
 import { readStage1Settings } from "../config/settings.ts";
@@ -37,6 +38,7 @@ export async function setUpContainer(
     environmentFiles: request.environment.files.flatMap((path) => parseEnvironmentFile(path, read(path))),
     created: new Date(),
     debug: globals.debug,
+    configDirs: configDirs(globals),
     metadataUrl: await register(globals, options),
   };
   // Before any image is imported: a slip in the line costs nothing.
@@ -86,6 +88,11 @@ function saveUuid(container: OwnedContainer, path: string | undefined, data: str
       cause: error,
     });
   }
+}
+
+function configDirs({ localConfig, systemConfig }: GlobalOptions): string[] | undefined {
+  const dirs = [localConfig, systemConfig];
+  return dirs.join() === [LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR].join() ? undefined : dirs;
 }
 
 /** AC_METADATA_URL of the container's apps; undefined without the metadata service. */

@@ -5,7 +5,7 @@
  * run goes on.
  */
 
-import { readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout, type HostPath, type State } from "../../shared/layout.ts";
 import { refuseOtherLayout } from "./inspect.ts";
@@ -62,6 +62,8 @@ function collectOwned(data: string, container: OwnedContainer, options: CollectO
   if (state === "run") {
     owned = transition(data, owned, "exited-garbage");
     result.marked.push(uuid);
+    // Addresses and ports are everybody's: no grace period.
+    releaseNetworks(owned);
   }
   const grace: Record<State, number> = {
     embryo: 0,
@@ -81,10 +83,32 @@ function stateSince(dir: HostPath): number {
   return statSync(dir).ctimeMs;
 }
 
-/** Takes an owned container away: its cgroups, then its directory. */
+/** Takes an owned container away: its networks, its cgroups, then its directory. */
 export function removeContainer(data: string, container: OwnedContainer): void {
+  releaseNetworks(container);
   removeCgroups(container);
   discard(data, container);
+}
+
+/** Milliseconds that a release may take. */
+const RELEASE_LIMIT = 150_000;
+
+/**
+ * Runs the script that stage 1 left for the release of the container's
+ * networks, if it is still there: a waiter ran it when the container ended,
+ * unless that was killed too. It may be run again at any time.
+ */
+function releaseNetworks({ dir, uuid }: OwnedContainer): void {
+  const { netTeardown } = containerLayout(".");
+  if (!existsSync(containerLayout(dir).netTeardown)) return;
+  const { spawnSync } = process.getBuiltinModule("node:child_process");
+  const done = spawnSync("sh", [netTeardown], { cwd: dir, encoding: "utf8", timeout: RELEASE_LIMIT });
+  if (done.status === 0) return;
+  const reason = done.error === undefined ? done.stderr.trim().replaceAll("\n", "; ") : errorText(done.error);
+  throw new RktError("network-busy", `cannot release the networks of container ${uuid}: ${reason}`, {
+    hint: `\`sh -x ${netTeardown}\` in ${dir} shows where`,
+    cause: done.error,
+  });
 }
 
 /** Removes the cgroups the container's stage 1 listed. Only names that carry the container's UUID are touched. */

@@ -41,6 +41,8 @@ export interface Circumstances {
   environmentFiles: readonly NameValue[];
   created: Date;
   debug: boolean;
+  /** Where the networks are configured, when not in the usual places. */
+  configDirs?: readonly string[] | undefined;
   /** Of a container that is registered with the metadata service. */
   metadataUrl?: string | undefined;
 }
@@ -360,7 +362,7 @@ function numberedPort(name: string, there: readonly { name: string }[]): Exposed
 
 // --- options for stage 1 ----------------------------------------------------------------
 
-function annotations(request: RunRequest, { created, debug, metadataUrl }: Circumstances): NameValue[] {
+function annotations(request: RunRequest, { created, debug, metadataUrl, configDirs }: Circumstances): NameValue[] {
   const { layoutVersion, hostname, interactive, network, resolvConf, hosts } = ANNOTATIONS;
   const options: [string, string | undefined][] = [
     [layoutVersion, LAYOUT_VERSION],
@@ -370,6 +372,7 @@ function annotations(request: RunRequest, { created, debug, metadataUrl }: Circu
     [interactive, request.interactive ? "true" : undefined],
     [resolvConf, typeof request.resolver === "string" ? word(request.resolver) : resolverFile(request.resolver)],
     [hosts, request.hosts === "host" ? "host" : hostsLines(request.hosts)],
+    [ANNOTATIONS.configDirs, configDirs?.join(":")],
     [ANNOTATIONS.metadataUrl, metadataUrl],
     [ANNOTATIONS.debug, debug ? "true" : undefined],
   ];

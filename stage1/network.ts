@@ -1,0 +1,279 @@
+/**
+ * The container's network (ADR 3): a network namespace, what CNI plugins put
+ * into it, and the scripts that release it. Works in the container directory
+ * and in the host's namespaces, before anything else of the container is made.
+ */
+
+import { spawn, spawnSync } from "node:child_process";
+import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
+import { errorCode, RktError } from "../shared/errors.ts";
+import {
+  ANNOTATIONS,
+  containerLayout,
+  dataLayout,
+  NETWORK_PLUGIN_DIRS,
+  NETWORK_STATE,
+  STAGE1_PLUGINS,
+} from "../shared/layout.ts";
+import { annotation } from "../shared/schema/image-manifest.ts";
+import { CLONE_NEWNET, flock, LOCK_EX, LOCK_NB, setns, unshare } from "../shared/syscall/linux.ts";
+import {
+  addressesOf,
+  type Attachment,
+  type CniResult,
+  HOST_PATH,
+  invokeAll,
+  nameServersOf,
+  requirePlugins,
+} from "./cni.ts";
+import type { Container } from "./container.ts";
+import { currentSubnets, DEFAULT_NETWORK, defaultNetwork, installRules, releaseUnused } from "./default-network.ts";
+import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-conf.ts";
+import { type NetworkChoice, networkRequest, type PortMapping, portMappings, portName } from "./network-request.ts";
+import { portFile, reservePorts } from "./ports.ts";
+import { networkStep, portsStep, teardownScript } from "./release.ts";
+
+export interface ContainerNetwork {
+  /** Descriptor of the network namespace; undefined: the host's. */
+  namespace: number | undefined;
+  /** Of the container, without prefix lengths, the first network's first. */
+  addresses: string[];
+  nameServers: string[];
+  /** Must stay open as long as the container lives. */
+  keepFds: number[];
+  /** Releases everything, for a container that does not come about. */
+  undo(): void;
+}
+
+const here = containerLayout(".");
+
+export function setUpNetwork(container: Container): ContainerNetwork {
+  const request = networkRequest(container.manifest);
+  const ports = portMappings(container.manifest);
+  if (request === "host" || request === "none") {
+    refusePorts(request, ports);
+    const namespace = request === "none" ? makeNamespace() : undefined;
+    return {
+      namespace,
+      addresses: [],
+      nameServers: [],
+      keepFds: namespace === undefined ? [] : [namespace],
+      undo: () => {},
+    };
+  }
+  return joinNetworks(container, request, ports);
+}
+
+/** Ports of a container without a network of its own: there is nothing to publish. */
+function refusePorts(network: "host" | "none", ports: readonly PortMapping[]): void {
+  for (const port of ports) {
+    if (network === "host" && port.hostPort === port.containerPort && port.hostIP === undefined) continue;
+    throw new RktError(
+      "bad-network",
+      network === "none"
+        ? `port ${portName(port)} can't be published: the container has no network`
+        : `port ${portName(port)} can't lead to port ${port.containerPort}: the container shares the host's network`,
+      { hint: "--net gives the container a network of its own" },
+    );
+  }
+}
+
+// --- the namespace ----------------------------------------------------------------------
+
+/** A network namespace with loopback up; this thread, whose namespace its children inherit, returns to the host's. */
+function makeNamespace(): number {
+  const own = "/proc/self/ns/net";
+  const host = openSync(own, "r");
+  unshare(CLONE_NEWNET);
+  try {
+    const busybox = here.inStage1(BUSYBOX);
+    const done = spawnSync(busybox, ["ip", "link", "set", "lo", "up"], { env: {}, encoding: "utf8" });
+    if (done.status !== 0)
+      throw new RktError("network-failed", `cannot bring loopback up: ${done.error?.message ?? done.stderr.trim()}`);
+    skipDuplicateDetection();
+    return openSync(own, "r");
+  } finally {
+    setns(host, CLONE_NEWNET);
+    closeSync(host);
+  }
+}
+
+/** Addresses are leased: nobody else on the network has them, and detection would hold each start up for a second. */
+function skipDuplicateDetection(): void {
+  try {
+    writeFileSync("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+  } catch (error) {
+    // No IPv6, or a /proc that may not be written: then it takes its second.
+    if (!["ENOENT", "EROFS", "EACCES"].includes(errorCode(error) ?? "")) throw error;
+  }
+}
+
+// --- networks ---------------------------------------------------------------------------
+
+const BUSYBOX = "/usr/bin/busybox";
+
+interface Joined {
+  attachment: Attachment;
+  result: CniResult | undefined;
+}
+
+function joinNetworks(
+  container: Container,
+  choices: readonly NetworkChoice[],
+  ports: readonly PortMapping[],
+): ContainerNetwork {
+  const stage1 = lastingStage1();
+  const confs = readNetworkConfs(configDirs(container));
+  const attachments = choices.map((choice, i) => attachmentOf(container.uuid, choice, i, confs, stage1));
+  assignPorts(attachments, ports);
+  for (const attachment of attachments) requirePlugins(attachment);
+
+  mkdirSync(NETWORK_STATE.dir, { recursive: true });
+  mkdirSync(here.netRelease, { recursive: true, mode: 0o700 });
+  const lockFd = openSync(here.netLock, "a", 0o600);
+  if (!flock(lockFd, LOCK_EX | LOCK_NB))
+    throw new RktError("busy", `somebody works on the networks of container ${container.uuid}`, {
+      hint: "a release of its networks has not ended yet: try again",
+    });
+  writeFileSync(here.netTeardown, teardownScript(), { mode: 0o700 });
+  startWaiter();
+  const undo = () => {
+    closeSync(lockFd);
+    // What fails here stays in net/release, for gc.
+    spawnSync("sh", [here.netTeardown], { env: { PATH: HOST_PATH }, stdio: "ignore" });
+  };
+  try {
+    if (ports.length > 0) {
+      writeStep("00-ports", portsStep(container.uuid, ports.map(portFile)));
+      reservePorts(container.uuid, ports);
+    }
+    const namespace = makeNamespace();
+    const netns = `/proc/${process.pid}/fd/${namespace}`;
+    const joined = attachments.map((attachment, i) => join(attachment, i, netns, lockFd));
+    if (container.debug)
+      for (const { attachment, result } of joined)
+        if (!attachment.conf.disableCheck) invokeAll("CHECK", attachment, netns, lockFd, result);
+    writeFileSync(`${here.networks}.tmp`, `${JSON.stringify(joined.map(describe))}\n`, { mode: 0o644 });
+    renameSync(`${here.networks}.tmp`, here.networks);
+    return {
+      namespace,
+      addresses: joined.flatMap(({ result }) => addressesOf(result).map((address) => address.replace(/\/.*/, ""))),
+      nameServers: joined.flatMap(({ result }) => nameServersOf(result)),
+      keepFds: [namespace, lockFd],
+      undo,
+    };
+  } catch (error) {
+    undo();
+    throw error;
+  }
+}
+
+/** Where the administrator's networks are configured; stage 0 says so when it is not the usual place. */
+function configDirs({ manifest }: Container): string[] | undefined {
+  return annotation(manifest.annotations, ANNOTATIONS.configDirs)?.split(":");
+}
+
+/**
+ * The stage1 image as it can be reached from the host as long as the container
+ * is not removed: its rendered tree, or the copy that the container has.
+ */
+function lastingStage1(): string {
+  let trees: { overlay?: unknown; stage1?: { tree?: unknown } } = {};
+  try {
+    trees = JSON.parse(readFileSync(here.trees, "utf8"));
+  } catch (error) {
+    // Laid out by hand.
+    if (errorCode(error) !== "ENOENT") throw error;
+  }
+  const tree = trees.stage1?.tree;
+  const shared = trees.overlay === true && typeof tree === "string";
+  return realpathSync(shared ? dataLayout("../../..").treeRootfs(tree) : here.stage1Rootfs);
+}
+
+function attachmentOf(
+  containerId: string,
+  { name, args }: NetworkChoice,
+  i: number,
+  confs: ReadonlyMap<string, NetworkConf>,
+  stage1: string,
+): Attachment {
+  const conf = confs.get(name) ?? (name === DEFAULT_NETWORK ? defaultNetwork(UNKNOWN_SUBNETS, true) : undefined);
+  if (conf === undefined)
+    throw new RktError("no-network", `there is no network "${name}"`, {
+      hint: `there are: ${[...new Set([...confs.keys(), DEFAULT_NETWORK])].join(", ")}; files of net.d define more`,
+    });
+  return {
+    conf,
+    containerId,
+    ifName: `eth${i}`,
+    args,
+    portMappings: [],
+    pluginDirs: [...NETWORK_PLUGIN_DIRS, `${stage1}${STAGE1_PLUGINS}`],
+    busybox: `${stage1}${BUSYBOX}`,
+  };
+}
+
+/** The default network's subnets are known when its lock is held. */
+const UNKNOWN_SUBNETS = { ipv4: "0.0.0.0/0" };
+
+const isBuiltIn = ({ conf }: Attachment): boolean => conf.file === defaultNetwork(UNKNOWN_SUBNETS, true).file;
+
+/** The first network that can publish ports does. */
+function assignPorts(attachments: Attachment[], ports: readonly PortMapping[]): void {
+  if (ports.length === 0) return;
+  const publishing = attachments.find(({ conf }) => conf.plugins.some((one) => hasCapability(one, "portMappings")));
+  if (publishing === undefined)
+    throw new RktError("bad-network", "none of the container's networks can publish ports", {
+      hint: `a plugin with the capability "portMappings" can: portmap, in a .conflist`,
+    });
+  publishing.portMappings = ports;
+}
+
+function join(attachment: Attachment, i: number, netns: string, lockFd: number): Joined {
+  const { conf } = attachment;
+  const lock = openSync(NETWORK_STATE.lock(conf.name), "a", 0o600);
+  try {
+    flock(lock, LOCK_EX);
+    let afterwards = "";
+    let prepare = () => {};
+    if (isBuiltIn(attachment)) {
+      const subnets = currentSubnets(attachment.busybox);
+      afterwards = releaseUnused(subnets, attachment.busybox);
+      attachment.conf = defaultNetwork(subnets, attachment.portMappings.length > 0);
+      prepare = () => installRules(subnets);
+    }
+    const name = `${String(10 + i)}-${conf.name}`;
+    // Before and after: what a plugin got half-way is released without its result.
+    writeStep(name, networkStep(attachment, undefined, afterwards));
+    prepare();
+    const result = invokeAll("ADD", attachment, netns, lockFd);
+    writeStep(name, networkStep(attachment, result, afterwards));
+    return { attachment, result };
+  } finally {
+    closeSync(lock);
+  }
+}
+
+function describe({ attachment, result }: Joined): object {
+  const { conf, ifName, portMappings } = attachment;
+  return { name: conf.name, interface: ifName, addresses: addressesOf(result), ports: portMappings.map(portName) };
+}
+
+/** A step of the release, whole or not there. */
+function writeStep(name: string, text: string): void {
+  // Not in the directory of the steps, where a half-written one would be carried out.
+  const temporary = `${here.net}/step.tmp`;
+  writeFileSync(temporary, text, { mode: 0o600 });
+  renameSync(temporary, `${here.netRelease}/${name}`);
+}
+
+/** Sleeps in flock(2) until the container has ended, then releases its networks. Not part of the container. */
+function startWaiter(): void {
+  const child = spawn("sh", [here.netTeardown], { env: { PATH: HOST_PATH }, detached: true, stdio: "ignore" });
+  child.on("error", () => {});
+  if (child.pid === undefined)
+    throw new RktError("no-waiter", "a network of the container's own needs sh and flock(1) on the host", {
+      hint: "install util-linux",
+    });
+  child.unref();
+}

@@ -1,0 +1,375 @@
+/** Networks of containers, seen by ip(8), iptables-save(8), and namespaces that stand for other hosts. */
+
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { test, type TestContext } from "node:test";
+import { eventually, exampleAci, finished, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
+
+const busybox = exampleAci("busybox");
+const sh = (script: string): string[] => [busybox, "--exec=/bin/sh", "--", "-c", script];
+const ip = (...args: string[]): string => execFileSync("ip", args, { encoding: "utf8" });
+
+/** What the host has: interfaces, rules, namespaces, leases and ports. Empty tables are no tables. */
+function host(): string {
+  const rules = ["iptables-save", "ip6tables-save"].flatMap((command) =>
+    (spawnSync(command, { encoding: "utf8" }).stdout ?? "")
+      .split("\n")
+      .filter((line) => /^-A|^:(?:CNI|RKT)/.test(line)),
+  );
+  const state = ["leases", "ports"].flatMap((name) => {
+    const dir = `/run/rkt/net/${name}`;
+    return existsSync(dir) ? readdirSync(dir, { recursive: true }).filter((file) => /\d$/.test(String(file))) : [];
+  });
+  const links = ip("-brief", "link")
+    .split("\n")
+    .map((line) => line.split(/[ @]/)[0]);
+  return JSON.stringify({ rules, state, links: links.sort(), names: ip("netns") }, undefined, 1);
+}
+
+/** The tests share the host's network: one at a time, and what is there after each is what was before. */
+function networkTest(name: string, body: (t: TestContext, rkt: Rkt) => Promise<void> | void): void {
+  test(name, async (t) => {
+    if (!requires(t, "root", "build", "ip", "iptables-save", "flock")) return;
+    const before = host();
+    const rkt = makeRkt(t);
+    await body(t, rkt);
+    await eventually("the host's network is as before", () => (host() === before ? true : undefined)).catch(() =>
+      assert.equal(host(), before),
+    );
+  });
+}
+
+/** A container that goes on until it is killed, and its address. */
+async function standing(
+  rkt: Rkt,
+  script: string,
+  ...options: string[]
+): Promise<{ address: string; end(): Promise<unknown> }> {
+  const child = rkt.start(["run", ...options, ...sh(script)], { stdio: ["ignore", "ignore", "inherit"] });
+  const done = finished(child);
+  const address = await eventually("an address", () => {
+    const containers: { pid?: number; networks: { addresses: string[] }[] }[] = JSON.parse(
+      rkt.ok(["list", "--format=json"]).stdout,
+    );
+    return containers.find(({ pid }) => pid === child.pid)?.networks[0]?.addresses[0]?.replace(/\/.*/, "");
+  });
+  return {
+    address,
+    end: async () => {
+      child.kill("SIGKILL");
+      return await done;
+    },
+  };
+}
+
+/** What a TCP connection says first. */
+function ask(address: string, port: number, namespace?: string): string {
+  const nc = ["busybox", "nc", "-w", "5", address, String(port)];
+  const [program = "", ...args] = namespace === undefined ? nc : ["ip", "netns", "exec", namespace, ...nc];
+  return spawnSync(program, args, { encoding: "utf8", input: "", timeout: 10_000 }).stdout;
+}
+
+const SERVE = "while true; do echo hello | nc -l -p 8000; done";
+
+networkTest("the default network: an address of its own, a way out by NAT, and nothing left", (_, rkt) => {
+  const routes = ip("route");
+  const { stdout } = rkt.ok([
+    "run",
+    "--net",
+    ...sh("ip -o -4 addr show dev eth0; ip route; cat /etc/hosts; ip link show lo; ip -o link | wc -l"),
+  ]);
+  const [, address = ""] = /inet (\d+\.\d+\.\d+\.\d+)\/24/.exec(stdout) ?? [];
+  assert.match(stdout, /^default via \d+\.\d+\.\d+\.1 dev eth0/m);
+  assert.match(stdout, new RegExp(`^${address}\\trkt-`, "m"));
+  assert.match(stdout, /lo: <LOOPBACK,UP/);
+  assert.match(stdout, /^2$/m, "lo and eth0");
+  assert.ok(!routes.includes(address.replace(/\.\d+$/, ".0")), "a subnet of no route of the host");
+});
+
+for (const spelling of ["--private-net", "--net=default"])
+  networkTest(`${spelling} is --net`, (_, rkt) => {
+    assert.match(rkt.ok(["run", spelling, ...sh("ip -o -4 addr show dev eth0")]).stdout, /inet/);
+  });
+
+networkTest("--net=none has loopback only, --net=host and no option the host's", (_, rkt) => {
+  const links =
+    "ls /sys/class/net >/dev/null 2>&1; ip -o link | cut -d: -f2 | tr -d ' '; ping -c1 127.0.0.1 >/dev/null && echo up";
+  assert.equal(rkt.ok(["run", "--net=none", ...sh(links)]).stdout, "lo\nup\n");
+  const inode = "readlink /proc/self/ns/net";
+  const own = execFileSync("readlink", ["/proc/self/ns/net"], { encoding: "utf8" });
+  assert.equal(rkt.ok(["run", "--net=host", ...sh(inode)]).stdout, own);
+  assert.equal(rkt.ok(["run", ...sh(inode)]).stdout, own);
+  assert.notEqual(rkt.ok(["run", "--net=none", ...sh(inode)]).stdout, own);
+});
+
+networkTest(
+  "a published port: from loopback, from the host's addresses, from another host; by name and by number",
+  async (t, rkt) => {
+    const other = `rkt-test-${process.pid}`;
+    const link = `rt${process.pid}`.slice(0, 14);
+    t.after(() => {
+      spawnSync("ip", ["netns", "del", other]);
+      spawnSync("ip", ["link", "del", link]);
+    });
+    const server = await standing(rkt, SERVE, "--net", "--port=8000-tcp:18080");
+    try {
+      ip("netns", "add", other);
+      ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", other);
+      ip("addr", "add", "198.51.100.1/24", "dev", link);
+      ip("link", "set", link, "up");
+      ip("-n", other, "addr", "add", "198.51.100.2/24", "dev", "eth0");
+      ip("-n", other, "link", "set", "eth0", "up");
+      await eventually("an answer", () => (ask("127.0.0.1", 18080) === "hello\n" ? true : undefined));
+      assert.equal(ask("198.51.100.1", 18080), "hello\n", "the host's own address");
+      assert.equal(ask("198.51.100.1", 18080, other), "hello\n", "another host");
+      assert.equal(ask(server.address, 8000), "hello\n", "the container's address");
+      rkt.fails(
+        ["run", "--net", "--port=8000-tcp:18080", ...sh("true")],
+        254,
+        /port tcp 18080 of the host is published by container/,
+      );
+    } finally {
+      await server.end();
+      spawnSync("ip", ["netns", "del", other]);
+      spawnSync("ip", ["link", "del", link]);
+    }
+  },
+);
+
+networkTest(
+  "containers on one network reach each other, and hear of the metadata service by their address",
+  async (_, rkt) => {
+    const server = await standing(rkt, SERVE, "--net");
+    const { stdout } = rkt.ok(["run", "--net", ...sh(`nc -w 5 ${server.address} 8000 </dev/null`)]);
+    await server.end();
+    assert.equal(stdout, "hello\n");
+  },
+);
+
+networkTest("killed, all of it: gc releases what is left, once", async (_, rkt) => {
+  const before = host();
+  const child = rkt.start(["run", "--net", "--port=8000-tcp:18081", ...sh("sleep 1000")], { stdio: "ignore" });
+  const [listed] = await eventually("an address", () => {
+    const list: { uuid: string; networks: unknown[] }[] = JSON.parse(rkt.ok(["list", "--format=json"]).stdout);
+    return list[0] !== undefined && list[0].networks.length > 0 ? list : undefined;
+  });
+  assert.ok(listed !== undefined);
+  assert.notEqual(host(), before);
+  // The waiter first, which would do it.
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name)))
+    if (
+      existsSync(`/proc/${pid}/cwd`) &&
+      spawnSync("readlink", [`/proc/${pid}/cwd`], { encoding: "utf8" }).stdout.includes(listed.uuid) &&
+      Number(pid) !== child.pid
+    )
+      spawnSync("kill", ["-KILL", pid]);
+  const done = finished(child);
+  child.kill("SIGKILL");
+  await done;
+  assert.notEqual(host(), before, "nobody has released it");
+  rkt.ok(["gc"]);
+  assert.equal(host(), before, "at once, before the grace period ends");
+  rkt.ok(["gc", "--grace-period=0"]);
+  assert.deepEqual(rkt.containers(), []);
+});
+
+networkTest("30 starts and kills in parallel leak nothing", async (_, rkt) => {
+  rkt.ok(["run", ...sh("true")]);
+  const children = Array.from({ length: 30 }, (_, i) =>
+    rkt.start(["run", "--net", ...sh(i % 3 === 0 ? "true" : "sleep 1000")], { stdio: ["ignore", "ignore", "pipe"] }),
+  );
+  const ends = children.map(finished);
+  // Some have not begun, some run, some have ended.
+  for (const [i, child] of children.entries())
+    if (i % 3 !== 0)
+      await eventually("it runs, or it is its turn", () =>
+        i % 3 === 1 || existsSync(`/proc/${child.pid}/cwd/net/networks`) ? true : undefined,
+      ).then(() => child.kill("SIGKILL"));
+  for (const [i, end] of ends.entries()) {
+    const { status, stderr } = await end;
+    if (i % 3 === 0) assert.equal(status, 0, stderr);
+  }
+  rkt.ok(["gc", "--grace-period=0"]);
+  assert.deepEqual(rkt.containers(), []);
+});
+
+const conf = (t: Rkt, files: Record<string, string>): string => {
+  const dir = join(t.scratch, "config");
+  mkdirSync(join(dir, "net.d"), { recursive: true });
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, "net.d", name), text);
+  return `--local-config=${dir}`;
+};
+const range = (type: string, name: string, third: number, over: object = {}) =>
+  JSON.stringify({
+    cniVersion: "0.4.0",
+    name,
+    type,
+    ipam: { type: "host-local", subnet: `10.253.${third}.0/29`, routes: [{ dst: "0.0.0.0/0" }] },
+    ...over,
+  });
+
+networkTest(
+  "networks of the administrator's: ptp, macvlan and a list with tuning; several at once, with arguments",
+  (t, rkt) => {
+    const master = `rm${process.pid}`.slice(0, 14);
+    ip("link", "add", master, "type", "veth", "peer", "name", `${master}p`.slice(-15));
+    ip("link", "set", master, "up");
+    t.after(() => spawnSync("ip", ["link", "del", master]));
+    const config = conf(rkt, {
+      "10-point.conf": range("ptp", "point", 1, { ipMasq: true }),
+      "20-mac.conf": range("macvlan", "mac", 2, { master }),
+      "30-tuned.conflist": JSON.stringify({
+        cniVersion: "1.0.0",
+        name: "tuned",
+        plugins: [
+          JSON.parse(range("bridge", "tuned", 3, { bridge: "rktt0", isGateway: true })),
+          { type: "tuning", sysctl: { "net.core.somaxconn": "500" } },
+        ],
+      }),
+    });
+    const { stdout } = rkt.ok([
+      "run",
+      config,
+      "--net=point,mac:IP=10.253.2.5,tuned",
+      ...sh("ip -o -4 addr | tr -s ' ' | cut -d' ' -f2,4; cat /proc/sys/net/core/somaxconn"),
+    ]);
+    assert.match(stdout, /^eth0 10\.253\.1\.\d\/29$/m);
+    assert.match(stdout, /^eth1 10\.253\.2\.5\/29$/m);
+    assert.match(stdout, /^eth2 10\.253\.3\.\d\/29$/m);
+    assert.match(stdout, /^500$/m);
+    const [container] = JSON.parse(rkt.ok(["list", "--format=json"]).stdout);
+    assert.deepEqual(
+      container.networks.map(({ name }: { name: string }) => name),
+      ["point", "mac", "tuned"],
+    );
+    spawnSync("ip", ["link", "del", "rktt0"]);
+    spawnSync("ip", ["link", "del", master]);
+  },
+);
+
+networkTest("names: --dns, --dns-search, --dns-opt, --hosts-entry, --hostname", (_, rkt) => {
+  const { stdout } = rkt.ok([
+    "run",
+    "--net=none",
+    "--dns=192.0.2.53",
+    "--dns-search=example.com",
+    "--dns-opt=ndots:3",
+    "--hosts-entry=192.0.2.7=db",
+    "--hostname=box",
+    ...sh("cat /etc/resolv.conf /etc/hosts; hostname"),
+  ]);
+  assert.match(stdout, /^nameserver 192\.0\.2\.53\nsearch example\.com\noptions ndots:3\n/);
+  assert.match(stdout, /^192\.0\.2\.7\tdb$/m);
+  assert.match(stdout, /^box\n$/m);
+  const cat = sh("cat /etc/resolv.conf 2>&1");
+  assert.equal(rkt.ok(["run", "--dns=host", "--net=none", ...cat]).stdout, readFileSync("/etc/resolv.conf", "utf8"));
+  assert.match(rkt.run(["run", "--dns=none", "--net=none", ...cat]).stdout, /No such file/);
+});
+
+const refusals: {
+  name: string;
+  files?: Record<string, string>;
+  net: string;
+  port?: string;
+  message: RegExp;
+  status?: number;
+}[] = [
+  { name: "an unknown network", net: "nowhere", message: /there is no network "nowhere"\nhint: there are: default/ },
+  { name: "no JSON", files: { "a.conf": "{" }, net: "a", message: /net\.d\/a\.conf/ },
+  { name: "no type", files: { "a.conf": '{"name":"a"}' }, net: "a", message: /net\.d\/a\.conf: type/ },
+  {
+    name: "a plugin that is a path",
+    files: { "a.conf": '{"name":"a","type":"../../bin/sh"}' },
+    net: "a",
+    message: /type: must be the file name/,
+  },
+  {
+    name: "a plugin that is not there",
+    files: { "a.conf": range("nonesuch", "a", 9) },
+    net: "a",
+    message: /there is no plugin "nonesuch"\nhint: plugins are looked for in/,
+  },
+  { name: "a network named twice", net: "default,default", message: /network "default" is named twice/ },
+  { name: "host beside another", net: "host,default", message: /"host" stands alone/ },
+  { name: "arguments that are none", net: "default:x", message: /are not KEY=VALUE/ },
+  {
+    name: "a range that is used up",
+    files: {
+      "a.conf": range("bridge", "a", 9, {
+        bridge: "rktx0",
+        ipam: {
+          type: "host-local",
+          subnet: "10.253.9.0/29",
+          rangeStart: "10.253.9.2",
+          rangeEnd: "10.253.9.2",
+          routes: [],
+        },
+      }),
+    },
+    net: "a:IP=10.253.9.6",
+    message: /plugin bridge: .*\n?/,
+  },
+  {
+    name: "ports that nothing can publish",
+    files: { "a.conf": range("bridge", "a", 9) },
+    net: "a",
+    port: "--port=80-tcp:18082",
+    message: /none of the container's networks can publish ports\nhint: .*portmap/,
+  },
+];
+for (const c of refusals)
+  networkTest(`refused: ${c.name}`, (_, rkt) => {
+    const config = conf(rkt, c.files ?? {});
+    const options = [config, `--net=${c.net}`, ...(c.port === undefined ? [] : [c.port])];
+    rkt.fails(["run", ...options, ...sh("true")], c.status ?? 254, c.message);
+    spawnSync("ip", ["link", "del", "rktx0"]);
+    rkt.ok(["gc", "--grace-period=0"]);
+    assert.deepEqual(rkt.containers(), []);
+  });
+
+networkTest(
+  "a plugin that fails half-way: the earlier ones are rolled back, and the message names file and plugin",
+  (_, rkt) => {
+    const plugins = "/etc/rkt/plugins/net";
+    const existed = existsSync(plugins);
+    mkdirSync(plugins, { recursive: true });
+    const failing = join(plugins, "rkt-test-failing");
+    writeFileSync(
+      failing,
+      `#!/bin/sh\n[ "$CNI_COMMAND" = DEL ] && exit 0\necho '{"code": 11, "msg": "no such luck"}'; exit 1\n`,
+    );
+    chmodSync(failing, 0o755);
+    try {
+      const config = conf(rkt, {
+        "a.conflist": JSON.stringify({
+          cniVersion: "0.4.0",
+          name: "a",
+          plugins: [JSON.parse(range("bridge", "a", 8, { bridge: "rkty0" })), { type: "rkt-test-failing" }],
+        }),
+      });
+      rkt.fails(
+        ["run", config, "--net=default,a", ...sh("true")],
+        254,
+        /network a \(.*a\.conflist\): plugin rkt-test-failing: no such luck/,
+      );
+    } finally {
+      spawnSync("rm", ["-rf", failing, ...(existed ? [] : ["/etc/rkt/plugins"])]);
+      spawnSync("ip", ["link", "del", "rkty0"]);
+    }
+  },
+);
+
+networkTest("a port that a process of the host listens on", async (t, rkt) => {
+  const busy = createServer().listen(0, "0.0.0.0");
+  t.after(() => busy.close());
+  await new Promise((resolve) => busy.once("listening", resolve));
+  const { port } = busy.address() as { port: number };
+  rkt.fails(
+    ["run", "--net", `--port=80-tcp:${port}`, ...sh("true")],
+    254,
+    new RegExp(`a process of the host listens on port tcp ${port}\nhint: .ss `),
+  );
+});
