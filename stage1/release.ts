@@ -59,7 +59,9 @@ ${input}
 EOF
 `;
   });
-  const veths = hostVeths(result).map((name) => `${quoted(attachment.busybox)} ip link del ${name} 2>/dev/null || ip link del ${name} 2>/dev/null\n`);
+  const veths = hostVeths(result).map(
+    (name) => `${quoted(attachment.busybox)} ip link del ${name} 2>/dev/null || ip link del ${name} 2>/dev/null\n`,
+  );
   const masquerading = conf.plugins.some((plugin) => plugin["ipMasq"] === true);
   return `# Network ${conf.name}, from ${conf.file.replace(/[^\x20-\x7e]/g, "?")}.
 mkdir -p ${quoted(NETWORK_STATE.dir)} && exec 8>>${lock} && flock 8 || exit 1

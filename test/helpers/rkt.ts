@@ -92,6 +92,8 @@ export function makeRkt(t: TestContext): Rkt {
   t.after(() => {
     for (const child of children) if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     killInside(dir);
+    // Networks are the host's: released before the stage1 image, which does it, goes with the directory.
+    spawnSync(rktBinary, [`--dir=${dir}`, "gc", "--grace-period=0"]);
     removeCgroups(dir);
     unmountBelow(base);
     assert.ok(existsSync(join(base, MARKER)), "refusing to remove a directory that is not a test's");
