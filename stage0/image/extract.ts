@@ -59,6 +59,11 @@ const FORBIDDEN_XATTR = /^(?:trusted|user)\.overlay\./;
 /** What GNU tar restores with --xattrs and --acls. */
 const KNOWN_XATTR = /^(?:user|trusted|security)\.|^system\.posix_acl_(?:access|default)$/;
 
+type DirectoryEntry = Pick<TarEntry, "uid" | "gid" | "mode" | "mtime" | "xattrs">;
+
+/** A directory that an archive has files in and no entry for: the same whenever it is made. */
+const UNNAMED_DIRECTORY = { uid: 0, gid: 0, mode: 0o755, mtime: 0n, xattrs: new Map<string, Buffer>() };
+
 export interface Extractor {
   /** Takes an entry; `path` is relative to the root, "" the root itself. */
   entry(entry: TarEntry, path: string): EntrySink | undefined;
@@ -75,7 +80,7 @@ export function extractInto(root: string): Extractor {
   let parentFd = rootFd;
   let seen = new Set<string>();
   /** Writing into a directory changes its mtime, and a read-only mode is set last. */
-  const directories = new Map<string, TarEntry>();
+  const directories = new Map<string, DirectoryEntry>();
 
   const describe = (path: string, error: unknown): Error =>
     error instanceof RktError
@@ -125,6 +130,7 @@ export function extractInto(root: string): Extractor {
         if (is === "directory") continue;
         if (is !== undefined) replace(fd, part, made);
         mkdirat(fd, bytes(part), 0o755);
+        directories.set(made, UNNAMED_DIRECTORY);
       } finally {
         if (fd !== rootFd) closeSync(fd);
       }
@@ -323,7 +329,7 @@ export function extractInto(root: string): Extractor {
   };
 }
 
-function setDirectory(rootFd: number, path: string, entry: TarEntry, open: (path: string) => number): void {
+function setDirectory(rootFd: number, path: string, entry: DirectoryEntry, open: (path: string) => number): void {
   const fd = open(path);
   const self = `/proc/self/fd/${fd}/.`;
   try {
