@@ -5,16 +5,34 @@
  * it opens close-on-exec, so only 0–2 and those named in `keepFds` go on.
  */
 
-import { setCloseOnExec } from "./syscall/linux.ts";
+import { exitGroup, filterAndExecve, isOpenFd, setCloseOnExec } from "./syscall/linux.ts";
 
-/** Replaces this process; returns only by throwing, with execve(2)'s error. `keepFds` stay open across the call. */
+/**
+ * Replaces this process; returns only by throwing, with execve(2)'s error.
+ * `keepFds` stay open across the call. A system call `filter` holds from just
+ * before it, so when it was installed and execve fails, it holds for what
+ * follows.
+ */
 export function execve(
   path: string,
   argv: readonly string[],
   env: Readonly<Record<string, string>>,
   keepFds: readonly number[] = [],
+  filter?: Uint8Array,
 ): never {
   for (const fd of keepFds) setCloseOnExec(fd, false);
+  if (filter !== undefined) {
+    // As process.execve does: Node.js marks all that it inherits.
+    for (const fd of [0, 1, 2]) if (isOpenFd(fd)) setCloseOnExec(fd, false);
+    const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+    filterAndExecve(filter, path, argv, variables);
+  }
   process.execve?.(path, [...argv], { ...env });
   throw new Error("execve returned");
+}
+
+/** Ends this process without the runtime's own clean-up, which may take calls that a filter denies. */
+export function exitNow(status: number): never {
+  exitGroup(status);
+  throw new Error("exit_group returned");
 }

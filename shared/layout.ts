@@ -57,9 +57,15 @@ export const ANNOTATIONS = {
   /** Configuration directories, ":" between them, the first one over the next; absent: the usual ones. */
   configDirs: "coreos.com/rocket/config-dirs",
   metadataUrl: "coreos.com/rocket/metadata-url",
+  /** Which of `PROTECTIONS` the apps do without, by commas. */
+  insecure: "coreos.com/rocket/insecure-options",
   debug: "coreos.com/rocket/debug",
   created: "coreos.com/rocket/created",
 } as const;
+
+/** What an app has unless the user turns it off by name (`--insecure-options`). */
+export const PROTECTIONS = ["capabilities", "paths", "seccomp"] as const;
+export type Protection = (typeof PROTECTIONS)[number];
 
 /** Label of rendered image trees: which blob and renderer made them. */
 export const TREE_FORMAT = "1";
@@ -297,6 +303,8 @@ export const STAGE1 = {
   units: stage1Path("/etc/systemd/system"),
   runtime: stage1Path("/usr/lib/rkt/node"),
   launcher: stage1Path("/usr/lib/rkt/launcher"),
+  /** The system call filter of an app without one of its own, compiled: struct sock_filter[]. */
+  defaultFilter: stage1Path("/usr/lib/rkt/default-filter.bpf"),
   /** First process of the container: starts the output relays, becomes systemd. */
   pid1: stage1Path("/usr/lib/rkt/pid1"),
   /** Records an app's exit status. */
@@ -322,6 +330,7 @@ export const LAUNCH_EXIT = {
   user: 217,
   group: 216,
   capabilities: 218,
+  seccomp: 228,
   internal: 254,
 } as const;
 

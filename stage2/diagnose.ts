@@ -36,6 +36,9 @@ export function diagnose(path: string, error: unknown): string {
   );
 }
 
+/** What can be seen before the attempt; undefined when nothing is wrong with it, as far as its format is known here. */
+export const findProblem = (path: string): string | undefined => problem(path, 0);
+
 /** Errors that say enough by themselves. */
 const REASONS: Record<string, string> = {
   E2BIG: "the arguments and the environment are too long",

@@ -7,11 +7,23 @@
  * execve(2) is the one that the app becomes.
  */
 
-import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  type Stats,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { constants as os } from "node:os";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execve } from "../shared/exec.ts";
-import { LAUNCH_EXIT, type Stage1Path } from "../shared/layout.ts";
+import { LAUNCH_EXIT, STAGE1, type Stage1Path } from "../shared/layout.ts";
+import { defaultFilter, type SystemCallFilter } from "../shared/seccomp.ts";
 import {
   CLONE_FS,
   CLONE_NEWNS,
@@ -30,6 +42,7 @@ import {
   PR_CAP_AMBIENT_CLEAR_ALL,
   PR_CAPBSET_DROP,
   PR_SET_DUMPABLE,
+  PR_SET_KEEPCAPS,
   PR_SET_NO_NEW_PRIVS,
   PR_SET_PDEATHSIG,
   pivotRoot,
@@ -45,7 +58,9 @@ import {
   umount,
   unshare,
 } from "../shared/syscall/linux.ts";
+import { compileFilter } from "../shared/syscall/seccomp.ts";
 import type { AccountSources } from "./accounts.ts";
+import { findProblem } from "./diagnose.ts";
 import { buildRoot } from "./mount.ts";
 import type { MountStep } from "./mount-plan.ts";
 import type { RunningApp } from "./plan.ts";
@@ -80,14 +95,27 @@ export interface Kernel {
   setGroups(gids: readonly number[]): void;
   setGid(gid: number): void;
   setUid(uid: number): void;
+  /** Lets `setUid` leave the permitted capabilities as they are. */
+  keepCapabilities(): void;
   /** Permitted and effective; none is inheritable or ambient. */
   setCapabilities(set: bigint): void;
   setNoNewPrivileges(): void;
   changeDirectory(path: string): void;
   findProgram(name: string, searchPath: string): string;
-  /** Only the standard streams and the `sockets` after them go on. */
-  execute(path: string, argv: readonly string[], env: Readonly<Record<string, string>>, sockets: number): never;
+  /** What will keep the program from starting. */
+  findProblem(path: string): string | undefined;
+  /** The BPF program of a filter. */
+  compileFilter(filter: SystemCallFilter | "default"): Uint8Array;
+  setOomScoreAdj(value: number): void;
+  /** Only the standard streams and the `sockets` after them go on. The filter holds from just before. */
+  execute(program: Program, sockets: number, filter: Uint8Array | undefined): never;
   warn(text: string): void;
+}
+
+export interface Program {
+  path: string;
+  argv: readonly string[];
+  env: Readonly<Record<string, string>>;
 }
 
 /** The highest number a set of 64 bits has room for. */
@@ -217,6 +245,10 @@ export const linux: Kernel = {
   setGid: setThreadGid,
   setUid: setThreadUid,
 
+  keepCapabilities() {
+    prctl(PR_SET_KEEPCAPS, 1n);
+  },
+
   setCapabilities(set) {
     prctl(PR_CAP_AMBIENT, BigInt(PR_CAP_AMBIENT_CLEAR_ALL));
     const permitted = set & capget().permitted;
@@ -232,11 +264,26 @@ export const linux: Kernel = {
   },
 
   findProgram,
+  findProblem,
 
-  execute(path, argv, env, sockets) {
+  compileFilter(filter) {
+    if (filter !== "default") return compileFilter(filter);
+    try {
+      return readFileSync(STAGE1.defaultFilter);
+    } catch (error) {
+      if (errorCode(error) !== "ENOENT") throw error;
+      return compileFilter(defaultFilter());
+    }
+  },
+
+  setOomScoreAdj(value) {
+    writeFileSync("/proc/self/oom_score_adj", String(value));
+  },
+
+  execute({ path, argv, env }, sockets, filter) {
     const fds = Array.from({ length: sockets }, (_, i) => 3 + i).filter(isOpenFd);
     closeOnExecFrom(3);
-    execve(path, argv, env, fds);
+    execve(path, argv, env, fds, filter);
   },
 
   warn(text) {

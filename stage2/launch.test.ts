@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { ANNOTATIONS } from "../shared/layout.ts";
 import { bareApp } from "../shared/schema/image-manifest.ts";
 import type { App, NameValue } from "../shared/schema/types.ts";
+import { SyscallError } from "../shared/syscall/linux.ts";
 import { capabilityNames } from "./capabilities.ts";
 import type { Kernel } from "./kernel.ts";
 import { launch } from "./launch.ts";
@@ -74,6 +75,16 @@ function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): { kernel:
     setGroups: (gids) => step("setGroups", `[${gids.join()}]`),
     setGid: (gid) => step("setGid", gid),
     setUid: (uid) => step("setUid", uid),
+    keepCapabilities: () => step("keepCapabilities"),
+    compileFilter: (filter) => {
+      step("compileFilter", filter === "default" ? filter : `${filter.otherwise} but ${filter.rules.length}`);
+      return Buffer.from("12345678");
+    },
+    setOomScoreAdj: (value) => step("setOomScoreAdj", value),
+    findProblem: (path) => {
+      step("findProblem", path);
+      return undefined;
+    },
     setCapabilities: (set) => step("setCapabilities", capabilityNames(set).length),
     setNoNewPrivileges: () => step("setNoNewPrivileges"),
     changeDirectory: (path) => step("changeDirectory", path),
@@ -81,8 +92,9 @@ function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): { kernel:
       step("findProgram", name);
       return `/bin/${name}`;
     },
-    execute: (path, argv, env, sockets) => {
-      step("execute", path, `[${argv.join()}]`, `HOME=${env["HOME"]}`, `${sockets} sockets`);
+    execute: ({ path, argv, env }, sockets, filter) => {
+      const words = [path, `[${argv.join()}]`, `HOME=${env["HOME"]}`, `${sockets} sockets`];
+      step("execute", ...words, filter === undefined ? "unfiltered" : "filtered");
       throw new Error("the end");
     },
     warn: (text) => step("warn", text),
@@ -103,6 +115,7 @@ test("root", () => {
 connect 0 /rkt/stdio/web.in
 connect 1 /rkt/stdio/web.out
 connect 2 /rkt/stdio/web.err
+compileFilter default
 unshareMounts
 buildRoot root
 enterRoot 42
@@ -112,11 +125,13 @@ resetProcess
 boundCapabilities 14
 setGroups []
 setGid 0
+keepCapabilities
 setUid 0
-setCapabilities 14
+setCapabilities 15
 changeDirectory /
 findProgram web
-execute /bin/web [web] HOME=/ 1 sockets`,
+findProblem /bin/web
+execute /bin/web [web] HOME=/ 1 sockets filtered`,
   );
 });
 
@@ -130,13 +145,18 @@ test("everything an app can ask for", () => {
       isolators: [
         { name: "os/linux/capabilities-retain-set", value: { set: ["CAP_NET_BIND_SERVICE"] } },
         { name: "os/linux/no-new-privileges", value: true },
+        { name: "os/linux/seccomp-remove-set", value: { set: ["mount", "umount2"], errno: "EPERM" } },
+        { name: "os/linux/oom-score-adj", value: 100 },
       ],
     },
     [{ name: ANNOTATIONS.interactive, value: "true" }],
   );
   assert.equal(
-    text.split("\n").slice(4).join("\n"),
+    text.split("\n").slice(3).join("\n"),
     `\
+compileFilter allow but 2
+setOomScoreAdj 100
+unshareMounts
 buildRoot root
 enterRoot 42
 reopenTerminal
@@ -151,7 +171,8 @@ setCapabilities 0
 changeDirectory /srv
 findProgram web
 setNoNewPrivileges
-execute /bin/web [web] HOME=/var/www 1 sockets`,
+findProblem /bin/web
+execute /bin/web [web] HOME=/var/www 1 sockets filtered`,
   );
 });
 
@@ -159,15 +180,48 @@ test("a command that enters goes the app's own way once it is in its root", () =
   const app: Partial<App> = { isolators: [{ name: "os/linux/no-new-privileges", value: true }] };
   const entering = recording();
   assert.throws(() => launch(plan(app, [], { app: "web", command: ["web"] }), entering.kernel));
-  const [leave, join, ...rest] = entering.log;
-  assert.equal(leave, "leaveCaller");
+  const [compile, leave, join, ...rest] = entering.log;
+  assert.deepEqual([compile, leave], ["compileFilter default", "leaveCaller"]);
   assert.equal(join, `joinApp 20 /opt/stage2/sha512-${"0".repeat(32)}/rootfs [21]`);
   const own = order(app).split("\n");
   assert.deepEqual(
     rest.filter((line) => line !== "endWithParent"),
     own.slice(own.indexOf("enterRoot 42") + 1),
   );
-  assert.equal(rest.at(-2), "endWithParent");
+  assert.equal(rest.at(-3), "endWithParent");
+});
+
+const fault = (syscall: string, code: string): Error => Object.assign(new Error(), { syscall, code });
+
+test("what it takes to install a filter nobody keeps without one", () => {
+  const text = order({ user: "www", group: "www" }, [{ name: ANNOTATIONS.insecure, value: "seccomp" }]);
+  assert.doesNotMatch(text, /compileFilter|keepCapabilities|findProblem/);
+  assert.match(text, /setCapabilities 0\n/);
+  assert.match(text, /unfiltered$/);
+  assert.match(order({ user: "www", group: "www" }), /keepCapabilities\nsetUid 33\nsetCapabilities 1\n/);
+});
+
+test("an app that its own filter would keep from saying why it cannot start is not tried", () => {
+  const isolators = [{ name: "os/linux/seccomp-retain-set", value: { set: ["read"] } }];
+  for (const tried of [false, true]) {
+    const { kernel, log } = recording();
+    kernel.findProblem = () => "no such file";
+    assert.throws(() => launch(plan(tried ? {} : { isolators }), kernel), {
+      message: 'cannot execute "/bin/web": no such file',
+      exitCode: 203,
+    });
+    assert.equal(log.at(-1)?.startsWith("execute"), tried);
+  }
+});
+
+test("an oom-score-adj that is not to be had is said", () => {
+  const { kernel, log } = recording({ setOomScoreAdj: fault("write", "EACCES") });
+  assert.throws(() => launch(plan({ isolators: [{ name: "os/linux/oom-score-adj", value: -10 }] }), kernel));
+  assert.equal(
+    log.find((line) => line.startsWith("warn")),
+    "warn rkt: app web: an oom-score-adj of -10 is not available in this container",
+  );
+  assert.match(log.at(-1) ?? "", /^execute/);
 });
 
 test("capabilities asked for by name and not to be had are said", () => {
@@ -182,8 +236,6 @@ test("capabilities asked for by name and not to be had are said", () => {
     "warn rkt: app web: capabilities not available in this container: CAP_SYS_TIME",
   );
 });
-
-const fault = (syscall: string, code: string): Error => Object.assign(new Error(), { syscall, code });
 
 const failures: { step: keyof Kernel; error: Error; message: RegExp; exitCode: number }[] = [
   {
@@ -215,6 +267,18 @@ const failures: { step: keyof Kernel; error: Error; message: RegExp; exitCode: n
     error: fault("capset", "EPERM"),
     message: /^cannot drop capabilities: capset: EPERM$/,
     exitCode: 218,
+  },
+  {
+    step: "compileFilter",
+    error: fault("seccomp_rule_add", "EINVAL"),
+    message: /^cannot filter system calls: seccomp_rule_add: EINVAL$/,
+    exitCode: 228,
+  },
+  {
+    step: "execute",
+    error: new SyscallError("seccomp", 1),
+    message: /^cannot filter system calls: seccomp: EPERM$/,
+    exitCode: 228,
   },
   {
     step: "changeDirectory",

@@ -9,8 +9,9 @@
 
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { LAUNCH_EXIT } from "../shared/layout.ts";
+import { SyscallError } from "../shared/syscall/linux.ts";
 import { resolveAccount } from "./accounts.ts";
-import { capabilityNames } from "./capabilities.ts";
+import { capabilityNames, SYS_ADMIN } from "./capabilities.ts";
 import { diagnose } from "./diagnose.ts";
 import { appEnvironment, DEFAULT_PATH } from "./environment.ts";
 import type { Kernel } from "./kernel.ts";
@@ -24,6 +25,10 @@ const SHELL = "/bin/sh";
 export function launch(plan: LaunchPlan, kernel: Kernel): never {
   // First of all, so that what goes wrong below is said where the app's own messages go.
   for (const { fd, fifo } of plan.streams) kernel.connect(fd, fifo);
+
+  // What needs files or libraries of stage 1.
+  const filter = plan.filter === undefined ? undefined : compile(plan.filter, kernel);
+  if (plan.oomScoreAdj !== undefined) setOomScoreAdj(plan, plan.oomScoreAdj, kernel);
 
   // --- the app's file system: needs CAP_SYS_ADMIN and stage 1's paths ---
   if ("namespace" in plan.root) {
@@ -60,12 +65,16 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
     kernel.setGroups(plan.supplementaryGIDs);
     kernel.setGid(account.gid);
   });
+  // To install a filter takes CAP_SYS_ADMIN, or no_new_privs. execve then takes it from whom it is not meant for:
+  // the bounding set has lost it, and an ordinary user's capabilities end there.
+  const loads = filter !== undefined && !plan.noNewPrivileges ? SYS_ADMIN : 0n;
   attempt("user", `become user ${account.uid}`, () => {
+    if (loads !== 0n) kernel.keepCapabilities();
     kernel.setUid(account.uid);
   });
   attempt("capabilities", "drop capabilities", () => {
     // As rkt and runc: root has its bounding set, another user nothing but what file capabilities give him.
-    kernel.setCapabilities(account.uid === 0 ? plan.bounding : 0n);
+    kernel.setCapabilities((account.uid === 0 ? plan.bounding : 0n) | loads);
   });
 
   // As the app's user, whose access to it is what counts.
@@ -77,17 +86,48 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   // A change of user would undo it.
   if ("namespace" in plan.root) kernel.endWithParent();
 
-  // The place of the seccomp filter: last, so that it need not allow the launcher's own calls. Without
-  // no_new_privs loading it takes CAP_SYS_ADMIN, which setCapabilities then has to leave in the effective set
-  // (with PR_SET_KEEPCAPS before setUid); execve takes it, for the bounding set has lost it.
-
+  // Under the filter this process can do no more than the app: what there is to be said is found out before.
+  const problem = filter === undefined ? undefined : kernel.findProblem(program);
+  if (problem !== undefined && plan.filter !== "default")
+    throw cannotExecute(program, problem, { hint: hint(plan, program) });
   try {
-    return kernel.execute(program, plan.argv, env, plan.listenFds);
+    // The filter last, so that it need not allow the launcher's own calls.
+    return kernel.execute({ path: program, argv: plan.argv, env }, plan.listenFds, filter);
   } catch (error) {
-    const noShell = "namespace" in plan.root && program === SHELL && errorCode(error) === "ENOENT";
-    const hint = noShell ? "the app has no shell: name a command that is in its image" : undefined;
-    throw cannotExecute(program, diagnose(program, error), error, hint);
+    if (error instanceof SyscallError && error.syscall === "seccomp") throw noFilter(error);
+    const reason = problem ?? diagnose(program, error);
+    throw cannotExecute(program, reason, { cause: error, hint: hint(plan, program) });
   }
+}
+
+function compile(filter: NonNullable<LaunchPlan["filter"]>, kernel: Kernel): Uint8Array {
+  try {
+    return kernel.compileFilter(filter);
+  } catch (error) {
+    throw noFilter(error);
+  }
+}
+
+function noFilter(error: unknown): RktError {
+  return new RktError("launch-failed", `cannot filter system calls: ${errorText(error)}`, {
+    exitCode: LAUNCH_EXIT.seccomp,
+    cause: error,
+  });
+}
+
+/** Less than it has takes CAP_SYS_RESOURCE, which the container itself may not have. */
+function setOomScoreAdj(plan: LaunchPlan, value: number, kernel: Kernel): void {
+  try {
+    kernel.setOomScoreAdj(value);
+  } catch (error) {
+    if (errorCode(error) !== "EACCES") throw error;
+    kernel.warn(`rkt: app ${plan.app}: an oom-score-adj of ${value} is not available in this container`);
+  }
+}
+
+function hint(plan: LaunchPlan, program: string): string | undefined {
+  const entersShell = "namespace" in plan.root && program === SHELL;
+  return entersShell ? "an app without a shell is entered with a command that is in its image" : undefined;
 }
 
 function attempt(exit: keyof typeof LAUNCH_EXIT, what: string, step: () => void): void {

@@ -8,6 +8,7 @@
 
 import { readFileSync, writeSync } from "node:fs";
 import { errorText, printable, RktError, usageError } from "../shared/errors.ts";
+import { exitNow } from "../shared/exec.ts";
 import { LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
 import { parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../shared/schema/pod-manifest.ts";
@@ -60,5 +61,6 @@ try {
   const app = argv[0] === undefined ? "" : ` app ${printable(argv[0])}:`;
   writeSync(2, `rkt:${app} ${text}\n`);
   if (known && error.hint !== undefined) writeSync(2, `hint: ${printable(error.hint)}\n`);
-  process.exitCode = known ? error.exitCode : LAUNCH_EXIT.internal;
+  // A system call filter may hold already, which forbids what the runtime does on its own way out.
+  exitNow(known ? error.exitCode : LAUNCH_EXIT.internal);
 }

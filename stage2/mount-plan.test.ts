@@ -27,6 +27,7 @@ const plain: MountSources = {
   mounts: [],
   volumes: [],
   interactive: false,
+  protectPaths: true,
   hostsAsked: false,
 };
 

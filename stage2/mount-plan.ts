@@ -72,6 +72,8 @@ export interface MountSources {
   volumes: readonly Volume[];
   /** The app has the container's terminal. */
   interactive: boolean;
+  /** Hide what tells about the host, and keep what changes it read-only. */
+  protectPaths: boolean;
   /** The user asked for an /etc/hosts of his own. */
   hostsAsked: boolean;
   /** systemd's notification socket, when the app is to say that it is ready. */
@@ -104,6 +106,18 @@ const MASKED = [
 ];
 const READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
+const PROTECTED: readonly MountStep[] = [
+  ...MASKED.map((path): MountStep => ({ kind: "mask", target: appPath(path) })),
+  ...READ_ONLY.map(
+    (path): MountStep => ({
+      kind: "protect",
+      target: appPath(path),
+      attributes: ["read-only", ...KERNEL],
+      recursive: true,
+    }),
+  ),
+];
+
 /** Throws "mount-conflict" and "no-such-volume". */
 export function mountPlan(sources: MountSources): MountStep[] {
   const volumes = volumeMounts(sources);
@@ -111,6 +125,7 @@ export function mountPlan(sources: MountSources): MountStep[] {
     // Without nodev, CAP_MKNOD of the default set would be enough to open the host's disks.
     { kind: "root", source: sources.rootfs, attributes: ["nodev"] },
     ...kernelFileSystems(sources.interactive),
+    ...(sources.protectPaths ? PROTECTED : []),
     // On disk, not a tmpfs: event handlers are processes with mounts of their own, and share it with the app.
     { kind: "directory", target: appPath("/tmp"), mode: 0o1777 },
     ...etcFiles(volumes, sources.hostsAsked),
@@ -187,15 +202,6 @@ function kernelFileSystems(interactive: boolean): MountStep[] {
     // There must be one (OS-SPEC.md); only who has the terminal, where there is a terminal, gets what it leads to.
     bind(stage1Device("null"), device("console"), DEVICE),
     ...(interactive ? [optionalBind(stage1Device("console"), device("console"))] : []),
-    ...MASKED.map((path): MountStep => ({ kind: "mask", target: appPath(path) })),
-    ...READ_ONLY.map(
-      (path): MountStep => ({
-        kind: "protect",
-        target: appPath(path),
-        attributes: ["read-only", ...KERNEL],
-        recursive: true,
-      }),
-    ),
   ];
 }
 

@@ -67,6 +67,8 @@ test("a plain app", () => {
     argv: ["/bin/web", "--verbose"],
     retained: 0n,
     noNewPrivileges: false,
+    filter: "default",
+    oomScoreAdj: undefined,
     interactive: false,
     listenFds: 0,
   });
@@ -110,6 +112,27 @@ test("isolators", () => {
   assert.deepEqual(capabilityNames(bounding), ["CAP_KILL", "CAP_NET_ADMIN"]);
   assert.equal(retained, bounding);
   assert.equal(noNewPrivileges, true);
+});
+
+test("what the user turns off by name", () => {
+  const annotations = [{ name: ANNOTATIONS.insecure, value: "capabilities,paths,seccomp" }];
+  const app = isolators(["os/linux/capabilities-retain-set", { set: ["CAP_KILL"] }]);
+  const off = plan({ app, annotations });
+  assert.equal(off.bounding, (1n << 41n) - 1n);
+  assert.equal(off.retained, 0n);
+  assert.equal(off.filter, undefined);
+  const steps = ({ root }: LaunchPlan) => (Array.isArray(root) ? root.map(({ kind }) => kind) : []);
+  assert.ok(!steps(off).includes("mask"));
+  assert.ok(steps(plan({ app })).includes("mask"));
+});
+
+test("filters: the default, the app's own, none", () => {
+  const filter = (name: string, set: string[]) => plan({ app: isolators([name, { set }]) }).filter;
+  assert.equal(filter("os/linux/seccomp-retain-set", ["@appc.io/all"]), undefined);
+  assert.deepEqual(filter("os/linux/seccomp-remove-set", ["mount"]), {
+    otherwise: "allow",
+    rules: [{ call: "mount", action: "kill" }],
+  });
 });
 
 const sockets: { name: string; env: Record<string, string>; passed: Record<string, string>; listenFds: number }[] = [
@@ -160,6 +183,13 @@ for (const fds of [undefined, "", "2", "20,", "20,x", "-1"])
     const env = fds === undefined ? {} : { RKT_ENTER_FDS: fds };
     assert.throws(() => plan({ process: { app: "web", command: ["ls"] }, inherited: { env } }), { code: "usage" });
   });
+
+test("refuses to do without a protection that it does not know", () => {
+  assert.throws(() => plan({ annotations: [{ name: ANNOTATIONS.insecure, value: "paths,everything" }] }), {
+    code: "bad-layout",
+    message: 'there is no protection "everything" to do without',
+  });
+});
 
 const refused: { name: string; settings: Settings; code: string; message: RegExp }[] = [
   {

@@ -5,11 +5,21 @@
  */
 
 import { RktError } from "../shared/errors.ts";
-import { ANNOTATIONS, appDirs, ENV_ENTER_FDS, LAYOUT_VERSION, STAGE1, type Stage1Path } from "../shared/layout.ts";
+import {
+  ANNOTATIONS,
+  appDirs,
+  ENV_ENTER_FDS,
+  LAYOUT_VERSION,
+  PROTECTIONS,
+  type Protection,
+  STAGE1,
+  type Stage1Path,
+} from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
-import { understandIsolators } from "../shared/schema/isolators.ts";
+import { type KnownIsolators, understandIsolators } from "../shared/schema/isolators.ts";
 import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
-import { boundingSet } from "./capabilities.ts";
+import { isolatorFilter, type SystemCallFilter } from "../shared/seccomp.ts";
+import { ALL, boundingSet } from "./capabilities.ts";
 import type { EnvironmentSources } from "./environment.ts";
 import { type MountStep, mountPlan, NOTIFY_SOCKET } from "./mount-plan.ts";
 
@@ -33,6 +43,10 @@ export interface LaunchPlan {
   /** Of these, the ones asked for by name: it is worth a warning when they can't be had. */
   retained: bigint;
   noNewPrivileges: boolean;
+  /** System calls; "default" for the one that stage 1 has compiled. */
+  filter: SystemCallFilter | "default" | undefined;
+  /** How much likelier than others the kernel ends it when memory is short (proc_pid_oom_score_adj(5)). */
+  oomScoreAdj: number | undefined;
   /** The app has the container's terminal. */
   interactive: boolean;
   /** Sockets passed on, as descriptors from 3 (sd_listen_fds(3)). */
@@ -93,7 +107,9 @@ export function launchPlan(
     object: "container manifest",
     path: `apps[${index}].app.isolators`,
   });
-  const bounding = boundingSet(known);
+  const unprotected = unprotectedBy(manifest);
+  const bounding = unprotected.has("capabilities") ? ALL : boundingSet(known);
+  const namesCapabilities = known["os/linux/capabilities-retain-set"] !== undefined && !unprotected.has("capabilities");
   const interactive = annotation(manifest.annotations, ANNOTATIONS.interactive) === "true";
   const passed = passedOn(inherited);
   return {
@@ -108,6 +124,7 @@ export function launchPlan(
             mounts: runtime.mounts,
             volumes: manifest.volumes,
             interactive,
+            protectPaths: !unprotected.has("paths"),
             hostsAsked: annotation(manifest.annotations, ANNOTATIONS.hosts) !== undefined,
             notifySocket: passed.notifySocket,
           })
@@ -126,11 +143,29 @@ export function launchPlan(
     workingDirectory: app.workingDirectory ?? "/",
     argv: command(app, process),
     bounding,
-    retained: known["os/linux/capabilities-retain-set"] === undefined ? 0n : bounding,
+    retained: namesCapabilities ? bounding : 0n,
     noNewPrivileges: known["os/linux/no-new-privileges"] ?? false,
+    filter: unprotected.has("seccomp") ? undefined : filter(known),
+    oomScoreAdj: known["os/linux/oom-score-adj"],
     interactive: interactive && process.command === undefined,
     listenFds: passed.listenFds,
   };
+}
+
+function unprotectedBy({ annotations }: PodManifest): Set<Protection> {
+  const words = annotation(annotations, ANNOTATIONS.insecure)?.split(",") ?? [];
+  return new Set(
+    words.map((word) => {
+      const protection = PROTECTIONS.find((name) => name === word);
+      if (protection === undefined) throw new RktError("bad-layout", `there is no protection "${word}" to do without`);
+      return protection;
+    }),
+  );
+}
+
+function filter(isolators: KnownIsolators): LaunchPlan["filter"] {
+  const own = "os/linux/seccomp-retain-set" in isolators || "os/linux/seccomp-remove-set" in isolators;
+  return own ? isolatorFilter(isolators) : "default";
 }
 
 function enterFds({ env }: Inherited): Pick<RunningApp, "namespace" | "cgroups"> {

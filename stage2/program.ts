@@ -36,10 +36,13 @@ function isExecutable(path: string): boolean {
   }
 }
 
-export function cannotExecute(name: string, reason: string, cause?: unknown, hint?: string): RktError {
+export function cannotExecute(
+  name: string,
+  reason: string,
+  details: { cause?: unknown; hint?: string | undefined } = {},
+): RktError {
   return new RktError("cannot-execute", `cannot execute "${name}": ${reason}`, {
     exitCode: LAUNCH_EXIT.exec,
-    cause,
-    hint,
+    ...details,
   });
 }

@@ -109,7 +109,7 @@ const invalid: [Parser, Json, string[]][] = [
     { set: ["Reboot", "@nobody"], errno: "eperm" },
     [
       `${at}.set[0]: must be a system call like "chmod" or a wildcard like "@appc.io/all", got "Reboot"`,
-      `${at}.set[1]: must be a system call like "chmod" or a wildcard like "@appc.io/all", got "@nobody"`,
+      `${at}.set[1]: must be a system call or one of the wildcards @appc.io/all, @appc.io/empty, @docker/default-blacklist, @docker/default-whitelist, @rkt/default-blacklist, @rkt/default-whitelist, got "@nobody"`,
       `${at}.errno: must be an error name like "EPERM", got "eperm"`,
     ],
   ],

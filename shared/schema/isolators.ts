@@ -6,6 +6,7 @@
  * Every function throws ManifestError naming the place in the manifest.
  */
 
+import { capability } from "./capabilities.ts";
 import { ManifestError, problem } from "./manifest-error.ts";
 import {
   absent,
@@ -24,6 +25,7 @@ import {
   string,
 } from "./place.ts";
 import { parseQuantity } from "./quantity.ts";
+import { errorName, systemCall } from "./system-calls.ts";
 import type { Isolator, Json } from "./types.ts";
 
 /** Where a value stands: `{object: "manifest", path: "app.isolators[2].value"}`. */
@@ -94,21 +96,10 @@ function readAmount(place: Place, scale: 0 | 3): bigint | undefined {
   return amount;
 }
 
-const capability: Rule = (text) =>
-  /^CAP_[A-Z0-9_]+$/.test(text) ? undefined : 'must be a capability like "CAP_CHOWN"';
-
 /** os/linux/capabilities-retain-set and -remove-set: names, each once. */
 export function parseCapabilities(value: Json, where: Where): string[] {
   return read(value, where, (place) => readSet(fields(place)("set"), capability));
 }
-
-const systemCall: Rule = (text) =>
-  /^(?:[a-z0-9_]+|@[A-Za-z0-9._-]+\/[A-Za-z0-9._-]+)$/.test(text)
-    ? undefined
-    : 'must be a system call like "chmod" or a wildcard like "@appc.io/all"';
-
-const errorName: Rule = (text) =>
-  text === "" || /^E[A-Z0-9]*$/.test(text) ? undefined : 'must be an error name like "EPERM"';
 
 /** os/linux/seccomp-retain-set and -remove-set. */
 export function parseSeccomp(value: Json, where: Where): SeccompSet {
@@ -116,7 +107,7 @@ export function parseSeccomp(value: Json, where: Where): SeccompSet {
     const field = fields(place);
     return {
       set: readSet(field("set"), systemCall),
-      errno: optionalString(field("errno"), errorName) || undefined,
+      errno: optionalString(field("errno"), (text) => (text === "" ? undefined : errorName(text))) || undefined,
     };
   });
 }

@@ -111,6 +111,7 @@ const SYS_fchdir = 81n;
 const SYS_getrlimit = 97n;
 const SYS_setrlimit = 160n;
 const SYS_close_range = 436n;
+const SYS_execve = 59n;
 const SYS_setsid = 112n;
 const SYS_setgroups = 116n;
 const SYS_setresuid = 117n;
@@ -122,6 +123,8 @@ const SYS_openat2 = 437n;
 const SYS_open_tree = 428n;
 const SYS_move_mount = 429n;
 const SYS_mount_setattr = 442n;
+const SYS_exit_group = 231n;
+const SYS_seccomp = 317n;
 const SYS_pidfd_open = 434n;
 const SYS_pidfd_send_signal = 424n;
 
@@ -152,6 +155,7 @@ const definitions = {
   lgetxattr: { return: "i64", arguments: ["buffer", "buffer", "buffer", "u64"] },
   llistxattr: { return: "i64", arguments: ["buffer", "buffer", "u64"] },
   prctl: { return: "i32", arguments: ["i32", "u64", "u64", "u64", "u64"] },
+  memfd_create: { return: "i32", arguments: ["buffer", "u32"] },
   sethostname: { return: "i32", arguments: ["buffer", "u64"] },
   syncfs: { return: "i32", arguments: ["i32"] },
   ioctl: { return: "i32", arguments: ["i32", "u64", "i64"] },
@@ -207,6 +211,8 @@ const SYSCALL_SHAPES = {
   bufs: ["i64", "buffer", "buffer"],
   fd2: ["i64", "i64", "buffer", "i64", "buffer", "i64"],
   how: ["i64", "i64", "buffer", "buffer", "i64"],
+  bufs3: ["i64", "buffer", "buffer", "buffer"],
+  intsBuf: ["i64", "i64", "i64", "buffer"],
   ints: ["i64", "i64", "i64", "i64", "i64"],
 } as const satisfies Record<string, FunctionSignature["arguments"]>;
 
@@ -334,6 +340,12 @@ export function openat2IfThere(
 /** Shares all blocks of one file with another (ioctl_ficlone(2)). */
 export function reflink(toFd: number, fromFd: number): void {
   check("ioctl FICLONE", ffi().libc.ioctl(toFd, FICLONE, BigInt(fromFd)));
+}
+
+/** A file of memory alone (memfd_create(2)); close-on-exec. */
+export function memfdCreate(name: string): number {
+  const MFD_CLOEXEC = 1;
+  return check("memfd_create", ffi().libc.memfd_create(cString(name), MFD_CLOEXEC));
 }
 
 export function syncfs(fd: number): void {
@@ -559,6 +571,10 @@ export function capset(caps: Capabilities): void {
   check("capset", ffi().syscall.bufs(SYS_capset, header, data));
 }
 
+export function exitGroup(status: number): void {
+  ffi().syscall.ints(SYS_exit_group, BigInt(status), 0n, 0n, 0n);
+}
+
 /** A descriptor that stays with this very process, whatever becomes of its number (pidfd_open(2)). */
 export function pidfdOpen(pid: number): number {
   return check("pidfd_open", ffi().syscall.ints(SYS_pidfd_open, BigInt(pid), 0n, 0n, 0n));
@@ -567,3 +583,48 @@ export function pidfdOpen(pid: number): number {
 export function pidfdSendSignal(fd: number, signal: number): void {
   check("pidfd_send_signal", ffi().syscall.ints(SYS_pidfd_send_signal, BigInt(fd), BigInt(signal), 0n, 0n));
 }
+
+/**
+ * Installs a system call filter, a BPF program, and at once calls execve(2):
+ * what the filter denies is denied to this process too, and the runtime makes
+ * calls of its own accord. So all is made ready before, and between the two
+ * nothing happens but their results. Returns only by throwing, "seccomp" when the
+ * filter was not installed, and "execve" when it was.
+ */
+export function filterAndExecve(
+  filter: Uint8Array,
+  path: string,
+  argv: readonly string[],
+  env: readonly string[],
+): never {
+  const { syscall, errno } = ffi();
+  const [file, argvArray, envArray] = [cString(path), stringArray(argv), stringArray(env)];
+  const program = ownMemory(16 + filter.length);
+  program.writeUInt16LE(filter.length / 8, 0);
+  program.writeBigUInt64LE(addressOf(program) + 16n, 8);
+  program.set(filter, 16);
+  const { intsBuf: seccomp, bufs3: execve } = syscall;
+  const [SET_MODE_FILTER, NO_FLAGS] = [1n, 0n];
+  if (seccomp(SYS_seccomp, SET_MODE_FILTER, NO_FLAGS, program) < 0n) throw new SyscallError("seccomp", errno());
+  execve(SYS_execve, file, argvArray, envArray);
+  throw new SyscallError("execve", errno(), path);
+}
+
+/** A NULL-terminated array of pointers, followed by the strings they point to. */
+function stringArray(strings: readonly string[]): Buffer {
+  const bytes = strings.map(cString);
+  const pointers = (strings.length + 1) * 8;
+  const array = ownMemory(bytes.reduce((total, one) => total + one.length, pointers));
+  let at = pointers;
+  bytes.forEach((one, i) => {
+    array.writeBigUInt64LE(addressOf(array) + BigInt(at), i * 8);
+    array.set(one, at);
+    at += one.length;
+  });
+  return array;
+}
+
+const addressOf = (buffer: Buffer): bigint => process.getBuiltinModule("node:ffi").getRawPointer(buffer);
+
+/** Zeroed memory that does not move: V8 keeps small buffers in its heap. */
+const ownMemory = (size: number): Buffer => Buffer.alloc(Math.max(size, 4096));

@@ -359,7 +359,7 @@ const refused: { words: string[]; message: RegExp; hint?: string }[] = [
   },
   { words: ["i", "--seccomp=chmod"], message: /: mode is retain or remove$/ },
   { words: ["i", "--seccomp=mode=retain"], message: /: names no system call$/ },
-  { words: ["i", "--seccomp=mode=retain,errno=1,chmod"], message: /: errno is a name like EPERM$/ },
+  { words: ["i", "--seccomp=mode=retain,errno=1,chmod"], message: / "1": must be an error name like "EPERM"$/ },
 
   { words: ["--interactive", "a", "b"], message: /^--interactive gives the terminal to one app, not to several$/ },
   { words: ["--pod-manifest=/m", "a"], message: /^--pod-manifest names the images: a can't be one more$/ },

@@ -2,7 +2,7 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../../shared/layout.ts";
+import { LOCAL_CONFIG_DIR, PROTECTIONS, SYSTEM_CONFIG_DIR } from "../../shared/layout.ts";
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { NameValue, PodManifest } from "../../shared/schema/types.ts";
 import { readStage1Settings } from "../config/settings.ts";
@@ -39,6 +39,7 @@ export async function setUpContainer(
     created: new Date(),
     debug: globals.debug,
     configDirs: configDirs(globals),
+    unprotected: PROTECTIONS.filter((protection) => globals.insecure.has(protection)),
     metadataUrl: await register(globals, options),
   };
   // Before any image is imported: a slip in the line costs nothing.

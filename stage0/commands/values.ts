@@ -6,9 +6,11 @@
 
 import { posix } from "node:path";
 import { usageError } from "../../shared/errors.ts";
+import { capability } from "../../shared/schema/capabilities.ts";
 import { quote } from "../../shared/schema/manifest-error.ts";
 import type { Rule } from "../../shared/schema/place.ts";
 import { parseQuantity } from "../../shared/schema/quantity.ts";
+import { errorName, systemCall } from "../../shared/schema/system-calls.ts";
 import type { Isolator, NameValue, Volume } from "../../shared/schema/types.ts";
 import {
   absolutePath,
@@ -246,19 +248,12 @@ export function cpuIsolator(text: string): Isolator {
   return { name: "resource/cpu", value: { request: text, limit: text } };
 }
 
-const capability: Rule = (text) => (/^CAP_[A-Z0-9_]+$/.test(text) ? undefined : "must be a capability like CAP_CHOWN");
-
 export function capabilitiesIsolator(option: "caps-retain" | "caps-remove", texts: readonly string[]): Isolator {
   const set = texts.flatMap((text) => text.split(",")).map((text) => checked(option, text, capability));
   return { name: `os/linux/capabilities-${option.slice("caps-".length)}-set`, value: { set } };
 }
 
 const seccompMode = oneOf("retain", "remove");
-const systemCall: Rule = (text) =>
-  /^(?:[a-z0-9_]+|@[A-Za-z0-9._-]+\/[A-Za-z0-9._-]+)$/.test(text)
-    ? undefined
-    : "must be a system call, or a set like @appc.io/all";
-
 /** `mode=retain|remove[,errno=EPERM],CALL,...`, in any order. */
 export function seccompIsolator(text: string): Isolator {
   const form = "mode=retain|remove[,errno=EPERM],CALL,...";
@@ -266,7 +261,7 @@ export function seccompIsolator(text: string): Isolator {
   const pairs = words.filter((word) => word.includes("="));
   const { mode, errno } = parsePairs("seccomp", text, pairs, ["mode", "errno"], form);
   if (mode === undefined || seccompMode(mode) !== undefined) refuse("seccomp", text, "mode is retain or remove", form);
-  if (errno !== undefined && !/^E[A-Z0-9]+$/.test(errno)) refuse("seccomp", text, "errno is a name like EPERM", form);
+  if (errno !== undefined) checked("seccomp", errno, errorName);
   const set = words.filter((word) => !word.includes("=")).map((word) => checked("seccomp", word, systemCall));
   if (set.length === 0) refuse("seccomp", text, "names no system call", form);
   return { name: `os/linux/seccomp-${mode}-set`, value: errno === undefined ? { set } : { errno, set } };

@@ -9,7 +9,7 @@
 
 import { posix } from "node:path";
 import { RktError } from "../../shared/errors.ts";
-import { ANNOTATIONS, LAYOUT_VERSION } from "../../shared/layout.ts";
+import { ANNOTATIONS, LAYOUT_VERSION, type Protection } from "../../shared/layout.ts";
 import { APPC_VERSION, appFromImage, bareApp, requireHost } from "../../shared/schema/image-manifest.ts";
 import { understandIsolators } from "../../shared/schema/isolators.ts";
 import type {
@@ -43,6 +43,8 @@ export interface Circumstances {
   debug: boolean;
   /** Where the networks are configured, when not in the usual places. */
   configDirs?: readonly string[] | undefined;
+  /** What the apps are to do without. */
+  unprotected?: readonly Protection[];
   /** Of a container that is registered with the metadata service. */
   metadataUrl?: string | undefined;
 }
@@ -362,7 +364,10 @@ function numberedPort(name: string, there: readonly { name: string }[]): Exposed
 
 // --- options for stage 1 ----------------------------------------------------------------
 
-function annotations(request: RunRequest, { created, debug, metadataUrl, configDirs }: Circumstances): NameValue[] {
+function annotations(
+  request: RunRequest,
+  { created, debug, unprotected = [], metadataUrl, configDirs }: Circumstances,
+): NameValue[] {
   const { layoutVersion, hostname, interactive, network, resolvConf, hosts } = ANNOTATIONS;
   const options: [string, string | undefined][] = [
     [layoutVersion, LAYOUT_VERSION],
@@ -374,6 +379,7 @@ function annotations(request: RunRequest, { created, debug, metadataUrl, configD
     [hosts, request.hosts === "host" ? "host" : hostsLines(request.hosts)],
     [ANNOTATIONS.configDirs, configDirs?.join(":")],
     [ANNOTATIONS.metadataUrl, metadataUrl],
+    [ANNOTATIONS.insecure, unprotected.length > 0 ? unprotected.join() : undefined],
     [ANNOTATIONS.debug, debug ? "true" : undefined],
   ];
   return options.flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]));

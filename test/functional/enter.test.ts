@@ -220,7 +220,7 @@ test("what cannot be entered says why", async (t) => {
   rkt.fails(
     ["enter", uuid],
     203,
-    /cannot execute "\/bin\/sh": no such file\nhint: the app has no shell: name a command/,
+    /cannot execute "\/bin\/sh": no such file\nhint: an app without a shell is entered with a command/,
   );
   rkt.ok(["stop", uuid]);
   rkt.fails(["enter", uuid, "true"], 254, new RegExp(`container ${uuid} is not running: it is exited`));
