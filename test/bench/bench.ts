@@ -11,6 +11,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { importBench, listBench } from "./store-bench.ts";
 
 const root = join(import.meta.dirname, "../..");
 const rkt = join(root, "dist/rkt");
@@ -193,19 +194,28 @@ function breakdown(): [step: string, ms: number][] {
   return found.map(({ step, at }, i) => [step, (found[i + 1]?.at ?? end) - at]);
 }
 
-function main(): void {
+async function main(): Promise<void> {
   const rows: Row[] = [];
+  const report = (row: Row) => {
+    rows.push(row);
+    process.stdout.write(
+      `${row.name.padEnd(50)} ${row.subjectMs.toFixed(1).padStart(7)} ms / ${row.peerMs.toFixed(1).padStart(7)} ms = ${row.ratio.toFixed(2)}×  (target ${row.target})\n`,
+    );
+  };
   for (const pair of pairs()) {
     if (values.only !== undefined && !pair.name.includes(values.only)) continue;
     if (pair.needs !== undefined && spawnSync("which", [pair.needs]).status !== 0) {
       process.stdout.write(`${pair.name}: ${pair.needs} is not installed\n`);
       continue;
     }
-    const row = measure(pair);
-    rows.push(row);
-    process.stdout.write(
-      `${row.name.padEnd(50)} ${row.subjectMs.toFixed(1).padStart(7)} ms / ${row.peerMs.toFixed(1).padStart(7)} ms = ${row.ratio.toFixed(2)}×  (target ${row.target})\n`,
-    );
+    report(measure(pair));
+  }
+  const store = { rkt, small: busybox, base, rounds: runs };
+  if (values.only === undefined || "image list".includes(values.only)) report(listBench(store));
+  if (values.only === undefined || "import".includes(values.only)) {
+    const { row, memoryMB } = await importBench({ ...store, rounds: Math.min(runs, 5) });
+    report(row);
+    process.stdout.write(`${"peak memory of that import".padEnd(50)} ${memoryMB.toFixed(0)} MB  (target < 200)\n`);
   }
   const memory = values.only === undefined ? idleMemory() : undefined;
   if (memory !== undefined)
@@ -223,7 +233,7 @@ function main(): void {
 }
 
 try {
-  main();
+  await main();
 } finally {
   spawnSync(rkt, [`--dir=${data}`, "gc", "--grace-period=0"]);
   for (const mount of readFileSync("/proc/self/mountinfo", "utf8")

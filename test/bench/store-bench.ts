@@ -1,0 +1,148 @@
+/**
+ * The store's part of `npm run bench`: taking a big image in, against the
+ * shell's own pipeline for the same work, and listing ten thousand, against a
+ * command that does nothing.
+ *
+ * Every round works in directories that are new, and deletes none: on ext4 the
+ * deletion of a big tree slows down whoever writes next.
+ */
+
+import { spawn, spawnSync } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import { createWriteStream, mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { pipeline } from "node:stream/promises";
+import { gzip } from "../../shared/aci/gzip.ts";
+import { archive } from "../../shared/aci/writer.ts";
+import { addFile, type Tree } from "../../shared/aci/tree.ts";
+import { manifest } from "../fixtures/aci.ts";
+
+export interface StoreBench {
+  rkt: string;
+  /** A small image, whose start brings the stage1 image into a new store. */
+  small: string;
+  /** Where everything is made. */
+  base: string;
+  rounds: number;
+}
+
+export interface Times {
+  name: string;
+  subjectMs: number;
+  peerMs: number;
+  ratio: number;
+  target: string;
+}
+
+const FILES = 2000;
+const FILE_BYTES = 100_000;
+const IMAGES = 10_000;
+
+const median = (list: readonly number[]): number =>
+  [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)] ?? Number.NaN;
+
+function summarize(name: string, target: string, times: readonly [subject: number, peer: number][]): Times {
+  return {
+    name,
+    subjectMs: median(times.map(([subject]) => subject)),
+    peerMs: median(times.map(([, peer]) => peer)),
+    ratio: median(times.map(([subject, peer]) => subject / peer)),
+    target,
+  };
+}
+
+function timed(program: string, args: readonly string[]): number {
+  const start = performance.now();
+  const done = spawnSync(program, args, { stdio: ["ignore", "ignore", "pipe"] });
+  const time = performance.now() - start;
+  if (done.status !== 0) throw new Error(`${program} ${args.join(" ")}: status ${done.status}: ${done.stderr}`);
+  return time;
+}
+
+/** Import and render of 200 MB in 2,000 files, which gzip halves, and the most memory it took, in MB. */
+export async function importBench({ rkt, small, base, rounds }: StoreBench): Promise<{ row: Times; memoryMB: number }> {
+  const image = join(base, "big.aci");
+  await writeBigImage(image);
+  const times: [number, number][] = [];
+  let memory = 0;
+  for (let i = 0; i < rounds; i++) {
+    const data = join(base, `import-${i}`);
+    const unpacked = join(base, `unpacked-${i}`);
+    mkdirSync(unpacked);
+    timed(rkt, [`--dir=${data}`, "prepare", small]);
+    timed("sync", []);
+    const start = performance.now();
+    memory = Math.max(memory, await peakMemory(rkt, [`--dir=${data}`, "prepare", image]));
+    const subject = performance.now() - start;
+    timed("sync", []);
+    // The shell does not wait for a process substitution by itself.
+    const peer = `gzip -dc '${image}' | tee >(sha512sum >'${unpacked}.sum') | tar -x -C '${unpacked}'; wait`;
+    times.push([subject, timed("bash", ["-c", peer])]);
+  }
+  return {
+    row: summarize("import + render 200 MB / gzip -dc | tee >(sha512sum) | tar -x", "≤ 1.3", times),
+    memoryMB: memory / 1024,
+  };
+}
+
+async function writeBigImage(path: string): Promise<void> {
+  const rootfs: Tree = new Map();
+  const text = randomBytes(FILE_BYTES / 2).toString("hex");
+  for (let i = 0; i < FILES; i++) {
+    const half = randomBytes(FILE_BYTES / 2);
+    addFile(rootfs, `d${i % 50}/f${i}`, Buffer.concat([half, Buffer.from(text.slice(i, i + FILE_BYTES / 2))]));
+  }
+  await pipeline(gzip(archive({ manifest: manifest({ name: "example.com/big" }), rootfs })), createWriteStream(path));
+}
+
+/** Runs a program to its end; its peak resident set in KiB (proc_pid_status(5), VmHWM). */
+async function peakMemory(program: string, args: readonly string[]): Promise<number> {
+  const child = spawn(program, args, { stdio: ["ignore", "ignore", "inherit"] });
+  let peak = 0;
+  const look = () => {
+    try {
+      peak = Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1] ?? peak);
+    } catch {}
+  };
+  const timer = setInterval(look, 10);
+  const status = await new Promise<number | null>((resolve) => child.once("exit", resolve));
+  clearInterval(timer);
+  if (status !== 0) throw new Error(`${program} ${args.join(" ")}: status ${status}`);
+  return peak;
+}
+
+/** A list of 10,000 images, with the table that a person sees. */
+export function listBench({ rkt, base, rounds }: StoreBench): Times {
+  const data = join(base, "list");
+  timed(rkt, [`--dir=${data}`, "image", "list"]);
+  fillIndex(join(data, "cas/index.sqlite"));
+  const times: [number, number][] = [];
+  for (let i = 0; i < rounds; i++)
+    times.push([timed(rkt, [`--dir=${data}`, "image", "list"]), timed(rkt, [`--dir=${data}`, "version"])]);
+  return summarize(`rkt image list of ${IMAGES} / rkt version`, "< 2", times);
+}
+
+function fillIndex(path: string): void {
+  const index = new DatabaseSync(path);
+  const image = index.prepare(
+    "INSERT INTO images (key, id, name, version, labels, size, imported_at, used_at) VALUES (?,?,?,?,?,?,?,?)",
+  );
+  const text = index.prepare("INSERT INTO manifests VALUES (?,?)");
+  index.exec("BEGIN");
+  for (let i = 0; i < IMAGES; i++) {
+    const id = `sha512-${createHash("sha512").update(String(i)).digest("hex")}`;
+    const key = id.slice(0, 71);
+    const name = `example.com/team-${i % 50}/app-${i % 1000}`;
+    const labels = [
+      { name: "version", value: `1.${i}` },
+      { name: "os", value: "linux" },
+      { name: "arch", value: "amd64" },
+    ];
+    const then = Date.now() - i * 60_000;
+    image.run(key, id, name, `1.${i}`, JSON.stringify(labels), i * 1000, then - i * 3_600_000, then);
+    text.run(key, manifest({ name, labels }));
+  }
+  index.exec("COMMIT");
+  index.close();
+}
