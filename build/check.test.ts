@@ -253,9 +253,11 @@ test("check: the program prints each violation and fails; with none it says noth
   const run = (files: Record<string, string>) =>
     spawnSync(process.execPath, [join(import.meta.dirname, "check.ts"), project(t, files)], { encoding: "utf8" });
   const bad = run({ "stage0/a.ts": "export const a = 1;\nconsole.log(a);\n" });
-  assert.deepEqual([bad.stdout, bad.stderr, bad.status], [`stage0/a.ts:2: console: ${CONSOLE}\n`, "", 1]);
+  // TypeScript's server, which shares stderr, may say this when it is closed while at work.
+  const said = (stderr: string) => stderr.replace("context canceled\n", "");
+  assert.deepEqual([bad.stdout, said(bad.stderr), bad.status], [`stage0/a.ts:2: console: ${CONSOLE}\n`, "", 1]);
   const good = run({});
-  assert.deepEqual([good.stdout, good.stderr, good.status], ["", "", 0]);
+  assert.deepEqual([good.stdout, said(good.stderr), good.status], ["", "", 0]);
 });
 
 test("check: a directory without git", (t) => {

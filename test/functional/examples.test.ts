@@ -127,13 +127,11 @@ test("hello-server and hello-client: one app reads what the other serves, in one
   assert.equal((await both.stop()).stdout, page);
 });
 
-test("every image in dist is valid to actool, and the stage1 image has at most 60 MB", (t) => {
+test("every image in dist is valid to actool", (t) => {
   if (!requires(t, "build", "actool")) return;
   const examples = readdirSync(join(dist, "examples")).filter((name) => name.endsWith(".aci"));
   assert.ok(examples.length >= 5, `${examples}`);
   const stage1 = join(dist, "stage1-nspawn.aci");
   for (const aci of [stage1, ...examples.map((name) => join(dist, "examples", name))])
     execFileSync("actool", ["validate", aci], { stdio: "pipe" });
-  const size = Number(execFileSync("stat", ["-c", "%s", stage1]).toString());
-  assert.ok(size <= 60e6, `${size} bytes`);
 });

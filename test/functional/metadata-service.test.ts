@@ -48,6 +48,15 @@ async function waiting(rkt: Rkt): Promise<{ url: string; uuid: string; end(): Pr
   };
 }
 
+/** Empty for what is no process, or no longer one. */
+function commandLine(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  } catch {
+    return [];
+  }
+}
+
 const curl = (url: string, ...options: string[]) => {
   const done = spawnSync(
     "curl",
@@ -111,12 +120,10 @@ test("--spawn-metadata-svc starts one service for many, which ends when it is id
   if (!requires(t, "root", "build", "ip")) return;
   const rkt = makeRkt(t);
   const services = () =>
-    readdirSync("/proc")
-      .filter((pid) => /^\d+$/.test(pid))
-      .filter((pid) => {
-        const argv = existsSync(`/proc/${pid}/cmdline`) ? readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0") : [];
-        return argv.includes("metadata-service") && argv.includes(`--dir=${rkt.dir}`);
-      });
+    readdirSync("/proc").filter((pid) => {
+      const argv = commandLine(pid);
+      return argv.includes("metadata-service") && argv.includes(`--dir=${rkt.dir}`);
+    });
   t.after(() => {
     for (const pid of services()) spawnSync("kill", [pid]);
   });
