@@ -13,7 +13,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { after, type TestContext } from "node:test";
+import type { TestContext } from "node:test";
 import { bundleScript } from "../../build/bundle.ts";
 import { ANNOTATIONS, appDirs, containerLayout, LAYOUT_VERSION, STAGE1 } from "../../shared/layout.ts";
 import { bareApp } from "../../shared/schema/image-manifest.ts";
@@ -68,7 +68,7 @@ let bundled: Promise<string[]> | undefined;
 function launcher(): Promise<string[]> {
   bundled ??= (async () => {
     const directory = mkdtempSync(join(tmpdir(), "rkt-launcher-"));
-    after(() => rmSync(directory, { recursive: true }));
+    process.once("exit", () => rmSync(directory, { recursive: true }));
     return await bundleScript("launcher", directory);
   })();
   return bundled;
