@@ -4,24 +4,21 @@ import { printable } from "../shared/errors.ts";
 
 export function table(header: readonly string[] | undefined, rows: readonly (readonly string[])[]): string {
   const given = header === undefined ? rows : [header, ...rows];
-  // Nearly always all is well: that is one look, where each cell's own would cost more than the rest.
-  const all = given.map((row) => row.join("")).join("");
-  const lines = printable(all) === all ? given : given.map((row) => row.map(printable));
+  // Nearly always all is well: a look at each row costs less than one at each cell.
+  const lines = given.map((row) => {
+    const text = row.join(" ");
+    return printable(text) === text ? row : row.map(printable);
+  });
   const widths: number[] = [];
   for (const row of lines)
     for (let i = 0; i < row.length; i++) widths[i] = Math.max(widths[i] ?? 0, row[i]?.length ?? 0);
-  let text = "";
-  for (const row of lines) {
-    // Blanks wait for a cell that needs them: none end a line.
-    let blanks = 0;
-    for (let i = 0; i < row.length; i++) {
-      const cell = row[i] ?? "";
-      if (cell !== "") text += blanks === 0 ? cell : " ".repeat(blanks) + cell;
-      blanks = (cell === "" ? blanks : 0) + (widths[i] ?? 0) - cell.length + 2;
-    }
-    text += "\n";
-  }
-  return text;
+  const texts = lines.map((row) => {
+    let line = "";
+    for (let i = 0; i < row.length - 1; i++) line += (row[i] ?? "").padEnd((widths[i] ?? 0) + 2);
+    const last = row.at(-1) ?? "";
+    return last === "" ? line.trimEnd() : line + last;
+  });
+  return texts.length === 0 ? "" : `${texts.join("\n")}\n`;
 }
 
 /** In the largest unit of 1024s that fits: "3.6 MiB". */
@@ -36,19 +33,21 @@ export function bytes(count: number): string {
 
 const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"];
 
-const UNITS: readonly [name: string, milliseconds: number][] = [
-  ["day", 86_400_000],
-  ["hour", 3_600_000],
-  ["minute", 60_000],
-  ["second", 1000],
-];
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
 
 /** How long ago, in the largest unit that fits: "3 minutes ago". */
 export function ago(then: number, now: number): string {
-  const past = Math.max(0, now - then);
-  let name = "second";
-  let length = 1000;
-  for ([name, length] of UNITS) if (past >= length) break;
-  const count = Math.floor(past / length);
-  return count === 0 ? "just now" : `${count} ${name}${count === 1 ? "" : "s"} ago`;
+  const past = now - then;
+  if (past >= DAY) return counted(past / DAY, "day");
+  if (past >= HOUR) return counted(past / HOUR, "hour");
+  if (past >= MINUTE) return counted(past / MINUTE, "minute");
+  return past >= SECOND ? counted(past / SECOND, "second") : "just now";
+}
+
+function counted(amount: number, unit: string): string {
+  const count = Math.floor(amount);
+  return `${count} ${unit}${count === 1 ? "" : "s"} ago`;
 }
