@@ -19,6 +19,7 @@ import { execve } from "../shared/exec.ts";
 import { containerLayout, ENV_ENTER_FDS, STAGE1 } from "../shared/layout.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
 import { closeOnExecFrom, dup2, PR_CAPBSET_DROP, prctl } from "../shared/syscall/linux.ts";
+import { firstProcess } from "./first-process.ts";
 import { hierarchies, ownCgroup } from "./cgroups.ts";
 import { readContainer } from "./container.ts";
 import { loaderCommand } from "./nspawn-args.ts";
@@ -69,26 +70,6 @@ export function enter(args: readonly string[]): never {
 }
 
 // --- the container's processes ----------------------------------------------------
-
-/** The container's PID 1 as the host sees it: the child of the lock's holder that is 1 in a namespace of its own. */
-function firstProcess(pid: number): number {
-  const own = readlinkSync(`/proc/${pid}/ns/pid`);
-  for (const child of readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ")) {
-    if (!/^\d+$/.test(child)) continue;
-    try {
-      if (
-        readlinkSync(`/proc/${child}/ns/pid`) !== own &&
-        /^NSpid:.*\t1$/m.test(readFileSync(`/proc/${child}/status`, "utf8"))
-      )
-        return Number(child);
-    } catch {
-      // It ended meanwhile.
-    }
-  }
-  throw new RktError("not-running", "the container has no first process", {
-    hint: "it is starting or ending: try again",
-  });
-}
 
 /**
  * The mount namespace of an app and its cgroups, as descriptors (ENV_ENTER_FDS).

@@ -311,3 +311,26 @@ test("a pod manifest says it all", (t) => {
   );
   assert.equal(rkt.ok(["run", `--pod-manifest=${file}`]).stdout, "from the manifest\n");
 });
+
+test("rkt stop the moment a container is there waits until it can be stopped", async (t) => {
+  if (!requires(t, "root", "build", "overlay")) return;
+  const rkt = makeRkt(t);
+  const file = join(rkt.scratch, "uuid");
+  const child = rkt.start([
+    "run",
+    `--uuid-file-save=${file}`,
+    exampleAci("busybox"),
+    "--exec=/bin/sleep",
+    "--",
+    "1000",
+  ]);
+  const done = finished(child);
+  const pid = await eventually("the pid", () => {
+    const uuid = existsSync(file) ? readFileSync(file, "utf8") : "";
+    const path = join(rkt.dir, "containers/run", uuid, "pid");
+    return uuid !== "" && existsSync(path) ? readFileSync(path, "utf8") : undefined;
+  });
+  assert.equal(Number(pid), child.pid);
+  rkt.ok(["stop", `--uuid-file=${file}`]);
+  assert.equal((await done).status, 143);
+});
