@@ -74,5 +74,8 @@ test("a name that is none", () => {
     encoding: "utf8",
   });
   assert.equal(run.status, 2);
-  assert.match(run.stderr, /^build: nothing to build is called etcd\nhint: there is: rkt, stage1, examples\/busybox, /);
+  assert.match(
+    run.stderr,
+    /^build: nothing to build is called etcd\nhint: there is: rkt, stage1, stage1\/fly, examples\/busybox, /,
+  );
 });

@@ -5,18 +5,18 @@
 
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { join, relative } from "node:path";
+import { basename, join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { build as esbuild } from "esbuild";
-import { archive, sourceDateEpoch } from "../shared/aci/writer.ts";
+import { sourceDateEpoch } from "../shared/aci/writer.ts";
 import { errorCode, RktError, usageError } from "../shared/errors.ts";
 import { DEFAULT_STAGE1_IMAGE, shortId } from "../shared/layout.ts";
-import { bundle, bundleScript, singleExecutable } from "./bundle.ts";
+import { bundle, singleExecutable } from "./bundle.ts";
 import { candidateVersions, type Loader, packageLoader } from "./debian.ts";
 import { CACHE, DIST, NODE_VERSION, ROOT } from "./paths.ts";
 import { megabytes, program } from "./program.ts";
 import { type BuiltImage, buildRecipe, exampleNames, loadRecipe, recipeFiles } from "./recipe.ts";
-import { buildStage1, STAGE1_DEFAULTS, stage1Assets } from "./stage1-image.ts";
+import { buildStage1, type Flavor, FLAVORS, flavorDefaults, flavorScripts, flavorSources } from "./stage1-image.ts";
 
 interface Target {
   name: string;
@@ -42,7 +42,7 @@ const STATE = join(DIST, ".build.json");
 
 /** The names `--only` knows, in the order they are made and shown. */
 function targets(): Target[] {
-  return [rktTarget(), stage1Target(), ...exampleNames().map(exampleTarget)];
+  return [rktTarget(), ...FLAVORS.map(stage1Target), ...exampleNames().map(exampleTarget)];
 }
 
 function rktTarget(): Target {
@@ -62,21 +62,18 @@ function rktTarget(): Target {
   };
 }
 
-function stage1Target(): Target {
-  let scripts: { init: string[]; launcher: string[] } | undefined;
-  const output = join(DIST, DEFAULT_STAGE1_IMAGE);
+function stage1Target(flavor: Flavor): Target {
+  let scripts: Awaited<ReturnType<typeof flavorScripts>> | undefined;
+  const defaults = flavorDefaults(flavor);
   return {
-    name: "stage1",
-    output,
+    // The default one is "stage1", which stands for what is below it too.
+    name: basename(defaults.output) === DEFAULT_STAGE1_IMAGE ? "stage1" : `stage1/${flavor}`,
+    output: defaults.output,
     key: async () => {
-      const [init, launcher] = await Promise.all([bundleScript("init", DIST), bundleScript("launcher", DIST)]);
-      scripts = { init, launcher };
-      const assets: Uint8Array[] = [];
-      for await (const chunk of archive({ manifest: "", rootfs: stage1Assets() })) assets.push(chunk);
-      const executables = [...init, ...launcher].map((path) => readFileSync(path));
-      return hash([await builderKey(), NODE_VERSION, ...executables, ...assets]);
+      scripts = await flavorScripts(flavor);
+      return hash([await builderKey(), NODE_VERSION, ...(await flavorSources(flavor, scripts))]);
     },
-    make: (load) => buildStage1({ ...STAGE1_DEFAULTS, output, ...scripts }, load),
+    make: (load) => buildStage1({ ...defaults, scripts }, load),
   };
 }
 
@@ -195,8 +192,8 @@ function choose(all: readonly Target[], only: readonly string[]): Target[] {
 
 const HELP = `Usage: npm run build -- [--only=NAME,...] [--force]
 
-Makes dist/rkt, dist/stage1-nspawn.aci and the example images in
-dist/examples. What no input has changed since it was made is left alone.
+Makes dist/rkt, dist/stage1-nspawn.aci, dist/stage1-fly.aci and the example
+images in dist/examples. What no input has changed since it was made is left alone.
 
   --only=NAME,...   only these; "examples" is all of them:
                     ${targets()

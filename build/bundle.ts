@@ -1,6 +1,6 @@
 /**
  * The three executables: `rkt`, one ELF file with Node.js inside, and `init`
- * and `launcher`, scripts for the Node.js of the stage1 image. Three separate
+ * and `launcher`, scripts for the Node.js of the stage1 image. Separate
  * bundles: none contains another stage's code.
  */
 
@@ -22,12 +22,16 @@ interface Executable {
   plugins: readonly Plugin[];
 }
 
+/** Relative: what runs on the host starts in the container directory. */
+function onHost(path: string): string {
+  return containerLayout(".").inStage1(path).replace(/^\.\//, "");
+}
+
 export const EXECUTABLES = {
   rkt: { stage: "stage0", plugins: SLIM },
   init: {
     stage: "stage1",
-    // Relative: it runs on the host, whose working directory is the container's.
-    interpreter: containerLayout(".").inStage1(STAGE1.runtime).replace(/^\.\//, ""),
+    interpreter: onHost(STAGE1.runtime),
     plugins: [lazyBuiltins],
   },
   launcher: {
@@ -35,8 +39,15 @@ export const EXECUTABLES = {
     interpreter: STAGE1.runtime,
     plugins: [lazyBuiltins],
   },
+  // The launcher once more, for the host.
+  "host-launcher": {
+    stage: "stage2",
+    interpreter: onHost(STAGE1.runtime),
+    plugins: [lazyBuiltins],
+  },
 } as const satisfies Record<string, Executable>;
 export type ExecutableName = keyof typeof EXECUTABLES;
+export type ScriptName = Exclude<ExecutableName, "rkt">;
 
 /** What code that `Script` runs needs of a CommonJS module. */
 const FUNCTION = { banner: { js: "(function (require, module, exports) {" }, footer: { js: "})" } };
@@ -125,12 +136,12 @@ export async function singleExecutable(main: string, output: string, cache: stri
 }
 
 /**
- * Bundles `init` or `launcher` into `directory`: a script NAME for the
+ * Bundles an executable of a stage1 image into `directory`: a script NAME for the
  * kernel, the code NAME.js, and V8's bytecode of it NAME.cache, which saves
  * compiling what each start runs once. Returns the paths, NAME's first. They
  * belong into the directory of the runtime.
  */
-export async function bundleScript(name: "init" | "launcher", directory: string, entry?: string): Promise<string[]> {
+export async function bundleScript(name: ScriptName, directory: string, entry?: string): Promise<string[]> {
   const { interpreter } = EXECUTABLES[name];
   const [script, code, cache] = [name, `${name}.js`, `${name}.cache`].map((file) => join(directory, file)) as [
     string,

@@ -13,13 +13,19 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { addDirectory, addFile, addSymlink, readTree, type Tree } from "../shared/aci/tree.ts";
-import { COMPRESSIONS, type Compression, sourceDateEpoch, writeAci } from "../shared/aci/writer.ts";
+import { archive, COMPRESSIONS, type Compression, sourceDateEpoch, writeAci } from "../shared/aci/writer.ts";
 import { RktError, usageError } from "../shared/errors.ts";
-import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION, STAGE1, STAGE1_INTERFACE_VERSION } from "../shared/layout.ts";
+import {
+  type Entrypoint,
+  ENTRYPOINTS,
+  INTERFACE_VERSION_ANNOTATION,
+  STAGE1,
+  STAGE1_INTERFACE_VERSION,
+} from "../shared/layout.ts";
 import { APPC_VERSION, formatImageManifest, parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { defaultFilter } from "../shared/seccomp.ts";
 import { compileFilter } from "../shared/syscall/seccomp.ts";
-import { bundleScript } from "./bundle.ts";
+import { bundleScript, type ScriptName } from "./bundle.ts";
 import { closure } from "./closure.ts";
 import { type Loader, type Package, packageLoader, SOURCES, type Source } from "./debian.ts";
 import { extractTree } from "./extract.ts";
@@ -30,11 +36,11 @@ import { strippedRuntime } from "./runtime.ts";
 import { spdxDocument } from "./sbom.ts";
 import { overlay, skeleton } from "./skeleton.ts";
 
-export const FLAVORS = ["nspawn"] as const;
+export const FLAVORS = ["nspawn", "fly"] as const;
 export type Flavor = (typeof FLAVORS)[number];
 
 /** What the nspawn flavor takes of Debian, by package; libraries follow by need. */
-const PICKED: ReadonlyMap<string, readonly string[]> = new Map([
+const NSPAWN_PACKAGES: ReadonlyMap<string, readonly string[]> = new Map([
   [
     "systemd",
     [
@@ -66,8 +72,49 @@ const PICKED: ReadonlyMap<string, readonly string[]> = new Map([
 /** Packages that hold the libraries of the Node.js binary, which is no Debian package itself. */
 const RUNTIME_LIBRARIES = ["libc6", "libstdc++6", "libgcc-s1", "libatomic1"];
 
-/** Programs of the image that are busybox under another name. */
-const BUSYBOX_LINKS = ["echo", "false", "kill", "ls", "mkfifo", "mv", "ps", "rm", "sh", "sleep", "tee", "true"];
+const inRoot = (path: string): string => path.replace(/^\/+/, "");
+
+interface FlavorParts {
+  picked: ReadonlyMap<string, readonly string[]>;
+  /** Programs of the image that are busybox under another name. */
+  busybox: readonly string[];
+  /** Packages of the libraries that Node.js finds in the image; the fly flavor's only runs on the host. */
+  runtimeLibraries: readonly string[];
+  /** Our executables: the option that replaces it, its place in the image. */
+  scripts: Partial<Record<ScriptName, { option: "init" | "launcher"; path: string }>>;
+  /** Directory of files that lie in the image as they are. */
+  assets: string;
+  /** Releasing what lies outside of the container directory takes no entrypoint: cgroups are listed (docs/layout.md). */
+  entrypoints: readonly Entrypoint[];
+}
+
+const INIT = join(dirname(STAGE1.launcher), "init");
+
+const PARTS: Record<Flavor, FlavorParts> = {
+  nspawn: {
+    picked: NSPAWN_PACKAGES,
+    busybox: ["echo", "false", "kill", "ls", "mkfifo", "mv", "ps", "rm", "sh", "sleep", "tee", "true"],
+    runtimeLibraries: RUNTIME_LIBRARIES,
+    scripts: {
+      init: { option: "init", path: INIT },
+      launcher: { option: "launcher", path: STAGE1.launcher },
+    },
+    assets: "stage1/assets/rootfs",
+    entrypoints: ["init", "enter", "stop"],
+  },
+  fly: {
+    picked: new Map([
+      ["busybox-static", ["usr/bin/busybox"]],
+      // On the host, the launcher finds it by its path, and the C library in Node.js's.
+      ["libseccomp2", [inRoot(STAGE1.libseccomp)]],
+    ]),
+    busybox: ["kill", "mv", "setsid", "sh"],
+    runtimeLibraries: [],
+    scripts: { "host-launcher": { option: "launcher", path: STAGE1.hostLauncher } },
+    assets: "stage1/fly/rootfs",
+    entrypoints: ["init", "enter", "stop"],
+  },
+};
 
 const FILES: readonly [path: string, text: string][] = [
   ["etc/group", "root:x:0:\nnogroup:x:65534:\n"],
@@ -94,7 +141,9 @@ export interface Stage1Options {
   cache: string;
   compression: Compression;
   level?: number;
-  /** The stage's executables, each with the files it reads beside it; bundled from the sources unless given. */
+  /** The flavor's executables as `flavorScripts` made them; made anew unless given. */
+  scripts?: ReadonlyMap<ScriptName, readonly string[]> | undefined;
+  /** Others in their places, each with the files it reads beside it. */
   init?: readonly string[] | undefined;
   launcher?: readonly string[] | undefined;
   /** Debian packages whose files are all added, but for documentation. */
@@ -116,20 +165,29 @@ export const STAGE1_DEFAULTS: Stage1Options = {
   files: [],
 };
 
+/** What a flavor is called, and where it is written. */
+export function flavorDefaults(flavor: Flavor): Stage1Options {
+  const image = `stage1-${flavor}`;
+  return { ...STAGE1_DEFAULTS, flavor, output: join(DIST, `${image}.aci`), name: `coreos.com/rkt/${image}` };
+}
+
 export async function buildStage1(options: Stage1Options, load = stage1Loader(options)): Promise<BuiltImage> {
   const { tree, packages } = await stage1Tree(options, load);
   const written = await writeAci(
     options.output,
-    { manifest: stage1Manifest(options.name), rootfs: tree, mtime: sourceDateEpoch() },
+    {
+      manifest: stage1Manifest(options.name, PARTS[options.flavor].entrypoints),
+      rootfs: tree,
+      mtime: sourceDateEpoch(),
+    },
     options,
   );
   if (options.keepTree !== undefined) await extractTree(tree, options.keepTree);
   return { ...written, packages };
 }
 
-/** The image manifest; the entrypoints besides init are links to it. */
-export function stage1Manifest(name: string): string {
-  const entrypoints = Object.entries(ENTRYPOINTS).map(([entrypoint, key]) => ({ name: key, value: `/${entrypoint}` }));
+export function stage1Manifest(name: string, provided: readonly Entrypoint[]): string {
+  const entrypoints = provided.map((entrypoint) => ({ name: ENTRYPOINTS[entrypoint], value: `/${entrypoint}` }));
   const manifest = {
     acKind: "ImageManifest",
     acVersion: APPC_VERSION,
@@ -148,38 +206,51 @@ function stage1Loader(options: Stage1Options): Loader {
   return packageLoader(options.source, options.cache);
 }
 
+/** The executables of a flavor, by name, each with the files it reads beside it; not those that others stand in for. */
+export async function flavorScripts(
+  flavor: Flavor,
+  others: Pick<Stage1Options, "init" | "launcher"> = {},
+): Promise<Map<ScriptName, string[]>> {
+  const scripts = Object.entries(PARTS[flavor].scripts) as [ScriptName, { option: "init" | "launcher" }][];
+  const wanted = scripts.filter(([, { option }]) => others[option] === undefined);
+  return new Map(await Promise.all(wanted.map(async ([name]) => [name, await bundleScript(name, DIST)] as const)));
+}
+
 async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree: Tree; packages: Package[] }> {
-  const [runtime, init, launcher] = await Promise.all([
+  const { picked: wanted, busybox, runtimeLibraries, scripts, assets, entrypoints } = PARTS[options.flavor];
+  const [runtime, bundled] = await Promise.all([
     strippedRuntime(options.cache),
-    options.init ?? bundleScript("init", DIST),
-    options.launcher ?? bundleScript("launcher", DIST),
+    options.scripts ?? flavorScripts(options.flavor, options),
   ]);
 
   const executables: Tree = new Map();
   const runtimePath = inRoot(STAGE1.runtime);
   addFile(executables, runtimePath, readFileSync(runtime), 0o755);
-  const foreign = { tree: executables, packages: RUNTIME_LIBRARIES };
-  const picked = await closure({ load, wanted: PICKED, whole: options.packages, foreign });
+  const withLibraries = runtimeLibraries.length > 0;
+  const foreign = withLibraries ? { foreign: { tree: executables, packages: runtimeLibraries } } : {};
+  const picked = await closure({ load, wanted, whole: options.packages, ...foreign });
 
   const tree = skeleton();
   addDirectory(tree, inRoot(STAGE1.base));
   addDirectory(tree, inRoot(STAGE1.stage2));
+  overlay(tree, executables);
   overlay(tree, picked.tree);
-  for (const name of BUSYBOX_LINKS) addSymlink(tree, `usr/bin/${name}`, "busybox");
+  for (const name of busybox) addSymlink(tree, `usr/bin/${name}`, "busybox");
   for (const [path, text] of FILES) addFile(tree, path, text);
   addSymlink(tree, "etc/os-release", "../usr/lib/os-release");
   const created = sourceDateEpoch();
   addFile(tree, SBOM, spdxDocument({ name: options.name, packages: picked.packages, created }));
   for (const p of picked.packages) await addLicence(tree, p, load);
   addFile(tree, PACKAGE_LIST, picked.packages.map((p) => `${p.name} ${p.version}\n`).join(""));
-  const home = dirname(runtimePath);
-  addExecutable(tree, `${home}/init`, init);
-  for (const entrypoint of Object.keys(ENTRYPOINTS)) addSymlink(tree, entrypoint, `${home}/init`);
-  addExecutable(tree, inRoot(STAGE1.launcher), launcher);
-  addFile(tree, inRoot(STAGE1.defaultFilter), compiledFilter(picked.tree), 0o644);
+  for (const [name, { option, path }] of Object.entries(scripts))
+    addExecutable(tree, inRoot(path), options[option] ?? bundled.get(name as ScriptName) ?? []);
+  if (options.flavor === "nspawn") addFile(tree, inRoot(STAGE1.defaultFilter), compiledFilter(picked.tree), 0o644);
   // Else Node.js would ask the directories above, on the host, what kind of module a script without a suffix is.
-  addFile(tree, `${home}/package.json`, '{"type":"commonjs"}\n');
-  overlay(tree, stage1Assets());
+  addFile(tree, inRoot(`${dirname(STAGE1.runtime)}/package.json`), '{"type":"commonjs"}\n');
+  if (scripts.init !== undefined)
+    for (const entrypoint of entrypoints) addSymlink(tree, entrypoint, inRoot(scripts.init.path));
+  overlay(tree, stage1Assets(assets));
+  if (scripts.init === undefined && options.init !== undefined) addExecutable(tree, "init", options.init);
   for (const { source, target } of options.files) overlay(tree, placed(source, target));
   return { tree, packages: picked.packages };
 }
@@ -218,14 +289,12 @@ function addExecutable(tree: Tree, path: string, [executable, ...parts]: readonl
   for (const part of parts) addFile(tree, `${dirname(path)}/${basename(part)}`, readFileSync(part), 0o644);
 }
 
-const inRoot = (path: string): string => path.replace(/^\/+/, "");
-
 /**
- * stage1/assets/rootfs as git has it: whose umask and user made the checkout must not show in the image, nor
+ * A directory of the sources as git has it: whose umask and user made the checkout must not show in the image, nor
  * directories that hold no file, which git does not know.
  */
-export function stage1Assets(): Tree {
-  const tree = readTree(join(ROOT, "stage1/assets/rootfs"));
+function stage1Assets(directory: string): Tree {
+  const tree = readTree(join(ROOT, directory));
   const files = [...tree].filter(([, entry]) => entry.type !== "directory").map(([path]) => path);
   const known = [...tree].filter(
     ([path, entry]) => entry.type !== "directory" || path === "" || files.some((file) => file.startsWith(`${path}/`)),
@@ -236,6 +305,17 @@ export function stage1Assets(): Tree {
       return [path, { ...entry, mode, uid: 0, gid: 0 }];
     }),
   );
+}
+
+/** The bytes of a flavor that come from the sources. */
+export async function flavorSources(
+  flavor: Flavor,
+  scripts: ReadonlyMap<ScriptName, readonly string[]>,
+): Promise<Uint8Array[]> {
+  const parts = [...scripts.values()].flat().map((path) => readFileSync(path));
+  const assets: Uint8Array[] = [];
+  for await (const chunk of archive({ manifest: "", rootfs: stage1Assets(PARTS[flavor].assets) })) assets.push(chunk);
+  return [...parts, ...assets];
 }
 
 /** A file or directory of the host as the tree below `target`. */
@@ -287,9 +367,9 @@ Examples:
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
-      output: { type: "string", default: STAGE1_DEFAULTS.output },
+      output: { type: "string" },
       flavor: { type: "string", default: STAGE1_DEFAULTS.flavor },
-      name: { type: "string", default: STAGE1_DEFAULTS.name },
+      name: { type: "string" },
       from: { type: "string", default: STAGE1_DEFAULTS.source },
       package: { type: "string", multiple: true, default: [] },
       file: { type: "string", multiple: true, default: [] },
@@ -306,11 +386,12 @@ async function main(): Promise<void> {
     process.stdout.write(HELP);
     return;
   }
-  const output = userPath(values.output);
+  const defaults = flavorDefaults(choice("flavor", values.flavor, FLAVORS));
+  const output = userPath(values.output ?? defaults.output);
   const image = await buildStage1({
+    flavor: defaults.flavor,
     output,
-    flavor: choice("flavor", values.flavor, FLAVORS),
-    name: values.name,
+    name: values.name ?? defaults.name,
     source: choice("from", values.from, SOURCES),
     cache: userPath(values.cache),
     compression: choice("compression", values.compression, COMPRESSIONS),

@@ -305,10 +305,16 @@ export const STAGE1 = {
   launcher: stage1Path("/usr/lib/rkt/launcher"),
   /** The system call filter of an app without one of its own, compiled: struct sock_filter[]. */
   defaultFilter: stage1Path("/usr/lib/rkt/default-filter.bpf"),
+  libseccomp: stage1Path("/usr/lib/x86_64-linux-gnu/libseccomp.so.2"),
   /** First process of the container: starts the output relays, becomes systemd. */
   pid1: stage1Path("/usr/lib/rkt/pid1"),
   /** Records an app's exit status. */
   record: stage1Path("/usr/lib/rkt/record"),
+  /** The launcher under the name by which it works on the host (ADR 5): for a stage1 without a root of its own. */
+  hostLauncher: stage1Path("/usr/lib/rkt/host-launcher"),
+  /** What it tells the shell that waits for it: the app's name; that the app has a handler for its end. */
+  hostApp: stage1Path("/rkt/app"),
+  hostPostStop: stage1Path("/rkt/post-stop"),
   /** One directory per app. */
   stage2: stage1Path(`/${STAGE2}`),
   app: (appDir: string): Stage1Path => stage1Path(`/${STAGE2}/${appDir}`),

@@ -13,8 +13,6 @@ const entrypoints: Record<string, (args: readonly string[]) => void> = {
   init,
   enter,
   stop,
-  // What a container leaves behind are files and cgroups, which stage 0 knows.
-  gc: () => {},
 };
 
 function main(): void {

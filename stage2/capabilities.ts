@@ -10,7 +10,7 @@ import { CAPABILITIES } from "../shared/schema/capabilities.ts";
 import type { KnownIsolators } from "../shared/schema/isolators.ts";
 
 /** The set of an app that says nothing (ace.md, os/linux/capabilities-remove-set). */
-const DEFAULT_SET = [
+const DEFAULT_NAMES = [
   "CAP_AUDIT_WRITE",
   "CAP_CHOWN",
   "CAP_DAC_OVERRIDE",
@@ -34,6 +34,7 @@ export function capabilityMask(names: readonly string[]): bigint {
   return mask;
 }
 
+export const DEFAULT_SET = capabilityMask(DEFAULT_NAMES);
 /** What CAP_SYS_ADMIN is among them. */
 export const SYS_ADMIN = capabilityMask(["CAP_SYS_ADMIN"]);
 export const ALL = capabilityMask(CAPABILITIES);
@@ -47,8 +48,8 @@ export function capabilityNames(mask: bigint): string[] {
 }
 
 /** The bounding set: retain-set as it stands, else the default set less the remove-set. */
-export function boundingSet(isolators: KnownIsolators): bigint {
+export function boundingSet(isolators: KnownIsolators, defaultSet = DEFAULT_SET): bigint {
   const retain = isolators["os/linux/capabilities-retain-set"];
   if (retain !== undefined) return capabilityMask(retain);
-  return capabilityMask(DEFAULT_SET) & ~capabilityMask(isolators["os/linux/capabilities-remove-set"] ?? []);
+  return defaultSet & ~capabilityMask(isolators["os/linux/capabilities-remove-set"] ?? []);
 }

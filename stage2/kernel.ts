@@ -22,7 +22,7 @@ import {
 import { constants as os } from "node:os";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execve } from "../shared/exec.ts";
-import { LAUNCH_EXIT, STAGE1, type Stage1Path } from "../shared/layout.ts";
+import { type HostPath, LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
 import { defaultFilter, type SystemCallFilter } from "../shared/seccomp.ts";
 import {
   CLONE_FS,
@@ -62,13 +62,13 @@ import { compileFilter } from "../shared/syscall/seccomp.ts";
 import type { AccountSources } from "./accounts.ts";
 import { findProblem } from "./diagnose.ts";
 import { buildRoot } from "./mount.ts";
-import type { MountStep } from "./mount-plan.ts";
+import type { MountStep, SourcePath } from "./mount-plan.ts";
 import type { RunningApp } from "./plan.ts";
 import { findProgram } from "./program.ts";
 
 export interface Kernel {
   /** Opens a FIFO in the place of a standard stream, if it exists. */
-  connect(fd: 0 | 1 | 2, fifo: Stage1Path): void;
+  connect(fd: 0 | 1 | 2, fifo: SourcePath): void;
   /** Closes this process to tracers and readers of /proc/PID. */
   hide(): void;
   /** A mount namespace of its own. What happens in stage 1's reaches it (unmounting above all), never the reverse. */
@@ -81,8 +81,11 @@ export interface Kernel {
   leaveCaller(): void;
   /** Becomes one of the processes of an app that runs: its cgroups, its mount namespace. */
   joinApp(app: RunningApp): void;
-  /** Lets the process end with its parent, so that no command outlives the `rkt enter` it belongs to. */
-  endWithParent(): void;
+  /**
+   * Lets the process end with its parent, so that no command outlives the `rkt enter` it belongs to. Without a `parent`
+   * it is whoever that is, but the container's first process.
+   */
+  endWithParent(parent: number | undefined): void;
   /** Opens the terminal by the name it has in the app's root. */
   reopenTerminal(): void;
   accountSources(): AccountSources;
@@ -104,8 +107,8 @@ export interface Kernel {
   findProgram(name: string, searchPath: string): string;
   /** What will keep the program from starting. */
   findProblem(path: string): string | undefined;
-  /** The BPF program of a filter. */
-  compileFilter(filter: SystemCallFilter | "default"): Uint8Array;
+  /** The BPF program of a filter; `libseccomp` is the library's file, where it is not in stage 1. */
+  compileFilter(filter: SystemCallFilter | "default", libseccomp: HostPath | undefined): Uint8Array;
   setOomScoreAdj(value: number): void;
   /** Only the standard streams and the `sockets` after them go on. The filter holds from just before. */
   execute(program: Program, sockets: number, filter: Uint8Array | undefined): never;
@@ -190,10 +193,11 @@ export const linux: Kernel = {
       throw new RktError("not-running", "it has no root of its own yet: try again", { exitCode: LAUNCH_EXIT.mount });
   },
 
-  endWithParent() {
+  endWithParent(parent) {
     prctl(PR_SET_PDEATHSIG, BigInt(os.signals.SIGKILL));
     // The container's first process takes orphans: the parent ended before.
-    if (process.ppid === 1) throw new RktError("interrupted", "`rkt enter` has ended");
+    const orphan = parent === undefined ? process.ppid === 1 : process.ppid !== parent;
+    if (orphan) throw new RktError("interrupted", "the process that waits for it has ended");
   },
 
   reopenTerminal() {
@@ -221,6 +225,9 @@ export const linux: Kernel = {
   resetProcess() {
     resetSignal(os.signals.SIGPIPE);
     resetSignal(os.signals.SIGXFSZ);
+    // A shell lets what it starts in the background ignore them.
+    resetSignal(os.signals.SIGINT);
+    resetSignal(os.signals.SIGQUIT);
     // Node.js raised it to the hard limit at its start.
     const { hard } = getrlimit(RLIMIT_NOFILE);
     setrlimit(RLIMIT_NOFILE, { soft: hard < OPEN_FILES ? hard : OPEN_FILES, hard });
@@ -266,8 +273,8 @@ export const linux: Kernel = {
   findProgram,
   findProblem,
 
-  compileFilter(filter) {
-    if (filter !== "default") return compileFilter(filter);
+  compileFilter(filter, libseccomp) {
+    if (filter !== "default") return compileFilter(filter, libseccomp);
     try {
       return readFileSync(STAGE1.defaultFilter);
     } catch (error) {

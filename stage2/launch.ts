@@ -27,12 +27,12 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   for (const { fd, fifo } of plan.streams) kernel.connect(fd, fifo);
 
   // What needs files or libraries of stage 1.
-  const filter = plan.filter === undefined ? undefined : compile(plan.filter, kernel);
+  const filter = plan.filter === undefined ? undefined : compile(plan.filter, plan, kernel);
   if (plan.oomScoreAdj !== undefined) setOomScoreAdj(plan, plan.oomScoreAdj, kernel);
 
   // --- the app's file system: needs CAP_SYS_ADMIN and stage 1's paths ---
   if ("namespace" in plan.root) {
-    kernel.leaveCaller();
+    if (plan.host === undefined) kernel.leaveCaller();
     kernel.joinApp(plan.root);
   } else {
     kernel.unshareMounts();
@@ -84,7 +84,7 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
 
   if (plan.noNewPrivileges) kernel.setNoNewPrivileges();
   // A change of user would undo it.
-  if ("namespace" in plan.root) kernel.endWithParent();
+  if (plan.host !== undefined || "namespace" in plan.root) kernel.endWithParent(plan.host?.parent);
 
   // Under the filter this process can do no more than the app: what there is to be said is found out before.
   const problem = filter === undefined ? undefined : kernel.findProblem(program);
@@ -100,9 +100,9 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   }
 }
 
-function compile(filter: NonNullable<LaunchPlan["filter"]>, kernel: Kernel): Uint8Array {
+function compile(filter: NonNullable<LaunchPlan["filter"]>, { host }: LaunchPlan, kernel: Kernel): Uint8Array {
   try {
-    return kernel.compileFilter(filter);
+    return kernel.compileFilter(filter, host?.libseccomp);
   } catch (error) {
     throw noFilter(error);
   }

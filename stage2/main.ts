@@ -4,24 +4,43 @@
  * APP enter COMMAND…`, started by stage 1's entrypoint of that name. Ends by
  * becoming the process; says why on standard error and in its exit status
  * (LAUNCH_EXIT) if it can't.
+ *
+ * Called `host-launcher`, it does the same on the host, from the container
+ * directory (ADR 5); without arguments it is for the only app there is.
  */
 
 import { readFileSync, writeSync } from "node:fs";
+import { basename } from "node:path";
 import { errorText, printable, RktError, usageError } from "../shared/errors.ts";
 import { exitNow } from "../shared/exec.ts";
-import { LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
+import { containerLayout, LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
 import { parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../shared/schema/pod-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
+import { beginApp, hostLaunch, onlyApp } from "./host.ts";
 import { linux } from "./kernel.ts";
 import { launch } from "./launch.ts";
 import { appDirectory, launchPlan, type Process } from "./plan.ts";
 
 function main(argv: readonly string[]): never {
+  if (basename(process.argv[1] ?? "") === basename(STAGE1.hostLauncher)) return onHost(argv);
   const asked = parseArguments(argv);
   const manifest = parsePodManifest(read(STAGE1.manifest));
   const inherited = { pid: process.pid, env: process.env };
-  return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app)), linux);
+  return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app, STAGE1.app)), linux);
+}
+
+function onHost(argv: readonly string[]): never {
+  // Before anything that takes time: who it is later shows whether it still waits.
+  const parent = process.ppid;
+  const here = containerLayout(".");
+  const manifest = parsePodManifest(read(here.manifest));
+  const asked = argv.length === 0 ? { app: onlyApp(manifest) } : parseArguments(argv);
+  const host = hostLaunch(manifest, parent);
+  const imagesApp = imageApp(manifest, asked.app, here.app);
+  const plan = launchPlan(manifest, asked, { pid: process.pid, env: process.env, host }, imagesApp);
+  if (argv.length === 0) beginApp(manifest, asked.app, imagesApp);
+  return launch(plan, linux);
 }
 
 const USAGE = "usage: launcher APP [pre-start|post-stop|enter COMMAND...]";
@@ -35,9 +54,9 @@ function parseArguments([app, event, ...rest]: readonly string[]): Process {
 }
 
 /** stage 0 writes an app section for each app; a manifest written by hand may leave it to the image. */
-function imageApp(manifest: PodManifest, name: string): App | undefined {
+function imageApp(manifest: PodManifest, name: string, directory: (appDir: string) => string): App | undefined {
   if (manifest.apps.find((app) => app.name === name)?.app !== undefined) return undefined;
-  return parseImageManifest(read(`${STAGE1.app(appDirectory(manifest, name))}/manifest`)).app;
+  return parseImageManifest(read(`${directory(appDirectory(manifest, name))}/manifest`)).app;
 }
 
 function read(path: string): string {

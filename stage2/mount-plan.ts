@@ -7,7 +7,7 @@
  */
 
 import { RktError } from "../shared/errors.ts";
-import { LAUNCH_EXIT, STAGE1, type Stage1Path } from "../shared/layout.ts";
+import { type HostPath, LAUNCH_EXIT, STAGE1, type Stage1Path } from "../shared/layout.ts";
 import type { App, Mount, Volume } from "../shared/schema/types.ts";
 
 declare const appBrand: unique symbol;
@@ -21,6 +21,9 @@ export function appPath(path: string): AppPath {
     .join("/")}` as AppPath;
 }
 
+/** A path as the launcher sees it: in the stage1 root, or on the host (`host.ts`). */
+export type SourcePath = Stage1Path | HostPath;
+
 const stage1 = (path: string): Stage1Path => path as Stage1Path;
 const stage1Device = (name: string): Stage1Path => stage1(`/dev/${name}`);
 
@@ -28,7 +31,7 @@ export type MountAttribute = "read-only" | "nosuid" | "nodev" | "noexec";
 
 export type MountStep =
   /** The app's rootfs becomes a mount of its own. */
-  | { kind: "root"; source: Stage1Path; attributes: MountAttribute[] }
+  | { kind: "root"; source: SourcePath; attributes: MountAttribute[] }
   /** A new instance of a kernel file system; where the kernel refuses one to a user namespace, a bind of `otherwise`. */
   | {
       kind: "filesystem";
@@ -36,12 +39,12 @@ export type MountStep =
       target: AppPath;
       attributes: MountAttribute[];
       options: string;
-      otherwise?: Stage1Path;
+      otherwise?: SourcePath;
     }
   /** A bind mount; the target becomes what the source is, a directory or a file. */
   | {
       kind: "bind";
-      source: Stage1Path;
+      source: SourcePath;
       target: AppPath;
       attributes: MountAttribute[];
       recursive: boolean;
@@ -63,8 +66,26 @@ export type MountStep =
 
 type BindStep = Extract<MountStep, { kind: "bind" }>;
 
+/** What a root is put together from, wherever the launcher works. */
+export interface Surroundings {
+  kernelFileSystems(interactive: boolean): MountStep[];
+  /** What the files of /etc become; undefined: they stay the image's. */
+  etc: Record<"resolvConf" | "hosts" | "hostname", SourcePath | undefined>;
+  emptyVolume(name: string): SourcePath;
+  hostVolume(volume: Volume): SourcePath;
+}
+
+export const IN_STAGE1: Surroundings = {
+  kernelFileSystems,
+  etc: STAGE1,
+  emptyVolume: STAGE1.emptyVolume,
+  hostVolume: ({ name }) => STAGE1.hostVolume(name),
+};
+
 export interface MountSources {
-  rootfs: Stage1Path;
+  /** IN_STAGE1 unless told. */
+  surroundings?: Surroundings | undefined;
+  rootfs: SourcePath;
   app: App;
   readOnlyRootFS: boolean;
   mounts: readonly Mount[];
@@ -77,7 +98,7 @@ export interface MountSources {
   /** The user asked for an /etc/hosts of his own. */
   hostsAsked: boolean;
   /** systemd's notification socket, when the app is to say that it is ready. */
-  notifySocket?: Stage1Path | undefined;
+  notifySocket?: SourcePath | undefined;
 }
 
 /** Where an app finds the notification socket, as on a host. */
@@ -120,15 +141,16 @@ const PROTECTED: readonly MountStep[] = [
 
 /** Throws "mount-conflict" and "no-such-volume". */
 export function mountPlan(sources: MountSources): MountStep[] {
-  const volumes = volumeMounts(sources);
+  const { surroundings = IN_STAGE1 } = sources;
+  const volumes = volumeMounts(sources, surroundings);
   return [
     // Without nodev, CAP_MKNOD of the default set would be enough to open the host's disks.
     { kind: "root", source: sources.rootfs, attributes: ["nodev"] },
-    ...kernelFileSystems(sources.interactive),
+    ...surroundings.kernelFileSystems(sources.interactive),
     ...(sources.protectPaths ? PROTECTED : []),
     // On disk, not a tmpfs: event handlers are processes with mounts of their own, and share it with the app.
     { kind: "directory", target: appPath("/tmp"), mode: 0o1777 },
-    ...etcFiles(volumes, sources.hostsAsked),
+    ...etcFiles(surroundings.etc, volumes, sources.hostsAsked),
     ...volumes,
     ...(sources.notifySocket === undefined ? [] : [bind(sources.notifySocket, NOTIFY_SOCKET)]),
     ...(sources.readOnlyRootFS ? [readOnlyRoot] : []),
@@ -143,11 +165,11 @@ const readOnlyRoot: MountStep = {
   recursive: false,
 };
 
-function bind(source: Stage1Path, target: AppPath, attributes: MountAttribute[] = []): BindStep {
+export function bind(source: SourcePath, target: AppPath, attributes: MountAttribute[] = []): BindStep {
   return { kind: "bind", source, target, attributes, recursive: false, optional: false };
 }
 
-function optionalBind(source: Stage1Path, target: AppPath, attributes: MountAttribute[] = []): BindStep {
+function optionalBind(source: SourcePath, target: AppPath, attributes: MountAttribute[] = []): BindStep {
   return { ...bind(source, target, attributes), optional: true };
 }
 
@@ -210,15 +232,17 @@ function kernelFileSystems(interactive: boolean): MountStep[] {
  * unless the user asked for another (OS-SPEC.md, "Common Files"); whoever mounts a
  * volume over one of the files brings his own.
  */
-function etcFiles(volumes: readonly { target: AppPath }[], hostsAsked: boolean): MountStep[] {
-  const files: { source: Stage1Path; target: AppPath; fallback: boolean }[] = [
-    { source: STAGE1.resolvConf, target: appPath("/etc/resolv.conf"), fallback: false },
-    { source: STAGE1.hosts, target: appPath("/etc/hosts"), fallback: !hostsAsked },
-    { source: STAGE1.hostname, target: appPath("/etc/hostname"), fallback: false },
+function etcFiles(etc: Surroundings["etc"], volumes: readonly { target: AppPath }[], hostsAsked: boolean): MountStep[] {
+  const files: { source: SourcePath | undefined; target: AppPath; fallback: boolean }[] = [
+    { source: etc.resolvConf, target: appPath("/etc/resolv.conf"), fallback: false },
+    { source: etc.hosts, target: appPath("/etc/hosts"), fallback: !hostsAsked },
+    { source: etc.hostname, target: appPath("/etc/hostname"), fallback: false },
   ];
   return files
     .filter(({ target }) => !volumes.some((volume) => contains(volume.target, target)))
-    .map(({ source, target, fallback }) => ({ ...optionalBind(source, target, ["read-only", ...KERNEL]), fallback }));
+    .flatMap(({ source, target, fallback }) =>
+      source === undefined ? [] : { ...optionalBind(source, target, ["read-only", ...KERNEL]), fallback },
+    );
 }
 
 /** Whether a path is the other or lies below it. */
@@ -227,7 +251,7 @@ function contains(outer: AppPath, inner: AppPath): boolean {
 }
 
 /** The volumes, outer mounts before those inside them. */
-function volumeMounts(sources: MountSources): BindStep[] {
+function volumeMounts(sources: MountSources, { hostVolume, emptyVolume }: Surroundings): BindStep[] {
   const planned: { volume: Volume; step: BindStep }[] = [];
   for (const mount of sources.mounts) {
     const target = appPath(mount.path);
@@ -241,7 +265,7 @@ function volumeMounts(sources: MountSources): BindStep[] {
     const host = volume.kind === "host";
     const step: BindStep = {
       kind: "bind",
-      source: host ? STAGE1.hostVolume(volume.name) : STAGE1.emptyVolume(volume.name),
+      source: host ? hostVolume(volume) : emptyVolume(volume.name),
       target,
       attributes: carriesDevices(volume) ? [] : ["nodev"],
       recursive: host && (volume.recursive ?? true),

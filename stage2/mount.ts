@@ -11,7 +11,7 @@
 import { chmodSync, closeSync, constants, fstatSync, readlinkSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
-import { LAUNCH_EXIT, type Stage1Path } from "../shared/layout.ts";
+import { LAUNCH_EXIT } from "../shared/layout.ts";
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -39,7 +39,7 @@ import {
   symlinkat,
   unlinkat,
 } from "../shared/syscall/linux.ts";
-import { type AppPath, describeStep, type MountAttribute, type MountStep } from "./mount-plan.ts";
+import { type AppPath, describeStep, type MountAttribute, type MountStep, type SourcePath } from "./mount-plan.ts";
 
 /** As many links as the kernel follows in one path (path_resolution(7)). */
 const MAX_LINKS = 40;
@@ -121,7 +121,7 @@ function bindMount(root: number, step: Step<"bind">): void {
   moveMountTo(tree.fd, target.fd);
 }
 
-function cloneTree(source: Stage1Path, recursive: boolean, optional: boolean): Held | undefined {
+function cloneTree(source: SourcePath, recursive: boolean, optional: boolean): Held | undefined {
   try {
     return held(openTree(AT_FDCWD, source, OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0)));
   } catch (error) {

@@ -71,6 +71,7 @@ test("a plain app", () => {
     oomScoreAdj: undefined,
     interactive: false,
     listenFds: 0,
+    host: undefined,
   });
 });
 

@@ -9,6 +9,8 @@ import {
   ANNOTATIONS,
   appDirs,
   ENV_ENTER_FDS,
+  type HostPath,
+  hostPath,
   LAYOUT_VERSION,
   PROTECTIONS,
   type Protection,
@@ -19,16 +21,16 @@ import { annotation } from "../shared/schema/image-manifest.ts";
 import { type KnownIsolators, understandIsolators } from "../shared/schema/isolators.ts";
 import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import { isolatorFilter, type SystemCallFilter } from "../shared/seccomp.ts";
-import { ALL, boundingSet } from "./capabilities.ts";
+import { ALL, boundingSet, DEFAULT_SET } from "./capabilities.ts";
 import type { EnvironmentSources } from "./environment.ts";
-import { type MountStep, mountPlan, NOTIFY_SOCKET } from "./mount-plan.ts";
+import { type MountStep, mountPlan, NOTIFY_SOCKET, type SourcePath, type Surroundings } from "./mount-plan.ts";
 
 export type EventName = EventHandler["name"];
 
 export interface LaunchPlan {
   app: string;
   /** FIFOs that replace the standard streams, where they exist. */
-  streams: { fd: 0 | 1 | 2; fifo: Stage1Path }[];
+  streams: { fd: 0 | 1 | 2; fifo: SourcePath }[];
   /** Steps that make the app's root; for `enter`, where to find the one that is there. */
   root: MountStep[] | RunningApp;
   /** As the manifest has them: names mean something in the app's root only. */
@@ -51,13 +53,15 @@ export interface LaunchPlan {
   interactive: boolean;
   /** Sockets passed on, as descriptors from 3 (sd_listen_fds(3)). */
   listenFds: number;
+  /** The app is a process among the host's: in the session it was started from, and ended with its parent. */
+  host: Pick<HostLaunch, "parent" | "libseccomp"> | undefined;
 }
 
 /** An app that runs, for who enters it. */
 export interface RunningApp {
   /** Descriptor of its mount namespace, and what has to be the root there. */
   namespace: number;
-  rootfs: Stage1Path;
+  rootfs: SourcePath;
   /** Descriptors of the `cgroup.procs` of its cgroups. */
   cgroups: number[];
 }
@@ -66,6 +70,17 @@ export interface RunningApp {
 export interface Inherited {
   pid: number;
   env: Readonly<Record<string, string | undefined>>;
+  /** On the host instead of in a stage1 root. */
+  host?: HostLaunch | undefined;
+}
+
+export interface HostLaunch {
+  /** The process that waits for this one. */
+  parent: number;
+  /** Compiles the filters of system calls. */
+  libseccomp: HostPath;
+  surroundings: Surroundings;
+  rootfs(appDir: string): SourcePath;
 }
 
 export interface Process {
@@ -107,28 +122,31 @@ export function launchPlan(
     object: "container manifest",
     path: `apps[${index}].app.isolators`,
   });
+  const { host } = inherited;
+  const rootfs = host === undefined ? STAGE1.appRootfs(dir) : host.rootfs(dir);
   const unprotected = unprotectedBy(manifest);
-  const bounding = unprotected.has("capabilities") ? ALL : boundingSet(known);
+  const bounding = unprotected.has("capabilities") ? ALL : boundingSet(known, host === undefined ? DEFAULT_SET : ALL);
   const namesCapabilities = known["os/linux/capabilities-retain-set"] !== undefined && !unprotected.has("capabilities");
   const interactive = annotation(manifest.annotations, ANNOTATIONS.interactive) === "true";
   const passed = passedOn(inherited);
   return {
     app: process.app,
-    streams: streams(process),
+    streams: host === undefined ? streams(process) : hostStreams(process, interactive),
     root:
       process.command === undefined
         ? mountPlan({
-            rootfs: STAGE1.appRootfs(dir),
+            surroundings: host?.surroundings,
+            rootfs,
             app,
             readOnlyRootFS: runtime.readOnlyRootFS,
             mounts: runtime.mounts,
             volumes: manifest.volumes,
             interactive,
-            protectPaths: !unprotected.has("paths"),
+            protectPaths: host === undefined && !unprotected.has("paths"),
             hostsAsked: annotation(manifest.annotations, ANNOTATIONS.hosts) !== undefined,
             notifySocket: passed.notifySocket,
           })
-        : { ...enterFds(inherited), rootfs: STAGE1.appRootfs(dir) },
+        : { ...enterFds(inherited), rootfs },
     user: app.user,
     group: app.group,
     supplementaryGIDs: app.supplementaryGIDs,
@@ -145,10 +163,12 @@ export function launchPlan(
     bounding,
     retained: namesCapabilities ? bounding : 0n,
     noNewPrivileges: known["os/linux/no-new-privileges"] ?? false,
-    filter: unprotected.has("seccomp") ? undefined : filter(known),
+    filter: unprotected.has("seccomp") ? undefined : filter(known, host === undefined ? "default" : undefined),
     oomScoreAdj: known["os/linux/oom-score-adj"],
-    interactive: interactive && process.command === undefined,
+    // On the host the terminal has its name in the app's root too.
+    interactive: interactive && process.command === undefined && host === undefined,
     listenFds: passed.listenFds,
+    host: host,
   };
 }
 
@@ -163,9 +183,9 @@ function unprotectedBy({ annotations }: PodManifest): Set<Protection> {
   );
 }
 
-function filter(isolators: KnownIsolators): LaunchPlan["filter"] {
+function filter(isolators: KnownIsolators, otherwise: LaunchPlan["filter"]): LaunchPlan["filter"] {
   const own = "os/linux/seccomp-retain-set" in isolators || "os/linux/seccomp-remove-set" in isolators;
-  return own ? isolatorFilter(isolators) : "default";
+  return own ? isolatorFilter(isolators) : otherwise;
 }
 
 function enterFds({ env }: Inherited): Pick<RunningApp, "namespace" | "cgroups"> {
@@ -196,11 +216,17 @@ function streams({ app, event, command }: Process): LaunchPlan["streams"] {
   return event === undefined ? [{ fd: 0, fifo: STAGE1.appStdin(app) }, ...output] : output;
 }
 
+/** Without a relay an app writes where rkt does; it reads there if asked to. */
+function hostStreams({ command, event }: Process, interactive: boolean): LaunchPlan["streams"] {
+  if (command !== undefined || (interactive && event === undefined)) return [];
+  return [{ fd: 0, fifo: hostPath("/dev/null") }];
+}
+
 /** Of the launcher's own environment an app gets what two of systemd's protocols need, and only if meant for it. */
 function passedOn({ pid, env }: Inherited): {
   env: Record<string, string>;
   listenFds: number;
-  notifySocket: Stage1Path | undefined;
+  notifySocket: SourcePath | undefined;
 } {
   const passed: Record<string, string> = {};
   const count = env["LISTEN_PID"] === String(pid) ? Number(env["LISTEN_FDS"] ?? 0) : 0;

@@ -1,0 +1,106 @@
+/**
+ * The launcher on the host (ADR 5): in the container directory instead of in a
+ * stage1 root, for apps that are isolated by their file system alone. They
+ * share the host's kernel file systems, network, name and processes.
+ */
+
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { RktError } from "../shared/errors.ts";
+import { ANNOTATIONS, containerLayout, type HostPath, hostPath, STAGE1 } from "../shared/layout.ts";
+import { annotation } from "../shared/schema/image-manifest.ts";
+import type { App, PodManifest } from "../shared/schema/types.ts";
+import { linux } from "./kernel.ts";
+import { appPath, bind, type MountStep, type Surroundings } from "./mount-plan.ts";
+import type { HostLaunch } from "./plan.ts";
+
+const here = containerLayout(".");
+
+/** Of the isolators that the launcher does not apply itself, those of stage 1. */
+const STAGE1_ISOLATORS = /^(resource\/.*|os\/linux\/(cpu-shares|selinux-context)|os\/unix\/sysctl)$/;
+
+/** The one app of the container. Throws "not-on-host" for what takes more isolation than there is. */
+export function onlyApp(manifest: PodManifest): string {
+  const [app, second] = manifest.apps;
+  if (app === undefined || second !== undefined)
+    throw refused(`it runs one app in a container, and this one has ${manifest.apps.length}`);
+  const network = annotation(manifest.annotations, ANNOTATIONS.network) ?? "host";
+  // "default" may be what nobody asked for.
+  if (network !== "host" && network !== "default")
+    throw refused(`it shares the host's network: --net=${network} has no meaning`);
+  if (manifest.ports.length > 0) throw refused("it shares the host's network: the app's ports are the host's");
+  if (annotation(manifest.annotations, ANNOTATIONS.hostname) !== undefined)
+    throw refused("it shares the host's name: --hostname has no meaning");
+  return app.name;
+}
+
+const refused = (reason: string): RktError =>
+  new RktError("not-on-host", `this stage1 isolates nothing but the file system: ${reason}`, {
+    hint: "leave the option out, or use the stage1 image that came as rkt's default",
+  });
+
+export function hostLaunch(manifest: PodManifest, parent: number): HostLaunch {
+  return {
+    parent,
+    libseccomp: here.inStage1(STAGE1.libseccomp),
+    rootfs: here.appRootfs,
+    surroundings: {
+      kernelFileSystems,
+      // Asked for by who makes a root, not by who enters one.
+      get etc() {
+        return etcFiles(manifest);
+      },
+      emptyVolume: here.emptyVolume,
+      hostVolume: ({ source }) => hostPath(source ?? ""),
+    },
+  };
+}
+
+function kernelFileSystems(): MountStep[] {
+  return ["/dev", "/proc", "/sys"].map((path) => ({ ...bind(hostPath(path), appPath(path)), recursive: true }));
+}
+
+/** The host's own files, unless the user asked for others. */
+function etcFiles(manifest: PodManifest): Surroundings["etc"] {
+  const resolvConf = annotation(manifest.annotations, ANNOTATIONS.resolvConf) ?? "host";
+  const hosts = annotation(manifest.annotations, ANNOTATIONS.hosts) ?? "host";
+  const etc = (name: string) => hostPath(`/etc/${name}`);
+  return {
+    resolvConf:
+      resolvConf === "none"
+        ? undefined
+        : resolvConf === "host"
+          ? etc("resolv.conf")
+          : written(here.inStage1(STAGE1.resolvConf), resolvConf),
+    hosts:
+      hosts === "host"
+        ? etc("hosts")
+        : written(here.inStage1(STAGE1.hosts), `${readFileSync(etc("hosts"), "utf8").trimEnd()}\n${hosts}`),
+    hostname: etc("hostname"),
+  };
+}
+
+function written(path: HostPath, text: string): HostPath {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text, { mode: 0o644 });
+  return path;
+}
+
+/** What comes before the app: its supervisor learns of it, its handler runs to the end. */
+export function beginApp(manifest: PodManifest, name: string, imagesApp: App | undefined): void {
+  written(here.inStage1(STAGE1.hostApp), `${name}\n`);
+  const app = manifest.apps[0]?.app ?? imagesApp;
+  const ignored = app?.isolators.map((isolator) => isolator.name).filter((isolator) => STAGE1_ISOLATORS.test(isolator));
+  if (ignored !== undefined && ignored.length > 0)
+    linux.warn(`rkt: app ${name}: this stage1 has no cgroups, and does not apply ${ignored.join(", ")}`);
+  const handles = (event: string) => app?.eventHandlers.some((handler) => handler.name === event) === true;
+  if (handles("post-stop")) written(here.inStage1(STAGE1.hostPostStop), "");
+  if (!handles("pre-start")) return;
+  const launcher = here.inStage1(STAGE1.hostLauncher);
+  const { status, signal } = spawnSync(launcher, [name, "pre-start"], { stdio: ["ignore", "inherit", "inherit"] });
+  if (status === 0) return;
+  throw new RktError("pre-start-failed", `its pre-start handler ended with ${signal ?? `status ${status}`}`, {
+    exitCode: status ?? 254,
+  });
+}

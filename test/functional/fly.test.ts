@@ -1,0 +1,298 @@
+/** stage1-fly: an app with a root of its own, and for the rest a process of the host. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { dist, eventually, exampleAci, finished, makeRkt, type Result, type Rkt, requires } from "../helpers/rkt.ts";
+
+const busybox = exampleAci("busybox");
+const fly = `--stage1-image=${join(dist, "stage1-fly.aci")}`;
+const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
+const ready = (t: TestContext, ...more: string[]) => requires(t, "root", "build", ...more);
+const only = (rkt: Rkt): string => {
+  const [first, second] = rkt.containers();
+  assert.ok(first !== undefined && second === undefined, `one container, not ${rkt.containers()}`);
+  return join(rkt.dir, "containers", first);
+};
+
+const endings = [
+  { name: "success", script: "exit 0", status: 0 },
+  { name: "a failure", script: "exit 7", status: 7 },
+  { name: "the largest status", script: "exit 255", status: 255 },
+  { name: "SIGTERM to itself", script: "kill -TERM $$", status: 128 + 15 },
+  { name: "SIGKILL to itself", script: "kill -KILL $$", status: 128 + 9 },
+  { name: "SIGINT to itself", script: "kill -INT $$", status: 128 + 2 },
+];
+for (const c of endings)
+  test(`the app's status is rkt's: ${c.name}`, (t) => {
+    if (!ready(t)) return;
+    const rkt = makeRkt(t);
+    const done = rkt.run(["run", fly, busybox, ...sh(c.script)]);
+    assert.deepEqual([done.status, done.stderr], [c.status, ""]);
+    assert.equal(readFileSync(join(only(rkt), "status/busybox"), "utf8"), `${c.status}\n`);
+  });
+
+test("network, processes, name and cgroups are the host's; the root is not", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const script =
+    "for ns in net pid uts ipc cgroup mnt; do readlink /proc/self/ns/$ns; done; cat /proc/self/cgroup; ls /";
+  const { stdout } = rkt.ok(["run", fly, busybox, ...sh(`hostname; ${script}`)]);
+  const [name, net, pid, uts, ipc, cgroup, mnt, ...rest] = stdout.split("\n");
+  assert.equal(name, hostname());
+  for (const [kind, seen] of Object.entries({ net, pid, uts, ipc, cgroup }))
+    assert.equal(seen, readlinkSync(`/proc/self/ns/${kind}`));
+  assert.notEqual(mnt, readlinkSync("/proc/self/ns/mnt"));
+  assert.ok(rest.join("\n").startsWith(readFileSync("/proc/self/cgroup", "utf8")), stdout);
+  assert.ok(!rest.includes("home") && rest.includes("bin"), stdout);
+  assert.equal(existsSync(join(only(rkt), "cgroups")), false);
+});
+
+test("an app in the container's root does not see the host's files, nor descriptors of ours", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const script = "for fd in /proc/self/fd/*; do readlink $fd; done; cat /proc/self/mountinfo";
+  const { stdout } = rkt.ok(["run", fly, busybox, ...sh(script)]);
+  assert.doesNotMatch(stdout, /containers\/run/);
+});
+
+test("user, groups, capabilities, environment and working directory are the manifest's", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const facts = "id -u; id -g; id -G; pwd; echo $AC_APP_NAME $A; grep CapEff /proc/self/status";
+  const options = ["--user=7", "--group=8", "--supplementary-gids=9", "--working-dir=/tmp", "--environment=A=b"];
+  const { stdout } = rkt.ok(["run", fly, busybox, ...options, ...sh(facts)]);
+  assert.equal(stdout, "7\n8\n8 9\n/tmp\nbusybox b\nCapEff:\t0000000000000000\n");
+});
+
+const capabilities = [
+  { name: "root has all there are", options: [], expected: (host: bigint) => host },
+  { name: "or what it is left with", options: ["--caps-retain=CAP_CHOWN"], expected: () => 1n },
+  { name: "or loses what is taken", options: ["--caps-remove=CAP_CHOWN"], expected: (host: bigint) => host & ~1n },
+];
+for (const { name, options, expected } of capabilities)
+  test(`capabilities: ${name}`, (t) => {
+    if (!ready(t)) return;
+    const { stdout } = makeRkt(t).ok(["run", fly, busybox, ...options, ...sh("grep CapPrm /proc/self/status")]);
+    const set = (status: string) => BigInt(`0x${/^CapPrm:\t(\w+)$/m.exec(status)?.[1]}`);
+    assert.equal(set(stdout), expected(set(readFileSync("/proc/self/status", "utf8"))));
+  });
+
+test("system calls: all, or those that --seccomp leaves", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const { stdout } = rkt.ok(["run", fly, busybox, ...sh("grep Seccomp: /proc/self/status")]);
+  assert.equal(stdout, readFileSync("/proc/self/status", "utf8").match(/^Seccomp:.*\n/m)?.[0]);
+  const filtered = ["--seccomp=mode=remove,errno=EPERM,mkdir,mkdirat", ...sh("mkdir /tmp/x")];
+  rkt.fails(["run", fly, busybox, ...filtered], 1, /mkdir: .*Operation not permitted/);
+});
+
+test("volumes: the host's, read-only, and empty ones that are kept with the container", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const data = join(rkt.scratch, "data");
+  mkdirSync(data);
+  writeFileSync(join(data, "in"), "from the host\n");
+  rkt.ok([
+    "run",
+    fly,
+    `--volume=rw,kind=host,source=${data}`,
+    `--volume=ro,kind=host,source=${data},readOnly=true`,
+    "--volume=new,kind=empty",
+    busybox,
+    ...["rw", "ro", "new"].map((name) => `--mount=volume=${name},target=/${name}`),
+    ...sh("cp /ro/in /rw/out && ! touch /ro/no 2>/dev/null && echo kept >/new/file"),
+  ]);
+  assert.equal(readFileSync(join(data, "out"), "utf8"), "from the host\n");
+  assert.equal(readFileSync(join(only(rkt), "volumes/new/file"), "utf8"), "kept\n");
+});
+
+test("names: the host's resolv.conf and hosts, or those asked for", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const show = sh("cat /etc/resolv.conf; grep -c . /etc/hosts; grep example /etc/hosts");
+  const asked = rkt.ok(["run", fly, "--dns=192.0.2.1", "--hosts-entry=192.0.2.2=example", busybox, ...show]).stdout;
+  assert.match(asked, /^nameserver 192\.0\.2\.1$/m);
+  assert.match(asked, /^192\.0\.2\.2\s+example$/m);
+  const plain = rkt.ok(["run", fly, busybox, ...sh("cat /etc/resolv.conf")]).stdout;
+  assert.equal(plain, readFileSync("/etc/resolv.conf", "utf8"));
+});
+
+test("standard input only when asked for", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  assert.equal(rkt.run(["run", fly, busybox, "--exec=/bin/cat"], { input: "text" }).stdout, "");
+  assert.equal(rkt.run(["run", fly, "--interactive", busybox, "--exec=/bin/cat"], { input: "text" }).stdout, "text");
+});
+
+test("at a terminal the app has it, and ^C once", async (t) => {
+  if (!ready(t, "script")) return;
+  const rkt = makeRkt(t);
+  const app = "trap 'echo one INT' INT; echo up; until read x && [ -n \"$x\" ]; do :; done; tty; echo got $x; exit 4";
+  const line = [join(dist, "rkt"), `--dir=${rkt.dir}`, "run", fly, "--interactive", busybox, ...sh(app)];
+  const quoted = line.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
+  const { spawn } = await import("node:child_process");
+  const child = spawn("script", ["--quiet", "--return", "--command", quoted, "/dev/null"]);
+  t.after(() => child.kill("SIGKILL"));
+  let shown = "";
+  child.stdout.on("data", (chunk: Buffer) => {
+    shown += chunk.toString();
+  });
+  const done = finished(child);
+  await eventually("the app is up", () => (shown.includes("up") ? true : undefined));
+  child.stdin.write("\x03");
+  await eventually("it was interrupted", () => (shown.includes("one INT") ? true : undefined));
+  child.stdin.write("word\n");
+  assert.equal((await done).status, 4, shown);
+  assert.match(shown, /\/dev\/pts\/\d+\r\ngot word/);
+  assert.equal(shown.split("one INT").length, 2, shown);
+});
+
+interface Running {
+  uuid: string;
+  pid: number;
+  done: Promise<Result>;
+}
+
+async function start(rkt: Rkt, script: string): Promise<Running> {
+  const child = rkt.start(["run", fly, busybox, ...sh(script)]);
+  let printed = "";
+  child.stdout?.on("data", (chunk: Buffer) => {
+    printed += chunk.toString();
+  });
+  const done = finished(child);
+  await eventually("the app is up", () => (printed.includes("up") ? true : undefined));
+  const dir = only(rkt);
+  return { uuid: dir.slice(dir.lastIndexOf("/") + 1), pid: Number(readFileSync(join(dir, "pid"), "utf8")), done };
+}
+
+const WAITS = "trap 'echo in order; exit 3' TERM; echo up; while :; do sleep 0.05; done";
+const childOf = (pid: number): number => Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8"));
+
+test("while it runs: no Node.js, no mount in the host's namespace; enter, stop and gc", async (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const { uuid, pid, done } = await start(rkt, WAITS);
+  assert.match(readlinkSync(`/proc/${pid}/exe`), /busybox$/);
+  assert.match(readlinkSync(`/proc/${childOf(pid)}/exe`), /busybox$/);
+  assert.ok(!readFileSync("/proc/self/mountinfo", "utf8").includes(rkt.dir));
+
+  const command = ["/bin/sh", "-c", "readlink /proc/self/ns/mnt; ls /usr/bin/busybox; echo $AC_APP_NAME; exit 6"];
+  const entered = rkt.run(["enter", uuid, ...command]);
+  const namespace = readlinkSync(`/proc/${childOf(pid)}/ns/mnt`);
+  assert.deepEqual([entered.stdout, entered.status], [`${namespace}\n/usr/bin/busybox\nbusybox\n`, 6], entered.stderr);
+
+  rkt.ok(["stop", uuid]);
+  assert.deepEqual(await done.then(({ stdout, status }) => [stdout, status]), ["up\nin order\n", 3]);
+  rkt.ok(["gc", "--grace-period=0"]);
+  assert.deepEqual(rkt.containers(), []);
+});
+
+test("stop --force, of an app that does not listen; what it had started goes with it", async (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const { uuid, pid, done } = await start(rkt, "trap '' TERM; sleep 1000 & echo up; while :; do sleep 0.05; done");
+  const app = childOf(pid);
+  rkt.ok(["stop", "--force", uuid]);
+  assert.equal((await done).status, 128 + 9);
+  assert.equal(readFileSync(join(only(rkt), "status/busybox"), "utf8"), "137\n");
+  await eventually("the app's group is gone", () =>
+    spawnSync("pgrep", ["--pgroup", String(app)]).status === 1 ? true : undefined,
+  );
+});
+
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"] as const)
+  test(`${signal} to rkt is the app's`, async (t) => {
+    if (!ready(t)) return;
+    const rkt = makeRkt(t);
+    const name = signal.slice(3);
+    const { pid, done } = await start(
+      rkt,
+      `trap 'echo got ${name}; exit 5' ${name}; echo up; while :; do sleep 0.05; done`,
+    );
+    process.kill(pid, signal);
+    assert.deepEqual(await done.then(({ stdout, status }) => [stdout, status]), [`up\ngot ${name}\n`, 5]);
+  });
+
+test("who waits for the app is killed: the app ends too, and the container is not running", async (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const { uuid, pid, done } = await start(rkt, "echo up; exec sleep 1000");
+  const app = childOf(pid);
+  process.kill(pid, "SIGKILL");
+  await done;
+  await eventually("the app has ended", () => (existsSync(`/proc/${app}`) ? undefined : true));
+  assert.equal(JSON.parse(rkt.ok(["status", "--format=json", uuid]).stdout).state, "exited");
+});
+
+test("event handlers run before and after the app, in its root", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const { image, app } = withHandlers(rkt, "echo before >>/log", "cat /log; echo after");
+  const done = rkt.run(["run", fly, image, "--exec=/bin/sh", "--", "-c", "echo app >>/log; exit 4"]);
+  assert.deepEqual([done.stdout, done.status], ["before\napp\nafter\n", 4], done.stderr);
+  assert.equal(readFileSync(join(only(rkt), "status", app), "utf8"), "4\n");
+});
+
+test("an app whose pre-start handler fails is not started", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const { image } = withHandlers(rkt, "exit 9", "echo after");
+  rkt.fails(["run", fly, image, "--exec=/bin/echo", "--", "app"], 9, /its pre-start handler ended with status 9/);
+});
+
+/** busybox with event handlers, made anew from the example image. */
+function withHandlers(rkt: Rkt, before: string, after: string): { image: string; app: string } {
+  const root = join(rkt.scratch, "handlers");
+  mkdirSync(root);
+  assert.equal(spawnSync("tar", ["-xzf", busybox, "-C", root]).status, 0);
+  const manifest = JSON.parse(readFileSync(join(root, "manifest"), "utf8"));
+  manifest.app.eventHandlers = [
+    { name: "pre-start", exec: ["/bin/sh", "-c", before] },
+    { name: "post-stop", exec: ["/bin/sh", "-c", after] },
+  ];
+  writeFileSync(join(root, "manifest"), JSON.stringify(manifest));
+  const image = `${root}.aci`;
+  assert.equal(spawnSync("tar", ["-C", root, "-cf", image, "manifest", "rootfs"]).status, 0);
+  return { image, app: "busybox" };
+}
+
+const refusals = [
+  {
+    name: "a second app",
+    words: [busybox, "--name=a", "---", busybox, "--name=b"],
+    message: /it runs one app in a container, and this one has 2/,
+  },
+  {
+    name: "no network",
+    words: ["--net=none", busybox],
+    message: /shares the host's network: --net=none has no meaning/,
+  },
+  {
+    name: "a name of its own",
+    words: ["--hostname=x", busybox],
+    message: /shares the host's name: --hostname has no meaning/,
+  },
+];
+for (const { name, words, message } of refusals)
+  test(`refused: ${name}`, (t) => {
+    if (!ready(t)) return;
+    makeRkt(t).fails(["run", fly, ...words], 254, message);
+  });
+
+test("isolators that take cgroups are named as not applied", (t) => {
+  if (!ready(t)) return;
+  const done = makeRkt(t).run(["run", fly, busybox, "--memory=64Mi", "--exec=/bin/true"]);
+  assert.equal(done.status, 0);
+  assert.equal(done.stderr, "rkt: app busybox: this stage1 has no cgroups, and does not apply resource/memory\n");
+});
+
+test("an app that cannot start says why, and its status is recorded", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  rkt.fails(["run", fly, busybox, "--exec=/nowhere"], 203, /cannot execute "\/nowhere": no such file/);
+  assert.equal(readFileSync(join(only(rkt), "status/busybox"), "utf8"), "203\n");
+});
