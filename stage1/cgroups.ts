@@ -8,7 +8,7 @@
  */
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { errorCode } from "../shared/errors.ts";
+import { errorCode, errorText, RktError } from "../shared/errors.ts";
 
 export interface Hierarchy {
   /** v1 controllers or "name=systemd"; empty for v2. */
@@ -58,14 +58,24 @@ export function ownCgroup(cgroupFile: string, hierarchy: Hierarchy): string | un
   return undefined;
 }
 
-/** Makes `rkt-UUID` below the caller's cgroup and moves this process there; returns the directories made. */
-export function enterOwnCgroup(uuid: string): string[] {
+/** A cgroup that the container is to have in one hierarchy. */
+interface PlannedCgroup {
+  dir: string;
+  hierarchy: Hierarchy;
+}
+
+/** `rkt-UUID` below the caller's cgroup, in every hierarchy. */
+export function planCgroups(uuid: string): PlannedCgroup[] {
   const cgroupFile = readFileSync("/proc/self/cgroup", "utf8");
-  const made: string[] = [];
-  for (const hierarchy of hierarchies(readFileSync("/proc/self/mountinfo", "utf8"))) {
+  return hierarchies(readFileSync("/proc/self/mountinfo", "utf8")).flatMap((hierarchy) => {
     const own = ownCgroup(cgroupFile, hierarchy);
-    if (own === undefined) continue;
-    const dir = `${hierarchy.mountPoint}${own === "/" ? "" : own}/rkt-${uuid}`;
+    return own === undefined ? [] : { dir: `${hierarchy.mountPoint}${own === "/" ? "" : own}/rkt-${uuid}`, hierarchy };
+  });
+}
+
+/** Makes them and moves this process there. */
+export function enterCgroups(planned: readonly PlannedCgroup[]): void {
+  for (const { dir, hierarchy } of planned) {
     try {
       mkdirSync(dir);
       if (hierarchy.controllers.includes("cpuset")) inheritCpuset(dir);
@@ -73,11 +83,9 @@ export function enterOwnCgroup(uuid: string): string[] {
     } catch (error) {
       // A read-only or foreign hierarchy: the container then stays in the caller's cgroup there.
       if (["EROFS", "EACCES", "EPERM", "ENOENT", "EOPNOTSUPP"].includes(errorCode(error) ?? "")) continue;
-      throw error;
+      throw new RktError("cgroup-failed", `cannot enter cgroup ${dir}: ${errorText(error)}`, { cause: error });
     }
-    made.push(dir);
   }
-  return made;
 }
 
 /** A new v1 cpuset is empty and takes no process until it has cpus and memory nodes (cpuset(7)). */

@@ -8,8 +8,9 @@ import { isatty } from "node:tty";
 import { execve } from "../shared/exec.ts";
 import { containerLayout, ENV_LOCK_FD, STAGE1 } from "../shared/layout.ts";
 import { CLONE_NEWNS, isOpenFd, MS_REC, MS_SLAVE, mount, setCloseOnExec, unshare } from "../shared/syscall/linux.ts";
-import { enterOwnCgroup } from "./cgroups.ts";
+import { enterCgroups, planCgroups } from "./cgroups.ts";
 import { type Container, readContainer } from "./container.ts";
+import { requireInotify } from "./inotify.ts";
 import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts.ts";
 import { type ContainerNetwork, setUpNetwork } from "./network.ts";
 import { nspawnCommand, type StdioMode } from "./nspawn-args.ts";
@@ -18,6 +19,7 @@ import { containerUnits } from "./units.ts";
 export function init(): never {
   const container = readContainer();
   const stdio = stdioMode(container);
+  requireInotify();
   const lock = lockFd();
   // What is started on the way must not hold it.
   if (lock !== undefined) setCloseOnExec(lock, true);
@@ -42,7 +44,10 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
   for (const unit of containerUnits(manifest, stdio)) writeFileSync(`${units}/${unit.name}`, unit.text);
   applyMounts(mountPlan(manifest, uuid, network));
 
-  writeAtomically(here.cgroups, `${enterOwnCgroup(uuid).join("\n")}\n`);
+  const cgroups = planCgroups(uuid);
+  // Before they are made: whatever ends this program, gc knows of them.
+  writeAtomically(here.cgroups, `${cgroups.map(({ dir }) => dir).join("\n")}\n`);
+  enterCgroups(cgroups);
   // execve keeps the pid: nspawn's is ours, and the container's PID 1 is its child.
   writeAtomically(here.pid, `${process.pid}\n`);
   privateRun(process.env["NOTIFY_SOCKET"]);

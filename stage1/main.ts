@@ -25,9 +25,10 @@ function main(): void {
 try {
   main();
 } catch (error) {
-  const known = error instanceof RktError;
+  // An errno names its operation and object.
+  const known = error instanceof RktError || (error instanceof Error && "syscall" in error);
   const text = known ? errorText(error) : error instanceof Error ? (error.stack ?? error.message) : String(error);
   process.stderr.write(`rkt: stage1: ${known ? printable(text) : text}\n`);
-  if (known && error.hint !== undefined) process.stderr.write(`hint: ${printable(error.hint)}\n`);
-  process.exitCode = known ? error.exitCode : 254;
+  if (error instanceof RktError && error.hint !== undefined) process.stderr.write(`hint: ${printable(error.hint)}\n`);
+  process.exitCode = error instanceof RktError ? error.exitCode : 254;
 }

@@ -119,6 +119,7 @@ const SYS_setresgid = 119n;
 const SYS_capget = 125n;
 const SYS_capset = 126n;
 const SYS_pivot_root = 155n;
+const SYS_inotify_init1 = 294n;
 const SYS_openat2 = 437n;
 const SYS_open_tree = 428n;
 const SYS_move_mount = 429n;
@@ -335,6 +336,11 @@ export function openat2IfThere(
 ): number | undefined {
   const result = tryOpenat2(dirfd, path, flags, mode, resolve);
   return result === -constants.errno.ENOENT ? undefined : checkOpenat2(result, path);
+}
+
+/** inotify_init1(2): a close-on-exec descriptor. EMFILE: all that this user may have are taken. */
+export function inotifyInit(): number {
+  return check("inotify_init1", ffi().syscall.ints(SYS_inotify_init1, BigInt(O_CLOEXEC), 0n, 0n, 0n));
 }
 
 /** Shares all blocks of one file with another (ioctl_ficlone(2)). */

@@ -2,18 +2,12 @@ import { usageError } from "../../shared/errors.ts";
 import { blobKey, shortId } from "../../shared/layout.ts";
 import { type Command, readLine } from "../command.ts";
 import { print } from "../output.ts";
-import type { ImportLimits } from "../image/import.ts";
 import type { OptionTable } from "../words.ts";
 import { openFinder, PULL_EXCLUSIVE, pullOptions, readPullPolicy } from "./network.ts";
 
 const options = {
   full: { type: "boolean", description: "print hashes as the store keeps them, 64 digits" },
   signature: { type: "string", value: "FILE", description: "signature of the one image, instead of the one beside it" },
-  "max-size": {
-    type: "string",
-    value: "SIZE",
-    description: "what an image may have uncompressed, however small its file (64Gi, and 200 times the file)",
-  },
   ...pullOptions,
 } as const satisfies OptionTable;
 
@@ -41,7 +35,7 @@ An image that was fetched before is asked for again, which costs one request and
     const { parseImageReference } = await import("../image/image-name.ts");
     const { openStore } = await import("../store/store.ts");
     const wanted = operands.map((text) => ({ reference: parseImageReference(text), signature: values.signature }));
-    const store = openStore(globals.dir, { limits: await readLimits(values["max-size"]) });
+    const store = openStore(globals.dir);
     const finder = openFinder(globals, store, readPullPolicy(values, "update"));
     try {
       for (const { id } of await findImages(wanted, finder)) print(`${values.full ? blobKey(id) : shortId(id)}\n`);
@@ -51,13 +45,3 @@ An image that was fetched before is asked for again, which costs one request and
     }
   },
 };
-
-async function readLimits(maxSize: string | undefined): Promise<ImportLimits | undefined> {
-  if (maxSize === undefined) return undefined;
-  const { parseQuantity } = await import("../../shared/schema/quantity.ts");
-  const { IMPORT_LIMITS } = await import("../image/import.ts");
-  const bytes = parseQuantity(maxSize, 0);
-  if (bytes === undefined || bytes <= 0n)
-    throw usageError(`--max-size: ${JSON.stringify(maxSize)} is no size`, "write it as 800Mi or 100Gi");
-  return { ...IMPORT_LIMITS, archiveSize: Number(bytes), ratio: Number.POSITIVE_INFINITY };
-}

@@ -1,8 +1,10 @@
 import { RktError } from "../../shared/errors.ts";
+import { dataLayout } from "../../shared/layout.ts";
 import { type Command, readLine } from "../command.ts";
 import { collect } from "../container/collect.ts";
 import { duration } from "../duration.ts";
 import { print } from "../output.ts";
+import { collectTemporaries } from "../store/temporary.ts";
 
 const options = {
   "grace-period": { type: "string", value: "DURATION", description: "how long an exited container stays (30m)" },
@@ -13,7 +15,7 @@ const options = {
 export const command: Command = {
   usage: "gc [options]",
   description:
-    "Removes containers that have ended. The first time gc meets an exited container it marks it; when the grace period has passed since, it removes it. What a killed rkt left half-made is removed at once.",
+    "Removes containers that have ended. The first time gc meets an exited container it marks it; when the grace period has passed since, it removes it. What a killed rkt left half-made, of a container or an image, is removed at once.",
   examples: [
     ["rkt gc", "as a timer would run it"],
     ["rkt gc --grace-period=0", "everything that has ended, now"],
@@ -29,6 +31,7 @@ export const command: Command = {
       markOnly: given["mark-only"],
       now: Date.now(),
     });
+    collectTemporaries(dataLayout(globals.dir));
     if (!globals.quiet) {
       for (const uuid of result.marked) if (!result.removed.includes(uuid)) print(`marked ${uuid}\n`);
       for (const uuid of result.removed) print(`removed ${uuid}\n`);

@@ -30,8 +30,8 @@ export interface AppFacts {
   name: string;
   imageName: string | undefined;
   imageId: string;
-  /** 0–255, once the app has ended. */
-  exitCode: number | undefined;
+  /** 0–255, once the app has ended; read when it is asked for. */
+  readonly exitCode: number | undefined;
 }
 
 export interface ContainerFacts {
@@ -42,7 +42,8 @@ export interface ContainerFacts {
   /** Milliseconds since the epoch. */
   createdAt: number | undefined;
   startedAt: number | undefined;
-  stage1: string | undefined;
+  /** Name of the stage1 image; read when it is asked for. */
+  readonly stage1: string | undefined;
   /** Of the process that holds the lock. */
   pid: number | undefined;
   networks: NetworkFacts[];
@@ -72,31 +73,75 @@ function inspectHere(ref: ContainerRef): ContainerFacts | undefined {
   const now = phase(ref);
   if (now === undefined) return undefined;
   const layout = containerLayout(ref.dir);
-  let manifest: PodManifest | undefined;
+  let summary: Summary | undefined;
   let damage: string | undefined;
   const expected = now !== "embryo" && now !== "preparing" && now !== "aborted prepare";
   try {
-    manifest = readManifest(ref.dir);
-    requireLayout(ref.uuid, manifest);
+    summary = summarize(ref, layout.manifest);
   } catch (error) {
     if (expected) damage = errorText(error);
   }
   return {
     uuid: ref.uuid,
     phase: now,
-    apps: (manifest?.apps ?? []).map((app) => ({
-      name: app.name,
-      imageName: app.image.name,
-      imageId: app.image.id,
-      exitCode: readNumber(layout.appStatus(app.name), 255),
+    apps: (summary?.apps ?? []).map((app) => ({
+      ...app,
+      get exitCode() {
+        return readNumber(layout.appStatus(app.name), 255);
+      },
     })),
-    createdAt: mtime(layout.manifest),
+    createdAt: summary?.createdAt ?? mtime(layout.manifest),
     startedAt: mtime(layout.pid),
-    stage1: stage1Name(layout.stage1Manifest),
+    get stage1() {
+      return stage1Name(layout.stage1Manifest);
+    },
     pid: now === "running" ? supervisor(ref.dir) : undefined,
     networks: readNetworks(layout.networks),
     damage,
   };
+}
+
+/** What a list shows of a manifest. */
+interface Summary {
+  apps: Omit<AppFacts, "exitCode">[];
+  createdAt: number | undefined;
+}
+
+function summarize(ref: ContainerRef, path: HostPath): Summary {
+  const quick = quickSummary(path);
+  if (quick !== undefined) return quick;
+  const manifest = readManifest(ref.dir);
+  requireLayout(ref.uuid, manifest);
+  return {
+    apps: manifest.apps.map(({ name, image }) => ({ name, imageName: image.name, imageId: image.id })),
+    createdAt: undefined,
+  };
+}
+
+/**
+ * For lists of a thousand containers. Undefined for all that is not plain: what is wrong with a manifest, and with
+ * which version, is for its reader to say.
+ */
+function quickSummary(path: HostPath): Summary | undefined {
+  const record = (value: unknown) =>
+    typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+  const list = (value: unknown) => (Array.isArray(value) ? value.map(record) : []);
+  try {
+    const manifest = record(JSON.parse(readFileSync(path, "utf8")));
+    const annotations = list(manifest["annotations"]);
+    const value = (key: string) => annotations.find(({ name }) => name === key)?.["value"];
+    if (value(ANNOTATIONS.layoutVersion) !== LAYOUT_VERSION) return undefined;
+    const apps: Summary["apps"] = [];
+    for (const { name, image } of list(manifest["apps"])) {
+      const { id, name: imageName } = record(image);
+      if (typeof name !== "string" || !/^[a-z0-9-]+$/.test(name) || typeof id !== "string") return undefined;
+      apps.push({ name, imageName: typeof imageName === "string" ? imageName : undefined, imageId: id });
+    }
+    const createdAt = Date.parse(String(value(ANNOTATIONS.created)));
+    return apps.length === 0 ? undefined : { apps, createdAt: Number.isNaN(createdAt) ? undefined : createdAt };
+  } catch {
+    return undefined;
+  }
 }
 
 /** Refuses a container that another version of rkt made: its files may mean something else. */
@@ -125,6 +170,8 @@ export function refuseOtherLayout(ref: ContainerRef): void {
 function readNetworks(path: HostPath): NetworkFacts[] {
   let list: unknown;
   try {
+    // No exception where there is none: it costs more than the rest.
+    if (statSync(path, { throwIfNoEntry: false }) === undefined) return [];
     list = JSON.parse(readFileSync(path, "utf8"));
   } catch {
     return [];
@@ -168,9 +215,17 @@ export function readTrees(dir: HostPath): TreesFile {
   }
 }
 
+/** By text: most containers have the same. */
+const stage1Names = new Map<string, string>();
+
 function stage1Name(path: HostPath): string | undefined {
   try {
-    return parseImageManifest(readFileSync(path)).name;
+    const text = readFileSync(path, "utf8");
+    const known = stage1Names.get(text);
+    if (known !== undefined) return known;
+    const { name } = parseImageManifest(text);
+    stage1Names.set(text, name);
+    return name;
   } catch {
     return undefined;
   }

@@ -22,7 +22,7 @@ import {
 } from "../../shared/syscall/linux.ts";
 import { type OwnedContainer, transition } from "./lifecycle.ts";
 import type { TreesFile } from "./prepare.ts";
-import { discard } from "./remove.ts";
+import { abandon } from "./remove.ts";
 
 export interface LaunchOptions {
   data: string;
@@ -63,7 +63,7 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
   } catch (error) {
     process.chdir("/");
     for (const target of mounted.reverse()) umount(`${container.dir}/${target}`, MNT_DETACH);
-    discard(options.data, container);
+    abandon(options.data, container);
     throw error;
   }
 }

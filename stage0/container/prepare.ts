@@ -35,7 +35,7 @@ import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, PodManifest, Volume } from "../../shared/schema/types.ts";
 import type { Store, StoredImage } from "../store/store.ts";
 import { createContainer, type OwnedContainer, transition } from "./lifecycle.ts";
-import { discard } from "./remove.ts";
+import { abandon } from "./remove.ts";
 
 export interface PrepareRequest {
   data: string;
@@ -72,7 +72,7 @@ export async function prepareContainer(request: PrepareRequest): Promise<OwnedCo
     await fill(request, container, trees);
     return transition(request.data, container, "prepared");
   } catch (error) {
-    discard(request.data, container);
+    abandon(request.data, container);
     throw error instanceof RktError
       ? error
       : new RktError("prepare-failed", `cannot set up container ${uuid}: ${errorText(error)}`, { cause: error });

@@ -15,3 +15,10 @@ export function discard(data: string, container: OwnedContainer): void {
     container.lock.close();
   }
 }
+
+/** As `discard`, on the way out of a failure, which is what counts: what can't be removed now is rubbish for gc. */
+export function abandon(data: string, container: OwnedContainer): void {
+  try {
+    discard(data, container);
+  } catch {}
+}

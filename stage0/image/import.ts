@@ -81,7 +81,7 @@ export function beginImport(layout: DataLayout, name: string, limits: ImportLimi
         "too-large",
         `it decompresses to more than ${size > limits.archiveSize ? `${limits.archiveSize} bytes` : `${limits.ratio} times its size`}`,
         {
-          hint: "it looks like a decompression bomb; if it is none: rkt fetch --max-size=SIZE",
+          hint: "it looks like a decompression bomb",
         },
       );
     contents.reader.write(chunk);

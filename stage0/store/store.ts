@@ -8,14 +8,7 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, dataLayout, KEY_DIGITS, shortId } from "../../shared/layout.ts";
 import { label, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
-import {
-  type BlobImport,
-  beginImport,
-  IMPORT_LIMITS,
-  type ImportedBlob,
-  type ImportLimits,
-  inspectBlob,
-} from "../image/import.ts";
+import { type BlobImport, beginImport, type ImportedBlob, type ImportLimits, inspectBlob } from "../image/import.ts";
 import { type IndexDb, openIndex, type Row } from "./index-db.ts";
 import { openStoreLock } from "./store-lock.ts";
 import { collectTemporaries } from "./temporary.ts";
@@ -68,8 +61,6 @@ export interface StoreOptions {
    * their manifests first. `close` without it forgets them.
    */
   hold?: boolean;
-  /** Of what is imported; the usual ones unless told. */
-  limits?: ImportLimits | undefined;
 }
 
 export interface Store {
@@ -77,7 +68,7 @@ export interface Store {
   importFile(path: string): Promise<StoredImage>;
   /** Puts what was held back in its place. */
   release(): Promise<void>;
-  stage(options?: { name?: string }): Promise<StagedImport>;
+  stage(options?: { name?: string; limits?: ImportLimits }): Promise<StagedImport>;
   /** The one image whose ID begins with `prefix` ("sha512-" may be left out). */
   resolve(prefix: string): StoredImage;
   /** By name. */
@@ -105,7 +96,7 @@ export interface Store {
 /** A start writes to the index at most this often (milliseconds). */
 const USED_PRECISION = 60_000;
 
-export function openStore(dataDir: string, { hold = false, limits = IMPORT_LIMITS }: StoreOptions = {}): Store {
+export function openStore(dataDir: string, { hold = false }: StoreOptions = {}): Store {
   const layout = dataLayout(dataDir);
   let opened: IndexDb | undefined;
   const manifests = new Map<string, ImageManifest>();
@@ -155,7 +146,7 @@ export function openStore(dataDir: string, { hold = false, limits = IMPORT_LIMIT
       const waiting = held.get(identity(stat).join());
       if (waiting !== undefined) return waiting.image;
       collectTemporaries(layout);
-      const { blob, blobImport } = await readImage(layout, path, limits);
+      const { blob, blobImport } = await readImage(layout, path);
       // A file that changed while it was read is not the one we know.
       const after = statFile(path);
       const steady = identity(after).every((value, i) => value === identity(stat)[i]);
@@ -180,7 +171,7 @@ export function openStore(dataDir: string, { hold = false, limits = IMPORT_LIMIT
 
     async stage(options = {}) {
       collectTemporaries(layout);
-      const blobImport = beginImport(layout, options.name ?? "the image", limits);
+      const blobImport = beginImport(layout, options.name ?? "the image", options.limits);
       return {
         write: (chunk) => blobImport.write(chunk),
         finish: () => blobImport.finish(),
@@ -390,12 +381,8 @@ interface HeldImport {
   forget(): void;
 }
 
-async function readImage(
-  layout: DataLayout,
-  path: string,
-  limits: ImportLimits,
-): Promise<{ blob: ImportedBlob; blobImport: BlobImport }> {
-  const blobImport = beginImport(layout, path, limits);
+async function readImage(layout: DataLayout, path: string): Promise<{ blob: ImportedBlob; blobImport: BlobImport }> {
+  const blobImport = beginImport(layout, path);
   try {
     for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 }))
       await blobImport.write(chunk as Buffer);

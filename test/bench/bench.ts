@@ -113,7 +113,28 @@ function pairs(): Pair[] {
       target: "1.0, ≤ 1.4",
       needs: "runc",
     },
+    {
+      name: "rkt list of 1,000 exited containers / rkt version",
+      subject: [rkt, `--dir=${exited(1000)}`, "list"],
+      peer: [rkt, `--dir=${data}`, "version"],
+      target: "≤ 3",
+    },
   ];
+}
+
+/** A data directory with so many exited containers. */
+function exited(count: number): string {
+  const dir = join(base, `exited-${count}`);
+  once([rkt, `--dir=${dir}`, "run", busybox, "--exec=/bin/true"]);
+  const script = `cd "$0"/containers/run; one=$(ls)
+i=1; while [ $i -lt ${count} ]; do cp -a $one $(printf '%08x-0000-4000-8000-%012x' $i $i); i=$((i+1)); done`;
+  once(["sh", "-c", script, dir]);
+  return dir;
+}
+
+/** Milliseconds that gc takes for one of so many containers. */
+function collection(count: number): number {
+  return once([rkt, `--dir=${exited(count)}`, "gc", "--grace-period=0"]) / count;
 }
 
 /** Proportional set size of everything a running container has beside its app, in MB (proc_pid_smaps(5)). */
@@ -221,6 +242,10 @@ async function main(): Promise<void> {
   if (memory !== undefined)
     process.stdout.write(
       `${"PSS of an idle container beside its app".padEnd(50)} ${memory.toFixed(1)} MB  (target ≤ 14)\n`,
+    );
+  if (values.only === undefined)
+    process.stdout.write(
+      `${"gc of one container, of 100 and of 2,000".padEnd(50)} ${collection(100).toFixed(1)} ms, ${collection(2000).toFixed(1)} ms  (target: the same)\n`,
     );
   const steps = values.only === undefined ? breakdown() : [];
   if (steps.length > 0) process.stdout.write("\none traced run (tracing slows it), from one program to the next:\n");

@@ -314,19 +314,6 @@ describe("a server that answers with", { concurrency: 8 }, () => {
     });
 });
 
-test("--max-size: an image that is no bomb, but looks like one; and a limit below the usual", (t) => {
-  if (!requires(t, "root", "build")) return;
-  const rkt = makeRkt(t);
-  const path = join(rkt.scratch, "zeros.aci");
-  writeFileSync(path, gzipped(makeAci([{ name: "rootfs/zeros", data: Buffer.alloc(128 * 1024 * 1024) }])));
-  rkt.fails(["fetch", path], 254, /more than 200 times its size\nhint: .*rkt fetch --max-size=SIZE/);
-  rkt.fails(["fetch", "--max-size=100Mi", path], 254, /decompresses to more than 104857600 bytes/);
-  rkt.fails(["fetch", "--max-size=much", path], 2, /--max-size: "much" is no size/);
-  assert.deepEqual(ids(rkt), []);
-  rkt.ok(["fetch", "--max-size=200Mi", path]);
-  assert.equal(ids(rkt).length, 1);
-});
-
 test("https with a certificate that nobody knows, and a port where nobody listens", async (t) => {
   if (!requires(t, "root", "build", "openssl")) return;
   const ca = makeCa(t);

@@ -79,7 +79,7 @@ test("list: a line for each app, in the order of creation; whole with --full; fo
   if (!requires(t, "root", "build")) return;
   const rkt = makeRkt(t);
   const waiting = prepare(rkt, "--name=waiting");
-  rkt.run(["run", busybox, "--name=good", ...sh("exit 0"), "---", busybox, "--name=bad", ...sh("exit 3")]);
+  rkt.ok(["run", busybox, "--name=one", ...sh("exit 0"), "---", busybox, "--name=two", ...sh("exit 0")]);
   const ended = rkt
     .containers()
     .find((path) => path.startsWith("run/"))
@@ -93,8 +93,8 @@ test("list: a line for each app, in the order of creation; whole with --full; fo
     rows.map((row) => row.slice(0, 4)),
     [
       [waiting.slice(0, 8), "waiting", image, "prepared"],
-      [ended.slice(0, 8), "good", image, "exited"],
-      ["", "bad", image],
+      [ended.slice(0, 8), "one", image, "exited"],
+      ["", "two", image],
     ],
   );
   assert.deepEqual(cells(rkt.ok(["list", "--no-legend"]).stdout)[0]?.slice(0, 2), [waiting.slice(0, 8), "waiting"]);
@@ -112,7 +112,7 @@ test("list: a line for each app, in the order of creation; whole with --full; fo
     ]),
     [
       [waiting, "prepared", ["waiting", undefined]],
-      [ended, "exited", ["good", 0], ["bad", 3]],
+      [ended, "exited", ["one", 0], ["two", 0]],
     ],
   );
 });

@@ -1,0 +1,144 @@
+/** System calls that fail at random moments: strace makes them, in rkt, in init, and in the nspawn that it becomes. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { exampleAci, makeRkt, type Rkt, requires, rktBinary } from "../helpers/rkt.ts";
+import { assertAftermath, assertImages, assertManners, ownCgroups } from "./aftermath.ts";
+import { random, rounds, seed } from "./random.ts";
+
+const times = rounds(1);
+const cgroups = process.getuid?.() === 0 ? ownCgroups() : [];
+const busybox = exampleAci("busybox");
+const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
+
+interface Scenario {
+  name: string;
+  before: (rkt: Rkt) => void;
+  args: string[];
+  /** Errors by system call. With a plus: from some call on, each one fails. */
+  faults: Record<string, string[]>;
+}
+
+const scenarios: Scenario[] = [
+  {
+    name: "prepare, with an image that is not in the store",
+    before: (rkt) => rkt.run(["image", "rm", "example.com/busybox"]),
+    args: ["prepare", busybox, ...sh("exit 0")],
+    faults: {
+      write: ["ENOSPC", "EIO", "EINTR"],
+      pwrite64: ["ENOSPC+", "EIO"],
+      fsync: ["EIO", "EINTR"],
+      syncfs: ["EIO"],
+      rename: ["ENOSPC+", "EIO", "EINTR"],
+      mkdir: ["ENOSPC+"],
+      mkdirat: ["ENOSPC"],
+      openat: ["ENOSPC", "EMFILE+", "EINTR"],
+    },
+  },
+  {
+    name: "run",
+    before: () => {},
+    args: ["run", busybox, ...sh("exit 0")],
+    faults: {
+      write: ["ENOSPC", "EINTR"],
+      rename: ["ENOSPC", "EIO"],
+      mkdir: ["ENOSPC", "EIO"],
+      mount: ["ENOSPC", "EINTR", "EIO+"],
+      unshare: ["ENOSPC"],
+      flock: ["EINTR", "ENOLCK"],
+      openat: ["EIO", "ENFILE+"],
+    },
+  },
+  {
+    name: "gc",
+    before: (rkt) => {
+      rkt.ok(["run", busybox, ...sh("mkdir -p a/b c; touch a/x c/y")]);
+      rkt.ok(["prepare", busybox]);
+    },
+    args: ["gc", "--grace-period=0", "--expire-prepared=0"],
+    faults: {
+      rename: ["ENOSPC", "EIO+"],
+      unlinkat: ["EIO", "EIO+", "EINTR"],
+      rmdir: ["EIO", "EINTR"],
+      openat: ["EIO", "EINTR"],
+    },
+  },
+];
+
+/** How often the command makes each of the calls. */
+function count(rkt: Rkt, { args, faults }: Scenario): Map<string, number> {
+  const table = join(rkt.scratch, "calls");
+  const calls = `trace=${Object.keys(faults).join(",")}`;
+  const done = spawnSync("strace", ["-c", "-o", table, "-e", calls, rktBinary, `--dir=${rkt.dir}`, ...args], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  assert.equal(done.status, 0, done.stderr);
+  return new Map(
+    readFileSync(table, "utf8")
+      .split("\n")
+      .map((line) => line.trim().split(/ +/))
+      .map((columns) => [columns.at(-1) ?? "", Number(columns[3])]),
+  );
+}
+
+for (const [i, scenario] of scenarios.entries())
+  test(`system calls that fail: ${scenario.name}`, { timeout: 180_000 * times }, (t) => {
+    if (!requires(t, "root", "build", "strace")) return;
+    t.diagnostic(`RKT_FAULTS_SEED=${seed}`);
+    const rkt = makeRkt(t);
+    const next = random(i);
+    rkt.ok(["prepare", busybox]);
+    const images = JSON.parse(rkt.ok(["image", "list", "--format=json"]).stdout);
+    const stage1 = images.flatMap((image: { id: string; name: string }) =>
+      image.name.includes("stage1") ? image.id : [],
+    );
+    scenario.before(rkt);
+    const counts = count(rkt, scenario);
+    const faults = Object.entries(scenario.faults).flatMap(([call, errors]) =>
+      errors.map((error) => ({ call, error })),
+    );
+    for (let round = 0; round < times; round++)
+      for (const { call, error } of faults)
+        fail(rkt, scenario, call, error, 1 + Math.floor(next() * (counts.get(call) ?? 1)));
+    assertImages(rkt, stage1, `seed ${seed}`);
+  });
+
+function fail(rkt: Rkt, scenario: Scenario, call: string, error: string, when: number): void {
+  scenario.before(rkt);
+  const lasting = error.endsWith("+");
+  const inject = `inject=${call}:error=${error.replace("+", "")}:when=${when}${lasting ? "+" : ""}`;
+  const what = `seed ${seed}: ${inject}`;
+  const argv = [
+    "-o",
+    "/dev/null",
+    "-e",
+    `trace=${call}`,
+    "-e",
+    inject,
+    rktBinary,
+    `--dir=${rkt.dir}`,
+    ...scenario.args,
+  ];
+  const done = spawnSync("strace", argv, { encoding: "utf8", timeout: 60_000, killSignal: "SIGKILL" });
+  // Node.js itself aborts when it can't wake its own threads: no worse than a kill. A hang is.
+  assert.equal(done.error, undefined, what);
+  assertManners(done.status, done.stderr, what);
+  assertAftermath(rkt, cgroups, what);
+  const run = rkt.run(["run", busybox, ...sh("echo alive; exit 5")]);
+  assert.equal(run.status, 5, `${what}: the next run: ${run.stderr}`);
+}
+
+test("inotify instances used up, as by 42 containers: said, and nothing is left", (t) => {
+  if (!requires(t, "root", "build", "strace")) return;
+  const rkt = makeRkt(t);
+  const inject = "inject=inotify_init1:error=EMFILE";
+  const argv = ["-o", "/dev/null", "-e", "trace=inotify_init1", "-e", inject];
+  const done = spawnSync("strace", [...argv, rktBinary, `--dir=${rkt.dir}`, "run", busybox], { encoding: "utf8" });
+  assert.equal(done.status, 254);
+  assert.match(done.stderr, /^rkt: stage1: .*inotify.*\nhint: .*sysctl fs\.inotify\.max_user_instances=8192\n$/);
+  assertAftermath(rkt, cgroups, "no inotify");
+});

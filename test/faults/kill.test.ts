@@ -1,0 +1,126 @@
+/** SIGKILL at random moments of everything that rkt does. */
+
+import assert from "node:assert/strict";
+import type { ChildProcess } from "node:child_process";
+import { type TestContext, test } from "node:test";
+import { eventually, exampleAci, finished, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
+import { assertAftermath, assertImages, ownCgroups } from "./aftermath.ts";
+import { random, rounds, seed } from "./random.ts";
+
+const times = rounds(4);
+
+const cgroups = process.getuid?.() === 0 ? ownCgroups() : [];
+const busybox = exampleAci("busybox");
+const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
+
+interface Scenario {
+  name: string;
+  /** Before each round; what it returns is passed on. */
+  before?: (rkt: Rkt) => Promise<string[]> | string[];
+  /** Starts what is to be killed. */
+  start: (rkt: Rkt, from: string[]) => Promise<ChildProcess> | ChildProcess;
+}
+
+const prepared = (rkt: Rkt): string => rkt.ok(["prepare", busybox, ...sh("exit 0")]).stdout.trim();
+
+/** A container of two apps that are up, and end when they are told to. */
+async function up(rkt: Rkt): Promise<ChildProcess> {
+  const app = (name: string) => [busybox, `--name=${name}`, ...sh("trap 'exit 0' TERM; echo up; sleep 1000 & wait")];
+  const child = rkt.start(["run", ...app("a"), "---", ...app("b")]);
+  let output = "";
+  child.stdout?.on("data", (chunk: Buffer) => {
+    output += chunk.toString();
+  });
+  await eventually("the apps are up", () => (output === "up\nup\n" ? true : undefined));
+  return child;
+}
+
+const scenarios: Scenario[] = [
+  { name: "prepare", start: (rkt) => rkt.start(["prepare", busybox, ...sh("exit 0")]) },
+  { name: "prepare --no-overlay", start: (rkt) => rkt.start(["prepare", "--no-overlay", busybox, ...sh("exit 0")]) },
+  { name: "run", start: (rkt) => rkt.start(["run", busybox, ...sh("exit 0")]) },
+  { name: "run --rm", start: (rkt) => rkt.start(["run", "--rm", busybox, ...sh("exit 0")]) },
+  {
+    name: "run of an image that is not in the store",
+    before: (rkt) => {
+      rkt.run(["image", "rm", "example.com/busybox"]);
+      return [];
+    },
+    start: (rkt) => rkt.start(["run", busybox, ...sh("exit 0")]),
+  },
+  {
+    name: "run-prepared",
+    before: (rkt) => [prepared(rkt)],
+    start: (rkt, [uuid = ""]) => rkt.start(["run-prepared", uuid]),
+  },
+  {
+    name: "a container that is stopping",
+    start: async (rkt) => {
+      const child = await up(rkt);
+      child.kill("SIGTERM");
+      return child;
+    },
+  },
+  {
+    name: "gc",
+    before: (rkt) => {
+      rkt.ok(["run", busybox, ...sh("mkdir -p a/b c; touch a/x c/y")]);
+      return [prepared(rkt), prepared(rkt)];
+    },
+    start: (rkt) => rkt.start(["gc", "--grace-period=0", "--expire-prepared=0"]),
+  },
+  {
+    name: "rm",
+    before: (rkt) => [prepared(rkt), prepared(rkt)],
+    start: (rkt, uuids) => rkt.start(["rm", ...uuids]),
+  },
+  {
+    name: "image rm",
+    before: (rkt) => {
+      prepared(rkt);
+      rkt.ok(["gc", "--expire-prepared=0"]);
+      return [];
+    },
+    start: (rkt) => rkt.start(["image", "rm", "example.com/busybox"]),
+  },
+];
+
+/** The stage1 image, which no scenario takes away, and a container that runs all the time. */
+function furnish(rkt: Rkt): string[] {
+  prepared(rkt);
+  const images = JSON.parse(rkt.ok(["image", "list", "--format=json"]).stdout);
+  return images.flatMap((image: { id: string; name: string }) => (image.name.includes("stage1") ? image.id : []));
+}
+
+for (const [i, scenario] of scenarios.entries())
+  test(`killed at ${times} random moments: ${scenario.name}`, { timeout: 60_000 * Math.max(3, times) }, async (t) => {
+    if (!requires(t, "root", "build")) return;
+    const rkt = makeRkt(t);
+    const images = furnish(rkt);
+    await rounded(t, rkt, scenario, random(i));
+    assertImages(rkt, images, `seed ${seed}`);
+  });
+
+async function rounded(t: TestContext, rkt: Rkt, { before, start }: Scenario, next: () => number): Promise<void> {
+  t.diagnostic(`RKT_FAULTS_SEED=${seed}`);
+  // Undisturbed, to learn how long it takes.
+  const first = await start(rkt, (await before?.(rkt)) ?? []);
+  const begin = Date.now();
+  assert.equal((await finished(first)).status, 0);
+  const duration = Date.now() - begin;
+
+  for (let round = 1; round <= times; round++) {
+    const child = await start(rkt, (await before?.(rkt)) ?? []);
+    const done = finished(child);
+    const delay = next() * duration * 1.1;
+    await new Promise((resolve) => setTimeout(resolve, delay));
+    child.kill("SIGKILL");
+    const { stderr } = await done;
+    const what = `seed ${seed}, round ${round}, killed after ${delay.toFixed(1)} of ${duration} ms`;
+    assert.doesNotMatch(stderr, /internal error/, what);
+    assertAftermath(rkt, cgroups, what);
+    const run = rkt.run(["run", busybox, ...sh("echo alive; exit 5")]);
+    assert.equal(run.status, 5, `${what}: the next run: ${run.stderr}`);
+    assert.equal(run.stdout, "alive\n", what);
+  }
+}
