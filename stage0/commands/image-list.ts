@@ -1,4 +1,4 @@
-import { blobKey, shortId } from "../../shared/layout.ts";
+import { shortId } from "../../shared/layout.ts";
 import { type Command, readLine } from "../command.ts";
 import { print } from "../output.ts";
 import type { ImageSummary, StoredImage } from "../store/store.ts";
@@ -52,21 +52,21 @@ const compare = (a: string | number, b: string | number): number => (a < b ? -1 
 function sorted<T extends ImageSummary | StoredImage>(images: T[], by: SortKey, descending: boolean): T[] {
   const value: Record<SortKey, (image: T) => string | number> = {
     name: (image) => image.name,
-    id: (image) => image.id,
+    id: (image) => image.key,
     size: (image) => image.size,
     importtime: (image) => image.importedAt,
     lastused: (image) => image.lastUsedAt,
   };
   const of = value[by];
   const direction = descending ? -1 : 1;
-  return images.sort((a, b) => direction * compare(of(a), of(b)) || compare(a.id, b.id));
+  return images.sort((a, b) => direction * compare(of(a), of(b)) || compare(a.key, b.key));
 }
 
 function asTable(images: readonly ImageSummary[], full: boolean, legend: boolean): string {
   const now = Date.now();
   const time = (at: number) => (full ? new Date(at).toISOString() : ago(at, now));
-  const rows = images.map(({ id, name, version, size, importedAt, lastUsedAt }) => [
-    full ? blobKey(id) : shortId(id),
+  const rows = images.map(({ key, name, version, size, importedAt, lastUsedAt }) => [
+    full ? key : shortId(key),
     version === null || version === "" ? name : `${name}:${version}`,
     full ? String(size) : bytes(size),
     time(importedAt),

@@ -12,7 +12,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorText, RktError } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/layout.ts";
 
-const SCHEMA_VERSION = 3;
+const SCHEMA_VERSION = 4;
 
 const SCHEMA = `
 CREATE TABLE images (
@@ -21,6 +21,8 @@ CREATE TABLE images (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE manifests (key TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
 CREATE INDEX images_name ON images (name);
+-- All that a list shows, so that it need not read the rest.
+CREATE INDEX images_listed ON images (imported_at, key, name, version, size, used_at);
 CREATE TABLE files (
   device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
   key TEXT NOT NULL, PRIMARY KEY (device, inode)

@@ -29,7 +29,7 @@ export interface StoredImage {
 }
 
 /** Fields as of `StoredImage`, and the label "version". */
-export interface ImageSummary extends Pick<StoredImage, "id" | "name" | "size" | "importedAt" | "lastUsedAt"> {
+export interface ImageSummary extends Pick<StoredImage, "key" | "name" | "size" | "importedAt" | "lastUsedAt"> {
   version: string | null;
 }
 
@@ -73,7 +73,7 @@ export interface Store {
   resolve(prefix: string): StoredImage;
   /** By name. */
   list(): StoredImage[];
-  /** The same in no order, for thousands of them: what a list shows. */
+  /** What a list shows, for thousands of them: in the order they came. */
   summaries(): ImageSummary[];
   manifest(key: string): ImageManifest;
   /** Renders an image once; the tree stays. The image counts as used now. */
@@ -214,7 +214,12 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
 
     list: () => db().all("SELECT * FROM images ORDER BY name, key").map(image),
 
-    summaries: () => db().scan("SELECT id, name, version, size, imported_at, used_at FROM images").map(summary),
+    summaries: () =>
+      db()
+        .scan(
+          "SELECT key, name, version, size, imported_at, used_at FROM images INDEXED BY images_listed ORDER BY imported_at, key",
+        )
+        .map(summary),
 
     manifest(key) {
       const known = manifests.get(key);
@@ -332,7 +337,7 @@ function image(row: Row | undefined): StoredImage {
 /** By index, not by pattern: an iterator a row would cost more than the query. */
 function summary(row: readonly unknown[]): ImageSummary {
   return {
-    id: row[0] as string,
+    key: row[0] as string,
     name: row[1] as string,
     version: row[2] as string | null,
     size: row[3] as number,
