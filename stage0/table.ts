@@ -4,21 +4,27 @@ import { printable } from "../shared/errors.ts";
 
 export function table(header: readonly string[] | undefined, rows: readonly (readonly string[])[]): string {
   const given = header === undefined ? rows : [header, ...rows];
-  // Nearly always all is well: a look at each row costs less than one at each cell.
-  const lines = given.map((row) => {
-    const text = row.join(" ");
-    return printable(text) === text ? row : row.map(printable);
-  });
+  const text = layOut(given);
+  // Nearly always all is well: one look at the whole costs less than one at each of thousands of cells.
+  const plain = !/:\/\/|[^\n\u0020-\u007e]/.test(text) && text.split("\n").length === given.length + 1;
+  return plain ? text : layOut(given.map((row) => row.map(printable)));
+}
+
+function layOut(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
-  for (const row of lines)
-    for (let i = 0; i < row.length; i++) widths[i] = Math.max(widths[i] ?? 0, row[i]?.length ?? 0);
-  const texts = lines.map((row) => {
+  for (const row of rows)
+    for (let i = 0; i < row.length; i++) {
+      const width = (row[i] as string).length + 2;
+      if (!(width <= (widths[i] ?? 0))) widths[i] = width;
+    }
+  let text = "";
+  for (const row of rows) {
     let line = "";
-    for (let i = 0; i < row.length - 1; i++) line += (row[i] ?? "").padEnd((widths[i] ?? 0) + 2);
+    for (let i = 0; i < row.length - 1; i++) line += (row[i] as string).padEnd(widths[i] as number);
     const last = row.at(-1) ?? "";
-    return last === "" ? line.trimEnd() : line + last;
-  });
-  return texts.length === 0 ? "" : `${texts.join("\n")}\n`;
+    text += last === "" ? `${line.trimEnd()}\n` : `${line}${last}\n`;
+  }
+  return text;
 }
 
 /** In the largest unit of 1024s that fits: "3.6 MiB". */
@@ -47,7 +53,20 @@ export function ago(then: number, now: number): string {
   return past >= SECOND ? counted(past / SECOND, "second") : "just now";
 }
 
+/** What was said before: a list says the same of many. */
+const said = new Map<string, Map<number, string>>();
+
 function counted(amount: number, unit: string): string {
   const count = Math.floor(amount);
-  return `${count} ${unit}${count === 1 ? "" : "s"} ago`;
+  let ofUnit = said.get(unit);
+  if (ofUnit === undefined) {
+    ofUnit = new Map();
+    said.set(unit, ofUnit);
+  }
+  let text = ofUnit.get(count);
+  if (text === undefined) {
+    text = `${count} ${unit}${count === 1 ? "" : "s"} ago`;
+    ofUnit.set(count, text);
+  }
+  return text;
 }

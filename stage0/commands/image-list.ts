@@ -38,9 +38,19 @@ export const command: Command = {
     try {
       const by = (given.sort ?? "importtime") as SortKey;
       const descending = given.order === "desc";
-      if (given.format === "json")
-        print(`${JSON.stringify(sorted(store.list(), by, descending).map(imageJson), undefined, 2)}\n`);
-      else print(asTable(sorted(store.summaries(), by, descending), given.full, !given["no-legend"]));
+      if (given.format === "json") print(asJson(store.list(), by, descending));
+      else {
+        const images = store.summaries();
+        const inOrder = by === "importtime" && !descending;
+        if (!inOrder)
+          order(
+            images,
+            descending,
+            (image) => image[COLUMN[by]],
+            (image) => image[0],
+          );
+        print(asTable(images, given.full, !given["no-legend"]));
+      }
     } finally {
       store.close();
     }
@@ -49,30 +59,39 @@ export const command: Command = {
 
 const compare = (a: string | number, b: string | number): number => (a < b ? -1 : a > b ? 1 : 0);
 
-function sorted<T extends ImageSummary | StoredImage>(images: T[], by: SortKey, descending: boolean): T[] {
-  const value: Record<SortKey, (image: T) => string | number> = {
+/** Where a summary has what it is sorted by. */
+const COLUMN = { name: 1, id: 0, size: 2, importtime: 3, lastused: 4 } as const satisfies Record<SortKey, number>;
+
+function order<T>(images: T[], descending: boolean, by: (image: T) => string | number, key: (image: T) => string): T[] {
+  const direction = descending ? -1 : 1;
+  return images.sort((a, b) => direction * compare(by(a), by(b)) || compare(key(a), key(b)));
+}
+
+/** Takes the images apart: thousands of them are made into rows where they are. */
+function asTable(images: ImageSummary[], full: boolean, legend: boolean): string {
+  const now = Date.now();
+  const time = full ? (at: number) => new Date(at).toISOString() : (at: number) => ago(at, now);
+  const rows = images as unknown as string[][];
+  for (const [i, [key, , size, importedAt, lastUsedAt]] of images.entries()) {
+    const row = rows[i] as string[];
+    if (!full) row[0] = shortId(key);
+    row[2] = full ? String(size) : bytes(size);
+    row[3] = time(importedAt);
+    row[4] = time(lastUsedAt);
+  }
+  return table(legend ? ["ID", "NAME", "SIZE", "IMPORTED", "LAST USED"] : undefined, rows);
+}
+
+function asJson(images: StoredImage[], by: SortKey, descending: boolean): string {
+  const value: Record<SortKey, (image: StoredImage) => string | number> = {
     name: (image) => image.name,
     id: (image) => image.key,
     size: (image) => image.size,
     importtime: (image) => image.importedAt,
     lastused: (image) => image.lastUsedAt,
   };
-  const of = value[by];
-  const direction = descending ? -1 : 1;
-  return images.sort((a, b) => direction * compare(of(a), of(b)) || compare(a.key, b.key));
-}
-
-function asTable(images: readonly ImageSummary[], full: boolean, legend: boolean): string {
-  const now = Date.now();
-  const time = (at: number) => (full ? new Date(at).toISOString() : ago(at, now));
-  const rows = images.map(({ key, name, version, size, importedAt, lastUsedAt }) => [
-    full ? key : shortId(key),
-    version === null || version === "" ? name : `${name}:${version}`,
-    full ? String(size) : bytes(size),
-    time(importedAt),
-    time(lastUsedAt),
-  ]);
-  return table(legend ? ["ID", "NAME", "SIZE", "IMPORTED", "LAST USED"] : undefined, rows);
+  const ordered = order(images, descending, value[by], (image) => image.key);
+  return `${JSON.stringify(ordered.map(imageJson), undefined, 2)}\n`;
 }
 
 function imageJson({ id, name, labels, size, importedAt, lastUsedAt }: StoredImage): object {

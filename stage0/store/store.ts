@@ -29,9 +29,15 @@ export interface StoredImage {
 }
 
 /** Fields as of `StoredImage`, and the label "version". */
-export interface ImageSummary extends Pick<StoredImage, "key" | "name" | "size" | "importedAt" | "lastUsedAt"> {
-  version: string | null;
-}
+/** What a list shows of an image: an array, for there may be thousands. */
+export type ImageSummary = [
+  key: string,
+  /** With its version: `example.com/app:1.0`. */
+  name: string,
+  size: number,
+  importedAt: number,
+  lastUsedAt: number,
+];
 
 export interface RemoteRecord {
   url: string;
@@ -215,11 +221,10 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
     list: () => db().all("SELECT * FROM images ORDER BY name, key").map(image),
 
     summaries: () =>
-      db()
-        .scan(
-          "SELECT key, name, version, size, imported_at, used_at FROM images INDEXED BY images_listed ORDER BY imported_at, key",
-        )
-        .map(summary),
+      db().scan(
+        `SELECT key, name || coalesce(':' || nullif(version, ''), ''), size, imported_at, used_at
+         FROM images INDEXED BY images_listed ORDER BY imported_at, key`,
+      ) as ImageSummary[],
 
     manifest(key) {
       const known = manifests.get(key);
@@ -335,17 +340,6 @@ function image(row: Row | undefined): StoredImage {
 }
 
 /** By index, not by pattern: an iterator a row would cost more than the query. */
-function summary(row: readonly unknown[]): ImageSummary {
-  return {
-    key: row[0] as string,
-    name: row[1] as string,
-    version: row[2] as string | null,
-    size: row[3] as number,
-    importedAt: row[4] as number,
-    lastUsedAt: row[5] as number,
-  };
-}
-
 function describeBlob({ id, key, manifest, size }: ImportedBlob, now: number): StoredImage {
   return { id, key, name: manifest.name, labels: manifest.labels, size, importedAt: now, lastUsedAt: now };
 }
