@@ -294,6 +294,8 @@ export const STAGE1 = {
   stdio: stage1Path("/rkt/stdio"),
   /** Volumes of kind "host": one mount per volume name. */
   hostVolumes: stage1Path("/rkt/host-volumes"),
+  /** Cgroups of v1 that an app joins: a directory per app, in it a mount per controller. */
+  cgroups: stage1Path("/rkt/cgroups"),
   /** What the apps' /etc files of the same names are bound to, where present. */
   etc: stage1Path("/rkt/etc"),
   resolvConf: stage1Path("/rkt/etc/resolv.conf"),
@@ -322,6 +324,8 @@ export const STAGE1 = {
   appStatus: (app: string): Stage1Path => stage1Path(`/rkt/status/${app}`),
   emptyVolume: (name: string): Stage1Path => stage1Path(`/rkt/volumes/${name}`),
   hostVolume: (name: string): Stage1Path => stage1Path(`/rkt/host-volumes/${name}`),
+  appCgroups: (app: string): Stage1Path => stage1Path(`/rkt/cgroups/${app}`),
+  appCgroup: (app: string, controller: string): Stage1Path => stage1Path(`/rkt/cgroups/${app}/${controller}`),
   appStdout: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.out`),
   /** Only with standard input passed on from something that is no terminal. */
   appStdin: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.in`),
@@ -336,6 +340,7 @@ export const LAUNCH_EXIT = {
   user: 217,
   group: 216,
   capabilities: 218,
+  cgroup: 219,
   seccomp: 228,
   internal: 254,
 } as const;

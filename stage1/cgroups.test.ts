@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { hierarchies, ownCgroup } from "./cgroups.ts";
+import { type Hierarchy, hierarchies, ownCgroup, plan } from "./cgroups.ts";
 
 // proc_pid_mountinfo(5): ID parent major:minor root mount-point options … - type source super-options
 const hybrid = `30 1 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
@@ -35,4 +35,49 @@ const cases = [
 for (const c of cases)
   test(`own cgroup: ${c.name}`, () => {
     assert.equal(ownCgroup(file, { controllers: c.controllers, mountPoint: "/x" }), c.path);
+  });
+
+const v1: Hierarchy[] = [
+  { controllers: [], mountPoint: "/cg/unified" },
+  { controllers: ["cpu", "cpuacct"], mountPoint: "/cg/cpu" },
+  { controllers: ["name=systemd"], mountPoint: "/cg/systemd" },
+];
+const v2: Hierarchy[] = [{ controllers: [], mountPoint: "/cg" }];
+const places: { name: string; mounted: Hierarchy[]; own: string; needed: ("cpu" | "memory")[]; planned: string[] }[] = [
+  {
+    name: "v1: below the caller's, whatever is needed",
+    mounted: v1,
+    own: "0::/\n3:cpu,cpuacct:/a/b\n2:name=systemd:/\n",
+    needed: ["cpu"],
+    planned: ["[] /cg/unified/rkt-1", "[cpu] /cg/cpu/a/b/rkt-1", "[] /cg/systemd/rkt-1"],
+  },
+  {
+    name: "v2: below the caller's",
+    mounted: v2,
+    own: "0::/user.slice/session.scope\n",
+    needed: [],
+    planned: ["[] /cg/user.slice/session.scope/rkt-1"],
+  },
+  {
+    name: "v2: as far up as it takes to get the controllers",
+    mounted: v2,
+    own: "0::/user.slice/session.scope\n",
+    needed: ["cpu", "memory"],
+    planned: ["[cpu,memory] /cg/user.slice/session.scope/rkt-1 or /cg/user.slice/rkt-1 or /cg/rkt-1"],
+  },
+  {
+    name: "hybrid: v2 gives what v1 has not",
+    mounted: v1,
+    own: "0::/a\n3:cpu,cpuacct:/\n",
+    needed: ["cpu", "memory"],
+    planned: ["[memory] /cg/unified/a/rkt-1 or /cg/unified/rkt-1", "[cpu] /cg/cpu/rkt-1"],
+  },
+];
+for (const c of places)
+  test(`where the container's cgroups go: ${c.name}`, () => {
+    const planned = plan("1", c.mounted, c.own, c.needed);
+    assert.deepEqual(
+      planned.map(({ controllers, candidates }) => `[${controllers}] ${candidates.join(" or ")}`),
+      c.planned,
+    );
   });

@@ -7,8 +7,12 @@
  * v2 one for all; "hybrid" is both.
  */
 
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
+import { type HostPath, hostPath } from "../shared/layout.ts";
+import { type Controller, legacySettings, type Resources, type Setting, unifiedSettings } from "./resources.ts";
+import { appUnit } from "./units.ts";
 
 export interface Hierarchy {
   /** v1 controllers or "name=systemd"; empty for v2. */
@@ -58,33 +62,192 @@ export function ownCgroup(cgroupFile: string, hierarchy: Hierarchy): string | un
   return undefined;
 }
 
-/** A cgroup that the container is to have in one hierarchy. */
-interface PlannedCgroup {
-  dir: string;
-  hierarchy: Hierarchy;
+/** What the container, and each app by name, may use. */
+export interface Limits {
+  container: Resources;
+  apps: ReadonlyMap<string, Resources>;
 }
 
-/** `rkt-UUID` below the caller's cgroup, in every hierarchy. */
-export function planCgroups(uuid: string): PlannedCgroup[] {
+/** A cgroup of v1 that is an app's; its launcher joins it. */
+export interface AppCgroup {
+  app: string;
+  controller: Controller;
+  dir: HostPath;
+}
+
+/** A cgroup that the container is to have in one hierarchy. */
+export interface PlannedCgroup {
+  hierarchy: Hierarchy;
+  /** Where it may be, the likeliest first. More than one where v2 has to give controllers. */
+  candidates: string[];
+  /** Those that limits of the container, or on v1 of an app, are kept by. */
+  controllers: Controller[];
+}
+
+/**
+ * `rkt-UUID` below the caller's cgroup, in every hierarchy. Limits that none can keep are an error: an app
+ * that is to be limited does not run without.
+ */
+export function planCgroups(uuid: string, limits: Limits): PlannedCgroup[] {
   const cgroupFile = readFileSync("/proc/self/cgroup", "utf8");
-  return hierarchies(readFileSync("/proc/self/mountinfo", "utf8")).flatMap((hierarchy) => {
+  const mounted = hierarchies(readFileSync("/proc/self/mountinfo", "utf8"));
+  const planned = plan(uuid, mounted, cgroupFile, neededControllers(limits));
+  for (const controller of neededControllers(limits))
+    if (!planned.some(({ controllers }) => controllers.includes(controller))) throw noController(controller);
+  if (planned.some(({ hierarchy, controllers }) => isUnified(hierarchy) && controllers.includes("memory")))
+    requireRoomForLauncher(limits);
+  return planned;
+}
+
+const isUnified = ({ controllers }: Hierarchy): boolean => controllers.length === 0;
+
+/** Pure: from the texts of mountinfo and of /proc/self/cgroup. What v1 has mounted, v2 does not have. */
+export function plan(
+  uuid: string,
+  mounted: readonly Hierarchy[],
+  cgroupFile: string,
+  needed: readonly Controller[],
+): PlannedCgroup[] {
+  const legacy = mounted.flatMap(({ controllers }) => controllers);
+  return mounted.flatMap((hierarchy) => {
     const own = ownCgroup(cgroupFile, hierarchy);
-    return own === undefined ? [] : { dir: `${hierarchy.mountPoint}${own === "/" ? "" : own}/rkt-${uuid}`, hierarchy };
+    if (own === undefined) return [];
+    const controllers = needed.filter((controller) =>
+      isUnified(hierarchy) ? !legacy.includes(controller) : hierarchy.controllers.includes(controller),
+    );
+    const parents = isUnified(hierarchy) && controllers.length > 0 ? selfAndAncestors(own) : [own];
+    const candidates = parents.map((path) => `${hierarchy.mountPoint}${path === "/" ? "" : path}/rkt-${uuid}`);
+    return { hierarchy, candidates, controllers };
   });
 }
 
-/** Makes them and moves this process there. */
-export function enterCgroups(planned: readonly PlannedCgroup[]): void {
-  for (const { dir, hierarchy } of planned) {
-    try {
-      mkdirSync(dir);
-      if (hierarchy.controllers.includes("cpuset")) inheritCpuset(dir);
-      writeFileSync(`${dir}/cgroup.procs`, "0");
-    } catch (error) {
-      // A read-only or foreign hierarchy: the container then stays in the caller's cgroup there.
-      if (["EROFS", "EACCES", "EPERM", "ENOENT", "EOPNOTSUPP"].includes(errorCode(error) ?? "")) continue;
-      throw new RktError("cgroup-failed", `cannot enter cgroup ${dir}: ${errorText(error)}`, { cause: error });
-    }
+function selfAndAncestors(path: string): string[] {
+  return path === "/" ? [path] : [path, ...selfAndAncestors(dirname(path))];
+}
+
+/** Makes them and moves this process there; answers what the launchers of the apps have to join. */
+export function enterCgroups(planned: readonly PlannedCgroup[], limits: Limits): AppCgroup[] {
+  const legacyProcesses = planned.some(({ hierarchy }) => hierarchy.controllers.includes("pids"));
+  return planned.flatMap(({ hierarchy, candidates, controllers }) => {
+    const dir = isUnified(hierarchy)
+      ? enterUnified(candidates, controllers)
+      : candidates.find((candidate) => enterCgroup(candidate, hierarchy.controllers.includes("cpuset")));
+    const [unavailable] = controllers;
+    if (dir === undefined && unavailable !== undefined) throw noController(unavailable);
+    if (dir === undefined) return [];
+    const has = ({ controller }: Setting) => controllers.includes(controller);
+    const settings = isUnified(hierarchy) ? unifiedSettings : legacySettings;
+    for (const setting of settings(limits.container).filter(has)) write(dir, setting, "the container");
+    if (isUnified(hierarchy) ? !legacyProcesses : hierarchy.controllers.includes("pids"))
+      write(dir, processes(), "the container");
+    return isUnified(hierarchy) ? [] : appCgroups(dir, has, limits.apps);
+  });
+}
+
+function noController(controller: Controller): RktError {
+  return new RktError("no-controller", `cannot limit ${controller}: there is no such cgroup controller to be had`, {
+    hint: "on a host with systemd: systemd-run --scope --property=Delegate=yes rkt run ...",
+  });
+}
+
+/** The launcher starts in 16 MiB, measured; on v2 the limit is its unit's, and so its own. */
+const LAUNCHER_MEMORY = 24n << 20n;
+
+function requireRoomForLauncher({ container, apps }: Limits): void {
+  const named = [...apps].map(([app, asked]) => [`app ${app}`, asked] as const);
+  for (const [whose, { memory }] of [["the container", container] as const, ...named])
+    if (memory !== undefined && memory < LAUNCHER_MEMORY)
+      throw new RktError("bad-isolator", `${whose}: nothing can start in ${memory} bytes of memory`, {
+        hint: "on a host with cgroup v2 it takes 24Mi: what starts the app has the app's limit",
+      });
+}
+
+function neededControllers({ container, apps }: Limits): Controller[] {
+  const settings = [container, ...apps.values()].flatMap(legacySettings);
+  return [...new Set(settings.map(({ controller }) => controller))];
+}
+
+/** Where that can't be, false: the container then stays in the caller's. */
+function enterCgroup(dir: string, cpuset = false): boolean {
+  try {
+    mkdirSync(dir);
+    if (cpuset) inheritCpuset(dir);
+    writeFileSync(`${dir}/cgroup.procs`, "0");
+    return true;
+  } catch (error) {
+    if (UNAVAILABLE.includes(errorCode(error) ?? "")) return false;
+    throw new RktError("cgroup-failed", `cannot enter cgroup ${dir}: ${errorText(error)}`, { cause: error });
+  }
+}
+
+/** A read-only or foreign hierarchy. */
+const UNAVAILABLE = ["EROFS", "EACCES", "EPERM", "ENOENT", "EOPNOTSUPP"];
+
+/**
+ * A cgroup of v2 has the controllers that its parent passes on, and a parent
+ * that holds processes (a login session) can't. So the container moves as far
+ * up as it must: a delegated cgroup that held rkt alone is empty once rkt has
+ * moved below it, and is near enough.
+ */
+function enterUnified(candidates: readonly string[], wanted: readonly Controller[]): string | undefined {
+  let last: string | undefined;
+  for (const dir of candidates) {
+    if (!enterCgroup(dir)) continue;
+    if (last !== undefined) rmdirSync(last);
+    last = dir;
+    if (passesOn(dirname(dir), wanted)) return dir;
+  }
+  return undefined;
+}
+
+function passesOn(parent: string, wanted: readonly Controller[]): boolean {
+  if (wanted.length === 0) return true;
+  const file = `${parent}/cgroup.subtree_control`;
+  try {
+    const passed = readFileSync(file, "utf8").trim().split(" ");
+    const more = wanted.filter((controller) => !passed.includes(controller));
+    if (more.length > 0) writeFileSync(file, more.map((controller) => `+${controller}`).join(" "));
+    return true;
+  } catch (error) {
+    // EBUSY: it holds processes; ENOENT: it does not have the controller itself.
+    if (["EBUSY", "EINVAL", ...UNAVAILABLE].includes(errorCode(error) ?? "")) return false;
+    throw error;
+  }
+}
+
+/**
+ * So that no container takes all the processes there can be, what systemd grants a service
+ * (systemd-system.conf(5), DefaultTasksMax=): 15% of them. Where there is no such controller, no bound.
+ */
+function processes(): Setting {
+  const most = ["pid_max", "threads-max"].map((name) => Number(readFileSync(`/proc/sys/kernel/${name}`, "utf8")));
+  return { controller: "pids", file: "pids.max", value: String(Math.ceil(Math.min(...most) * 0.15)), optional: true };
+}
+
+/** Called as systemd would call them, so that who looks for an app's processes finds one path everywhere. */
+function appCgroups(dir: string, has: (setting: Setting) => boolean, apps: Limits["apps"]): AppCgroup[] {
+  const made: AppCgroup[] = [];
+  for (const [app, asked] of apps) {
+    const settings = legacySettings(asked).filter(has);
+    const [first] = settings;
+    if (first === undefined) continue;
+    const cgroup = `${dir}/system.slice/${appUnit(app)}`;
+    mkdirSync(cgroup, { recursive: true });
+    for (const setting of settings) write(cgroup, setting, `app ${app}`);
+    made.push({ app, controller: first.controller, dir: hostPath(cgroup) });
+  }
+  return made;
+}
+
+function write(dir: string, { file, value, optional }: Setting, whose: string): void {
+  try {
+    writeFileSync(`${dir}/${file}`, value);
+  } catch (error) {
+    if (optional === true && ["ENOENT", "EACCES"].includes(errorCode(error) ?? "")) return;
+    throw new RktError("cgroup-failed", `cannot limit ${whose}: ${file}=${value}: ${errorText(error)}`, {
+      hint: errorCode(error) === "EINVAL" ? "a cgroup above this one may allow less" : undefined,
+      cause: error,
+    });
   }
 }
 

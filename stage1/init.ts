@@ -14,6 +14,7 @@ import { requireInotify } from "./inotify.ts";
 import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts.ts";
 import { type ContainerNetwork, setUpNetwork } from "./network.ts";
 import { nspawnCommand, type StdioMode } from "./nspawn-args.ts";
+import { resourceLimits } from "./resources.ts";
 import { containerUnits } from "./units.ts";
 
 export function init(): never {
@@ -39,15 +40,17 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
   unshare(CLONE_NEWNS);
   mount("", "/", "", MS_REC | MS_SLAVE);
 
+  const limits = resourceLimits(manifest);
+  const planned = planCgroups(uuid, limits);
+  // Before they are made: whatever ends this program, gc knows of them.
+  writeAtomically(here.cgroups, `${planned.flatMap(({ candidates }) => candidates).join("\n")}\n`);
+  const cgroups = enterCgroups(planned, limits);
+
   const units = here.inStage1(STAGE1.units);
   mkdirSync(units, { recursive: true });
-  for (const unit of containerUnits(manifest, stdio)) writeFileSync(`${units}/${unit.name}`, unit.text);
-  applyMounts(mountPlan(manifest, uuid, network));
+  for (const unit of containerUnits(manifest, stdio, limits.apps)) writeFileSync(`${units}/${unit.name}`, unit.text);
+  applyMounts(mountPlan(manifest, uuid, network, cgroups));
 
-  const cgroups = planCgroups(uuid);
-  // Before they are made: whatever ends this program, gc knows of them.
-  writeAtomically(here.cgroups, `${cgroups.map(({ dir }) => dir).join("\n")}\n`);
-  enterCgroups(cgroups);
   // execve keeps the pid: nspawn's is ours, and the container's PID 1 is its child.
   writeAtomically(here.pid, `${process.pid}\n`);
   privateRun(process.env["NOTIFY_SOCKET"]);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ANNOTATIONS } from "../shared/layout.ts";
+import { ANNOTATIONS, hostPath } from "../shared/layout.ts";
 import type { PodManifest, Volume } from "../shared/schema/types.ts";
 import { type MountStep, mountPlan } from "./mounts.ts";
 
@@ -34,6 +34,12 @@ test("the whole plan, in order: a tmpfs first, so that no target is the image's"
       { name: "scratch", kind: "empty", readOnly: false },
     ]),
     uuid,
+    undefined,
+    ["cpu", "memory"].map((controller) => ({
+      app: "web",
+      controller: controller as "cpu" | "memory",
+      dir: hostPath(`/sys/fs/cgroup/${controller}/x`),
+    })),
   );
   assert.deepEqual(plan.map(show), [
     "tmpfs ./stage1/rootfs/rkt",
@@ -47,6 +53,10 @@ test("the whole plan, in order: a tmpfs first, so that no target is the image's"
     "text ./stage1/rootfs/rkt/etc/hostname",
     "text ./stage1/rootfs/rkt/etc/hosts",
     "directory ./stage1/rootfs/rkt/host-volumes",
+    "directory ./stage1/rootfs/rkt/cgroups",
+    "directory ./stage1/rootfs/rkt/cgroups/web",
+    "bind /sys/fs/cgroup/cpu/x ./stage1/rootfs/rkt/cgroups/web/cpu",
+    "bind /sys/fs/cgroup/memory/x ./stage1/rootfs/rkt/cgroups/web/memory",
     "bind /srv/data ./stage1/rootfs/rkt/host-volumes/data rec",
     "bind /etc/x.conf ./stage1/rootfs/rkt/host-volumes/conf ro",
   ]);

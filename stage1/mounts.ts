@@ -13,6 +13,7 @@ import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { ANNOTATIONS, containerLayout, type HostPath, hostPath, STAGE1, type Stage1Path } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
+import type { AppCgroup } from "./cgroups.ts";
 import {
   AT_FDCWD,
   AT_RECURSIVE,
@@ -37,7 +38,12 @@ export type MountStep =
   | { kind: "text"; target: HostPath; text: string };
 
 /** The mounts of a container, in order. */
-export function mountPlan(manifest: PodManifest, uuid: string, network: NetworkNames = HOST_NETWORK): MountStep[] {
+export function mountPlan(
+  manifest: PodManifest,
+  uuid: string,
+  network: NetworkNames = HOST_NETWORK,
+  cgroups: readonly AppCgroup[] = [],
+): MountStep[] {
   const here = containerLayout(".");
   const inside = (path: Stage1Path) => here.inStage1(path);
   const part = (source: HostPath, target: Stage1Path, readOnly = false): MountStep => ({
@@ -60,6 +66,11 @@ export function mountPlan(manifest: PodManifest, uuid: string, network: NetworkN
     { kind: "text", target: inside(STAGE1.hostname), text: `${hostname}\n` },
     hosts(annotation(manifest.annotations, ANNOTATIONS.hosts), hostname, network, inside(STAGE1.hosts)),
     { kind: "directory", target: inside(STAGE1.hostVolumes) },
+    { kind: "directory", target: inside(STAGE1.cgroups) },
+    ...[...new Set(cgroups.map(({ app }) => app))].map(
+      (app): MountStep => ({ kind: "directory", target: inside(STAGE1.appCgroups(app)) }),
+    ),
+    ...cgroups.map(({ app, controller, dir }) => part(dir, STAGE1.appCgroup(app, controller))),
   ];
   for (const [key, volume] of volumeSources(manifest))
     plan.push({

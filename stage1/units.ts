@@ -10,6 +10,7 @@ import { execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
 import { STAGE1 } from "../shared/layout.ts";
 import type { PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import type { StdioMode } from "./nspawn-args.ts";
+import { type Resources, unitProperties } from "./resources.ts";
 
 export interface UnitFile {
   name: string;
@@ -22,11 +23,15 @@ const STOP_TIMEOUT = 10;
 export const appUnit = (app: string): string => `app-${app}.service`;
 
 /** All units of the container: one per app, and the target that starts them. */
-export function containerUnits(manifest: PodManifest, stdio: StdioMode): UnitFile[] {
+export function containerUnits(
+  manifest: PodManifest,
+  stdio: StdioMode,
+  limits: ReadonlyMap<string, Resources> = new Map(),
+): UnitFile[] {
   const units: UnitFile[] = [{ name: "default.target", text: defaultTarget(manifest) }];
   let previous: string | undefined;
   for (const app of manifest.apps) {
-    units.push({ name: appUnit(app.name), text: appService(app, stdio, previous) });
+    units.push({ name: appUnit(app.name), text: appService(app, stdio, previous, limits.get(app.name)) });
     previous = appUnit(app.name);
   }
   return units;
@@ -40,7 +45,12 @@ function defaultTarget(manifest: PodManifest): string {
   ]);
 }
 
-function appService(app: RuntimeApp, stdio: StdioMode, previous: string | undefined): string {
+function appService(
+  app: RuntimeApp,
+  stdio: StdioMode,
+  previous: string | undefined,
+  limits: Resources | undefined,
+): string {
   const options: UnitOption[] = [
     ["Unit", "Description", `Application ${app.name}`],
     ["Unit", "DefaultDependencies", "no"],
@@ -65,7 +75,7 @@ function appService(app: RuntimeApp, stdio: StdioMode, previous: string | undefi
     if (handler.name === "pre-start")
       options.push(["Service", "ExecStartPre", execLine([STAGE1.launcher, app.name, handler.name])]);
     else options.push(["Service", "ExecStopPost", execLine([STAGE1.launcher, app.name, handler.name])]);
-  options.push(...streams(stdio));
+  options.push(...streams(stdio), ...unitProperties(limits ?? {}));
   return writeUnit(options);
 }
 

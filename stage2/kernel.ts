@@ -12,6 +12,7 @@ import {
   constants,
   fstatSync,
   openSync,
+  readdirSync,
   readFileSync,
   readSync,
   type Stats,
@@ -77,6 +78,9 @@ export interface Kernel {
   buildRoot(steps: readonly MountStep[]): number;
   /** Makes it the root of the mount namespace and lets go of the old one. */
   enterRoot(root: number): void;
+  /** Answers descriptors of the `cgroup.procs` below; none where the directory is not there. */
+  openCgroups(dir: SourcePath): number[];
+  joinCgroups(cgroups: readonly number[]): void;
   /** Lets go of who enters: of his terminal and his file mode mask. */
   leaveCaller(): void;
   /** Becomes one of the processes of an app that runs: its cgroups, its mount namespace. */
@@ -166,6 +170,19 @@ export const linux: Kernel = {
     process.chdir("/");
   },
 
+  openCgroups(dir) {
+    try {
+      return readdirSync(dir).map((controller) => openSync(`${dir}/${controller}/cgroup.procs`, constants.O_WRONLY));
+    } catch (error) {
+      if (errorCode(error) === "ENOENT") return [];
+      throw error;
+    }
+  },
+
+  joinCgroups(cgroups) {
+    for (const fd of cgroups) writeSync(fd, "0");
+  },
+
   leaveCaller() {
     process.umask(SERVICE_UMASK);
     try {
@@ -178,7 +195,7 @@ export const linux: Kernel = {
 
   joinApp({ namespace, rootfs, cgroups }) {
     try {
-      for (const fd of cgroups) writeSync(fd, "0");
+      linux.joinCgroups(cgroups);
     } catch (error) {
       throw new RktError("not-running", `cannot join its cgroup: ${errorText(error)}`, { cause: error });
     }

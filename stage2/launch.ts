@@ -30,6 +30,9 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   const filter = plan.filter === undefined ? undefined : compile(plan.filter, plan, kernel);
   if (plan.oomScoreAdj !== undefined) setOomScoreAdj(plan, plan.oomScoreAdj, kernel);
 
+  // The directory is stage 1's; what is joined at the end must be open before.
+  const cgroups = plan.cgroups === undefined ? [] : kernel.openCgroups(plan.cgroups);
+
   // --- the app's file system: needs CAP_SYS_ADMIN and stage 1's paths ---
   if ("namespace" in plan.root) {
     if (plan.host === undefined) kernel.leaveCaller();
@@ -90,6 +93,11 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   const problem = filter === undefined ? undefined : kernel.findProblem(program);
   if (problem !== undefined && plan.filter !== "default")
     throw cannotExecute(program, problem, { hint: hint(plan, program) });
+  // What the launcher used is not the app's, whose limits may be less than that.
+  if (cgroups.length > 0)
+    attempt("cgroup", "join the app's cgroups", () => {
+      kernel.joinCgroups(cgroups);
+    });
   try {
     // The filter last, so that it need not allow the launcher's own calls.
     return kernel.execute({ path: program, argv: plan.argv, env }, plan.listenFds, filter);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ANNOTATIONS } from "../shared/layout.ts";
+import { ANNOTATIONS, STAGE1 } from "../shared/layout.ts";
 import { bareApp } from "../shared/schema/image-manifest.ts";
 import type { App, Isolator, NameValue, PodManifest } from "../shared/schema/types.ts";
 import { capabilityNames } from "./capabilities.ts";
@@ -70,6 +70,7 @@ test("a plain app", () => {
     filter: "default",
     oomScoreAdj: undefined,
     interactive: false,
+    cgroups: STAGE1.appCgroups("web"),
     listenFds: 0,
     host: undefined,
   });

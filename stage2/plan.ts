@@ -51,6 +51,8 @@ export interface LaunchPlan {
   oomScoreAdj: number | undefined;
   /** The app has the container's terminal. */
   interactive: boolean;
+  /** Directory of the cgroups that the process joins; one that enters has joined the running app's. */
+  cgroups: Stage1Path | undefined;
   /** Sockets passed on, as descriptors from 3 (sd_listen_fds(3)). */
   listenFds: number;
   /** The app is a process among the host's: in the session it was started from, and ended with its parent. */
@@ -167,6 +169,7 @@ export function launchPlan(
     oomScoreAdj: known["os/linux/oom-score-adj"],
     // On the host the terminal has its name in the app's root too.
     interactive: interactive && process.command === undefined && host === undefined,
+    cgroups: process.command === undefined && host === undefined ? STAGE1.appCgroups(process.app) : undefined,
     listenFds: passed.listenFds,
     host: host,
   };

@@ -89,6 +89,7 @@ const invalid: [Parser, Json, string[]][] = [
   ],
   [parseMemory, { limit: "-1G" }, [`${at}.limit: must not be negative, got "-1G"`]],
   [parseMemory, { limit: "9e19" }, [`${at}.limit: must be an amount like "1.5", "500m", "2G" or "512Mi", got "9e19"`]],
+  [parseMemory, { limit: "1G", request: "1001M" }, [`${at}.request: must not be more than the limit, got "1001M"`]],
   [parseMemory, { limit: "1G", default: true }, [`${at}.default: must not be true`]],
   [parseCPU, { limit: [1] }, [`${at}.limit: must be an amount like "1.5", "500m", "2G" or "512Mi", got a list`]],
   [parseRate, { limit: "1M", request: "1M" }, [`${at}.default: must be true`, `${at}.request: must not be given`]],

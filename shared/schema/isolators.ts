@@ -83,7 +83,10 @@ function readResource(place: Place, scale: 0 | 3): Resource {
   const field = fields(place);
   if (boolean(field("default"))) report(field("default"), "must not be true");
   const limit = readAmount(field("limit"), scale);
-  return { request: readAmount(field("request"), scale) ?? limit, limit };
+  const request = readAmount(field("request"), scale) ?? limit;
+  if (limit !== undefined && request !== undefined && request > limit)
+    report(field("request"), `must not be more than the limit, got ${show(field("request").value)}`);
+  return { request, limit };
 }
 
 function readAmount(place: Place, scale: 0 | 3): bigint | undefined {

@@ -280,11 +280,16 @@ test("manifest: an app's name from hostile image names", async () => {
 });
 
 test("manifest: warnings", async () => {
-  const strange = image("f", { name: "s", app: app({ isolators: [{ name: "example.com/x", value: 1 }] }) });
+  const isolators = [
+    { name: "example.com/x", value: 1 },
+    { name: "resource/block-iops", value: { default: true, limit: "10" } },
+  ];
+  const strange = image("f", { name: "s", app: app({ isolators }) });
   const { warnings } = await build(["--volume=unused:/x", "s"], [strange]);
   assert.deepEqual(warnings, [
     'no app mounts the volume "unused"',
     "app s: the isolator example.com/x is unknown and has no effect",
+    "app s: the isolator resource/block-iops is not enforced and has no effect",
   ]);
 });
 

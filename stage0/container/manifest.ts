@@ -11,7 +11,6 @@ import { posix } from "node:path";
 import { RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS, LAYOUT_VERSION, type Protection } from "../../shared/layout.ts";
 import { APPC_VERSION, appFromImage, bareApp, requireHost } from "../../shared/schema/image-manifest.ts";
-import { understandIsolators } from "../../shared/schema/isolators.ts";
 import type {
   App,
   ExposedPort,
@@ -25,6 +24,7 @@ import type {
   Volume,
 } from "../../shared/schema/types.ts";
 import { toACName, variableName } from "../../shared/schema/values.ts";
+import { checkIsolators } from "./isolators.ts";
 import type { AppRequest, HostsEntry, MountRequest, PortRequest, ResolverConfig, RunRequest } from "./request.ts";
 
 export interface ResolvedImage {
@@ -124,7 +124,7 @@ function complete(draft: PodManifest, request: RunRequest, circumstances: Circum
       ...options,
     ],
   };
-  return { manifest, warnings: [...unusedVolumes(manifest), ...unknownIsolators(manifest)] };
+  return { manifest, warnings: [...unusedVolumes(manifest), ...checkIsolators(manifest)] };
 }
 
 // --- apps -------------------------------------------------------------------------------
@@ -328,14 +328,6 @@ function requireDistinctTargets(app: RuntimeApp): void {
 function unusedVolumes({ apps, volumes }: PodManifest): string[] {
   const mounted = new Set(apps.flatMap((app) => app.mounts.map(({ volume }) => volume)));
   return volumes.filter(({ name }) => !mounted.has(name)).map(({ name }) => `no app mounts the volume "${name}"`);
-}
-
-/** Throws ManifestError for isolators that contradict each other or make no sense. */
-function unknownIsolators({ apps }: PodManifest): string[] {
-  return apps.flatMap(({ name, app }) => {
-    const { unknown } = understandIsolators(app?.isolators ?? [], { object: `app ${name}`, path: "isolators" });
-    return unknown.map((isolator) => `app ${name}: the isolator ${isolator} is unknown and has no effect`);
-  });
 }
 
 // --- ports ------------------------------------------------------------------------------

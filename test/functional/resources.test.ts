@@ -1,0 +1,260 @@
+/** What limits an app or a container: seen from inside, and by cat(1) and findmnt(8) from the host. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { test } from "node:test";
+import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
+import { exampleAci, finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+
+const busybox = exampleAci("busybox");
+const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
+const cat = (path: string): string => spawnSync("cat", [path], { encoding: "utf8" }).stdout.trim();
+
+const ROOT: readonly Entry[] = [
+  { name: "rootfs/bin/busybox", data: readFileSync("/usr/bin/busybox"), mode: 0o755 },
+  { name: "rootfs/bin/sh", type: "2", link: "busybox" },
+  { name: "rootfs/bin/tail", type: "2", link: "busybox" },
+];
+
+function image(rkt: Rkt, name: string, isolators: object[], exec = ["/bin/sh", "-c", "true"]): string {
+  const text = manifest({ name: `example.com/${name}`, app: { exec, user: "0", group: "0", isolators } });
+  return scratchFile(rkt, `${name}.aci`, makeAci(ROOT, text));
+}
+
+/** Memory without end: tail(1) waits for the end of the last line. */
+const HOG = ["--exec=/bin/tail", "--", "/dev/zero"];
+
+/** The container's cgroup with a controller: of v1's hierarchy where there is one, else of v2's. */
+function cgroup(rkt: Rkt, controller: "cpu" | "memory" | "pids"): { dir: string; v1: boolean } {
+  const [container] = rkt.containers();
+  assert.ok(container !== undefined);
+  const listed = cat(join(rkt.dir, "containers", container, "cgroups")).split("\n");
+  for (const v1 of [true, false]) {
+    const type = v1 ? "cgroup" : "cgroup2";
+    const mounts = spawnSync("findmnt", ["-rn", "-o", "TARGET", "-t", type, ...(v1 ? ["-O", controller] : [])]);
+    const [mount = ""] = mounts.stdout.toString().trim().split("\n");
+    const dir = mount === "" ? undefined : listed.find((path) => path.startsWith(`${mount}/`));
+    if (dir !== undefined) return { dir: v1 ? dir : existsSync(`${dir}/payload`) ? `${dir}/payload` : dir, v1 };
+  }
+  assert.fail(`no cgroup of the container has ${controller}`);
+}
+
+const appCgroup = (rkt: Rkt, app: string, controller: "cpu" | "memory") => {
+  const { dir, v1 } = cgroup(rkt, controller);
+  return { dir: `${dir}/system.slice/app-${app}.service`, v1 };
+};
+
+const LIMIT = 33_554_432;
+
+test("an app that takes more memory than its limit is killed by the kernel, and nobody else", (t) => {
+  if (!requires(t, "root", "build", "findmnt")) return;
+  const rkt = makeRkt(t);
+  const other = sh("trap 'exit 0' TERM; sleep 1000 & wait");
+  const done = rkt.run([
+    "run",
+    busybox,
+    "--name=other",
+    ...other,
+    "---",
+    busybox,
+    "--name=hog",
+    "--memory=32Mi",
+    ...HOG,
+  ]);
+  assert.equal(done.status, 128 + 9, done.stderr);
+  const [container = ""] = rkt.containers();
+  const status = (app: string) => cat(join(rkt.dir, "containers", container, "status", app));
+  assert.deepEqual([status("hog"), status("other")], ["137", "0"]);
+  const { dir, v1 } = appCgroup(rkt, "hog", "memory");
+  if (v1) {
+    assert.equal(cat(`${dir}/memory.limit_in_bytes`), String(LIMIT));
+    const peak = Number(cat(`${dir}/memory.max_usage_in_bytes`));
+    // It got what it was promised, and no more.
+    assert.ok(peak > LIMIT * 0.9 && peak <= LIMIT, `${peak}`);
+    assert.match(cat(`${dir}/memory.oom_control`), /^oom_kill 1$/m);
+  }
+  rkt.ok(["gc", "--grace-period=0s"]);
+  assert.ok(!existsSync(dir));
+});
+
+test("within its limit an app starts, however little that is, and says why it can't", (t) => {
+  if (!requires(t, "root", "build", "findmnt")) return;
+  const rkt = makeRkt(t);
+  const little = cgroupV1() ? "--memory=2M" : "--memory=24Mi";
+  assert.equal(rkt.ok(["run", busybox, little, ...sh("echo started")]).stdout, "started\n");
+  rkt.fails(["run", busybox, little, "--exec=/nope"], 203, /cannot execute "\/nope": no such file/);
+});
+
+const cgroupV1 = (): boolean => /^memory\t[1-9]/m.test(readFileSync("/proc/cgroups", "utf8"));
+
+/** Starts a container, `look`s at it from the host when its app has said so, and ends it. */
+async function whileRunning(rkt: Rkt, words: string[], look: () => void): Promise<void> {
+  const child = rkt.start(["run", ...words]);
+  const done = finished(child);
+  const up = new Promise<void>((resolve) => child.stdout?.once("data", () => resolve()));
+  const early = await Promise.race([up, done]);
+  assert.equal(early, undefined, early?.stderr ?? "");
+  look();
+  child.kill("SIGTERM");
+  await done;
+}
+
+const WAITS = sh("echo up; exec sleep 1000");
+
+const settings: {
+  name: string;
+  options: string[];
+  isolators?: object[];
+  controller: "cpu" | "memory";
+  v1: Record<string, string>;
+  v2: Record<string, string>;
+}[] = [
+  {
+    name: "--cpu is a limit and a weight",
+    options: ["--cpu=250m"],
+    controller: "cpu",
+    v1: { "cpu.cfs_quota_us": "25000", "cpu.cfs_period_us": "100000", "cpu.shares": "256" },
+    v2: { "cpu.max": "25000 100000", "cpu.weight": "10" },
+  },
+  {
+    name: "--cpu-shares over the weight of a request",
+    options: ["--cpu=500m", "--cpu-shares=2048"],
+    controller: "cpu",
+    v1: { "cpu.cfs_quota_us": "50000", "cpu.shares": "2048" },
+    v2: { "cpu.max": "50000 100000", "cpu.weight": "79" },
+  },
+  {
+    name: "a request of processor time is a weight and no limit",
+    options: [],
+    isolators: [{ name: "resource/cpu", value: { request: "2" } }],
+    controller: "cpu",
+    v1: { "cpu.cfs_quota_us": "-1", "cpu.shares": "2048" },
+    v2: { "cpu.max": "max 100000", "cpu.weight": "79" },
+  },
+  {
+    name: "a request of memory, and the limit of swap with that of memory",
+    options: [],
+    isolators: [{ name: "resource/memory", value: { request: "32Mi", limit: "64Mi" } }],
+    controller: "memory",
+    v1: { "memory.limit_in_bytes": "67108864", "memory.soft_limit_in_bytes": "33554432" },
+    v2: { "memory.max": "67108864", "memory.low": "33554432" },
+  },
+  {
+    name: "--memory in place of the image's",
+    options: ["--memory=48Mi"],
+    isolators: [{ name: "resource/memory", value: { request: "32Mi", limit: "64Mi" } }],
+    controller: "memory",
+    v1: { "memory.limit_in_bytes": "50331648" },
+    v2: { "memory.max": "50331648", "memory.low": "0" },
+  },
+];
+test("the cgroup of an app", async (t) => {
+  if (!requires(t, "root", "build", "findmnt")) return;
+  const rkt = makeRkt(t);
+  for (const c of settings)
+    await t.test(c.name, async () => {
+      const words = [image(rkt, "web", c.isolators ?? []), ...c.options];
+      await whileRunning(rkt, [...words, ...WAITS], () => {
+        const { dir, v1 } = appCgroup(rkt, "web", c.controller);
+        for (const [file, value] of Object.entries(v1 ? c.v1 : c.v2)) assert.equal(cat(`${dir}/${file}`), value, file);
+        const [pid = ""] = cat(`${dir}/cgroup.procs`).split("\n");
+        assert.equal(
+          basename(spawnSync("readlink", [`/proc/${pid}/exe`], { encoding: "utf8" }).stdout.trim()),
+          "busybox",
+        );
+        // Who enters is in it, too.
+        const [uuid = ""] = rkt.containers().map((path) => basename(path));
+        const inside = rkt.ok(["enter", uuid, "/bin/busybox", "cat", "/proc/self/cgroup"]).stdout;
+        assert.match(inside, v1 ? new RegExp(`:${c.controller}[,:].*/system.slice/app-web.service$`, "m") : /app-web/);
+      });
+      rkt.ok(["gc", "--grace-period=0s"]);
+    });
+});
+
+test("an app that wants more processor time than its limit has to wait", (t) => {
+  if (!requires(t, "root", "build", "findmnt")) return;
+  const rkt = makeRkt(t);
+  rkt.ok(["run", busybox, "--cpu=100m", ...sh("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done")]);
+  const { dir, v1 } = appCgroup(rkt, "busybox", "cpu");
+  if (v1) assert.match(cat(`${dir}/cpu.stat`), /^nr_throttled [1-9]/m);
+});
+
+test("limits of the container bound all its apps, and those of processes are there unasked", async (t) => {
+  if (!requires(t, "root", "build", "findmnt")) return;
+  const rkt = makeRkt(t);
+  const id = rkt.ok(["fetch", "--full", "--insecure-options=image", image(rkt, "web", [])]).stdout.trim();
+  const app = { exec: ["/bin/sh", "-c", "echo up; exec /bin/busybox sleep 1000"], user: "0", group: "0" };
+  const pod = {
+    acKind: "PodManifest",
+    acVersion: "0.8.11",
+    apps: [
+      {
+        name: "web",
+        image: { id },
+        app: { ...app, isolators: [{ name: "resource/cpu", value: { limit: "2" } }] },
+      },
+    ],
+    isolators: [
+      { name: "resource/memory", value: { limit: "96Mi" } },
+      { name: "resource/cpu", value: { limit: "500m" } },
+    ],
+  };
+  const file = scratchFile(rkt, "pod.json", JSON.stringify(pod));
+  await whileRunning(rkt, [`--pod-manifest=${file}`], () => {
+    const { dir, v1 } = cgroup(rkt, "memory");
+    assert.equal(cat(v1 ? `${dir}/memory.limit_in_bytes` : `${dir}/../memory.max`), "100663296");
+    const own = appCgroup(rkt, "web", "cpu");
+    assert.equal(cat(own.v1 ? `${own.dir}/cpu.cfs_quota_us` : `${own.dir}/cpu.max`).split(" ")[0], "50000");
+    const pids = cgroup(rkt, "pids");
+    assert.match(cat(pids.v1 ? `${pids.dir}/pids.max` : `${pids.dir}/../pids.max`), /^[1-9][0-9]*$/);
+  });
+});
+
+const refusals: { name: string; isolators: object[]; message: RegExp }[] = [
+  {
+    name: "less memory than starts anything",
+    isolators: [{ name: "resource/memory", value: { limit: "64k" } }],
+    message: /app web: nothing can start in 64000 bytes of memory\nhint: resource\/memory, --memory: at least 1Mi/,
+  },
+  {
+    name: "a request beyond the limit",
+    isolators: [{ name: "resource/cpu", value: { limit: "1", request: "1500m" } }],
+    message: /app web: isolators\[0\]\.value\.request: must not be more than the limit, got "1500m"/,
+  },
+  {
+    name: "a malformed amount",
+    isolators: [{ name: "resource/memory", value: { limit: "1 GB" } }],
+    message: /app web: isolators\[0\]\.value\.limit: must be an amount like .*, got "1 GB"/,
+  },
+  {
+    name: "shares out of the kernel's range",
+    isolators: [{ name: "os/linux/cpu-shares", value: 1 }],
+    message: /app web: isolators\[0\]\.value: must be .*2.*262144/,
+  },
+];
+test("limits that make no sense are refused before anything is made", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  for (const c of refusals)
+    await t.test(c.name, () => {
+      rkt.fails(["run", image(rkt, "web", c.isolators)], 254, c.message);
+      assert.deepEqual(rkt.containers(), []);
+    });
+});
+
+test("isolators that have no effect are named, and the app runs", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const isolators = [
+    { name: "example.com/unheard-of", value: { x: 1 } },
+    { name: "resource/block-iops", value: { default: true, limit: "1000" } },
+  ];
+  const { stderr } = rkt.ok(["run", image(rkt, "web", isolators)]);
+  assert.equal(
+    stderr,
+    "rkt: warning: app web: the isolator example.com/unheard-of is unknown and has no effect\n" +
+      "rkt: warning: app web: the isolator resource/block-iops is not enforced and has no effect\n",
+  );
+});
