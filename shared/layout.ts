@@ -38,7 +38,7 @@ export const ENTRYPOINTS = {
 } as const;
 export type Entrypoint = keyof typeof ENTRYPOINTS;
 
-/** Annotation of a stage1 image's manifest: the STAGE1_INTERFACE_VERSION it was made for. */
+/** Annotation of a stage1 image's manifest, and of a container's: the STAGE1_INTERFACE_VERSION it was made for. */
 export const INTERFACE_VERSION_ANNOTATION = "coreos.com/rocket/stage1/interface-version";
 
 /** Annotations of the container manifest: stage 0's options for stage 1. */

@@ -7,7 +7,14 @@
 import { readFileSync, realpathSync } from "node:fs";
 import { basename } from "node:path";
 import { errorText, RktError } from "../shared/errors.ts";
-import { ANNOTATIONS, containerLayout, isUuid, LAYOUT_VERSION } from "../shared/layout.ts";
+import {
+  ANNOTATIONS,
+  containerLayout,
+  isUuid,
+  LAYOUT_VERSION,
+  INTERFACE_VERSION_ANNOTATION,
+  STAGE1_INTERFACE_VERSION,
+} from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../shared/schema/pod-manifest.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
@@ -34,15 +41,17 @@ export function readContainer(): Container {
     throw new RktError("bad-layout", `cannot read the container manifest: ${errorText(error)}`, { cause: error });
   }
   const manifest = parsePodManifest(text);
-  const version = annotation(manifest.annotations, ANNOTATIONS.layoutVersion) ?? LAYOUT_VERSION;
-  if (version !== LAYOUT_VERSION)
-    throw new RktError(
-      "bad-layout",
-      `container ${uuid} has layout version "${version}", this stage1 speaks ${LAYOUT_VERSION}`,
-      {
-        hint: "use the stage1 image that came with this rkt",
-      },
-    );
+  requireVersion(uuid, manifest, "layout", ANNOTATIONS.layoutVersion, LAYOUT_VERSION);
+  requireVersion(uuid, manifest, "interface", INTERFACE_VERSION_ANNOTATION, STAGE1_INTERFACE_VERSION);
   const flag = (key: string) => annotation(manifest.annotations, key) === "true";
   return { uuid, manifest, debug: flag(ANNOTATIONS.debug), interactive: flag(ANNOTATIONS.interactive) };
+}
+
+/** Whoever says nothing means this one. */
+function requireVersion(uuid: string, manifest: PodManifest, what: string, key: string, ours: string): void {
+  const version = annotation(manifest.annotations, key) ?? ours;
+  if (version !== ours)
+    throw new RktError("bad-layout", `container ${uuid} has ${what} version "${version}", this stage1 speaks ${ours}`, {
+      hint: "use the stage1 image that came with this rkt",
+    });
 }

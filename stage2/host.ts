@@ -8,7 +8,15 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { RktError } from "../shared/errors.ts";
-import { ANNOTATIONS, containerLayout, type HostPath, hostPath, STAGE1 } from "../shared/layout.ts";
+import {
+  ANNOTATIONS,
+  containerLayout,
+  type HostPath,
+  hostPath,
+  INTERFACE_VERSION_ANNOTATION,
+  STAGE1,
+  STAGE1_INTERFACE_VERSION,
+} from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
 import { linux } from "./kernel.ts";
@@ -22,6 +30,13 @@ const STAGE1_ISOLATORS = /^(resource\/.*|os\/linux\/(cpu-shares|selinux-context)
 
 /** The one app of the container. Throws "not-on-host" for what takes more isolation than there is. */
 export function onlyApp(manifest: PodManifest): string {
+  const version = annotation(manifest.annotations, INTERFACE_VERSION_ANNOTATION) ?? STAGE1_INTERFACE_VERSION;
+  if (version !== STAGE1_INTERFACE_VERSION)
+    throw new RktError(
+      "bad-layout",
+      `the container has interface version "${version}", this stage1 speaks ${STAGE1_INTERFACE_VERSION}`,
+      { hint: "use the stage1 image that came with this rkt" },
+    );
   const [app, second] = manifest.apps;
   if (app === undefined || second !== undefined)
     throw refused(`it runs one app in a container, and this one has ${manifest.apps.length}`);

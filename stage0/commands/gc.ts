@@ -1,9 +1,9 @@
-import { RktError } from "../../shared/errors.ts";
+import { errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
 import { type Command, readLine } from "../command.ts";
 import { collect } from "../container/collect.ts";
 import { duration } from "../duration.ts";
-import { print } from "../output.ts";
+import { print, say } from "../output.ts";
 import { collectTemporaries } from "../store/temporary.ts";
 
 const options = {
@@ -36,7 +36,8 @@ export const command: Command = {
       for (const uuid of result.marked) if (!result.removed.includes(uuid)) print(`marked ${uuid}\n`);
       for (const uuid of result.removed) print(`removed ${uuid}\n`);
     }
-    const [first] = result.failed;
+    const [first, ...others] = result.failed;
+    for (const { error } of others) say(errorText(error));
     if (first !== undefined)
       throw new RktError("gc-failed", `cannot remove ${result.failed.length} container(s), the first ${first.uuid}`, {
         cause: first.error,

@@ -6,7 +6,7 @@ import { print, say } from "../output.ts";
 import { ago, table } from "../table.ts";
 
 const options = {
-  full: { type: "boolean", description: "whole UUIDs and image IDs, times in RFC 3339" },
+  full: { type: "boolean", description: "whole UUIDs and image IDs, times in RFC 3339, stage1 images" },
   "no-legend": { type: "boolean", description: "no line with the names of the columns" },
   format: { type: "string", choices: ["table", "json"], value: "FORMAT", description: "table (the default) or json" },
 } as const;
@@ -39,16 +39,24 @@ function asTable(facts: readonly ContainerFacts[], full: boolean, legend: boolea
   const time = (at: number | undefined) => (at === undefined ? "" : full ? new Date(at).toISOString() : ago(at, now));
   const rows = facts.flatMap((container) => {
     const first = [full ? container.uuid : container.uuid.slice(0, 8)];
-    const last = [container.phase, time(container.createdAt), time(container.startedAt), networks(container)];
+    const stage1 = full ? [container.stage1 ?? ""] : [];
+    const last = [
+      container.phase,
+      time(container.createdAt),
+      time(container.startedAt),
+      networks(container),
+      ...stage1,
+    ];
     if (container.apps.length === 0) return [[...first, "-", "-", ...last]];
     return container.apps.map((app, i) => [
       ...(i === 0 ? first : [""]),
       app.name,
       full ? `${app.imageName ?? ""} ${app.imageId}`.trim() : (app.imageName ?? shortId(app.imageId)),
-      ...(i === 0 ? last : ["", "", "", ""]),
+      ...(i === 0 ? last : last.map(() => "")),
     ]);
   });
-  return table(legend ? ["UUID", "APP", "IMAGE NAME", "STATE", "CREATED", "STARTED", "NETWORKS"] : undefined, rows);
+  const columns = ["UUID", "APP", "IMAGE NAME", "STATE", "CREATED", "STARTED", "NETWORKS", ...(full ? ["STAGE1"] : [])];
+  return table(legend ? columns : undefined, rows);
 }
 
 /** `NAME:ADDRESS`, as rkt has always shown them. */

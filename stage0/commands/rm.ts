@@ -1,15 +1,19 @@
-import { RktError } from "../../shared/errors.ts";
+import { errorText, RktError } from "../../shared/errors.ts";
 import { type Command, readLine } from "../command.ts";
 import { removeContainer } from "../container/collect.ts";
 import { refuseOtherLayout } from "../container/inspect.ts";
 import { findContainer, phaseOf } from "../container/lifecycle.ts";
 import { tryLock } from "../container/lock.ts";
 import { forEachContainer, selectContainers, uuidFileOption } from "../container/select.ts";
+import { say } from "../output.ts";
 
-const options = { ...uuidFileOption } as const;
+const options = {
+  force: { type: "boolean", description: "also when its stage1 cannot release what the container had" },
+  ...uuidFileOption,
+} as const;
 
 export const command: Command = {
-  usage: "rm UUID...",
+  usage: "rm [options] UUID...",
   description: "Removes containers that no longer run, or never did. A UUID may be shortened.",
   examples: [["rkt rm 5bc080ca", "remove the one container whose UUID begins so"]],
   options,
@@ -18,11 +22,11 @@ export const command: Command = {
   async run(line, globals) {
     const { options: given, operands } = await readLine(line, options);
     const containers = selectContainers(globals.dir, operands, given["uuid-file"]);
-    await forEachContainer(containers, async ({ uuid }) => remove(globals.dir, uuid));
+    await forEachContainer(containers, async ({ uuid }) => remove(globals.dir, uuid, given.force));
   },
 };
 
-function remove(data: string, uuid: string): void {
+function remove(data: string, uuid: string, force: boolean): void {
   for (;;) {
     const container = findContainer(data, uuid);
     const lock = tryLock(container.dir);
@@ -34,7 +38,8 @@ function remove(data: string, uuid: string): void {
     if (lock === "gone") continue;
     try {
       refuseOtherLayout(container);
-      removeContainer(data, { ...container, lock });
+      const told = (error: unknown) => say(errorText(error));
+      removeContainer(data, { ...container, lock }, { force: force ? told : undefined });
     } finally {
       lock.close();
     }

@@ -1,10 +1,11 @@
 import { type Command, readLine } from "../command.ts";
+import { breaches } from "../container/breaches.ts";
 import { type ContainerFacts, inspect } from "../container/inspect.ts";
 import { type ContainerRef, findContainer, phase } from "../container/lifecycle.ts";
 import { waitUnlocked } from "../container/lock.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
 import { RktError } from "../../shared/errors.ts";
-import { print } from "../output.ts";
+import { print, say } from "../output.ts";
 import { containerJson } from "./list.ts";
 
 const options = {
@@ -31,6 +32,7 @@ export const command: Command = {
     const facts = inspect(globals.dir, ref);
     if (facts === undefined) throw new RktError("no-such-container", `container ${ref.uuid} is gone`);
     print(given.format === "json" ? `${JSON.stringify(containerJson(facts), undefined, 2)}\n` : lines(facts));
+    for (const breach of breaches(findContainer(globals.dir, ref.uuid), facts)) say(breach);
     if (facts.damage !== undefined)
       throw new RktError("damaged-container", `container ${ref.uuid} is damaged: ${facts.damage}`);
   },

@@ -8,10 +8,12 @@
 import { existsSync, readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout, type HostPath, type State } from "../../shared/layout.ts";
+import { refuseRunningWithoutLock } from "./breaches.ts";
 import { refuseOtherLayout } from "./inspect.ts";
 import { type ContainerRef, listContainers, type OwnedContainer, transition } from "./lifecycle.ts";
 import { tryLock } from "./lock.ts";
 import { discard } from "./remove.ts";
+import { runStage1Gc } from "./stage1-gc.ts";
 
 export interface CollectOptions {
   /** Milliseconds an exited container stays after it was marked. */
@@ -56,6 +58,7 @@ function collectOne(data: string, ref: ContainerRef, options: CollectOptions, re
 function collectOwned(data: string, container: OwnedContainer, options: CollectOptions, result: Collected): void {
   refuseOtherLayout(container);
   const { uuid, state } = container;
+  refuseRunningWithoutLock(container);
   let owned = container;
   // Marked just now: its grace period begins.
   const age = state === "run" ? 0 : options.now - stateSince(container.dir);
@@ -83,8 +86,20 @@ function stateSince(dir: HostPath): number {
   return statSync(dir).ctimeMs;
 }
 
-/** Takes an owned container away: its networks, its cgroups, then its directory. */
-export function removeContainer(data: string, container: OwnedContainer): void {
+export interface RemoveOptions {
+  /** Told what the stage1 could not release; the container is removed all the same. */
+  force?: ((error: unknown) => void) | undefined;
+}
+
+/** Takes an owned container away: what its stage1 releases, its networks, its cgroups, then its directory. */
+export function removeContainer(data: string, container: OwnedContainer, { force }: RemoveOptions = {}): void {
+  refuseRunningWithoutLock(container);
+  try {
+    runStage1Gc(container);
+  } catch (error) {
+    if (force === undefined) throw error;
+    force(error);
+  }
   releaseNetworks(container);
   removeCgroups(container);
   discard(data, container);

@@ -4,6 +4,7 @@
  * `/proc/PID/root` of the lock's holder leads there without joining it.
  */
 
+import { existsSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
 import { containerLayout, type Entrypoint, ENTRYPOINTS, type HostPath, hostPath } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
@@ -28,6 +29,12 @@ export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningE
   const now = phase(ref);
   const pid = now === "running" ? supervisor(ref.dir) : undefined;
   if (pid === undefined) {
+    if (now === "running" && existsSync(containerLayout(ref.dir).pid))
+      throw new RktError(
+        "bad-stage1",
+        `container ${ref.uuid} cannot be reached: its stage1 image ${readStage1Manifest(ref.dir).name} must name a process that holds the lock in the file pid, and does not`,
+        { hint: "that process has ended, or let go of the lock; who holds it: `fuser DIRECTORY`, `lslocks`" },
+      );
     const starting = now === "running";
     const state = now === undefined ? "" : `: it is ${starting ? "starting" : now}`;
     throw new RktError(starting ? STARTING : "not-running", `container ${ref.uuid} is not running${state}`, {

@@ -218,7 +218,7 @@ export function readTrees(dir: HostPath): TreesFile {
 /** By text: most containers have the same. */
 const stage1Names = new Map<string, string>();
 
-function stage1Name(path: HostPath): string | undefined {
+export function stage1Name(path: HostPath): string | undefined {
   try {
     const text = readFileSync(path, "utf8");
     const known = stage1Names.get(text);
@@ -255,9 +255,12 @@ export function readNumber(path: string, max: number): number | undefined {
   }
 }
 
+/** PID_MAX_LIMIT of the kernel. */
+export const MAX_PID = 2 ** 22;
+
 /** The pid in the container's file, if that process really holds the container's lock. */
 export function supervisor(dir: HostPath): number | undefined {
-  const pid = readNumber(containerLayout(dir).pid, 2 ** 22);
+  const pid = readNumber(containerLayout(dir).pid, MAX_PID);
   return pid !== undefined && holdsDirectory(pid, statSync(dir)) ? pid : undefined;
 }
 

@@ -8,19 +8,11 @@ import { readFileSync } from "node:fs";
 import { spawn } from "node:child_process";
 import { errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
-import { containerLayout, dataLayout, ENTRYPOINTS, ENV_LOCK_FD, hostPath } from "../../shared/layout.ts";
+import { containerLayout, ENTRYPOINTS, ENV_LOCK_FD } from "../../shared/layout.ts";
 import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
-import {
-  CLONE_NEWNS,
-  MNT_DETACH,
-  MS_REC,
-  MS_SLAVE,
-  mount,
-  SyscallError,
-  umount,
-  unshare,
-} from "../../shared/syscall/linux.ts";
+import { MNT_DETACH, umount } from "../../shared/syscall/linux.ts";
 import { type OwnedContainer, transition } from "./lifecycle.ts";
+import { mountOverlays, separateMounts } from "./mounts.ts";
 import type { TreesFile } from "./prepare.ts";
 import { abandon } from "./remove.ts";
 
@@ -46,9 +38,7 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
     const trees: TreesFile = JSON.parse(readFileSync(here.trees, "utf8"));
     if (options.collect !== undefined) startCollector(container, options.collect);
 
-    // No mount of a container ever exists in the host's namespace, so none can leak there or keep gc busy.
-    unshare(CLONE_NEWNS);
-    receiveMountsOnly();
+    separateMounts();
     if (trees.overlay) mounted = mountOverlays(trees);
 
     const path = here.inStage1(init);
@@ -66,46 +56,6 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
     abandon(options.data, container);
     throw error;
   }
-}
-
-/** The host's mounts still come in, so that volumes see them; ours do not go out. */
-function receiveMountsOnly(): void {
-  try {
-    mount("", "/", "", MS_REC | MS_SLAVE);
-  } catch (error) {
-    const inChroot = error instanceof SyscallError && error.code === "EINVAL";
-    throw new RktError("no-mount-namespace", `cannot keep mounts to the container: ${errorText(error)}`, {
-      hint: inChroot ? "the root directory is no mount point: before chroot(1), `mount --bind DIR DIR`" : undefined,
-      cause: error,
-    });
-  }
-}
-
-/** Mounts stage1's root and each app's root below it. Paths are relative to the container directory: nothing to escape. */
-function mountOverlays(trees: TreesFile): string[] {
-  const here = containerLayout(".");
-  const data = dataLayout("../../..");
-  const mounted: string[] = [];
-  const overlay = (of: string, tree: string, target: string) => {
-    const options = `lowerdir=${data.treeRootfs(tree)},upperdir=${here.upper(of)},workdir=${here.work(of)}`;
-    try {
-      mount("overlay", hostPath(target), "overlay", 0, options);
-    } catch (error) {
-      const unsupported = error instanceof SyscallError && error.code === "ENODEV";
-      throw new RktError(
-        "overlay-failed",
-        unsupported ? "this kernel has no overlayfs" : `cannot mount an overlay: ${errorText(error)}`,
-        {
-          hint: "`--no-overlay` copies the images instead",
-          cause: error,
-        },
-      );
-    }
-    mounted.push(target);
-  };
-  overlay("stage1", trees.stage1.tree, here.stage1Rootfs);
-  for (const app of Object.values(trees.apps)) overlay(app.dir, app.tree, here.appRootfs(app.dir));
-  return mounted;
 }
 
 /**

@@ -110,6 +110,7 @@ const golden: {
       ],
       annotations: [
         { name: "coreos.com/rocket/layout-version", value: "1" },
+        { name: "coreos.com/rocket/stage1/interface-version", value: "1" },
         { name: "coreos.com/rocket/created", value: "2026-01-02T03:04:05.006Z" },
         { name: "coreos.com/rocket/network", value: "host" },
       ],
@@ -200,6 +201,7 @@ const golden: {
       annotations: [
         { name: "example.com/a", value: "1" },
         { name: "coreos.com/rocket/layout-version", value: "1" },
+        { name: "coreos.com/rocket/stage1/interface-version", value: "1" },
         { name: "coreos.com/rocket/created", value: "2026-01-02T03:04:05.006Z" },
         { name: "coreos.com/rocket/network", value: "default" },
         { name: "coreos.com/rocket/hostname", value: "h" },
@@ -490,6 +492,7 @@ test("pod manifest: what it leaves to the images is filled in", async () => {
     [
       "example.com/kept=1",
       "coreos.com/rocket/layout-version=1",
+      "coreos.com/rocket/stage1/interface-version=1",
       "coreos.com/rocket/created=2026-01-02T03:04:05.006Z",
       "coreos.com/rocket/network=none",
     ],

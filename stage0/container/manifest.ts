@@ -9,7 +9,13 @@
 
 import { posix } from "node:path";
 import { RktError } from "../../shared/errors.ts";
-import { ANNOTATIONS, LAYOUT_VERSION, type Protection } from "../../shared/layout.ts";
+import {
+  ANNOTATIONS,
+  LAYOUT_VERSION,
+  type Protection,
+  INTERFACE_VERSION_ANNOTATION,
+  STAGE1_INTERFACE_VERSION,
+} from "../../shared/layout.ts";
 import { APPC_VERSION, appFromImage, bareApp, requireHost } from "../../shared/schema/image-manifest.ts";
 import type {
   App,
@@ -363,6 +369,7 @@ function annotations(
   const { layoutVersion, hostname, interactive, network, resolvConf, hosts } = ANNOTATIONS;
   const options: [string, string | undefined][] = [
     [layoutVersion, LAYOUT_VERSION],
+    [INTERFACE_VERSION_ANNOTATION, STAGE1_INTERFACE_VERSION],
     [ANNOTATIONS.created, created.toISOString()],
     [network, request.network],
     [hostname, request.hostname],

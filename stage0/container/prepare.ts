@@ -33,6 +33,8 @@ import {
 import { annotation, formatImageManifest } from "../../shared/schema/image-manifest.ts";
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, PodManifest, Volume } from "../../shared/schema/types.ts";
+import type { Rule } from "../../shared/schema/place.ts";
+import { absolutePath } from "../../shared/schema/values.ts";
 import type { Store, StoredImage } from "../store/store.ts";
 import { createContainer, type OwnedContainer, transition } from "./lifecycle.ts";
 import { abandon } from "./remove.ts";
@@ -91,24 +93,33 @@ function newUuid(): string {
   return v4({ random });
 }
 
-/** A stage1 image must say where its init is, and speak our version. */
+/** A stage1 image must say where its entrypoints are, and speak our version. */
 function checkInterface(manifest: ImageManifest): void {
-  const version = annotation(manifest.annotations, INTERFACE_VERSION_ANNOTATION);
-  if (annotation(manifest.annotations, ENTRYPOINTS.init) === undefined)
+  const value = (name: string) => annotation(manifest.annotations, name);
+  if (value(ENTRYPOINTS.init) === undefined)
     throw new RktError(
       "bad-stage1",
       `${manifest.name} is not a stage1 image: it has no annotation ${ENTRYPOINTS.init}`,
-      {
-        hint: "give a stage1 image with --stage1-image",
-      },
+      { hint: "give a stage1 image with --stage1-image" },
     );
-  if (version !== undefined && version !== STAGE1_INTERFACE_VERSION)
+  for (const key of Object.values(ENTRYPOINTS)) {
+    const path = value(key);
+    const reason = path === undefined ? undefined : entrypointPath(path);
+    if (reason !== undefined)
+      throw new RktError("bad-stage1", `stage1 image ${manifest.name}: annotation ${key} "${path}": ${reason}`, {
+        hint: "an entrypoint is an absolute path of the image",
+      });
+  }
+  const version = value(INTERFACE_VERSION_ANNOTATION) ?? STAGE1_INTERFACE_VERSION;
+  if (version !== STAGE1_INTERFACE_VERSION)
     throw new RktError(
       "bad-stage1",
       `stage1 image ${manifest.name} has interface version "${version}", this rkt speaks ${STAGE1_INTERFACE_VERSION}`,
       { hint: "use the stage1 image that came with this rkt" },
     );
 }
+
+const entrypointPath: Rule = (path) => (path.split("/").includes("..") ? 'must not contain ".."' : absolutePath(path));
 
 async function renderTrees(request: PrepareRequest): Promise<TreesFile> {
   const { store, manifest, stage1, images } = request;

@@ -1,0 +1,53 @@
+/**
+ * The mounts of a container that are stage 0's: overlays over rendered trees,
+ * in a mount namespace of their own. None ever exists in the host's, so none
+ * can leak there or keep gc busy.
+ */
+
+import { errorText, RktError } from "../../shared/errors.ts";
+import { containerLayout, dataLayout, type HostPath } from "../../shared/layout.ts";
+import { CLONE_NEWNS, MS_REC, MS_SLAVE, mount, SyscallError, unshare } from "../../shared/syscall/linux.ts";
+import type { TreesFile } from "./prepare.ts";
+
+/** The host's mounts still come in, so that volumes see them; ours do not go out. */
+export function separateMounts(): void {
+  unshare(CLONE_NEWNS);
+  try {
+    mount("", "/", "", MS_REC | MS_SLAVE);
+  } catch (error) {
+    const inChroot = error instanceof SyscallError && error.code === "EINVAL";
+    throw new RktError("no-mount-namespace", `cannot keep mounts to the container: ${errorText(error)}`, {
+      hint: inChroot ? "the root directory is no mount point: before chroot(1), `mount --bind DIR DIR`" : undefined,
+      cause: error,
+    });
+  }
+}
+
+/** Mounts stage1's root and each app's root below it. Paths are relative to the container directory: nothing to escape. */
+export function mountOverlays(trees: TreesFile): string[] {
+  const here = containerLayout(".");
+  const stage1 = mountStage1(trees);
+  return [stage1, ...Object.values(trees.apps).map(({ dir, tree }) => mountOverlay(dir, tree, here.appRootfs(dir)))];
+}
+
+/** As `mountOverlays`, the root of stage1 alone. */
+export function mountStage1(trees: TreesFile): HostPath {
+  return mountOverlay("stage1", trees.stage1.tree, containerLayout(".").stage1Rootfs);
+}
+
+function mountOverlay(of: string, tree: string, target: HostPath): HostPath {
+  const here = containerLayout(".");
+  const data = dataLayout("../../..");
+  const options = `lowerdir=${data.treeRootfs(tree)},upperdir=${here.upper(of)},workdir=${here.work(of)}`;
+  try {
+    mount("overlay", target, "overlay", 0, options);
+    return target;
+  } catch (error) {
+    const unsupported = error instanceof SyscallError && error.code === "ENODEV";
+    throw new RktError(
+      "overlay-failed",
+      unsupported ? "this kernel has no overlayfs" : `cannot mount an overlay: ${errorText(error)}`,
+      { hint: "`--no-overlay` copies the images instead", cause: error },
+    );
+  }
+}

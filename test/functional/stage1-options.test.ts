@@ -1,0 +1,141 @@
+/** Which stage1 image a container gets: the options, the configuration, and what status and list say of it. */
+
+import assert from "node:assert/strict";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { serve } from "../helpers/http-server.ts";
+import { exampleAci, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
+import { SHELL_STAGE1, shellStage1 } from "../helpers/stage1-image.ts";
+
+const busybox = exampleAci("busybox");
+const ready = (t: TestContext) => requires(t, "root", "build");
+/** Ends with 42: no app of ours does. */
+const MARKED = "echo $$ >pid; echo 42 >status/busybox; exit 42";
+
+/** A data directory, and configuration directories of its own. */
+function configured(t: TestContext): { rkt: Rkt; config(kind: string, settings: object): void; options: string[] } {
+  const rkt = makeRkt(t);
+  const dir = join(rkt.scratch, "config");
+  mkdirSync(dir);
+  return {
+    rkt,
+    options: [`--local-config=${dir}`, `--system-config=${dir}`],
+    config(kind, settings) {
+      mkdirSync(join(dir, `${kind}.d`), { recursive: true });
+      const file = { rktKind: kind, rktVersion: "v1", ...settings };
+      writeFileSync(join(dir, `${kind}.d`, "test.json"), JSON.stringify(file));
+    },
+  };
+}
+
+function marked(rkt: Rkt, line: readonly string[]): void {
+  const done = rkt.run([...line, busybox]);
+  assert.equal(done.status, 42, `${line.join(" ")}: ${done.stderr}`);
+}
+
+test("by file, by hash, by name with or without labels, all the same image", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const aci = shellStage1(rkt, MARKED);
+  const hash = rkt.ok(["fetch", aci]).stdout.trim();
+  for (const stage1 of [
+    `--stage1-image=${aci}`,
+    `--stage1-path=${aci}`,
+    `--stage1-image=${hash}`,
+    `--stage1-hash=${hash}`,
+    `--stage1-hash=${hash.slice(0, 20)}`,
+    `--stage1-image=${SHELL_STAGE1}`,
+    `--stage1-name=${SHELL_STAGE1}:1`,
+    `--stage1-name=${SHELL_STAGE1}:1,arch=amd64`,
+  ])
+    marked(rkt, ["run", stage1]);
+  const listed = JSON.parse(rkt.ok(["list", "--format=json"]).stdout) as { stage1: string }[];
+  assert.deepEqual([...new Set(listed.map(({ stage1 }) => stage1))], [SHELL_STAGE1]);
+  const [uuid = ""] = rkt.containers().map((name) => name.replace("run/", ""));
+  assert.match(rkt.ok(["status", uuid]).stdout, new RegExp(`^stage1=${SHELL_STAGE1}$`, "m"));
+  assert.match(rkt.ok(["list", "--full"]).stdout, new RegExp(`STAGE1\\n.*${SHELL_STAGE1}\\n`));
+});
+
+test("by URL: verified by its signature as any image", async (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const aci = shellStage1(rkt, MARKED);
+  const server = await serve(t, (request, response) => {
+    if (request.url !== "/stage1.aci") response.writeHead(404).end();
+    else response.end(readFileSync(aci));
+  });
+  const url = `${server.base}/stage1.aci`;
+  const http = "--insecure-options=http";
+  const run = (...options: string[]) => {
+    const child = rkt.start([...options, "run", `--stage1-url=${url}`, busybox]);
+    return new Promise<{ status: number | null; stderr: string }>((resolve) => {
+      let stderr = "";
+      child.stderr?.on("data", (chunk: Buffer) => {
+        stderr += chunk.toString();
+      });
+      child.on("close", (status) => resolve({ status, stderr }));
+    });
+  };
+  const unsigned = await run(http);
+  assert.equal(unsigned.status, 254);
+  assert.match(unsigned.stderr, /signature/);
+  assert.deepEqual(rkt.containers(), []);
+  assert.equal((await run("--insecure-options=http,image")).status, 42);
+});
+
+test("from a directory of stage1 images, the configured one first", (t) => {
+  if (!ready(t)) return;
+  const { rkt, config, options } = configured(t);
+  const images = join(rkt.scratch, "images");
+  mkdirSync(images);
+  const aci = shellStage1(rkt, MARKED);
+  copyFileSync(aci, join(images, "mine.aci"));
+  config("paths", { "stage1-images": images });
+  marked(rkt, [...options, "run", "--stage1-from-dir=mine.aci"]);
+  const missing = /there is no stage1 image none\.aci: looked in .*images/;
+  rkt.fails([...options, "run", "--stage1-from-dir=none.aci", busybox], 254, missing);
+});
+
+test("the configured default: by its location, then from the store by name and version", (t) => {
+  if (!ready(t)) return;
+  const { rkt, config, options } = configured(t);
+  const aci = shellStage1(rkt, MARKED);
+  config("stage1", { name: SHELL_STAGE1, version: "1", location: aci });
+  marked(rkt, [...options, "run"]);
+  config("stage1", { name: SHELL_STAGE1, version: "1", location: "/nowhere/stage1.aci" });
+  marked(rkt, [...options, "run"]);
+  config("stage1", { name: SHELL_STAGE1, version: "2", location: "/nowhere/stage1.aci" });
+  rkt.fails([...options, "run", busybox], 254, /\/nowhere\/stage1\.aci/);
+});
+
+test("an option comes before the configuration", (t) => {
+  if (!ready(t)) return;
+  const { rkt, config, options } = configured(t);
+  const other = shellStage1(rkt, "exit 1", { name: "example.com/other" });
+  config("stage1", { location: other });
+  marked(rkt, [...options, "run", `--stage1-path=${shellStage1(rkt, MARKED)}`]);
+});
+
+const mistakes = [
+  { words: ["--stage1-path=/a", "--stage1-hash=sha512-ab"], status: 2, message: /mutually exclusive/ },
+  { words: ["--stage1-hash=./x.aci"], status: 2, message: /--stage1-hash "\.\/x\.aci" is a file/ },
+  { words: ["--stage1-path=/nowhere/x.aci"], status: 254, message: /\/nowhere\/x\.aci/ },
+  { words: ["--stage1-hash=sha512-0123456789abcdef"], status: 254, message: /sha512-0123456789abcdef/ },
+];
+for (const { words, status, message } of mistakes)
+  test(`refused: ${words.join(" ")}`, (t) => {
+    if (!ready(t)) return;
+    const rkt = makeRkt(t);
+    rkt.fails(["run", ...words, busybox], status, message);
+    assert.deepEqual(rkt.containers(), []);
+  });
+
+test("a prepared container keeps its stage1, whatever the default becomes", (t) => {
+  if (!ready(t)) return;
+  const { rkt, config, options } = configured(t);
+  const aci = shellStage1(rkt, MARKED);
+  const uuid = rkt.ok([...options, "prepare", `--stage1-path=${aci}`, busybox]).stdout.trim();
+  config("stage1", { location: join(rkt.scratch, basename(shellStage1(rkt, "exit 1"))) });
+  assert.equal(rkt.run([...options, "run-prepared", uuid]).status, 42);
+});
