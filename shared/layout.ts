@@ -67,6 +67,9 @@ export const ANNOTATIONS = {
 export const PROTECTIONS = ["capabilities", "paths", "seccomp"] as const;
 export type Protection = (typeof PROTECTIONS)[number];
 
+/** Annotation of an image, or an app of the container manifest: "true" when the app says sd_notify(3) that it is ready. */
+export const NOTIFY_ANNOTATION = "appc.io/executor/supports-systemd-notify";
+
 /** Label of rendered image trees: which blob and renderer made them. */
 export const TREE_FORMAT = "1";
 
@@ -202,6 +205,8 @@ export interface ContainerLayout {
   work(of: string): HostPath;
   status: HostPath;
   appStatus(app: string): HostPath;
+  /** There as soon as every app has been started, and is ready if it says so. No app can have that name. */
+  ready: HostPath;
   /** Directories behind volumes of kind "empty". */
   volumes: HostPath;
   emptyVolume(name: string): HostPath;
@@ -244,6 +249,7 @@ export function containerLayout(dir: string): ContainerLayout {
     work: (of) => join(dir, e.overlay, of, "work"),
     status: join(dir, e.status),
     appStatus: (app) => join(dir, e.status, app),
+    ready: join(dir, e.status, "_ready"),
     volumes: join(dir, e.volumes),
     emptyVolume: (name) => join(dir, e.volumes, name),
     log: join(dir, e.log),
@@ -322,6 +328,7 @@ export const STAGE1 = {
   app: (appDir: string): Stage1Path => stage1Path(`/${STAGE2}/${appDir}`),
   appRootfs: (appDir: string): Stage1Path => stage1Path(`/${STAGE2}/${appDir}/rootfs`),
   appStatus: (app: string): Stage1Path => stage1Path(`/rkt/status/${app}`),
+  ready: stage1Path("/rkt/status/_ready"),
   emptyVolume: (name: string): Stage1Path => stage1Path(`/rkt/volumes/${name}`),
   hostVolume: (name: string): Stage1Path => stage1Path(`/rkt/host-volumes/${name}`),
   appCgroups: (app: string): Stage1Path => stage1Path(`/rkt/cgroups/${app}`),

@@ -61,6 +61,7 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
     stdio,
     apps: manifest.apps.map((app) => app.name),
     debug: container.debug,
+    notify: process.env["NOTIFY_SOCKET"] !== undefined,
     networkNamespace: network.namespace === undefined ? undefined : `/proc/${process.pid}/fd/${network.namespace}`,
   });
   execve(path, argv, environment(), [...keepFds, ...network.keepFds]);

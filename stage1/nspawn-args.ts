@@ -17,6 +17,8 @@ export interface NspawnOptions {
   /** App names, in order. */
   apps: readonly string[];
   debug: boolean;
+  /** Somebody waits to hear that the apps are ready: NOTIFY_SOCKET is set (sd_notify(3)). */
+  notify?: boolean;
   /** Of the network namespace; undefined: the host's. */
   networkNamespace?: string | undefined;
 }
@@ -60,6 +62,8 @@ export function nspawnCommand(options: NspawnOptions): Command {
     `--console=${terminal ? "interactive" : "pipe"}`,
     // halt.target, which is exit.target here: stop the apps in order, then end.
     "--kill-signal=SIGRTMIN+3",
+    // READY=1 is then the container's own, when all apps have been started, and not nspawn's.
+    ...(options.notify === true ? ["--notify-ready=yes"] : []),
     STAGE1.pid1,
     options.stdio,
     ...options.apps,

@@ -4,6 +4,7 @@ import { cpSync, mkdtempSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { NOTIFY_ANNOTATION } from "../shared/layout.ts";
 import { bareApp } from "../shared/schema/image-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
 import { containerUnits } from "./units.ts";
@@ -38,14 +39,14 @@ test("one app: the target that starts it, and its service", () => {
   const units = containerUnits(manifest({ name: "etcd" }), "pipe");
   assert.deepEqual(
     units.map((unit) => unit.name),
-    ["default.target", "app-etcd.service"],
+    ["default.target", "app-etcd.service", "rkt-ready.socket", "rkt-ready.service"],
   );
   assert.equal(
     text(units, "default.target"),
     `[Unit]
 Description=Apps of the container
 DefaultDependencies=no
-Wants=app-etcd.service
+Wants=app-etcd.service rkt-ready.socket
 `,
   );
   assert.equal(
@@ -100,6 +101,36 @@ test("event handlers run before and after the app, the record first", () => {
   );
 });
 
+test("the mark of readiness comes after all apps, and only if all have been started", () => {
+  const units = containerUnits(manifest({ name: "a" }, { name: "b" }), "pipe");
+  assert.equal(
+    text(units, "rkt-ready.socket"),
+    `[Unit]
+Description=All apps are ready
+DefaultDependencies=no
+Requires=app-a.service app-b.service
+After=app-a.service app-b.service
+Conflicts=exit.target
+
+[Socket]
+ListenFIFO=/rkt/status/_ready
+SocketMode=0400
+`,
+  );
+});
+
+test("an app that says it is ready is started when it has said so", () => {
+  const pod = manifest({ name: "a" }, { name: "b" });
+  const says = { name: NOTIFY_ANNOTATION, value: "true" };
+  const apps = pod.apps.map((app) => ({
+    ...app,
+    annotations: app.name === "a" ? [says] : [{ ...says, value: "false" }],
+  }));
+  const units = containerUnits({ ...pod, apps }, "pipe");
+  assert.match(text(units, "app-a.service") ?? "", /^Type=notify\nNotifyAccess=all$/m);
+  assert.match(text(units, "app-b.service") ?? "", /^Type=simple$/m);
+});
+
 test("an interactive app has the terminal as its controlling one", () => {
   const service = text(containerUnits(manifest({ name: "x" }), "interactive"), "app-x.service") ?? "";
   assert.match(service, /^StandardInput=tty-force$/m);
@@ -112,8 +143,9 @@ test("systemd-analyze verify accepts them together with the stage1 image's own",
   cpSync(join(import.meta.dirname, "assets/rootfs"), root, { recursive: true, verbatimSymlinks: true });
   const dir = join(root, "etc/systemd/system");
   mkdirSync(dir, { recursive: true });
-  for (const path of ["usr/lib/rkt", "usr/lib/systemd"]) mkdirSync(join(root, path), { recursive: true });
-  writeFileSync(join(root, "usr/lib/rkt/launcher"), "#!/bin/sh\n", { mode: 0o755 });
+  for (const path of ["usr/bin", "usr/lib/rkt", "usr/lib/systemd"]) mkdirSync(join(root, path), { recursive: true });
+  for (const path of ["usr/bin/true", "usr/lib/rkt/launcher"])
+    writeFileSync(join(root, path), "#!/bin/sh\n", { mode: 0o755 });
   const units = containerUnits(manifest({ name: "a" }, { name: "b" }), "pipe");
   for (const unit of units) writeFileSync(join(dir, unit.name), unit.text);
   const verify = spawnSync(

@@ -7,7 +7,8 @@
  */
 
 import { execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
-import { STAGE1 } from "../shared/layout.ts";
+import { NOTIFY_ANNOTATION, STAGE1 } from "../shared/layout.ts";
+import { annotation } from "../shared/schema/image-manifest.ts";
 import type { PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import type { StdioMode } from "./nspawn-args.ts";
 import { type Resources, unitProperties } from "./resources.ts";
@@ -34,15 +35,45 @@ export function containerUnits(
     units.push({ name: appUnit(app.name), text: appService(app, stdio, previous, limits.get(app.name)) });
     previous = appUnit(app.name);
   }
-  return units;
+  return [...units, ...readyUnits(manifest)];
 }
 
 function defaultTarget(manifest: PodManifest): string {
   return writeUnit([
     ["Unit", "Description", "Apps of the container"],
     ["Unit", "DefaultDependencies", "no"],
-    ["Unit", "Wants", manifest.apps.map((app) => appUnit(app.name)).join(" ")],
+    ["Unit", "Wants", [...manifest.apps.map((app) => appUnit(app.name)), `${READY}.socket`].join(" ")],
   ]);
+}
+
+const READY = "rkt-ready";
+
+/**
+ * The mark that all apps have been started. A socket unit, because systemd makes
+ * its FIFO without a process; nobody is expected at the other end, but a socket
+ * must have a service.
+ */
+function readyUnits({ apps }: PodManifest): UnitFile[] {
+  const services = apps.map((app) => appUnit(app.name)).join(" ");
+  const socket = writeUnit([
+    ["Unit", "Description", "All apps are ready"],
+    ["Unit", "DefaultDependencies", "no"],
+    ["Unit", "Requires", services],
+    ["Unit", "After", services],
+    ["Unit", "Conflicts", "exit.target"],
+    ["Socket", "ListenFIFO", STAGE1.ready],
+    ["Socket", "SocketMode", "0400"],
+  ]);
+  const service = writeUnit([
+    ["Unit", "Description", "Nothing"],
+    ["Unit", "DefaultDependencies", "no"],
+    ["Service", "Type", "oneshot"],
+    ["Service", "ExecStart", "/usr/bin/true"],
+  ]);
+  return [
+    { name: `${READY}.socket`, text: socket },
+    { name: `${READY}.service`, text: service },
+  ];
 }
 
 function appService(
@@ -61,7 +92,7 @@ function appService(
     ["Unit", "Wants", "rkt-alive.target"],
     ["Unit", "OnFailure", "exit.target"],
     ["Unit", "OnFailureJobMode", "replace-irreversibly"],
-    ["Service", "Type", "simple"],
+    ...readiness(app),
     ["Service", "ExecStart", execLine([STAGE1.launcher, app.name])],
     ["Service", "ExecStopPost", execLine([STAGE1.record, app.name])],
     // A handler may take as long as it needs (appc spec, aci.md: pre-start "must exit before"); stopping may not.
@@ -77,6 +108,15 @@ function appService(
     else options.push(["Service", "ExecStopPost", execLine([STAGE1.launcher, app.name, handler.name])]);
   options.push(...streams(stdio), ...unitProperties(limits ?? {}));
   return writeUnit(options);
+}
+
+/** The process that says so need not be the first: many an image starts its server by a script. */
+function readiness({ annotations }: RuntimeApp): UnitOption[] {
+  if (annotation(annotations, NOTIFY_ANNOTATION) !== "true") return [["Service", "Type", "simple"]];
+  return [
+    ["Service", "Type", "notify"],
+    ["Service", "NotifyAccess", "all"],
+  ];
 }
 
 /** The launcher connects the output FIFOs itself; only a terminal needs systemd, which makes it the controlling one. */

@@ -1,7 +1,7 @@
 import { type Command, readLine } from "../command.ts";
 import { breaches } from "../container/breaches.ts";
 import { type ContainerFacts, inspect } from "../container/inspect.ts";
-import { type ContainerRef, findContainer, phase } from "../container/lifecycle.ts";
+import { type ContainerRef, findContainer, type Phase, phase } from "../container/lifecycle.ts";
 import { waitUnlocked } from "../container/lock.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
 import { RktError } from "../../shared/errors.ts";
@@ -10,6 +10,10 @@ import { containerJson } from "./list.ts";
 
 const options = {
   wait: { type: "boolean", description: "wait until the container has ended" },
+  "wait-ready": {
+    type: "boolean",
+    description: "wait until all apps have been started, and those that do so have said that they are ready",
+  },
   format: { type: "string", choices: ["text", "json"], value: "FORMAT", description: "text (the default) or json" },
   ...uuidFileOption,
 } as const;
@@ -21,6 +25,7 @@ export const command: Command = {
   examples: [
     ["rkt status 6ba7b810", "the container whose UUID begins so"],
     ["rkt status --wait 6ba7b810", "the same, when it has ended"],
+    ["rkt status --wait-ready --uuid-file=/run/db.uuid", "when its apps have been started"],
   ],
   options,
   operands: [0, 1],
@@ -28,6 +33,7 @@ export const command: Command = {
   async run(line, globals) {
     const { options: given, operands } = await readLine(line, options);
     let ref = selectContainer(globals.dir, operands, given["uuid-file"]);
+    if (given["wait-ready"]) await waitUntilReady(globals.dir, ref);
     if (given.wait) ref = waitForEnd(globals.dir, ref);
     const facts = inspect(globals.dir, ref);
     if (facts === undefined) throw new RktError("no-such-container", `container ${ref.uuid} is gone`);
@@ -49,6 +55,21 @@ function waitForEnd(data: string, first: ContainerRef): ContainerRef {
   }
 }
 
+const BEFORE_THE_END: readonly Phase[] = ["embryo", "preparing", "prepared", "running"];
+
+/** A file that appears inside a container tells nobody: looked for until it is there, or can't come any more. */
+async function waitUntilReady(data: string, ref: ContainerRef): Promise<void> {
+  for (;;) {
+    const facts = inspect(data, ref);
+    if (facts?.ready === true) return;
+    if (facts === undefined || !BEFORE_THE_END.includes(facts.phase))
+      throw new RktError("never-ready", `container ${ref.uuid} ended before its apps were ready`, {
+        hint: `\`rkt logs ${ref.uuid.slice(0, 8)}\` shows what they said`,
+      });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 function lines(facts: ContainerFacts): string {
   const time = (at: number) => new Date(at).toISOString();
   const pairs: string[] = [`state=${facts.phase}`];
@@ -56,6 +77,7 @@ function lines(facts: ContainerFacts): string {
   if (facts.startedAt !== undefined) pairs.push(`started=${time(facts.startedAt)}`);
   if (facts.stage1 !== undefined) pairs.push(`stage1=${facts.stage1}`);
   if (facts.pid !== undefined) pairs.push(`pid=${facts.pid}`);
+  if (facts.phase === "running") pairs.push(`ready=${facts.ready}`);
   pairs.push(`exited=${facts.phase.startsWith("exited") || facts.phase === "deleting"}`);
   for (const app of facts.apps) if (app.exitCode !== undefined) pairs.push(`app-${app.name}=${app.exitCode}`);
   return `${pairs.join("\n")}\n`;

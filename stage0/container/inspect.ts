@@ -11,6 +11,7 @@ import {
   closeSync,
   constants,
   fstatSync,
+  lstatSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -47,6 +48,8 @@ export interface ContainerFacts {
   /** Of the process that holds the lock. */
   pid: number | undefined;
   networks: NetworkFacts[];
+  /** It runs, and all its apps have been started, and have said that they are ready if they do; read when it is asked for. */
+  readonly ready: boolean;
   /** Why the directory is not one that this rkt understands. */
   damage: string | undefined;
 }
@@ -97,6 +100,9 @@ function inspectHere(ref: ContainerRef): ContainerFacts | undefined {
     },
     pid: now === "running" ? supervisor(ref.dir) : undefined,
     networks: readNetworks(layout.networks),
+    get ready() {
+      return now === "running" && lstatSync(layout.ready, { throwIfNoEntry: false }) !== undefined;
+    },
     damage,
   };
 }

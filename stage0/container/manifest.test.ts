@@ -267,6 +267,17 @@ test("manifest: a mount at a mount point's path serves it", async () => {
   assert.deepEqual(manifest.apps[0]?.mounts, [{ volume: "x", path: "/var/lib/work" }]);
 });
 
+test("manifest: that an app says it is ready comes from its image, unless the user knows better", async () => {
+  const says = (value: string) => ({ name: "appc.io/executor/supports-systemd-notify", value });
+  const server = image("d", { name: "example.com/server", app: app(), annotations: [says("true")] });
+  const line = ["a", "--name=a", "b", "--name=b", `--annotation=${says("").name}=false`, "c"];
+  const { manifest } = await build(line, [server, server, plain]);
+  assert.deepEqual(
+    manifest.apps.map(({ annotations }) => annotations),
+    [[says("true")], [says("false")], []],
+  );
+});
+
 test("manifest: an image without an app runs what --exec says", async () => {
   const { manifest } = await build(["i", "--exec=/bin/sh", "--", "-c", "true"], [bare]);
   assert.deepEqual(manifest.apps[0]?.app?.exec, ["/bin/sh", "-c", "true"]);

@@ -12,6 +12,7 @@ import { RktError } from "../../shared/errors.ts";
 import {
   ANNOTATIONS,
   LAYOUT_VERSION,
+  NOTIFY_ANNOTATION,
   type Protection,
   INTERFACE_VERSION_ANNOTATION,
   STAGE1_INTERFACE_VERSION,
@@ -99,6 +100,7 @@ export function fromPodManifest(
       ...app,
       image: { id, name: manifest.name, labels: manifest.labels },
       app: app.app ?? appFromImage(manifest),
+      annotations: withReadiness(app.annotations, manifest),
     };
   });
   if (request.interactive && apps.length > 1)
@@ -167,8 +169,14 @@ function runtimeApp(
     },
     readOnlyRootFS: asked.readOnlyRootFS,
     mounts: mergeMounts(request.mounts, asked.mounts),
-    annotations: asked.annotations,
+    annotations: withReadiness(asked.annotations, manifest),
   };
+}
+
+/** Whether the app says that it is ready is a property of the image, unless the user knows better. */
+function withReadiness(own: readonly NameValue[], { annotations }: ImageManifest): NameValue[] {
+  const readiness = annotations.filter(({ name }) => name === NOTIFY_ANNOTATION);
+  return own.some(({ name }) => name === NOTIFY_ANNOTATION) ? [...own] : [...readiness, ...own];
 }
 
 /** The image's app with another command; an image without an app section then needs none. */

@@ -2,7 +2,16 @@
 
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { ANNOTATIONS } from "../../shared/layout.ts";
@@ -41,6 +50,25 @@ async function running(rkt: Rkt, args: readonly string[], apps = 1): Promise<Run
 }
 
 const waits = sh("trap 'exit 0' TERM; echo up; sleep 1000 & wait");
+
+/** sd_notify(3) without libsystemd, when there is a file; systemd believes it only while the process is there. */
+const NOTIFIER = `
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+int main(void) {
+  struct sockaddr_un to = {.sun_family = AF_UNIX};
+  strncpy(to.sun_path, getenv("NOTIFY_SOCKET"), sizeof to.sun_path - 1);
+  write(1, "up", 2);
+  while (access("/v/go", F_OK) != 0) usleep(20000);
+  sendto(socket(AF_UNIX, SOCK_DGRAM, 0), "READY=1", 7, 0, (void *)&to, sizeof to);
+  return pause();
+}
+`;
+const LISTENER = `$| = 1; my $s = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $ARGV[0]) or die;
+while (defined $s->recv(my $m, 4096)) { print "$m\\n" }`;
 
 /** The cells of a table's lines. */
 const cells = (text: string): string[][] =>
@@ -183,6 +211,46 @@ test("status --wait returns when the container has ended, not before, with its s
   assert.equal(result.status, 0, result.stderr);
   assert.equal(pairs(result.stdout).get("state"), "exited");
   assert.equal(pairs(result.stdout).get("app-busybox"), "0");
+});
+
+test("readiness: an app says it by sd_notify, --wait-ready waits for it, and the service manager of rkt hears it", async (t) => {
+  if (!requires(t, "root", "build", "gcc", "perl")) return;
+  const rkt = makeRkt(t);
+  const source = join(rkt.scratch, "notify.c");
+  writeFileSync(source, NOTIFIER);
+  const gcc = spawnSync("gcc", ["-static", "-o", join(rkt.scratch, "notify"), source], { encoding: "utf8" });
+  assert.equal(gcc.status, 0, gcc.stderr);
+  // Where a service manager has its own: the container's /run is not the host's.
+  const runtime = mkdtempSync("/run/rkt-test-");
+  t.after(() => rmSync(runtime, { recursive: true }));
+  const socket = join(runtime, "notify");
+  const manager = spawn("perl", ["-MIO::Socket", "-MIO::Socket::UNIX", "-e", LISTENER, socket]);
+  t.after(() => manager.kill("SIGKILL"));
+  let heard = "";
+  manager.stdout.on("data", (chunk: Buffer) => {
+    heard += chunk.toString();
+  });
+  await eventually("the service manager listens", () => (existsSync(socket) ? true : undefined));
+
+  const file = join(rkt.scratch, "uuid");
+  const options = [`--uuid-file-save=${file}`, `--volume=v,kind=host,source=${rkt.scratch}`];
+  const app = ["--mount=volume=v,target=/v", "--annotation=appc.io/executor/supports-systemd-notify=true"];
+  const env = { ...process.env, NOTIFY_SOCKET: socket };
+  const child = rkt.start(["run", ...options, busybox, ...app, "--exec=/v/notify"], { env });
+  const done = finished(child);
+  await new Promise((resolve) => child.stdout?.once("data", resolve));
+
+  const uuid = readFileSync(file, "utf8");
+  assert.equal(pairs(rkt.ok(["status", uuid]).stdout).get("ready"), "false");
+  assert.doesNotMatch(heard, /READY=1/);
+  const waiting = finished(rkt.start(["status", "--wait-ready", uuid]));
+  writeFileSync(join(rkt.scratch, "go"), "");
+  const status = await waiting;
+  assert.equal(pairs(status.stdout).get("ready"), "true", status.stderr);
+  await eventually("the service manager hears it", () => (/^READY=1$/m.test(heard) ? true : undefined));
+  child.kill("SIGTERM");
+  await done;
+  rkt.fails(["status", "--wait-ready", uuid], 254, /ended before its apps were ready\nhint: .*rkt logs/);
 });
 
 // --- stop ---------------------------------------------------------------------------
