@@ -300,6 +300,8 @@ export const STAGE1 = {
   stdio: stage1Path("/rkt/stdio"),
   /** Volumes of kind "host": one mount per volume name. */
   hostVolumes: stage1Path("/rkt/host-volumes"),
+  /** Kernel parameters of the container, `PATH VALUE` a line, the path below /proc/sys; only where there are any. */
+  sysctl: stage1Path("/rkt/sysctl"),
   /** Cgroups of v1 that an app joins: a directory per app, in it a mount per controller. */
   cgroups: stage1Path("/rkt/cgroups"),
   /** What the apps' /etc files of the same names are bound to, where present. */

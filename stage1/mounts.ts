@@ -12,6 +12,7 @@ import { closeSync, constants, copyFileSync, fstatSync, mkdirSync, openSync, wri
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { ANNOTATIONS, containerLayout, type HostPath, hostPath, STAGE1, type Stage1Path } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
+import { sysctlSettings } from "../shared/schema/sysctl.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
 import type { AppCgroup } from "./cgroups.ts";
 import {
@@ -66,6 +67,7 @@ export function mountPlan(
     { kind: "text", target: inside(STAGE1.hostname), text: `${hostname}\n` },
     hosts(annotation(manifest.annotations, ANNOTATIONS.hosts), hostname, network, inside(STAGE1.hosts)),
     { kind: "directory", target: inside(STAGE1.hostVolumes) },
+    ...sysctl(sysctlSettings(manifest, network.namespace !== undefined), inside(STAGE1.sysctl)),
     { kind: "directory", target: inside(STAGE1.cgroups) },
     ...[...new Set(cgroups.map(({ app }) => app))].map(
       (app): MountStep => ({ kind: "directory", target: inside(STAGE1.appCgroups(app)) }),
@@ -81,6 +83,11 @@ export function mountPlan(
       recursive: volume.recursive,
     });
   return plan;
+}
+
+function sysctl(settings: ReadonlyMap<string, string>, target: HostPath): MountStep[] {
+  if (settings.size === 0) return [];
+  return [{ kind: "text", target, text: [...settings].map((setting) => `${setting.join(" ")}\n`).join("") }];
 }
 
 /** Volumes of kind "host", by name; the spec's default is a recursive mount (pods.md). */

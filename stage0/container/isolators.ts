@@ -5,7 +5,10 @@
  */
 
 import { RktError } from "../../shared/errors.ts";
+import { ANNOTATIONS } from "../../shared/layout.ts";
+import { annotation } from "../../shared/schema/image-manifest.ts";
 import { type KnownIsolators, understandIsolators } from "../../shared/schema/isolators.ts";
+import { sysctlSettings } from "../../shared/schema/sysctl.ts";
 import type { Isolator, PodManifest } from "../../shared/schema/types.ts";
 
 /** Less than any program needs to be started and to say what is wrong. */
@@ -19,14 +22,16 @@ const UNENFORCED: readonly string[] = [
 ];
 
 /** Of a whole container; the others are an app's. */
-const OF_CONTAINERS: readonly string[] = ["resource/memory", "resource/cpu", "os/linux/cpu-shares"];
+const OF_CONTAINERS: readonly string[] = ["resource/memory", "resource/cpu", "os/linux/cpu-shares", "os/unix/sysctl"];
 
 /** Answers warnings. Throws for isolators that contradict each other or make no sense: ManifestError, "bad-isolator". */
-export function checkIsolators({ apps, isolators }: PodManifest): string[] {
+export function checkIsolators(manifest: PodManifest): string[] {
+  const { apps, isolators, annotations } = manifest;
   const ofContainer = check(isolators, "the container", "container manifest", (name) => OF_CONTAINERS.includes(name));
   const ofApps = apps.map(({ name, app }) =>
     check(app?.isolators ?? [], `app ${name}`, `app ${name}`, (isolator) => !UNENFORCED.includes(isolator)),
   );
+  sysctlSettings(manifest, (annotation(annotations, ANNOTATIONS.network) ?? "host") !== "host");
   return [ofContainer, ...ofApps].flat();
 }
 

@@ -258,3 +258,68 @@ test("isolators that have no effect are named, and the app runs", async (t) => {
       "rkt: warning: app web: the isolator resource/block-iops is not enforced and has no effect\n",
   );
 });
+
+const sysctl = (value: object) => ({ name: "os/unix/sysctl", value });
+
+test("kernel parameters are the container's, never the host's", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const files = ["net/core/somaxconn", "kernel/msgmax", "kernel/sem", "kernel/domainname", "fs/mqueue/msg_max"];
+  const read = `cd /proc/sys && /bin/busybox head -n 1 ${files.join(" ")} | /bin/busybox grep -v "^$"`;
+  const ofHost = files.map((file) => cat(`/proc/sys/${file}`));
+  const values = { "net.core.somaxconn": "1234", "kernel/msgmax": "77", "kernel.sem": "250\t32000 32 99" };
+  const more = { "kernel.domainname": "example.com", "fs.mqueue.msg_max": "17" };
+  const web = image(rkt, "web", [sysctl({ ...values, ...more })], ["/bin/sh", "-c", read]);
+  assert.deepEqual(rkt.ok(["run", "--net=none", web]).stdout.trim().split("\n"), [
+    ...["==> net/core/somaxconn <==", "1234", "==> kernel/msgmax <==", "77"],
+    ...["==> kernel/sem <==", "250\t32000\t32\t99", "==> kernel/domainname <==", "example.com"],
+    ...["==> fs/mqueue/msg_max <==", "17"],
+  ]);
+  assert.deepEqual(
+    files.map((file) => cat(`/proc/sys/${file}`)),
+    ofHost,
+  );
+});
+
+const notSet: { name: string; value: object; network: string; message: RegExp; made: boolean }[] = [
+  {
+    name: "one of the host's",
+    value: { "kernel.panic": "1" },
+    network: "none",
+    message: /^rkt: run: app web: the kernel parameter kernel\.panic is not the container's own\nhint: /,
+    made: false,
+  },
+  {
+    name: "one of the network that is the host's",
+    value: { "net.core.somaxconn": "1" },
+    network: "host",
+    message: /^rkt: run: app web: the kernel parameter net\.core\.somaxconn is not .*\nhint: .*--net/,
+    made: false,
+  },
+  {
+    name: "one that the kernel does not have",
+    value: { "net.core.no_such_thing": "1" },
+    network: "none",
+    message: /^rkt: stage1: cannot set the kernel parameter net\/core\/no_such_thing to "1": this kernel has none/,
+    made: true,
+  },
+  {
+    name: "a value that the kernel does not take",
+    value: { "kernel.msgmax": "many" },
+    network: "none",
+    message: /^rkt: stage1: cannot set the kernel parameter kernel\/msgmax to "many": the kernel refuses it\n$/,
+    made: true,
+  },
+];
+test("a kernel parameter that can't be set", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  for (const c of notSet)
+    await t.test(c.name, () => {
+      const web = image(rkt, "web", [sysctl(c.value)], ["/bin/sh", "-c", "echo started"]);
+      const { stdout } = rkt.fails(["run", `--net=${c.network}`, web], 254, c.message);
+      assert.equal(stdout, "");
+      assert.equal(rkt.containers().length > 0, c.made);
+      rkt.ok(["gc", "--grace-period=0s"]);
+    });
+});

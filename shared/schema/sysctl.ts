@@ -1,0 +1,61 @@
+/**
+ * os/unix/sysctl: kernel parameters of a container. Only those that the
+ * kernel has once per namespace are a container's own; every other one is the
+ * host's (namespaces(7), ipc_namespaces(7), and Documentation/admin-guide/sysctl).
+ */
+
+import { RktError } from "../errors.ts";
+import { understandIsolators } from "./isolators.ts";
+import type { PodManifest } from "./types.ts";
+
+const IPC = "auto_msgmni msgmax msgmnb msgmni sem shm_rmid_forced shmall shmmax shmmni".split(" ");
+
+/**
+ * What the container and its apps ask for: path below /proc/sys to value. The
+ * container's comes before an app's. Throws "bad-isolator" for what is not a
+ * container's to set, or what two apps want to be different.
+ */
+export function sysctlSettings({ isolators, apps }: PodManifest, ownNetwork: boolean): Map<string, string> {
+  const settings = new Map<string, { value: string; by: string }>();
+  const askers = [
+    { by: "the container", isolators, object: "container manifest" },
+    ...apps.map(({ name, app }) => ({ by: `app ${name}`, isolators: app?.isolators ?? [], object: `app ${name}` })),
+  ];
+  for (const asker of askers) {
+    const { known } = understandIsolators(asker.isolators, { object: asker.object, path: "isolators" });
+    for (const [name, value] of known["os/unix/sysctl"] ?? []) {
+      const path = sysctlPath(name);
+      requireNamespaced(asker.by, name, path, ownNetwork);
+      const other = settings.get(path);
+      if (other === undefined) settings.set(path, { value, by: asker.by });
+      else if (other.value !== value && other.by !== "the container")
+        throw new RktError("bad-isolator", `${other.by} and ${asker.by} want different values of ${name}`, {
+          hint: "the apps of a container share its namespaces: run them apart, or say it for the container",
+        });
+    }
+  }
+  return new Map([...settings].map(([path, { value }]) => [path, value]));
+}
+
+/** As sysctl(8): the first separator is the one; the other kind is then part of a name and means what it is in /proc. */
+function sysctlPath(name: string): string {
+  const dots = /[./]/.exec(name)?.[0] === ".";
+  return dots ? name.replace(/[./]/g, (separator) => (separator === "." ? "/" : ".")) : name;
+}
+
+function requireNamespaced(by: string, name: string, path: string, ownNetwork: boolean): void {
+  const refuse = (hint: string): never => {
+    throw new RktError("bad-isolator", `${by}: the kernel parameter ${name} is not the container's own`, { hint });
+  };
+  const [top = "", second = ""] = path.split("/");
+  if (top === "net") {
+    if (!ownNetwork) refuse("with a network of its own (--net) it has its own net.*");
+  } else if (path === "kernel/hostname") refuse("--hostname=NAME");
+  else if (!isOfNamespace(top, second))
+    refuse("a container can have net.* (with --net), fs.mqueue.*, kernel.{sem,msg*,shm*} and kernel.domainname");
+}
+
+function isOfNamespace(top: string, second: string): boolean {
+  if (top === "fs") return second === "mqueue";
+  return top === "kernel" && (second === "domainname" || IPC.includes(second));
+}
