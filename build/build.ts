@@ -154,7 +154,7 @@ export async function buildAll(only: readonly string[], force: boolean, report: 
     candidateVersions([...names]),
     Promise.all(chosen.map((target) => target.key())),
   ]);
-  const load = packageLoader("packages", CACHE);
+  const load = packageLoader("debian", CACHE);
   await Promise.all(
     chosen.map(async (target, i) => {
       const key = keys[i] ?? "";

@@ -37,7 +37,7 @@ for (const source of SOURCES)
   });
 
 test("links are relative: they lead right from outside of the root", async () => {
-  const [libc] = await packageLoader("packages", CACHE)(["libc6"]);
+  const [libc] = await packageLoader("debian", CACHE)(["libc6"]);
   const link = libc?.tree.get("usr/lib64/ld-linux-x86-64.so.2");
   assert.equal(link?.type === "symlink" && link.target, "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
 });
@@ -50,7 +50,7 @@ test("a package that nobody has", async () => {
 });
 
 test("a file that the package has not", async () => {
-  const load = packageLoader("packages", CACHE);
+  const load = packageLoader("debian", CACHE);
   await assert.rejects(closure({ load, wanted: new Map([["busybox-static", ["usr/bin/nope"]]]) }), {
     code: "bad-package",
     message: /^package busybox-static .* has no file \/usr\/bin\/nope$/,

@@ -19,7 +19,7 @@ import type { Entry, Tree } from "../shared/aci/tree.ts";
 
 const run = promisify(execFile);
 
-export const SOURCES = ["packages", "host"] as const;
+export const SOURCES = ["debian", "host"] as const;
 export type Source = (typeof SOURCES)[number];
 
 export interface Package {
@@ -40,7 +40,7 @@ export function packageLoader(source: Source, cache: string): Loader {
   return async (names) => {
     const missing = names.filter((name) => !loaded.has(name));
     if (missing.length > 0) {
-      const batch = source === "packages" ? fetchPackages(missing, directory) : installedPackages(missing);
+      const batch = source === "debian" ? fetchPackages(missing, directory) : installedPackages(missing);
       for (const name of missing)
         loaded.set(
           name,

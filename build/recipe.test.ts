@@ -14,7 +14,7 @@ before(() => {
 });
 after(() => rmSync(directory, { recursive: true, force: true }));
 
-const load = packageLoader("packages", CACHE);
+const load = packageLoader("debian", CACHE);
 
 /** What proves that the programs in an image start: they print their versions. */
 const PROBES: Record<string, readonly string[]> = {
@@ -33,7 +33,7 @@ for (const name of exampleNames())
     const output = join(directory, `${name}.aci`);
     const image = await buildRecipe(recipe, output, load);
     execFileSync("actool", ["validate", output], { stdio: "pipe" });
-    const again = await buildRecipe(recipe, output, packageLoader("packages", CACHE));
+    const again = await buildRecipe(recipe, output, packageLoader("debian", CACHE));
     assert.equal(again.id, image.id);
 
     const root = join(directory, name);

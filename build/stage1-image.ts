@@ -158,7 +158,7 @@ export const STAGE1_DEFAULTS: Stage1Options = {
   output: join(DIST, "stage1-nspawn.aci"),
   flavor: "nspawn",
   name: "coreos.com/rkt/stage1-nspawn",
-  source: "packages",
+  source: "debian",
   cache: CACHE,
   compression: "gzip",
   packages: [],
@@ -327,8 +327,10 @@ function placed(source: string, target: string): Tree {
 
 const HELP = `Usage: npm run build:stage1 -- [options]
 
-Builds a stage1 image: systemd, systemd-nspawn, nsenter, busybox and the
-libraries they need, Node.js, and rkt's own init and launcher.
+Builds a stage1 image: for the nspawn flavor systemd, systemd-nspawn, nsenter,
+busybox and the libraries they need, Node.js, and rkt's own init and launcher;
+for the fly flavor, which isolates nothing but the file system, busybox, Node.js
+and the launcher. docs/stage1-guide.md has worked examples.
 
 The Debian files come from packages that apt downloads into the cache; they
 need not be installed. Nothing but apt's lists and the options decides the
@@ -336,20 +338,20 @@ result: the same inputs give the same image ID. The packages and versions are
 listed inside the image, in /${PACKAGE_LIST} and, as SPDX, in
 /${SBOM}; their licences are in /usr/share/doc.
 
-What is laid over what, last wins: Debian's files, init and launcher,
-stage1/assets/rootfs, then each --file in order.
+What is laid over what, last wins: Debian's files, init and launcher, the
+flavor's own files, then each --file in order.
 
-  --output FILE       where to write (dist/stage1-nspawn.aci)
+  --output FILE       where to write (dist/stage1-FLAVOR.aci)
   --flavor FLAVOR     what becomes of the container: ${FLAVORS.join(", ")} (nspawn)
-  --name NAME         name of the image (${STAGE1_DEFAULTS.name})
-  --from SOURCE       "packages" downloaded by apt, or "host": the same
-                      packages' files as they are installed here (packages)
+  --name NAME         name of the image (coreos.com/rkt/stage1-FLAVOR)
+  --from SOURCE       "debian": packages downloaded by apt; "host": the same
+                      packages' files as they are installed here (debian)
   --package NAME      add the files of this Debian package, except its
                       documentation, and the libraries they need; may be
                       repeated
   --file SRC:DST      add a file or directory of this machine at the absolute
                       path DST of the image; may be repeated
-  --init FILE         use this executable as init instead of stage1/main.ts
+  --init FILE         use this executable as init instead of the flavor's own
   --launcher FILE     use this executable as launcher instead of stage2/main.ts
   --compression C     ${COMPRESSIONS.join(", ")} (gzip)
   --level N           compression level (the format's usual one)

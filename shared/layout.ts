@@ -177,7 +177,6 @@ export const CONTAINER_ENTRIES = {
   volumes: "volumes",
   log: "log",
   net: "net",
-  run: "rkt",
   pid: "pid",
 } as const;
 

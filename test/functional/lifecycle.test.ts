@@ -604,7 +604,11 @@ test("a pid file that names another process is not believed", async (t) => {
   t.after(() => bystander.kill("SIGKILL"));
   writeFileSync(file, `${bystander.pid}\n`);
   assert.equal(pairs(rkt.ok(["status", uuid]).stdout).get("pid"), undefined);
-  rkt.fails(["stop", "--force", "--timeout=200ms", uuid], 254, /must name a process that holds the lock in the file pid/);
+  rkt.fails(
+    ["stop", "--force", "--timeout=200ms", uuid],
+    254,
+    /must name a process that holds the lock in the file pid/,
+  );
   rkt.fails(["enter", uuid], 254, /must name a process that holds the lock in the file pid/);
   assert.equal(bystander.exitCode, null);
   child.kill("SIGTERM");

@@ -208,7 +208,7 @@ test("gc runs in the container directory, with the stage1's root mounted, once, 
     rkt.ok(["gc", "--grace-period=0", "--expire-prepared=0"]);
     assert.deepEqual(rkt.containers(), []);
     const text = readFileSync(trace, "utf8");
-    assert.match(text, new RegExp(`^0 container\\n[^]*\\n?trees\\nvolumes ${uuid} stage1/rootfs/gc\\n$`));
+    assert.match(text, new RegExp(`^0 container\\n[\\s\\S]*\\n?trees\\nvolumes ${uuid} stage1/rootfs/gc\\n$`));
     assert.equal(text.split("volumes").length, 2);
     assert.ok(!readFileSync("/proc/self/mountinfo", "utf8").includes(rkt.dir));
   }
