@@ -69,6 +69,8 @@ export type Protection = (typeof PROTECTIONS)[number];
 
 /** Annotation of an image, or an app of the container manifest: "true" when the app says sd_notify(3) that it is ready. */
 export const NOTIFY_ANNOTATION = "appc.io/executor/supports-systemd-notify";
+/** Annotation of an app: seconds that its pre-start handler may take. */
+export const PRE_START_TIMEOUT_ANNOTATION = "coreos.com/rocket/pre-start-timeout";
 
 /** Label of rendered image trees: which blob and renderer made them. */
 export const TREE_FORMAT = "1";
@@ -317,6 +319,8 @@ export const STAGE1 = {
   libseccomp: stage1Path("/usr/lib/x86_64-linux-gnu/libseccomp.so.2"),
   /** First process of the container: starts the output relays, becomes systemd. */
   pid1: stage1Path("/usr/lib/rkt/pid1"),
+  /** Runs an event handler of an app. */
+  handler: stage1Path("/usr/lib/rkt/handler"),
   /** Records an app's exit status. */
   record: stage1Path("/usr/lib/rkt/record"),
   /** The launcher under the name by which it works on the host (ADR 5): for a stage1 without a root of its own. */

@@ -94,9 +94,9 @@ test("event handlers run before and after the app, the record first", () => {
     service.split("\n").filter((line) => line.startsWith("Exec")),
     [
       "ExecStart=/usr/lib/rkt/launcher x",
-      "ExecStopPost=/usr/lib/rkt/record x",
-      "ExecStartPre=/usr/lib/rkt/launcher x pre-start",
-      "ExecStopPost=/usr/lib/rkt/launcher x post-stop",
+      "ExecStartPre=/usr/lib/rkt/handler x pre-start 300",
+      "ExecStopPost=-/usr/lib/rkt/record x",
+      "ExecStopPost=/usr/lib/rkt/handler x post-stop 8",
     ],
   );
 });
@@ -131,6 +131,33 @@ test("an app that says it is ready is started when it has said so", () => {
   assert.match(text(units, "app-b.service") ?? "", /^Type=simple$/m);
 });
 
+test("how long a pre-start handler may take", () => {
+  const app = { eventHandlers: [{ name: "pre-start" as const, exec: ["/a"] }] };
+  const pod = (value: string): PodManifest => {
+    const plain = manifest({ name: "x", app });
+    const annotations = [{ name: "coreos.com/rocket/pre-start-timeout", value }];
+    return { ...plain, apps: plain.apps.map((runtime) => ({ ...runtime, annotations })) };
+  };
+  assert.match(
+    text(containerUnits(pod("7"), "pipe"), "app-x.service") ?? "",
+    /^ExecStartPre=\/usr\/lib\/rkt\/handler x pre-start 7$/m,
+  );
+  for (const value of ["0", "-1", "soon", "1234567"])
+    assert.throws(() => containerUnits(pod(value), "pipe"), { code: "bad-annotation" });
+});
+
+test("limits are properties of the unit", () => {
+  const limits = new Map([["x", { memory: 1024n, memoryRequest: undefined, cpu: 250n, cpuShares: 2 }]]);
+  const service = text(containerUnits(manifest({ name: "x" }, { name: "y" }), "pipe", limits), "app-x.service") ?? "";
+  assert.deepEqual(service.trim().split("\n").slice(-5), [
+    "MemoryMax=1024",
+    "MemorySwapMax=0",
+    "OOMPolicy=continue",
+    "CPUQuota=25.0%",
+    "CPUWeight=1",
+  ]);
+});
+
 test("an interactive app has the terminal as its controlling one", () => {
   const service = text(containerUnits(manifest({ name: "x" }), "interactive"), "app-x.service") ?? "";
   assert.match(service, /^StandardInput=tty-force$/m);
@@ -146,7 +173,10 @@ test("systemd-analyze verify accepts them together with the stage1 image's own",
   for (const path of ["usr/bin", "usr/lib/rkt", "usr/lib/systemd"]) mkdirSync(join(root, path), { recursive: true });
   for (const path of ["usr/bin/true", "usr/lib/rkt/launcher"])
     writeFileSync(join(root, path), "#!/bin/sh\n", { mode: 0o755 });
-  const units = containerUnits(manifest({ name: "a" }, { name: "b" }), "pipe");
+  const handlers = ["pre-start" as const, "post-stop" as const].map((name) => ({ name, exec: ["/x"] }));
+  const limits = new Map([["a", { memory: 1n << 30n, memoryRequest: 1n << 20n, cpu: 1n, cpuShares: 262_144 }]]);
+  const pod = manifest({ name: "a", app: { eventHandlers: handlers } }, { name: "b" });
+  const units = containerUnits(pod, "pipe", limits);
   for (const unit of units) writeFileSync(join(dir, unit.name), unit.text);
   const verify = spawnSync(
     "systemd-analyze",

@@ -7,9 +7,10 @@
  */
 
 import { execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
-import { NOTIFY_ANNOTATION, STAGE1 } from "../shared/layout.ts";
+import { RktError } from "../shared/errors.ts";
+import { NOTIFY_ANNOTATION, PRE_START_TIMEOUT_ANNOTATION, STAGE1 } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
-import type { PodManifest, RuntimeApp } from "../shared/schema/types.ts";
+import type { EventHandler, NameValue, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import type { StdioMode } from "./nspawn-args.ts";
 import { type Resources, unitProperties } from "./resources.ts";
 
@@ -94,18 +95,13 @@ function appService(
     ["Unit", "OnFailureJobMode", "replace-irreversibly"],
     ...readiness(app),
     ["Service", "ExecStart", execLine([STAGE1.launcher, app.name])],
-    ["Service", "ExecStopPost", execLine([STAGE1.record, app.name])],
-    // A handler may take as long as it needs (appc spec, aci.md: pre-start "must exit before"); stopping may not.
+    ...eventHandlers(app),
+    // A pre-start handler has a limit of its own.
     ["Service", "TimeoutStartSec", "infinity"],
     ["Service", "TimeoutStopSec", String(STOP_TIMEOUT)],
     ["Service", "KillMode", "mixed"],
     ["Service", "SendSIGKILL", "yes"],
   ];
-  const handlers = app.app?.eventHandlers ?? [];
-  for (const handler of handlers)
-    if (handler.name === "pre-start")
-      options.push(["Service", "ExecStartPre", execLine([STAGE1.launcher, app.name, handler.name])]);
-    else options.push(["Service", "ExecStopPost", execLine([STAGE1.launcher, app.name, handler.name])]);
   options.push(...streams(stdio), ...unitProperties(limits ?? {}));
   return writeUnit(options);
 }
@@ -117,6 +113,42 @@ function readiness({ annotations }: RuntimeApp): UnitOption[] {
     ["Service", "Type", "notify"],
     ["Service", "NotifyAccess", "all"],
   ];
+}
+
+/** Seconds that a pre-start handler may take: it may have a lot to fetch or to migrate, but not for ever. */
+const PRE_START = 300;
+/** Less than STOP_TIMEOUT, after which systemd would call the stopping itself a failure. */
+const POST_STOP = 8;
+
+/** The status is recorded the moment the app ends, before its post-stop handler, which a failure must not keep from running. */
+function eventHandlers({ name, app, annotations }: RuntimeApp): UnitOption[] {
+  const has = (event: EventHandler["name"]) => app?.eventHandlers.some((handler) => handler.name === event) === true;
+  const line = (event: EventHandler["name"], seconds: number) =>
+    execLine([STAGE1.handler, name, event, String(seconds)]);
+  const record = [STAGE1.record, name];
+  const options: UnitOption[] = [];
+  if (has("pre-start"))
+    options.push(["Service", "ExecStartPre", line("pre-start", preStartTimeout(name, annotations))]);
+  if (has("post-stop"))
+    options.push(
+      ["Service", "ExecStopPost", execLine(record, { prefixes: ["-"] })],
+      ["Service", "ExecStopPost", line("post-stop", POST_STOP)],
+    );
+  else options.push(["Service", "ExecStopPost", execLine(record)]);
+  return options;
+}
+
+function preStartTimeout(app: string, annotations: readonly NameValue[]): number {
+  const text = annotation(annotations, PRE_START_TIMEOUT_ANNOTATION);
+  if (text === undefined) return PRE_START;
+  if (/^[1-9][0-9]{0,5}$/.test(text)) return Number(text);
+  throw new RktError(
+    "bad-annotation",
+    `app ${app}: the annotation ${PRE_START_TIMEOUT_ANNOTATION} is no number of seconds`,
+    {
+      hint: `--annotation=${PRE_START_TIMEOUT_ANNOTATION}=${PRE_START}`,
+    },
+  );
 }
 
 /** The launcher connects the output FIFOs itself; only a terminal needs systemd, which makes it the controlling one. */
