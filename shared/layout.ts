@@ -321,6 +321,8 @@ export const STAGE1 = {
   pid1: stage1Path("/usr/lib/rkt/pid1"),
   /** Runs an event handler of an app. */
   handler: stage1Path("/usr/lib/rkt/handler"),
+  /** Says that an app's socket could not be opened. */
+  noSocket: stage1Path("/usr/lib/rkt/no-socket"),
   /** Records an app's exit status. */
   record: stage1Path("/usr/lib/rkt/record"),
   /** The launcher under the name by which it works on the host (ADR 5): for a stage1 without a root of its own. */

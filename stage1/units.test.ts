@@ -131,6 +131,45 @@ test("an app that says it is ready is started when it has said so", () => {
   assert.match(text(units, "app-b.service") ?? "", /^Type=simple$/m);
 });
 
+test("an app's sockets: one unit per port, before the app, and gone with it", () => {
+  const port = { name: "www", protocol: "tcp", port: 80, count: 2, socketActivated: true };
+  const ports = [
+    port,
+    { ...port, name: "dns", protocol: "udp", port: 53, count: 1 },
+    { ...port, socketActivated: false },
+  ];
+  const units = containerUnits(manifest({ name: "x", app: { ports } }), "pipe");
+  assert.equal(
+    text(units, "app-x.www.socket"),
+    `[Unit]
+Description=Port www of application x
+DefaultDependencies=no
+After=rkt-alive.target
+Conflicts=exit.target
+BindsTo=app-x.service
+OnFailure=exit.target
+OnFailureJobMode=replace-irreversibly
+
+[Socket]
+ListenStream=80
+ListenStream=81
+BindIPv6Only=both
+FileDescriptorName=www
+Service=app-x.service
+ExecStopPost=/usr/lib/rkt/no-socket x www
+`,
+  );
+  assert.match(text(units, "app-x.dns.socket") ?? "", /^ListenDatagram=53$/m);
+  const service = text(units, "app-x.service") ?? "";
+  for (const line of [
+    "Requires=app-x.www.socket app-x.dns.socket",
+    "After=app-x.www.socket app-x.dns.socket",
+    "StartLimitIntervalSec=infinity",
+    "StartLimitBurst=1",
+  ])
+    assert.ok(service.includes(`\n${line}\n`), line);
+});
+
 test("how long a pre-start handler may take", () => {
   const app = { eventHandlers: [{ name: "pre-start" as const, exec: ["/a"] }] };
   const pod = (value: string): PodManifest => {
@@ -175,7 +214,8 @@ test("systemd-analyze verify accepts them together with the stage1 image's own",
     writeFileSync(join(root, path), "#!/bin/sh\n", { mode: 0o755 });
   const handlers = ["pre-start" as const, "post-stop" as const].map((name) => ({ name, exec: ["/x"] }));
   const limits = new Map([["a", { memory: 1n << 30n, memoryRequest: 1n << 20n, cpu: 1n, cpuShares: 262_144 }]]);
-  const pod = manifest({ name: "a", app: { eventHandlers: handlers } }, { name: "b" });
+  const ports = [{ name: "www", protocol: "tcp", port: 80, count: 1, socketActivated: true }];
+  const pod = manifest({ name: "a", app: { eventHandlers: handlers, ports } }, { name: "b" });
   const units = containerUnits(pod, "pipe", limits);
   for (const unit of units) writeFileSync(join(dir, unit.name), unit.text);
   const verify = spawnSync(

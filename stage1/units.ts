@@ -13,6 +13,7 @@ import { annotation } from "../shared/schema/image-manifest.ts";
 import type { EventHandler, NameValue, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import type { StdioMode } from "./nspawn-args.ts";
 import { type Resources, unitProperties } from "./resources.ts";
+import { socketDependencies, socketUnits } from "./sockets.ts";
 
 export interface UnitFile {
   name: string;
@@ -33,7 +34,10 @@ export function containerUnits(
   const units: UnitFile[] = [{ name: "default.target", text: defaultTarget(manifest) }];
   let previous: string | undefined;
   for (const app of manifest.apps) {
-    units.push({ name: appUnit(app.name), text: appService(app, stdio, previous, limits.get(app.name)) });
+    units.push(...socketUnits(app, appUnit(app.name)), {
+      name: appUnit(app.name),
+      text: appService(app, stdio, previous, limits.get(app.name)),
+    });
     previous = appUnit(app.name);
   }
   return [...units, ...readyUnits(manifest)];
@@ -93,6 +97,7 @@ function appService(
     ["Unit", "Wants", "rkt-alive.target"],
     ["Unit", "OnFailure", "exit.target"],
     ["Unit", "OnFailureJobMode", "replace-irreversibly"],
+    ...socketDependencies(app),
     ...readiness(app),
     ["Service", "ExecStart", execLine([STAGE1.launcher, app.name])],
     ...eventHandlers(app),

@@ -120,6 +120,7 @@ function imageAt(images: readonly ResolvedImage[], i: number): ResolvedImage {
 function complete(draft: PodManifest, request: RunRequest, circumstances: Circumstances): ContainerManifest {
   if (draft.apps.length === 0) throw new RktError("bad-request", "the container has no apps");
   requireUniqueNames(draft.apps);
+  checkSockets(draft.apps);
   const { apps, volumes } = mountVolumes(draft.apps, draft.volumes, request.boundPaths);
   for (const { name } of volumes) requireShort("volume", name, "a mount point with this name cannot be served");
   const options = annotations(request, circumstances);
@@ -345,6 +346,32 @@ function unusedVolumes({ apps, volumes }: PodManifest): string[] {
 }
 
 // --- ports ------------------------------------------------------------------------------
+
+/** The apps of a container share its ports, and one socket is one app's. */
+function checkSockets(apps: readonly RuntimeApp[]): void {
+  const taken = new Map<string, string>();
+  for (const { name: app, app: section } of apps)
+    for (const { name, protocol, port, count } of section?.ports.filter(({ socketActivated }) => socketActivated) ??
+      []) {
+      if (protocol !== "tcp" && protocol !== "udp")
+        throw new RktError(
+          "bad-port",
+          `app ${app}: port ${name} is to be listened on, and its protocol is ${protocol}`,
+          {
+            hint: "an app can be started with sockets of tcp and udp",
+          },
+        );
+      for (let number = port; number < port + count; number++) {
+        const key = `${number}/${protocol}`;
+        const other = taken.get(key);
+        if (other !== undefined)
+          throw new RktError("duplicate-port", `app ${other} and app ${app} are both to be started with port ${key}`, {
+            hint: "run them in containers of their own, each with --net",
+          });
+        taken.set(key, app);
+      }
+    }
+}
 
 function exposedPorts(asked: readonly PortRequest[], apps: readonly RuntimeApp[]): ExposedPort[] {
   const there = apps.flatMap(({ app }) => app?.ports ?? []);

@@ -1,8 +1,11 @@
 /** What an app is given besides its own program: event handlers, sockets, mounts, groups, environment. */
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { globSync, readFileSync } from "node:fs";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
 import { finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
@@ -19,8 +22,8 @@ let made = 0;
 
 /** An image whose programs are scripts of busybox's shell. */
 function image(rkt: Rkt, app: object, entries: readonly Entry[] = []): string {
-  const text = manifest({ app: { exec: sh("true"), user: "root", group: "root", ...app } });
-  return scratchFile(rkt, `image-${made++}.aci`, makeAci([...ROOT, ...entries], text));
+  const json = manifest({ app: { exec: sh("true"), user: "root", group: "root", ...app } });
+  return scratchFile(rkt, `image-${made++}.aci`, makeAci([...ROOT, ...entries], json));
 }
 
 const sh = (script: string): string[] => ["/bin/sh", "-c", `b() { /bin/busybox "$@"; }; ${script}`];
@@ -167,4 +170,110 @@ test("a container that is to end does not wait for its pre-start handler", async
   child.kill("SIGTERM");
   const { status, stdout } = await done;
   assert.deepEqual({ status, stdout }, { status: 5, stdout: "begun\n" });
+});
+
+// --- sockets --------------------------------------------------------------------------------
+
+/** An image with the host's perl, the one program that every Debian has and that can accept(2). */
+function perl(rkt: Rkt, name: string, script: string, ports: object[]): string[] {
+  const links = ["bin", "lib", "lib64"].map((dir): Entry => ({ name: `rootfs/${dir}`, type: "2", link: `usr/${dir}` }));
+  const app = {
+    exec: ["/usr/bin/perl", "-MSocket", "-e", `$| = 1; sub fd { open(my $s, "+<&=", $_[0]) or die; $s } ${script}`],
+    user: "7",
+    group: "8",
+    mountPoints: [{ name: "usr", path: "/usr", readOnly: true }],
+    ports: ports.map((port) => ({ ...port, socketActivated: true })),
+  };
+  const json = manifest({ name: `example.com/${name}`, app });
+  return [scratchFile(rkt, `perl-${made++}.aci`, makeAci(links, json)), `--name=${name}`];
+}
+
+/** Ports that were free a moment ago. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0));
+  await Promise.all(servers.map((server) => once(server, "listening")));
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  for (const server of servers) server.close();
+  return ports;
+}
+
+test("an app is started with its sockets, each by its name", async (t) => {
+  if (!requires(t, "root", "build", "perl")) return;
+  const rkt = makeRkt(t);
+  const [www = 0, admin = 0] = await freePorts(2);
+  const script = `
+    my @names = split /:/, $ENV{LISTEN_FDNAMES};
+    print $ENV{LISTEN_PID} == $$ ? "mine" : "not mine", " $ENV{LISTEN_FDS}\\n";
+    for my $i (sort { $names[$a] cmp $names[$b] } 0 .. $#names) {
+      my $s = fd(3 + $i);
+      my ($port) = sockaddr_family(getsockname $s) == AF_INET6 ? unpack_sockaddr_in6(getsockname $s) : unpack_sockaddr_in(getsockname $s);
+      print "$names[$i] $port ", unpack("i", getsockopt($s, SOL_SOCKET, SO_TYPE)), "\\n";
+      next if $names[$i] eq "dns";
+      accept(my $c, $s) or die; print $c "hello from $names[$i]\\n"; close $c;
+    }`;
+  const child = rkt.start([
+    "run",
+    "--volume=usr:/usr",
+    ...perl(rkt, "x", script, [
+      { name: "www", protocol: "tcp", port: www },
+      { name: "admin", protocol: "tcp", port: admin },
+      { name: "dns", protocol: "udp", port: www },
+    ]),
+  ]);
+  const done = finished(child);
+  await Promise.race([once(child.stdout ?? assert.fail(), "data"), done]);
+  // Before the app has accepted anything, perhaps before it has begun to.
+  const greetings = await Promise.all([admin, www].map((port) => text(connect(port, "127.0.0.1"))));
+  assert.deepEqual(greetings, ["hello from admin\n", "hello from www\n"]);
+  const { status, stdout, stderr } = await done;
+  assert.deepEqual({ status, stderr }, { status: 0, stderr: "" });
+  assert.equal(stdout, `mine 3\nadmin ${admin} 1\ndns ${www} 2\nwww ${www} 1\n`);
+});
+
+test("a client that is still waiting when the app has ended does not start it again", async (t) => {
+  if (!requires(t, "root", "build", "perl")) return;
+  const rkt = makeRkt(t);
+  const [port = 0] = await freePorts(1);
+  const script = `print "up\\n"; my $r = ""; vec($r, 3, 1) = 1; select($r, undef, undef, undef); exit 0`;
+  const words = perl(rkt, "x", script, [{ name: "www", protocol: "tcp", port }]);
+  const child = rkt.start(["run", "--volume=usr:/usr", ...words]);
+  const done = finished(child);
+  await Promise.race([once(child.stdout ?? assert.fail(), "data"), done]);
+  const client = connect(port, "127.0.0.1").on("error", () => {});
+  t.after(() => client.destroy());
+  const { status, stdout, stderr } = await done;
+  assert.deepEqual({ status, stdout, stderr }, { status: 0, stdout: "up\n", stderr: "" });
+});
+
+test("a port in use", async (t) => {
+  if (!requires(t, "root", "build", "perl")) return;
+  const rkt = makeRkt(t);
+  const server = createServer().listen(0);
+  t.after(() => server.close());
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const words = perl(rkt, "x", 'print "started\\n"', [{ name: "www", protocol: "tcp", port }]);
+  const { status, stdout, stderr } = await finished(rkt.start(["run", "--volume=usr:/usr", ...words]));
+  const said = "rkt: app x: cannot listen on its port www: is it in use?\n";
+  assert.deepEqual({ status, stdout, stderr }, { status: 254, stdout: "", stderr: said });
+});
+
+test("sockets that cannot be, before anything is made", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const one = [{ name: "www", protocol: "tcp", port: 80, count: 2 }];
+  const other = [{ name: "web", protocol: "tcp", port: 81 }];
+  const two = [...perl(rkt, "x", "", one), "---", ...perl(rkt, "y", "", other)];
+  rkt.fails(
+    ["run", "--volume=usr:/usr", ...two],
+    254,
+    /app x and app y are both to be started with port 81\/tcp\nhint: /,
+  );
+  const strange = perl(rkt, "x", "", [{ name: "www", protocol: "sctp", port: 80 }]);
+  rkt.fails(
+    ["run", "--volume=usr:/usr", ...strange],
+    254,
+    /app x: port www is to be listened on, and its protocol is sctp/,
+  );
+  assert.deepEqual(rkt.containers(), []);
 });
