@@ -74,6 +74,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./commands/cat-manifest.ts"),
   },
   {
+    name: "export",
+    summary: "make an image of an app's file system",
+    load: () => import("./commands/export.ts"),
+  },
+  {
     name: "gc",
     summary: "remove containers that have ended",
     load: () => import("./commands/gc.ts"),

@@ -9,11 +9,11 @@
 
 import { lstatSync, readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
-import { RktError } from "../errors.ts";
+import { errorCode, RktError } from "../errors.ts";
 import { xattrs } from "../syscall/linux.ts";
 
-/** A regular file's bytes: in memory, or read from a file of the host when the image is written. */
-export type Content = Uint8Array | { path: string; size: number };
+/** A regular file's bytes: in memory, or read from a file of the host when the image is written, perhaps in a way of one's own. */
+export type Content = Uint8Array | { path: string; size: number; chunks?(): Iterable<Buffer> };
 
 interface Attributes {
   /** Permission bits with setuid, setgid and sticky; no type bits. */
@@ -56,15 +56,30 @@ const HOST_XATTRS = /^(trusted\.|security\.(selinux|ima|evm|SMACK64|apparmor))/;
 const S_IFMT = 0o170000;
 const S_IFIFO = 0o010000;
 
+export interface ReadOptions {
+  owner?: { uid: number; gid: number };
+  /** Somebody may be at work in the directory: what vanishes meanwhile, and sockets, are left out. */
+  live?: boolean;
+}
+
 /**
  * Describes a directory of the host, or one file, which then is at "". Names must be UTF-8, and no sockets: an
  * archive can hold neither. `owner` replaces every file's owner and group.
  */
-export function readTree(root: string, options: { owner?: { uid: number; gid: number } } = {}): Tree {
+export function readTree(root: string, options: ReadOptions = {}): Tree {
   const tree: Tree = new Map();
   const firstNames = new Map<string, string>();
 
   const visit = (path: string): void => {
+    try {
+      describe(path);
+    } catch (error) {
+      if (options.live !== true || path === "" || errorCode(error) !== "ENOENT") throw error;
+      tree.delete(path);
+    }
+  };
+
+  const describe = (path: string): void => {
     const host = join(root, path);
     const stat = lstatSync(host, { bigint: true });
     const attributes: Attributes = {
@@ -97,7 +112,7 @@ export function readTree(root: string, options: { owner?: { uid: number; gid: nu
         ...deviceNumbers(stat.rdev),
       });
     else if ((Number(stat.mode) & S_IFMT) === S_IFIFO) tree.set(path, { ...attributes, type: "fifo" });
-    else
+    else if (options.live !== true)
       throw new RktError("unsupported-file", `${host} is a socket, which an image cannot hold`, {
         hint: "remove it: the program that listens on it makes it again",
       });

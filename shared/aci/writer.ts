@@ -18,7 +18,7 @@ import { RktError } from "../errors.ts";
 import type { ImageID } from "../schema/types.ts";
 import { gzip } from "./gzip.ts";
 import { BLOCK, header, padding } from "./tar-header.ts";
-import { archiveOrder, type Entry, type Tree } from "./tree.ts";
+import { archiveOrder, type Content, type Entry, type Tree } from "./tree.ts";
 
 export const COMPRESSIONS = ["gzip", "xz", "zstd", "none"] as const;
 export type Compression = (typeof COMPRESSIONS)[number];
@@ -61,22 +61,32 @@ export interface WriteOptions {
 export async function writeAci(output: string, source: AciSource, options: WriteOptions = {}): Promise<WrittenAci> {
   const temporary = `${output}.${process.pid}.tmp`;
   await mkdir(dirname(output), { recursive: true });
-  const hash = createHash("sha512");
-  const counts = { archive: 0, file: 0 };
   try {
-    await pipeline(
-      archive(source),
-      (input: AsyncIterable<Buffer>) => counted(input, (chunk) => (counts.archive += tap(hash, chunk))),
-      compressor(options.compression ?? "gzip", options.level),
-      (input: AsyncIterable<Buffer>) => counted(input, (chunk) => (counts.file += chunk.length)),
-      createWriteStream(temporary, { flags: "wx", flush: true }),
-    );
+    const written = await writeAciTo(createWriteStream(temporary, { flags: "wx", flush: true }), source, options);
     await options.finish?.(temporary);
     await rename(temporary, output);
+    return written;
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
   }
+}
+
+/** Writes the image to a stream, and ends it. */
+export async function writeAciTo(
+  output: NodeJS.WritableStream,
+  source: AciSource,
+  { compression = "gzip", level }: Pick<WriteOptions, "compression" | "level"> = {},
+): Promise<WrittenAci> {
+  const hash = createHash("sha512");
+  const counts = { archive: 0, file: 0 };
+  await pipeline(
+    archive(source),
+    (input: AsyncIterable<Buffer>) => counted(input, (chunk) => (counts.archive += tap(hash, chunk))),
+    compressor(compression, level),
+    (input: AsyncIterable<Buffer>) => counted(input, (chunk) => (counts.file += chunk.length)),
+    output,
+  );
   return { id: `sha512-${hash.digest("hex")}`, archiveSize: counts.archive, size: counts.file };
 }
 
@@ -105,7 +115,7 @@ export async function* archive(source: AciSource): AsyncGenerator<Buffer> {
 
 async function* member(path: string, entry: Entry, mtime: number): AsyncGenerator<Buffer> {
   const { mode, uid, gid, xattrs } = entry;
-  const size = entry.type !== "file" ? 0 : "path" in entry.content ? entry.content.size : entry.content.length;
+  const size = entry.type === "file" ? sizeOf(entry.content) : 0;
   const fields = { path, type: entry.type, mode, uid, gid, size, mtime, xattrs };
   switch (entry.type) {
     case "file":
@@ -132,9 +142,15 @@ async function* member(path: string, entry: Entry, mtime: number): AsyncGenerato
   }
 }
 
-async function* contentOf(content: Extract<Entry, { type: "file" }>["content"]): AsyncGenerator<Buffer> {
+const sizeOf = (content: Content): number => (content instanceof Uint8Array ? content.length : content.size);
+
+async function* contentOf(content: Content): AsyncGenerator<Buffer> {
   if (!("path" in content)) {
     if (content.length > 0) yield Buffer.from(content.buffer, content.byteOffset, content.length);
+    return;
+  }
+  if (content.chunks !== undefined) {
+    yield* content.chunks();
     return;
   }
   let read = 0;

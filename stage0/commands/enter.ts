@@ -1,11 +1,9 @@
-import { errorText, RktError, usageError } from "../../shared/errors.ts";
+import { errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
-import { shortId } from "../../shared/layout.ts";
-import type { PodManifest } from "../../shared/schema/types.ts";
 import { type Command, readLine } from "../command.ts";
 import { runningEntrypoint } from "../container/entrypoint.ts";
 import { readManifest } from "../container/inspect.ts";
-import { selectContainer, uuidFileOption } from "../container/select.ts";
+import { chooseApp, selectContainer, uuidFileOption } from "../container/select.ts";
 
 const options = {
   app: { type: "string", value: "NAME", description: "the app to enter; needed when there are several" },
@@ -34,7 +32,7 @@ export const command: Command = {
     // With the UUID from a file, the command itself is the operand.
     const ref = selectContainer(globals.dir, uuidFile === undefined ? operands : [], uuidFile);
     const argv = uuidFile === undefined ? passedOn : [...operands, ...passedOn];
-    const app = chooseApp(readManifest(ref.dir), given.app, given.imageid);
+    const { name: app } = chooseApp(readManifest(ref.dir), given.app, given.imageid);
     const { pid, cwd, path, env } = runningEntrypoint(ref, "enter");
     try {
       process.chdir(cwd);
@@ -48,15 +46,3 @@ export const command: Command = {
     }
   },
 };
-
-function chooseApp(manifest: PodManifest, name: string | undefined, imageId: string | undefined): string {
-  const matching = manifest.apps.filter(
-    (app) => (name === undefined || app.name === name) && (imageId === undefined || app.image.id.startsWith(imageId)),
-  );
-  const [app, second] = matching;
-  const there = manifest.apps.map((one) => `${one.name} (${shortId(one.image.id)})`).join(", ");
-  if (app === undefined)
-    throw new RktError("no-such-app", `the container has no app ${name ?? imageId}`, { hint: `there are: ${there}` });
-  if (second !== undefined) throw usageError("the container has several apps", `choose one with --app: ${there}`);
-  return app.name;
-}

@@ -77,6 +77,19 @@ export function tryLock(dir: HostPath): DirectoryLock | "busy" | "gone" {
   return holding(fd);
 }
 
+/**
+ * Shares the lock, so that the container stays where it is: to others it is
+ * still not held, but nobody can have it for himself.
+ */
+export function shareLock(dir: HostPath): DirectoryLock | "busy" | "gone" {
+  const fd = open(dir);
+  if (fd === undefined) return "gone";
+  const shared = flock(fd, LOCK_SH | LOCK_NB);
+  if (shared && stillThere(fd, dir)) return holding(fd);
+  closeSync(fd);
+  return shared ? "gone" : "busy";
+}
+
 /** Whether somebody holds the lock. A shared, instant probe: no other probe takes it for "held", nor does `tryLock`. */
 export function isLocked(dir: HostPath): boolean | "gone" {
   const fd = open(dir);

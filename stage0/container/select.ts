@@ -2,6 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { errorText, RktError, usageError } from "../../shared/errors.ts";
+import { shortId } from "../../shared/layout.ts";
+import type { PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
 import { say } from "../output.ts";
 import { type ContainerRef, findContainer } from "./lifecycle.ts";
 
@@ -38,6 +40,19 @@ export async function forEachContainer(
   const [first, ...others] = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome] : []));
   for (const { reason } of others) say(errorText(reason));
   if (first !== undefined) throw first.reason;
+}
+
+/** The app that is meant: by name, by image, or the only one. */
+export function chooseApp(manifest: PodManifest, name: string | undefined, imageId: string | undefined): RuntimeApp {
+  const matching = manifest.apps.filter(
+    (app) => (name === undefined || app.name === name) && (imageId === undefined || app.image.id.startsWith(imageId)),
+  );
+  const [app, second] = matching;
+  const there = manifest.apps.map((one) => `${one.name} (${shortId(one.image.id)})`).join(", ");
+  if (app === undefined)
+    throw new RktError("no-such-app", `the container has no app ${name ?? imageId}`, { hint: `there are: ${there}` });
+  if (second !== undefined) throw usageError("the container has several apps", `choose one with --app: ${there}`);
+  return app;
 }
 
 function readUuidFile(path: string): string {

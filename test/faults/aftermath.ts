@@ -41,6 +41,7 @@ export function ownCgroups(): string[] {
     writeFileSync(join(dir, "cgroup.procs"), "0");
     made.push({ parent, dir });
   }
+  assert.ok(made.length > 0, "there is no hierarchy of cgroups");
   after(() => {
     for (const { parent, dir } of made) {
       writeFileSync(join(parent, "cgroup.procs"), "0");

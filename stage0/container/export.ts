@@ -1,0 +1,171 @@
+/**
+ * An image of an app as its container has left it, or as it is at the moment.
+ *
+ * What an app can write is not trusted: it may put a link where a directory
+ * was a moment ago. So this process goes into the app's root (chroot(2))
+ * before it looks at anything, and comes back when the image is written. From
+ * here on only synchronous calls see that root: Node.js's other threads stay
+ * outside.
+ */
+
+import {
+  closeSync,
+  constants,
+  createWriteStream,
+  fstatSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
+import { resolve } from "node:path";
+import { readTree, type Tree } from "../../shared/aci/tree.ts";
+import { type WrittenAci, writeAciTo } from "../../shared/aci/writer.ts";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { containerLayout, dataLayout, type HostPath, hostPath } from "../../shared/layout.ts";
+import { formatImageManifest, parseImageManifest } from "../../shared/schema/image-manifest.ts";
+import type { RuntimeApp } from "../../shared/schema/types.ts";
+import {
+  CLONE_FS,
+  CLONE_NEWNS,
+  chroot,
+  fchdir,
+  MS_PRIVATE,
+  MS_RDONLY,
+  MS_REC,
+  mount,
+  O_PATH,
+  unshare,
+} from "../../shared/syscall/linux.ts";
+import { readTrees, supervisor } from "./inspect.ts";
+import { type ContainerRef, phase } from "./lifecycle.ts";
+import { shareLock } from "./lock.ts";
+
+export interface ExportRequest {
+  container: ContainerRef;
+  app: RuntimeApp;
+  output: string;
+  overwrite: boolean;
+}
+
+export async function exportApp(request: ExportRequest): Promise<WrittenAci> {
+  const { container } = request;
+  const lock = shareLock(container.dir);
+  const pid = lock === "busy" && container.state === "run" ? supervisor(container.dir) : undefined;
+  if (lock === "gone" || (lock === "busy" && pid === undefined))
+    throw new RktError("no-app-root", `container ${container.uuid} is ${phase(container) ?? "gone"}: try again`);
+  try {
+    return await write(request, pid);
+  } finally {
+    if (typeof lock === "object") lock.close();
+  }
+}
+
+async function write(request: ExportRequest, pid: number | undefined): Promise<WrittenAci> {
+  const output = resolve(request.output);
+  const manifest = exportManifest(request);
+  const temporary = `${output}.${process.pid}.tmp`;
+  const fd = openSync(temporary, "wx", 0o644);
+  const host = openSync("/", O_PATH | constants.O_DIRECTORY);
+  try {
+    const stream = createWriteStream(temporary, { fd, flush: true });
+    enterRoot(request, pid);
+    let written: WrittenAci;
+    try {
+      written = await writeAciTo(stream, { manifest, rootfs: liveTree() });
+    } finally {
+      fchdir(host);
+      chroot(".");
+    }
+    // link(2), other than rename(2), takes nothing's place.
+    if (request.overwrite) renameSync(temporary, output);
+    else linkSync(temporary, output);
+    return written;
+  } catch (error) {
+    if (error instanceof RktError) throw error;
+    throw new RktError("export-failed", `cannot export app ${request.app.name}: ${errorText(error)}`, { cause: error });
+  } finally {
+    closeSync(host);
+    rmSync(temporary, { force: true });
+  }
+}
+
+/** The image's own, less the images below it: their files are among those of the new one. */
+function exportManifest({ container, app }: ExportRequest): string {
+  const { overlay, apps } = readTrees(container.dir);
+  const layout = containerLayout(container.dir);
+  const dir = apps[app.name]?.dir ?? "";
+  const path = layout.appManifest(dir);
+  const text = readFileSync(overlay ? path.replace(layout.stage1Rootfs, layout.upper("stage1")) : path);
+  const manifest = parseImageManifest(text);
+  return formatImageManifest({ ...manifest, app: manifest.app ?? app.app, dependencies: [], pathWhitelist: [] });
+}
+
+/** Makes the app's root this process's: of a running app through the container's mounts, else mounted for us alone. */
+function enterRoot({ container, app }: ExportRequest, pid: number | undefined): void {
+  const { overlay, apps } = readTrees(container.dir);
+  const tree = apps[app.name];
+  if (tree === undefined) throw new Error(`no tree for app ${app.name}`);
+  const { dir } = tree;
+  if (pid !== undefined) {
+    unshare(CLONE_FS);
+    chroot(containerLayout(`/proc/${pid}/root${container.dir}`).appRootfs(dir));
+  } else if (overlay) {
+    unshare(CLONE_NEWNS);
+    mount("", "/", "", MS_REC | MS_PRIVATE);
+    // Relative paths: there is nothing to escape in the options.
+    process.chdir(container.dir);
+    const here = containerLayout(".");
+    const lower: HostPath[] = [here.upper(dir), dataLayout("../../..").treeRootfs(tree.tree)];
+    const target = hostPath(here.appRootfs(dir).replace(here.stage1Rootfs, here.upper("stage1")));
+    mount("overlay", target, "overlay", MS_RDONLY, `lowerdir=${lower.join(":")}`);
+    chroot(target);
+  } else {
+    unshare(CLONE_FS);
+    chroot(containerLayout(container.dir).appRootfs(dir));
+  }
+  process.chdir("/");
+}
+
+const CHUNK = 1 << 20;
+
+/** The root as it is, file contents read when their turn comes. */
+function liveTree(): Tree {
+  const tree = readTree("/", { live: true });
+  for (const entry of tree.values())
+    if (entry.type === "file" && "path" in entry.content) {
+      const { path, size } = entry.content;
+      entry.content = { path, size, chunks: () => fileChunks(path, size) };
+    }
+  return tree;
+}
+
+/** As many bytes as were announced: what an app has taken away since is zeros, what it has added is left out. */
+function* fileChunks(path: string, size: number): Generator<Buffer> {
+  const fd = openFile(path);
+  try {
+    for (let at = 0; at < size; ) {
+      const chunk = Buffer.alloc(Math.min(CHUNK, size - at));
+      const read = fd === undefined ? 0 : readSync(fd, chunk, 0, chunk.length, at);
+      const length = read > 0 ? read : chunk.length;
+      yield chunk.subarray(0, length);
+      at += length;
+    }
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** Undefined for what is no longer a file. */
+function openFile(path: string): number | undefined {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    if (fstatSync(fd).isFile()) return fd;
+    closeSync(fd);
+  } catch (error) {
+    if (!["ENOENT", "ENOTDIR", "ELOOP", "ENXIO"].includes(errorCode(error) ?? "")) throw error;
+  }
+  return undefined;
+}
