@@ -14,6 +14,7 @@ import {
   type HostPath,
   hostPath,
   INTERFACE_VERSION_ANNOTATION,
+  NOTIFY_ANNOTATION,
   STAGE1,
   STAGE1_INTERFACE_VERSION,
 } from "../shared/layout.ts";
@@ -111,7 +112,12 @@ export function beginApp(manifest: PodManifest, name: string, imagesApp: App | u
     linux.warn(`rkt: app ${name}: this stage1 has no cgroups, and does not apply ${ignored.join(", ")}`);
   const handles = (event: string) => app?.eventHandlers.some((handler) => handler.name === event) === true;
   if (handles("post-stop")) written(here.inStage1(STAGE1.hostPostStop), "");
-  if (!handles("pre-start")) return;
+  if (handles("pre-start")) preStart(name);
+  // Who says himself that he is ready says it to whoever started rkt, whose socket he has.
+  if (annotation(manifest.apps[0]?.annotations ?? [], NOTIFY_ANNOTATION) !== "true") written(here.ready, "");
+}
+
+function preStart(name: string): void {
   const launcher = here.inStage1(STAGE1.hostLauncher);
   const { status, signal } = spawnSync(launcher, [name, "pre-start"], { stdio: ["ignore", "inherit", "inherit"] });
   if (status === 0) return;

@@ -176,6 +176,7 @@ test("while it runs: no Node.js, no mount in the host's namespace; enter, stop a
   if (!ready(t)) return;
   const rkt = makeRkt(t);
   const { uuid, pid, done } = await start(rkt, WAITS);
+  assert.match(rkt.ok(["status", "--wait-ready", uuid]).stdout, /^ready=true$/m);
   assert.match(readlinkSync(`/proc/${pid}/exe`), /busybox$/);
   assert.match(readlinkSync(`/proc/${childOf(pid)}/exe`), /busybox$/);
   assert.ok(!readFileSync("/proc/self/mountinfo", "utf8").includes(rkt.dir));
