@@ -24,8 +24,14 @@ export function terminal(t: TestContext, command: string): Terminal {
   t.after(() => spawnSync("tmux", ["-L", socket, "kill-server"]));
   tmux("new-session", "-d", "-x", "100", "-y", "30", "sh");
   tmux("send-keys", "PS1='host> '; clear", "Enter");
-  tmux("send-keys", command, "Enter");
   const screen = () => tmux("capture-pane", "-p", "-J");
+  // What is typed before there is a prompt is echoed above it, and the first line of output then stands behind it.
+  const end = Date.now() + 20_000;
+  while (!/^host> *$/m.test(screen())) {
+    assert.ok(Date.now() < end, `no prompt: ${screen()}`);
+    spawnSync("sleep", ["0.02"]);
+  }
+  tmux("send-keys", command, "Enter");
   return {
     type: (...keys) => tmux("send-keys", ...keys),
     screen,
