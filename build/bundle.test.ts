@@ -87,7 +87,7 @@ test("a stage with another stage's code in it is not built", async (t) => {
     const directory = files(t, { "main.ts": `import ${JSON.stringify(join(ROOT, stray))};` });
     await assert.rejects(bundle(name, join(directory, "out"), join(directory, "main.ts")), {
       code: "bundle-failed",
-      message: `${name} contains ${stray}`,
+      message: new RegExp(`^${name} contains ${stray.split("/")[0]}/`),
     });
   }
 });

@@ -135,7 +135,8 @@ test("at a terminal the app has it, and ^C once", async (t) => {
   const line = [join(dist, "rkt"), `--dir=${rkt.dir}`, "run", fly, "--interactive", busybox, ...sh(app)];
   const quoted = line.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
   const { spawn } = await import("node:child_process");
-  const child = spawn("script", ["--quiet", "--return", "--command", quoted, "/dev/null"]);
+  // Else the shell of script(1), which may be one that stays, takes ^C for itself too.
+  const child = spawn("script", ["--quiet", "--return", "--command", `exec ${quoted}`, "/dev/null"]);
   t.after(() => child.kill("SIGKILL"));
   let shown = "";
   child.stdout.on("data", (chunk: Buffer) => {
