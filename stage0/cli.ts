@@ -54,6 +54,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./commands/logs.ts"),
   },
   {
+    name: "top",
+    summary: "show what running containers use",
+    load: () => import("./commands/top.ts"),
+  },
+  {
     name: "stop",
     summary: "stop running containers",
     load: () => import("./commands/stop.ts"),

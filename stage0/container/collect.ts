@@ -9,6 +9,7 @@ import { existsSync, readdirSync, readFileSync, rmdirSync, statSync } from "node
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout, type HostPath, type State } from "../../shared/layout.ts";
 import { refuseRunningWithoutLock } from "./breaches.ts";
+import { listedCgroups } from "./cgroups.ts";
 import { refuseOtherLayout } from "./inspect.ts";
 import { type ContainerRef, listContainers, type OwnedContainer, transition } from "./lifecycle.ts";
 import { tryLock } from "./lock.ts";
@@ -126,19 +127,8 @@ function releaseNetworks({ dir, uuid }: OwnedContainer): void {
   });
 }
 
-/** Removes the cgroups the container's stage 1 listed. Only names that carry the container's UUID are touched. */
 function removeCgroups(container: OwnedContainer): void {
-  let list: string;
-  try {
-    list = readFileSync(containerLayout(container.dir).cgroups, "utf8");
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return;
-    throw error;
-  }
-  for (const dir of list.split("\n")) {
-    if (!dir.startsWith("/sys/fs/cgroup/") || dir.includes("/../") || !dir.endsWith(`/rkt-${container.uuid}`)) continue;
-    removeCgroup(dir);
-  }
+  for (const dir of listedCgroups(container.dir, container.uuid)) removeCgroup(dir);
 }
 
 /** How long the last processes of a container may take to die: milliseconds. */

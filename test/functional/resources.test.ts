@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
-import { exampleAci, finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+import { eventually, exampleAci, finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
 const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
@@ -322,4 +322,60 @@ test("a kernel parameter that can't be set", async (t) => {
       assert.equal(rkt.containers().length > 0, c.made);
       rkt.ok(["gc", "--grace-period=0s"]);
     });
+});
+
+test("rkt top: what apps use, as ps and the cgroups have it", async (t) => {
+  if (!requires(t, "root", "build", "findmnt", "ps")) return;
+  const rkt = makeRkt(t);
+  // Holds 20 MB, and has used some processor time, also in a process that has ended.
+  const holder = "x=$(head -c 20000000 /dev/zero | tr '\\0' a); sleep 1000 & sleep 1000 & echo up; wait";
+  const burner = "echo up; while :; do :; done";
+  const child = rkt.start([
+    ...["run", busybox, "--name=holder", "--memory=256Mi", ...sh(holder), "---"],
+    ...[busybox, "--name=burner", ...sh(burner)],
+  ]);
+  let up = 0;
+  child.stdout?.on("data", (chunk: Buffer) => {
+    up += chunk.toString().split("up").length - 1;
+  });
+  const done = finished(child);
+  await eventually("both apps are up", () => (up === 2 || child.exitCode !== null ? true : undefined));
+  const [{ dir: memory, v1 }, uuid] = [appCgroup(rkt, "holder", "memory"), basename(rkt.containers()[0] ?? "")];
+  const [top] = JSON.parse(rkt.ok(["top", "--format=json", uuid.slice(0, 8)]).stdout);
+  assert.equal(top.uuid, uuid);
+  const [one, two] = top.apps;
+  assert.deepEqual([one.name, two.name], ["holder", "burner"]);
+
+  const pids = cat(`${memory}/cgroup.procs`).split("\n").map(Number);
+  assert.equal(pids.length, 3);
+  const seen: { pid: number; command: string; memory: number }[] = one.processes;
+  assert.deepEqual(
+    seen.map(({ pid }) => pid),
+    pids.sort((a, b) => a - b),
+  );
+  for (const { pid, command, memory } of seen) {
+    const [, kilobytes = "", args = ""] =
+      /^\s*(\d+) (.*)\n$/.exec(spawnSync("ps", ["-o", "rss=,args=", "-p", String(pid)], { encoding: "utf8" }).stdout) ??
+      [];
+    assert.equal(command.trim(), args.trim());
+    // The kernel counts pages per processor, and not each of its files adds them all up.
+    assert.ok(Math.abs(memory - Number(kilobytes) * 1024) < 2 ** 20, `${memory}, ${kilobytes}`);
+  }
+  assert.equal(one.memoryLimit, Number(cat(v1 ? `${memory}/memory.limit_in_bytes` : `${memory}/memory.max`)));
+  assert.ok(one.memory > 20_000_000 && one.memory < one.memoryLimit, `${one.memory}`);
+  assert.ok(one.cpuTime > 0 && one.cpu === 0, JSON.stringify(one));
+  assert.ok(two.cpu > 0 && two.cpuTime > 0 && two.memoryLimit === undefined, JSON.stringify(two));
+  assert.ok(top.memory >= one.memory && top.cpuTime >= one.cpuTime + two.cpuTime && top.processes > 4);
+
+  const table = rkt.ok(["top", "--processes", "--interval=0"]).stdout.split("\n");
+  assert.match(table[0] ?? "", /^UUID +APP +PROCESSES, PID +CPU +CPU TIME +MEMORY +LIMIT +COMMAND$/);
+  assert.match(
+    table[1] ?? "",
+    new RegExp(`^${uuid.slice(0, 8)} +holder +3 +0\\.0% +0:0\\d\\.\\d\\d +\\S+ MiB +256 MiB$`),
+  );
+  assert.match(table[2] ?? "", new RegExp(`^ +${pids[0]} +0:0\\d\\.\\d\\d +\\S+ MiB +/bin/sh -c `));
+  child.kill("SIGTERM");
+  await done;
+  rkt.fails(["top", uuid], 254, /container .* is not running\nhint: `rkt status/);
+  assert.equal(rkt.ok(["top", "--format=json"]).stdout, "[]\n");
 });
