@@ -1,8 +1,9 @@
 /** What an app is given besides its own program: event handlers, sockets, mounts, groups, environment. */
 
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { globSync, readFileSync } from "node:fs";
+import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -276,4 +277,148 @@ test("sockets that cannot be, before anything is made", (t) => {
     /app x: port www is to be listened on, and its protocol is sctp/,
   );
   assert.deepEqual(rkt.containers(), []);
+});
+
+// --- mounts ---------------------------------------------------------------------------------
+
+const foreign = (program: string, ...args: string[]): string => {
+  const done = spawnSync(program, args, { encoding: "utf8" });
+  assert.equal(done.status, 0, `${program} ${args.join(" ")}: ${done.stderr}`);
+  return done.stdout;
+};
+
+/** A tree of the host's: a file, and another file system below. */
+function hostTree(rkt: Rkt): string {
+  const source = join(rkt.scratch, "source");
+  mkdirSync(join(source, "below"), { recursive: true });
+  writeFileSync(join(source, "file"), "of the host\n");
+  foreign("mount", "-t", "tmpfs", "tmpfs", join(source, "below"));
+  writeFileSync(join(source, "below", "deep"), "below\n");
+  return source;
+}
+
+const point = (path: string, more: object = {}) => ({ name: "data", path, ...more });
+
+interface MountCase {
+  name: string;
+  app: object;
+  entries?: Entry[];
+  options: string[];
+  after?: string[];
+  script: string;
+  out: string;
+}
+
+const mounts: MountCase[] = [
+  {
+    name: "with what is mounted below, as the specification has it by default",
+    app: { mountPoints: [point("/data")] },
+    options: ["--volume=data:SOURCE"],
+    script: "b cat /data/file /data/below/deep",
+    out: "of the host\nbelow\n",
+  },
+  {
+    name: "without, when it says so",
+    app: { mountPoints: [point("/data")] },
+    options: ["--volume=data,kind=host,source=SOURCE,recursive=false"],
+    script: "b ls /data /data/below",
+    out: "/data:\nbelow\nfile\n\n/data/below:\n",
+  },
+  {
+    name: "read-only, and what is mounted below with it",
+    app: { mountPoints: [point("/data")] },
+    options: ["--volume=data,kind=host,source=SOURCE,readOnly=true"],
+    script: "for f in file below/deep; do { echo x >/data/$f; } 2>/dev/null || echo refused; done",
+    out: "refused\nrefused\n",
+  },
+  {
+    name: "read-only by the mount point, and what is mounted below with it",
+    app: { mountPoints: [point("/data", { readOnly: true })] },
+    options: ["--volume=data:SOURCE"],
+    script: "for f in file below/deep; do { echo x >/data/$f; } 2>/dev/null || echo refused; done",
+    out: "refused\nrefused\n",
+  },
+  {
+    name: "one in another, in whichever order they are given",
+    app: { mountPoints: [point("/a/b/c"), { name: "outer", path: "/a" }] },
+    options: ["--volume=data:SOURCE", "--volume=outer,kind=empty"],
+    script: "b cat /a/b/c/file; echo x >/a/own && b ls /a",
+    out: "of the host\nb\nown\n",
+  },
+  {
+    name: "over a directory that has files, which are not seen",
+    app: { mountPoints: [point("/data")] },
+    entries: [{ name: "rootfs/data/of-the-image", data: "x" }],
+    options: ["--volume=data:SOURCE"],
+    script: "b ls /data",
+    out: "below\nfile\n",
+  },
+  {
+    name: "in the place of a file",
+    app: { mountPoints: [point("/etc/passwd")] },
+    options: ["--volume=data:SOURCE"],
+    script: "b cat /etc/passwd/file",
+    out: "of the host\n",
+  },
+  {
+    name: "by an absolute link in the image, which leads to a place in the image",
+    app: { mountPoints: [point("/link/inside")] },
+    entries: [{ name: "rootfs/link", type: "2", link: "OUTSIDE" }],
+    options: ["--volume=data:SOURCE"],
+    script: "b cat OUTSIDE/inside/file",
+    out: "of the host\n",
+  },
+  {
+    name: "by a link upwards, which ends at the image's root",
+    app: { mountPoints: [point("/srv/link/inside")] },
+    entries: [{ name: "rootfs/srv/link", type: "2", link: "../../../../../../../../OUTSIDE" }],
+    options: ["--volume=data:SOURCE"],
+    script: "b cat OUTSIDE/inside/file",
+    out: "of the host\n",
+  },
+  {
+    name: "by a link that is the target itself",
+    app: { mountPoints: [point("/link")] },
+    entries: [{ name: "rootfs/link", type: "2", link: "OUTSIDE" }],
+    options: ["--volume=data,kind=empty"],
+    script: "echo x >/link/file; b cat OUTSIDE/file",
+    out: "x\n",
+  },
+];
+test("a volume is mounted", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const source = hostTree(rkt);
+  // A directory of the host by whose name images have links.
+  const outside = join(rkt.scratch, "outside");
+  mkdirSync(outside);
+  const real = (text: string) => text.replaceAll("SOURCE", source).replaceAll("OUTSIDE", outside);
+  for (const c of mounts)
+    await t.test(c.name, () => {
+      const entries = (c.entries ?? []).map((entry) => ({ ...entry, link: real(entry.link ?? "") }));
+      const words = [...c.options.map(real), image(rkt, { exec: sh(real(c.script)), ...c.app }, entries)];
+      const { stdout, stderr } = rkt.ok(["run", ...words]);
+      assert.deepEqual({ stdout, stderr }, { stdout: c.out, stderr: "" });
+      assert.equal(foreign("find", outside), `${outside}\n`);
+      const files = foreign("find", source, "-type", "f").trim().split("\n").sort();
+      assert.deepEqual(files, [`${source}/below/deep`, `${source}/file`]);
+    });
+});
+
+test("a mount point without a volume has an empty one, which is said, shared, and removed with the container", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const app = (script: string, path: string) => image(rkt, { exec: sh(script), mountPoints: [point(path)] });
+  const writer = [app("b stat -c '%a %u %g' /data; echo shared >/data/file", "/data"), "--name=writer"];
+  const reader = [app("until b grep shared /other/file 2>/dev/null; do b sleep 0.05; done", "/other"), "--name=reader"];
+  const { stdout, stderr } = rkt.ok(["run", ...writer, "---", ...reader]);
+  assert.equal(stdout, "755 0 0\nshared\n");
+  assert.match(
+    stderr,
+    /^rkt: warning: no volume for the mount point data \(\/data of app writer, \/other of app reader\)/,
+  );
+  const [file = ""] = globSync(join(rkt.dir, "containers/*/*/volumes/data/file"));
+  assert.equal(readFileSync(file, "utf8"), "shared\n");
+  rkt.ok(["gc", "--grace-period=0s"]);
+  assert.ok(!existsSync(file));
 });
