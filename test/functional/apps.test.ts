@@ -355,9 +355,10 @@ const mounts: MountCase[] = [
   },
   {
     name: "in the place of a file",
-    app: { mountPoints: [point("/etc/passwd")] },
+    app: { mountPoints: [point("/etc/motd")] },
+    entries: [{ name: "rootfs/etc/motd", data: "x" }],
     options: ["--volume=data:SOURCE"],
-    script: "b cat /etc/passwd/file",
+    script: "b cat /etc/motd/file",
     out: "of the host\n",
   },
   {
