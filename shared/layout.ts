@@ -314,6 +314,8 @@ export const STAGE1 = {
   units: stage1Path("/etc/systemd/system"),
   runtime: stage1Path("/usr/lib/rkt/node"),
   launcher: stage1Path("/usr/lib/rkt/launcher"),
+  /** Keeps cgroup migrations quick while a container starts. */
+  warm: stage1Path("/usr/lib/rkt/warm"),
   /** The system call filter of an app without one of its own, compiled: struct sock_filter[]. */
   defaultFilter: stage1Path("/usr/lib/rkt/default-filter.bpf"),
   libseccomp: stage1Path("/usr/lib/x86_64-linux-gnu/libseccomp.so.2"),
