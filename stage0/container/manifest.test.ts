@@ -292,14 +292,6 @@ test("manifest: an app's name from hostile image names", async () => {
   }
 });
 
-test("manifest: mount points without a volume share an empty one of their name", async () => {
-  const { manifest, warnings } = await build(["a", "b"], [worker, backup]);
-  assert.deepEqual(manifest.volumes, [{ name: "work", kind: "empty", readOnly: false }]);
-  assert.deepEqual(warnings, [
-    "no volume for the mount point work (/var/lib/work of app reduce-worker, /backup of app worker-backup): it is empty, and removed with the container; --volume work:/PATH keeps it",
-  ]);
-});
-
 test("manifest: warnings", async () => {
   const isolators = [
     { name: "example.com/x", value: 1 },
@@ -337,6 +329,15 @@ const refused: {
     code: "no-app",
     message: "image example.com/files has no app section",
     hint: "it is not made to run by itself; say with --exec what to run",
+  },
+  {
+    name: "mount points without a volume",
+    words: ["a", "b"],
+    images: [worker, backup],
+    code: "no-volume",
+    message:
+      "no volume for the mount point work (/var/lib/work of app reduce-worker), work (/backup of app worker-backup)",
+    hint: "--volume work:/PATH for a path of the host, or --volume work,kind=empty",
   },
   {
     name: "a bound path with several candidates",

@@ -133,10 +133,7 @@ function complete(draft: PodManifest, request: RunRequest, circumstances: Circum
       ...options,
     ],
   };
-  return {
-    manifest,
-    warnings: [...impliedVolumes(draft, manifest), ...unusedVolumes(manifest), ...checkIsolators(manifest)],
-  };
+  return { manifest, warnings: [...unusedVolumes(manifest), ...checkIsolators(manifest)] };
 }
 
 // --- apps -------------------------------------------------------------------------------
@@ -273,7 +270,7 @@ interface OpenMountPoint {
 /**
  * Gives every app its mounts: those it has, and the volume of the same name
  * for each mount point at whose path there is none (pods.md, "mounts"). What
- * is still open gets the bound path, or an empty volume.
+ * is still open gets the bound path, or is an error.
  */
 function mountVolumes(
   apps: readonly RuntimeApp[],
@@ -306,7 +303,8 @@ function mountVolumes(
 
 /**
  * Volumes for mount points that have none. The one place that decides what
- * becomes of them: the bound path, or empty volumes, as rkt has always done.
+ * becomes of them: an error, rather than an empty directory that loses data
+ * with the container.
  */
 function volumesForOpen(open: readonly OpenMountPoint[], boundPaths: readonly string[]): Volume[] {
   const names = [...new Set(open.map(({ mountPoint }) => mountPoint.name))];
@@ -325,18 +323,10 @@ function volumesForOpen(open: readonly OpenMountPoint[], boundPaths: readonly st
       hint: `name the one that is meant: --volume ${name}:${source}`,
     });
   if (source !== undefined && name !== undefined) return [{ name, kind: "host", source, readOnly: false }];
-  return names.map((empty) => ({ name: empty, kind: "empty", readOnly: false }));
-}
-
-/** What is written to an empty volume that nobody asked for goes with the container. */
-function impliedVolumes(draft: PodManifest, { apps, volumes }: Pick<PodManifest, "apps" | "volumes">): string[] {
-  const asked = new Set(draft.volumes.map(({ name }) => name));
-  const implied = volumes.filter(({ name, kind }) => kind === "empty" && !asked.has(name));
-  return implied.map(({ name }) => {
-    const places = apps.flatMap((app) =>
-      app.mounts.filter(({ volume }) => volume === name).map(({ path }) => `${path} of app ${app.name}`),
-    );
-    return `no volume for the mount point ${name} (${places.join(", ")}): it is empty, and removed with the container; --volume ${name}:/PATH keeps it`;
+  if (name === undefined) return [];
+  const places = open.map(({ app, mountPoint }) => `${mountPoint.name} (${mountPoint.path} of app ${app.name})`);
+  throw new RktError("no-volume", `no volume for the mount point ${places.join(", ")}`, {
+    hint: `--volume ${name}:/PATH for a path of the host, or --volume ${name},kind=empty`,
   });
 }
 

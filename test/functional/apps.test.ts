@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -404,22 +404,4 @@ test("a volume is mounted", async (t) => {
       const files = foreign("find", source, "-type", "f").trim().split("\n").sort();
       assert.deepEqual(files, [`${source}/below/deep`, `${source}/file`]);
     });
-});
-
-test("a mount point without a volume has an empty one, which is said, shared, and removed with the container", (t) => {
-  if (!requires(t, "root", "build")) return;
-  const rkt = makeRkt(t);
-  const app = (script: string, path: string) => image(rkt, { exec: sh(script), mountPoints: [point(path)] });
-  const writer = [app("b stat -c '%a %u %g' /data; echo shared >/data/file", "/data"), "--name=writer"];
-  const reader = [app("until b grep shared /other/file 2>/dev/null; do b sleep 0.05; done", "/other"), "--name=reader"];
-  const { stdout, stderr } = rkt.ok(["run", ...writer, "---", ...reader]);
-  assert.equal(stdout, "755 0 0\nshared\n");
-  assert.match(
-    stderr,
-    /^rkt: warning: no volume for the mount point data \(\/data of app writer, \/other of app reader\)/,
-  );
-  const [file = ""] = globSync(join(rkt.dir, "containers/*/*/volumes/data/file"));
-  assert.equal(readFileSync(file, "utf8"), "shared\n");
-  rkt.ok(["gc", "--grace-period=0s"]);
-  assert.ok(!existsSync(file));
 });

@@ -134,6 +134,12 @@ const images: { name: string; aci: Buffer | string; message: RegExp; hint: RegEx
     hint: /linux\/amd64/,
   },
   {
+    name: "a mount point without a volume",
+    aci: makeAci([], app({ mountPoints: [{ name: "data", path: "/var/db" }] })),
+    message: /no volume for the mount point data \(\/var\/db of app test\)/,
+    hint: /--volume data:\/PATH for a path of the host, or --volume data,kind=empty/,
+  },
+  {
     name: "a volume whose source is missing",
     aci: makeAci([], app({ mountPoints: [{ name: "data", path: "/var/db" }] })),
     options: ["--volume=data:/no/such/directory"],
