@@ -16,6 +16,8 @@ export function stop(args: readonly string[]): void {
   const force = args.includes("--force");
   if (!force) waitUntilListening(pid);
   process.kill(pid, force ? "SIGKILL" : "SIGTERM");
+  // One that a terminal has stopped, as a job in the background, would not see it.
+  if (!force) process.kill(pid, "SIGCONT");
 }
 
 /** Of nspawn's --kill-signal=, SIGRTMIN+3, in the masks of proc_pid_status(5). */

@@ -82,6 +82,8 @@ function inspectHere(ref: ContainerRef): ContainerFacts | undefined {
   try {
     summary = summarize(ref, layout.manifest);
   } catch (error) {
+    // It may have moved on since, to be removed.
+    if (phase(ref) === undefined) return undefined;
     if (expected) damage = errorText(error);
   }
   return {
