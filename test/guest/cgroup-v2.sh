@@ -1,0 +1,102 @@
+#!/bin/sh
+# Runs the built rkt on a host with cgroup v2 alone: a guest of qemu, emulated (about a minute and a half), with Debian's
+# kernel and nothing but busybox. Not part of `npm test`. Needs network for the kernel package, and:
+#
+#   apt-get install qemu-system-x86 busybox-static
+#   npm run build && sh test/guest/cgroup-v2.sh
+#
+# Ends with 0 when all checks in the guest were good; prints the guest's console.
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/ *Depends: //p')
+apt-get download "$package" >/dev/null 2>&1
+dpkg -x ./*.deb kernel
+
+mkdir -p guest/bin guest/dev guest/proc guest/sys guest/new guest/etc guest/usr/lib guest/run guest/tmp
+cp "$root/dist/rkt" "$root/dist/stage1-nspawn.aci" "$root/dist/examples/busybox.aci" guest/
+cp "$(find kernel -name overlay.ko)" guest/
+cp "$(command -v busybox)" guest/bin/
+echo ID=guest >guest/usr/lib/os-release
+ldd "$root/dist/rkt" | grep -o '/[^ ]*' | while read -r library; do
+  mkdir -p "guest$(dirname "$library")"
+  cp -L "$library" "guest$library"
+done
+
+# The first root file system can't be left by pivot_root(2): a tmpfs takes its place.
+cat >guest/init <<'END'
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t tmpfs -o size=2500m tmpfs /new
+for name in *; do [ "$name" = new ] || cp -a "$name" /new/; done
+exec switch_root /new /bin/sh /checks
+END
+chmod 755 guest/init
+
+cat >guest/checks <<'END'
+PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+insmod /overlay.ko
+# As in a login session: not alone in a cgroup that passes nothing on.
+mkdir /sys/fs/cgroup/session
+echo $$ >/sys/fs/cgroup/session/cgroup.procs
+
+rkt() { /rkt --dir=/data "$@"; }
+bad=0
+# check NAME STATUS TEXT COMMAND...: its exit status, and a line of what it says.
+check() {
+  name=$1 status=$2 text=$3
+  shift 3
+  "$@" >/out 2>&1
+  got=$?
+  if [ $got = "$status" ] && grep -qx "$text" /out; then
+    echo "good: $name"
+  else
+    echo "BAD: $name: status $got"
+    cat /out
+    bad=1
+  fi
+}
+shell="--exec=/bin/sh -- -c"
+unit=/sys/fs/cgroup/system.slice/app-busybox.service
+
+check "no limit" 0 "0::/system.slice/app-busybox.service" rkt run /busybox.aci $shell 'cat /proc/self/cgroup'
+read_all="cd $unit; echo \$(cat memory.max memory.swap.max cpu.max cpu.weight)"
+check "limits" 0 "64000000 0 25000 100000 10" rkt run /busybox.aci --memory=64M --cpu=250m $shell "$read_all"
+check "more than the limit" 137 "" rkt run /busybox.aci --memory=32Mi $shell 'echo; exec tail /dev/zero'
+check "the least" 0 started rkt run /busybox.aci --memory=24Mi $shell 'echo started'
+check "less" 254 "rkt: stage1: app busybox: nothing can start in .*" rkt run /busybox.aci --memory=16Mi $shell true
+
+rkt run --uuid-file-save=/uuid /busybox.aci --memory=64Mi $shell 'echo up; sleep 1000' >/up &
+until grep -q up /up 2>/dev/null; do sleep 1; done
+uuid=$(cat /uuid)
+check "further up, where there are controllers" 0 "67108864" cat "/sys/fs/cgroup/rkt-$uuid/payload/system.slice/app-busybox.service/memory.max"
+check "enter" 0 "0::/system.slice/app-busybox.service" rkt enter "$uuid" /bin/cat /proc/self/cgroup
+check "top" 0 "${uuid%%-*} .*64.0 MiB" rkt top
+rkt stop "$uuid"
+wait
+
+mkdir /sys/fs/cgroup/delegated
+echo "+memory +cpu" >/sys/fs/cgroup/cgroup.subtree_control
+alone='echo $$ >/sys/fs/cgroup/delegated/cgroup.procs; exec /rkt --dir=/data run /busybox.aci --memory=64Mi'
+check "delegated" 0 started sh -c "$alone $shell 'echo started'"
+check "where it was" 0 "/sys/fs/cgroup/delegated/rkt-.*" find /sys/fs/cgroup/delegated -name 'rkt-*'
+
+rkt gc --grace-period=0s >/dev/null
+check "nothing is left" 1 "" sh -c 'echo; find /sys/fs/cgroup -name "rkt-*" | grep .'
+[ $bad = 0 ] && echo "all good"
+poweroff -f
+END
+
+(cd guest && find . | busybox cpio -o -H newc 2>/dev/null) >initrd
+timeout 600 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 5000 -smp 2 -nographic -no-reboot \
+  -kernel kernel/boot/vmlinuz-* -initrd initrd -append "console=ttyS0 quiet panic=-1" </dev/null | tee console
+grep -q "^all good" console
