@@ -314,6 +314,7 @@ export const STAGE1 = {
   units: stage1Path("/etc/systemd/system"),
   runtime: stage1Path("/usr/lib/rkt/node"),
   launcher: stage1Path("/usr/lib/rkt/launcher"),
+  busybox: stage1Path("/usr/bin/busybox"),
   /** Keeps cgroup migrations quick while a container starts. */
   warm: stage1Path("/usr/lib/rkt/warm"),
   /** The system call filter of an app without one of its own, compiled: struct sock_filter[]. */

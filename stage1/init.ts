@@ -3,7 +3,7 @@
  * systemd-nspawn.
  */
 
-import { spawn } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { isatty } from "node:tty";
 import { execve } from "../shared/exec.ts";
@@ -50,9 +50,9 @@ function warm(): void {
       procs,
       String(process.pid),
     ]);
-    const child = spawn(program, argv.slice(1), { env: {}, detached: true, stdio: "ignore" });
-    child.on("error", () => {});
-    child.unref();
+    // By a shell that ends at once: nspawn, which this process becomes, must not have a child that it does not know.
+    const shell = ["sh", "-c", '"$@" &', "sh", program, ...argv.slice(1)];
+    spawnSync(containerLayout(".").inStage1(STAGE1.busybox), shell, { env: {}, stdio: "ignore" });
     return;
   }
 }

@@ -13,6 +13,7 @@ import {
   dataLayout,
   NETWORK_PLUGIN_DIRS,
   NETWORK_STATE,
+  STAGE1,
   STAGE1_PLUGINS,
 } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
@@ -86,7 +87,7 @@ function makeNamespace(): number {
   const host = openSync(own, "r");
   unshare(CLONE_NEWNET);
   try {
-    const busybox = here.inStage1(BUSYBOX);
+    const busybox = here.inStage1(STAGE1.busybox);
     const done = spawnSync(busybox, ["ip", "link", "set", "lo", "up"], { env: {}, encoding: "utf8" });
     if (done.status !== 0)
       throw new RktError("network-failed", `cannot bring loopback up: ${done.error?.message ?? done.stderr.trim()}`);
@@ -109,8 +110,6 @@ function skipDuplicateDetection(): void {
 }
 
 // --- networks ---------------------------------------------------------------------------
-
-const BUSYBOX = "/usr/bin/busybox";
 
 interface Joined {
   attachment: Attachment;
@@ -209,7 +208,7 @@ function attachmentOf(
     args,
     portMappings: [],
     pluginDirs: [...NETWORK_PLUGIN_DIRS, `${stage1}${STAGE1_PLUGINS}`],
-    busybox: `${stage1}${BUSYBOX}`,
+    busybox: `${stage1}${STAGE1.busybox}`,
   };
 }
 
