@@ -141,23 +141,6 @@ test("--spawn-metadata-svc starts one service for many, which ends when it is id
   await eventually("the service has ended", () => (services().length === 0 ? true : undefined), 30_000);
 });
 
-test("a container with a network of its own is known by its address, as the first specification had it", async (t) => {
-  if (!requires(t, "root", "build", "ip", "iptables-save")) return;
-  const rkt = makeRkt(t);
-  const service = await startMetadataService(t, rkt, []);
-  assert.equal(service.url, "http://169.254.169.255:18112");
-  const entry = `${service.url}/acMetadata/v1/container`;
-  const ask = `wget -q -O - --header 'Metadata-Flavor: AppContainer'`;
-  const { stdout } = rkt.ok(["run", "--net", ...shell(`${ask} ${entry}/uid; echo; ${ask} ${entry}/manifest`)]);
-  const [uid = "", manifest = ""] = stdout.split("\n");
-  const [container] = JSON.parse(rkt.ok(["list", "--format=json"]).stdout);
-  assert.equal(uid, container.uuid);
-  assert.equal(JSON.parse(manifest).acKind, "ContainerRuntimeManifest");
-  assert.equal(rkt.run(["run", ...shell(`${ask} ${entry}/uid`)]).status, 1, "the host's address is nobody's");
-  assert.equal(await service.stop(), 0);
-  assert.doesNotMatch(spawnSync("ip", ["address", "show", "lo"], { encoding: "utf8" }).stdout, /169\.254\.169\.255/);
-});
-
 test("there is one service for a data directory, and none is left behind", async (t) => {
   if (!requires(t, "root", "build")) return;
   const rkt = makeRkt(t);

@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileS
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
+import { startMetadataService } from "../helpers/metadata-service.ts";
 import { eventually, exampleAci, finished, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
@@ -139,15 +140,12 @@ networkTest(
   },
 );
 
-networkTest(
-  "containers on one network reach each other, and hear of the metadata service by their address",
-  async (_, rkt) => {
-    const server = await standing(rkt, SERVE, "--net");
-    const { stdout } = rkt.ok(["run", "--net", ...sh(`nc -w 5 ${server.address} 8000 </dev/null`)]);
-    await server.end();
-    assert.equal(stdout, "hello\n");
-  },
-);
+networkTest("containers on one network reach each other", async (_, rkt) => {
+  const server = await standing(rkt, SERVE, "--net");
+  const { stdout } = rkt.ok(["run", "--net", ...sh(`nc -w 5 ${server.address} 8000 </dev/null`)]);
+  await server.end();
+  assert.equal(stdout, "hello\n");
+});
 
 networkTest("killed, all of it: gc releases what is left, once", async (_, rkt) => {
   const before = host();
@@ -373,3 +371,21 @@ networkTest("a port that a process of the host listens on", async (t, rkt) => {
     new RegExp(`a process of the host listens on port tcp ${port}\nhint: .ss `),
   );
 });
+
+networkTest(
+  "the metadata service knows a container by its address, as the first specification had it",
+  async (t, rkt) => {
+    const service = await startMetadataService(t, rkt, []);
+    assert.equal(service.url, "http://169.254.169.255:18112");
+    const entry = `${service.url}/acMetadata/v1/container`;
+    const ask = "wget -q -O - --header 'Metadata-Flavor: AppContainer'";
+    const { stdout } = rkt.ok(["run", "--net", ...sh(`${ask} ${entry}/uid; echo; ${ask} ${entry}/manifest`)]);
+    const [uid = "", manifest = ""] = stdout.split("\n");
+    const [container] = JSON.parse(rkt.ok(["list", "--format=json"]).stdout);
+    assert.equal(uid, container.uuid);
+    assert.equal(JSON.parse(manifest).acKind, "ContainerRuntimeManifest");
+    assert.equal(rkt.run(["run", ...sh(`${ask} ${entry}/uid`)]).status, 1, "the host's address is nobody's");
+    assert.equal(await service.stop(), 0);
+    assert.doesNotMatch(ip("address", "show", "lo"), /169\.254\.169\.255/);
+  },
+);
