@@ -6,7 +6,7 @@
 
 import { spawnSync } from "node:child_process";
 import { accessSync, constants } from "node:fs";
-import { errorText, RktError } from "../shared/errors.ts";
+import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { isObject } from "../shared/schema/place.ts";
 import type { Json } from "../shared/schema/types.ts";
 import { hasCapability, ipamType, type NetworkConf, type PluginConf } from "./network-conf.ts";
@@ -128,7 +128,8 @@ function invoke(how: Invocation, plugin: PluginConf, { conf }: Attachment, lockF
     timeout: TIMEOUT_MS,
     killSignal: "SIGKILL",
   });
-  if (done.error !== undefined) throw failed(errorText(done.error), done.error);
+  // A plugin may end without having read its configuration (EPIPE): its status and its answer count all the same.
+  if (done.error !== undefined && errorCode(done.error) !== "EPIPE") throw failed(errorText(done.error), done.error);
   const answer = asObject(done.stdout);
   if (done.status === 0) {
     if (answer === undefined && how.env["CNI_COMMAND"] === "ADD") throw failed("its result is no JSON object");

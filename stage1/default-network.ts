@@ -171,7 +171,8 @@ function install(tables: string, text: string): void {
   // One of the two tables may still have its half.
   run("sh", ["-c", removeRules(tables)]);
   const done = run(`${tables}-restore`, ["-w", "--noflush"], text);
-  if (done.error !== undefined)
+  // EPIPE is one that has ended early: it says why itself.
+  if (done.error !== undefined && errorCode(done.error) !== "EPIPE")
     throw new RktError(
       "no-iptables",
       `network ${DEFAULT_NETWORK}: cannot run ${tables}-restore: ${errorText(done.error)}`,

@@ -345,7 +345,11 @@ networkTest(
         "a.conflist": JSON.stringify({
           cniVersion: "0.4.0",
           name: "a",
-          plugins: [JSON.parse(range("bridge", "a", 8, { bridge: "rkty0" })), { type: "rkt-test-failing" }],
+          plugins: [
+            JSON.parse(range("bridge", "a", 8, { bridge: "rkty0" })),
+            // More than a pipe holds: the plugin has ended before all of it is written.
+            { type: "rkt-test-failing", unread: "x".repeat(200_000) },
+          ],
         }),
       });
       rkt.fails(
