@@ -19,6 +19,7 @@ import {
   type Entrypoint,
   ENTRYPOINTS,
   INTERFACE_VERSION_ANNOTATION,
+  PRIVATE_USERS_SUPPORT,
   STAGE1,
   STAGE1_INTERFACE_VERSION,
 } from "../shared/layout.ts";
@@ -84,6 +85,8 @@ interface FlavorParts {
   scripts: Partial<Record<ScriptName, { option: "init" | "launcher"; path: string }>>;
   /** Directory of files that lie in the image as they are. */
   assets: string;
+  /** A container can have users of its own (ADR 6). */
+  privateUsers: boolean;
   /** Releasing what lies outside of the container directory takes no entrypoint: cgroups are listed (docs/layout.md). */
   entrypoints: readonly Entrypoint[];
 }
@@ -100,6 +103,7 @@ const PARTS: Record<Flavor, FlavorParts> = {
       launcher: { option: "launcher", path: STAGE1.launcher },
     },
     assets: "stage1/assets/rootfs",
+    privateUsers: true,
     entrypoints: ["init", "enter", "stop"],
   },
   fly: {
@@ -112,6 +116,7 @@ const PARTS: Record<Flavor, FlavorParts> = {
     runtimeLibraries: [],
     scripts: { "host-launcher": { option: "launcher", path: STAGE1.hostLauncher } },
     assets: "stage1/fly/rootfs",
+    privateUsers: false,
     entrypoints: ["init", "enter", "stop"],
   },
 };
@@ -176,7 +181,7 @@ export async function buildStage1(options: Stage1Options, load = stage1Loader(op
   const written = await writeAci(
     options.output,
     {
-      manifest: stage1Manifest(options.name, PARTS[options.flavor].entrypoints),
+      manifest: stage1Manifest(options.name, PARTS[options.flavor]),
       rootfs: tree,
       mtime: sourceDateEpoch(),
     },
@@ -186,7 +191,10 @@ export async function buildStage1(options: Stage1Options, load = stage1Loader(op
   return { ...written, packages };
 }
 
-export function stage1Manifest(name: string, provided: readonly Entrypoint[]): string {
+export function stage1Manifest(
+  name: string,
+  { entrypoints: provided, privateUsers }: Pick<FlavorParts, "entrypoints" | "privateUsers">,
+): string {
   const entrypoints = provided.map((entrypoint) => ({ name: ENTRYPOINTS[entrypoint], value: `/${entrypoint}` }));
   const manifest = {
     acKind: "ImageManifest",
@@ -197,7 +205,11 @@ export function stage1Manifest(name: string, provided: readonly Entrypoint[]): s
       { name: "os", value: "linux" },
       { name: "arch", value: "amd64" },
     ],
-    annotations: [...entrypoints, { name: INTERFACE_VERSION_ANNOTATION, value: STAGE1_INTERFACE_VERSION }],
+    annotations: [
+      ...entrypoints,
+      { name: INTERFACE_VERSION_ANNOTATION, value: STAGE1_INTERFACE_VERSION },
+      ...(privateUsers ? [{ name: PRIVATE_USERS_SUPPORT, value: "true" }] : []),
+    ],
   };
   return formatImageManifest(parseImageManifest(JSON.stringify(manifest), { object: "stage1 manifest" }));
 }

@@ -41,6 +41,9 @@ export type Entrypoint = keyof typeof ENTRYPOINTS;
 /** Annotation of a stage1 image's manifest, and of a container's: the STAGE1_INTERFACE_VERSION it was made for. */
 export const INTERFACE_VERSION_ANNOTATION = "coreos.com/rocket/stage1/interface-version";
 
+/** Annotation of a stage1 image's manifest: "true" when it can give a container users of its own (ADR 6). */
+export const PRIVATE_USERS_SUPPORT = "coreos.com/rocket/stage1/private-users";
+
 /** Annotations of the container manifest: stage 0's options for stage 1. */
 export const ANNOTATIONS = {
   layoutVersion: "coreos.com/rocket/layout-version",
@@ -57,6 +60,8 @@ export const ANNOTATIONS = {
   /** Configuration directories, ":" between them, the first one over the next; absent: the usual ones. */
   configDirs: "coreos.com/rocket/config-dirs",
   metadataUrl: "coreos.com/rocket/metadata-url",
+  /** "true": the container has a user namespace of its own; its ids are in the file `users`. */
+  privateUsers: "coreos.com/rocket/private-users",
   /** Which of `PROTECTIONS` the apps do without, by commas. */
   insecure: "coreos.com/rocket/insecure-options",
   debug: "coreos.com/rocket/debug",
@@ -79,6 +84,9 @@ export const TREE_FORMAT = "1";
 
 /** Number of the inherited descriptor that holds the container's lock. */
 export const ENV_LOCK_FD = "RKT_LOCK_FD";
+
+/** Number of the inherited descriptor that holds the container's user ids; only with users of its own. */
+export const ENV_USERS_FD = "RKT_USERS_FD";
 
 /**
  * Descriptors that `launcher APP enter` works with, numbers by commas: the app's mount namespace, then files
@@ -227,6 +235,10 @@ export interface ContainerLayout {
   pid: HostPath;
   /** The cgroup directories made for the container, one a line. */
   cgroups: HostPath;
+  /** `FIRST COUNT`: the host's ids that are the container's own 0 and following, users and groups alike. */
+  users: HostPath;
+  /** In the container's mount namespace alone: the user namespace (nsfs) that mounts are mapped by (ADR 6). */
+  userNamespace: HostPath;
 }
 
 /** Paths of one container directory; `dir` may be "." for a stage whose cwd it is. */
@@ -262,6 +274,8 @@ export function containerLayout(dir: string): ContainerLayout {
     networks: join(dir, e.net, "networks"),
     pid: join(dir, e.pid),
     cgroups: join(dir, "cgroups"),
+    users: join(dir, "users"),
+    userNamespace: join(dir, "user-namespace"),
   };
 }
 
@@ -416,3 +430,10 @@ export const NETWORK_STATE = {
   /** JSON: the subnets of the default network while it is there. */
   subnets: hostPath("/run/rkt/net/default.json"),
 } as const;
+
+// --- users ---------------------------------------------------------------------------
+
+/** Ids of a container with users of its own. */
+export const PRIVATE_IDS = 65_536;
+/** Which ids are in use, of containers of all data directories: a lock (F_OFD_SETLK) on byte N is on those from N * PRIVATE_IDS. */
+export const USER_RANGES = hostPath("/run/rkt/users");

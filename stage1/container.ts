@@ -18,12 +18,15 @@ import {
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../shared/schema/pod-manifest.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
+import { readUsers, type Users } from "./users.ts";
 
 export interface Container {
   uuid: string;
   manifest: PodManifest;
   debug: boolean;
   interactive: boolean;
+  /** Of its own; undefined: the host's. */
+  users: Users | undefined;
 }
 
 /** Reads the container in the working directory. */
@@ -44,7 +47,13 @@ export function readContainer(): Container {
   requireVersion(uuid, manifest, "layout", ANNOTATIONS.layoutVersion, LAYOUT_VERSION);
   requireVersion(uuid, manifest, "interface", INTERFACE_VERSION_ANNOTATION, STAGE1_INTERFACE_VERSION);
   const flag = (key: string) => annotation(manifest.annotations, key) === "true";
-  return { uuid, manifest, debug: flag(ANNOTATIONS.debug), interactive: flag(ANNOTATIONS.interactive) };
+  return {
+    uuid,
+    manifest,
+    debug: flag(ANNOTATIONS.debug),
+    interactive: flag(ANNOTATIONS.interactive),
+    users: readUsers(uuid, manifest),
+  };
 }
 
 /** Whoever says nothing means this one. */

@@ -160,7 +160,9 @@ const mountedHierarchies = () => hierarchies(readFileSync("/proc/self/mountinfo"
 // --- the way in ---------------------------------------------------------------------
 
 function nsenter(first: number, command: readonly string[]): string[] {
-  const options = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"];
+  // As root of the namespace, which nsenter becomes.
+  const users = readlinkSync(`/proc/${first}/ns/user`) === readlinkSync("/proc/self/ns/user") ? [] : ["--user"];
+  const options = [...users, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"];
   return loaderCommand("/usr/bin/nsenter", [`--target=${first}`, ...options, ...command]).argv;
 }
 

@@ -7,8 +7,18 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { isatty } from "node:tty";
 import { execve } from "../shared/exec.ts";
-import { containerLayout, ENV_LOCK_FD, STAGE1 } from "../shared/layout.ts";
-import { CLONE_NEWNS, isOpenFd, MS_REC, MS_SLAVE, mount, setCloseOnExec, unshare } from "../shared/syscall/linux.ts";
+import { containerLayout, ENV_LOCK_FD, ENV_USERS_FD, STAGE1 } from "../shared/layout.ts";
+import {
+  CLONE_NEWNET,
+  CLONE_NEWNS,
+  isOpenFd,
+  MS_REC,
+  MS_SLAVE,
+  mount,
+  setCloseOnExec,
+  setns,
+  unshare,
+} from "../shared/syscall/linux.ts";
 import { enterCgroups, hierarchies, ownCgroup, planCgroups } from "./cgroups.ts";
 import { type Container, readContainer } from "./container.ts";
 import { requireInotify } from "./inotify.ts";
@@ -17,18 +27,19 @@ import { type ContainerNetwork, setUpNetwork } from "./network.ts";
 import { loaderCommand, nspawnCommand, type StdioMode } from "./nspawn-args.ts";
 import { resourceLimits } from "./resources.ts";
 import { containerUnits } from "./units.ts";
+import { giveToRoot } from "./users.ts";
 
 export function init(): never {
   const container = readContainer();
   const stdio = stdioMode(container);
   requireInotify();
-  const lock = lockFd();
-  // What is started on the way must not hold it.
-  if (lock !== undefined) setCloseOnExec(lock, true);
+  const held = [inheritedFd(ENV_LOCK_FD), inheritedFd(ENV_USERS_FD)].filter((fd) => fd !== undefined);
+  // What is started on the way must not hold them.
+  for (const fd of held) setCloseOnExec(fd, true);
   warm();
   const network = setUpNetwork(container);
   try {
-    start(container, stdio, network, lock === undefined ? [] : [lock]);
+    start(container, stdio, network, held);
   } catch (error) {
     network.undo();
     throw error;
@@ -58,7 +69,7 @@ function warm(): void {
 }
 
 function start(container: Container, stdio: StdioMode, network: ContainerNetwork, keepFds: readonly number[]): never {
-  const { uuid, manifest } = container;
+  const { uuid, manifest, users } = container;
   const here = containerLayout(".");
   // Stage 0 may have made us a namespace; somebody who laid the directory out by hand may not.
   unshare(CLONE_NEWNS);
@@ -69,11 +80,20 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
   // Before they are made: whatever ends this program, gc knows of them.
   writeAtomically(here.cgroups, `${planned.flatMap(({ candidates }) => candidates).join("\n")}\n`);
   const cgroups = enterCgroups(planned, limits);
+  // The apps' processes join by themselves; what may be used stays for root of the host to say.
+  for (const { dir } of cgroups) giveToRoot(`${dir}/cgroup.procs`, users);
 
   const units = here.inStage1(STAGE1.units);
   mkdirSync(units, { recursive: true });
-  for (const unit of containerUnits(manifest, stdio, limits.apps)) writeFileSync(`${units}/${unit.name}`, unit.text);
-  applyMounts(mountPlan(manifest, uuid, network, cgroups));
+  for (const unit of containerUnits(manifest, stdio, limits.apps)) {
+    writeFileSync(`${units}/${unit.name}`, unit.text);
+    giveToRoot(`${units}/${unit.name}`, users);
+  }
+  applyMounts(mountPlan(manifest, uuid, network, cgroups), users);
+
+  // From within the user namespace, nspawn's child may not join it: then nspawn itself does.
+  const joined = users === undefined ? undefined : network.namespace;
+  if (joined !== undefined) setns(joined, CLONE_NEWNET);
 
   // execve keeps the pid: nspawn's is ours, and the container's PID 1 is its child.
   writeAtomically(here.pid, `${process.pid}\n`);
@@ -86,7 +106,11 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
     apps: manifest.apps.map((app) => app.name),
     debug: container.debug,
     notify: process.env["NOTIFY_SOCKET"] !== undefined,
-    networkNamespace: network.namespace === undefined ? undefined : `/proc/${process.pid}/fd/${network.namespace}`,
+    networkNamespace:
+      network.namespace === undefined || joined !== undefined
+        ? undefined
+        : `/proc/${process.pid}/fd/${network.namespace}`,
+    users,
   });
   execve(path, argv, environment(), [...keepFds, ...network.keepFds]);
 }
@@ -114,9 +138,9 @@ function environment(): Record<string, string> {
   return env;
 }
 
-/** The lock that says "running", which must outlive this program. */
-function lockFd(): number | undefined {
-  const fd = Number(process.env[ENV_LOCK_FD]);
+/** A descriptor of stage 0's that must outlive this program: its locks say "running", and whose the ids are. */
+function inheritedFd(variable: string): number | undefined {
+  const fd = Number(process.env[variable]);
   return Number.isInteger(fd) && fd > 2 && isOpenFd(fd) ? fd : undefined;
 }
 

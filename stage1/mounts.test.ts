@@ -23,7 +23,7 @@ const show = (step: MountStep): string =>
 
 const showOther = (step: MountStep): string =>
   "source" in step
-    ? `${step.kind} ${step.source} ${step.target}${step.kind === "bind" ? `${step.readOnly ? " ro" : ""}${step.recursive ? " rec" : ""}` : ""}`
+    ? `${step.kind} ${step.source} ${step.target}${step.kind === "bind" ? `${step.mapped ? " mapped" : ""}${step.readOnly ? " ro" : ""}${step.recursive ? " rec" : ""}` : ""}`
     : `${step.kind} ${step.target}`;
 
 test("the whole plan, in order: a tmpfs first, so that no target is the image's", () => {
@@ -43,10 +43,10 @@ test("the whole plan, in order: a tmpfs first, so that no target is the image's"
   );
   assert.deepEqual(plan.map(show), [
     "tmpfs ./stage1/rootfs/rkt",
-    "bind ./container ./stage1/rootfs/rkt/container ro",
-    "bind ./status ./stage1/rootfs/rkt/status",
-    "bind ./log ./stage1/rootfs/rkt/log",
-    "bind ./volumes ./stage1/rootfs/rkt/volumes",
+    "bind ./container ./stage1/rootfs/rkt/container mapped ro",
+    "bind ./status ./stage1/rootfs/rkt/status mapped",
+    "bind ./log ./stage1/rootfs/rkt/log mapped",
+    "bind ./volumes ./stage1/rootfs/rkt/volumes mapped",
     "directory ./stage1/rootfs/rkt/stdio",
     "directory ./stage1/rootfs/rkt/etc",
     "copy /etc/resolv.conf ./stage1/rootfs/rkt/etc/resolv.conf",

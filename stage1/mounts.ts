@@ -8,7 +8,7 @@
  * lie on a fresh tmpfs, so no link of an image can lead elsewhere.
  */
 
-import { closeSync, constants, copyFileSync, fstatSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { closeSync, constants, copyFileSync, existsSync, fstatSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { ANNOTATIONS, containerLayout, type HostPath, hostPath, STAGE1, type Stage1Path } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
@@ -28,12 +28,13 @@ import {
   moveMountTo,
   OPEN_TREE_CLONE,
 } from "../shared/syscall/linux.ts";
+import { giveToRoot, mapMount, type Users } from "./users.ts";
 
 export type MountStep =
   | { kind: "tmpfs"; target: HostPath; mode: string }
   | { kind: "directory"; target: HostPath }
-  /** A bind mount; the target is made as what the source is. */
-  | { kind: "bind"; source: HostPath; target: HostPath; readOnly: boolean; recursive: boolean }
+  /** A bind mount; the target is made as what the source is. `mapped`: its files are the container's, not the host's. */
+  | { kind: "bind"; source: HostPath; target: HostPath; readOnly: boolean; recursive: boolean; mapped: boolean }
   /** The first of the sources that is there. */
   | { kind: "copy"; sources: readonly HostPath[]; target: HostPath }
   | { kind: "text"; target: HostPath; text: string };
@@ -47,17 +48,18 @@ export function mountPlan(
 ): MountStep[] {
   const here = containerLayout(".");
   const inside = (path: Stage1Path) => here.inStage1(path);
-  const part = (source: HostPath, target: Stage1Path, readOnly = false): MountStep => ({
+  const part = (source: HostPath, target: Stage1Path, { readOnly = false, mapped = true } = {}): MountStep => ({
     kind: "bind",
     source,
     target: inside(target),
     readOnly,
     recursive: false,
+    mapped,
   });
   const hostname = containerHostname(manifest, uuid);
   const plan: MountStep[] = [
     { kind: "tmpfs", target: inside(STAGE1.base), mode: "0755" },
-    part(here.manifest, STAGE1.manifest, true),
+    part(here.manifest, STAGE1.manifest, { readOnly: true }),
     part(here.status, STAGE1.status),
     part(here.log, STAGE1.log),
     part(here.volumes, STAGE1.volumes),
@@ -72,7 +74,7 @@ export function mountPlan(
     ...[...new Set(cgroups.map(({ app }) => app))].map(
       (app): MountStep => ({ kind: "directory", target: inside(STAGE1.appCgroups(app)) }),
     ),
-    ...cgroups.map(({ app, controller, dir }) => part(dir, STAGE1.appCgroup(app, controller))),
+    ...cgroups.map(({ app, controller, dir }) => part(dir, STAGE1.appCgroup(app, controller), { mapped: false })),
   ];
   for (const [key, volume] of volumeSources(manifest))
     plan.push({
@@ -81,6 +83,8 @@ export function mountPlan(
       target: inside(STAGE1.hostVolume(key)),
       readOnly: volume.readOnly,
       recursive: volume.recursive,
+      // Its files are the host's, whoever uses them.
+      mapped: false,
     });
   return plan;
 }
@@ -154,10 +158,11 @@ function hosts(asked: string | undefined, hostname: string, { addresses }: Netwo
 }
 
 /** Carries the plan out. */
-export function applyMounts(plan: readonly MountStep[]): void {
+export function applyMounts(plan: readonly MountStep[], users?: Users): void {
   for (const step of plan) {
     try {
-      apply(step);
+      apply(step, users);
+      if (step.kind !== "bind" && existsSync(step.target)) giveToRoot(step.target, users);
     } catch (error) {
       const source = step.kind === "bind" ? step.source : step.target;
       throw new RktError("mount-failed", `cannot mount ${source}: ${errorText(error)}`, { cause: error });
@@ -165,7 +170,7 @@ export function applyMounts(plan: readonly MountStep[]): void {
   }
 }
 
-function apply(step: MountStep): void {
+function apply(step: MountStep, users: Users | undefined): void {
   switch (step.kind) {
     case "tmpfs":
       mkdirSync(step.target, { recursive: true });
@@ -181,7 +186,7 @@ function apply(step: MountStep): void {
       copyFirst(step.sources, step.target);
       break;
     case "bind":
-      bind(step);
+      bind(step, users);
       break;
   }
 }
@@ -199,11 +204,12 @@ function copyFirst(sources: readonly HostPath[], target: HostPath): void {
 }
 
 /** Opens the source once, so that what was looked at is what gets mounted. */
-function bind(step: { source: HostPath; target: HostPath; readOnly: boolean; recursive: boolean }): void {
+function bind(step: Extract<MountStep, { kind: "bind" }>, users: Users | undefined): void {
   const tree = openTree(AT_FDCWD, step.source, OPEN_TREE_CLONE | (step.recursive ? AT_RECURSIVE : 0));
   try {
     if (fstatSync(tree).isDirectory()) mkdirSync(step.target, { mode: 0o755 });
     else writeFileSync(step.target, "", { flag: "wx" });
+    if (step.mapped && users !== undefined) mapMount(tree);
     if (step.readOnly) mountSetattr(tree, "", MOUNT_ATTR_RDONLY, 0, { recursive: step.recursive });
     const target = openSync(step.target, O_PATH | constants.O_NOFOLLOW);
     try {

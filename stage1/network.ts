@@ -32,6 +32,7 @@ import { currentSubnets, DEFAULT_NETWORK, defaultNetwork, installRules, releaseU
 import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-conf.ts";
 import { type NetworkChoice, networkRequest, type PortMapping, portMappings, portName } from "./network-request.ts";
 import { portFile, reservePorts } from "./ports.ts";
+import type { Users } from "./users.ts";
 import { networkStep, portsStep, teardownScript } from "./release.ts";
 
 export interface ContainerNetwork {
@@ -53,7 +54,7 @@ export function setUpNetwork(container: Container): ContainerNetwork {
   const ports = portMappings(container.manifest);
   if (request === "host" || request === "none") {
     refusePorts(request, ports);
-    const namespace = request === "none" ? makeNamespace() : undefined;
+    const namespace = request === "none" ? makeNamespace(container.users) : undefined;
     return {
       namespace,
       addresses: [],
@@ -82,7 +83,7 @@ function refusePorts(network: "host" | "none", ports: readonly PortMapping[]): v
 // --- the namespace ----------------------------------------------------------------------
 
 /** A network namespace with loopback up; this thread, whose namespace its children inherit, returns to the host's. */
-function makeNamespace(): number {
+function makeNamespace(users: Users | undefined): number {
   const own = "/proc/self/ns/net";
   const host = openSync(own, "r");
   unshare(CLONE_NEWNET);
@@ -92,6 +93,7 @@ function makeNamespace(): number {
     if (done.status !== 0)
       throw new RktError("network-failed", `cannot bring loopback up: ${done.error?.message ?? done.stderr.trim()}`);
     skipDuplicateDetection();
+    if (users !== undefined) openToUsers(users);
     return openSync(own, "r");
   } finally {
     setns(host, CLONE_NEWNET);
@@ -107,6 +109,15 @@ function skipDuplicateDetection(): void {
     // No IPv6, or a /proc that may not be written: then it takes its second.
     if (!["ENOENT", "EROFS", "EACCES"].includes(errorCode(error) ?? "")) throw error;
   }
+}
+
+/**
+ * The namespace is the host's user namespace's, where the container's root has no capability: what a server and ping(8)
+ * take is what anyone in there may do.
+ */
+function openToUsers({ first, count }: Users): void {
+  writeFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+  writeFileSync("/proc/sys/net/ipv4/ping_group_range", `${first} ${first + count - 1}`);
 }
 
 // --- networks ---------------------------------------------------------------------------
@@ -146,7 +157,7 @@ function joinNetworks(
       writeStep("00-ports", portsStep(container.uuid, ports.map(portFile)));
       reservePorts(container.uuid, ports);
     }
-    const namespace = makeNamespace();
+    const namespace = makeNamespace(container.users);
     const netns = `/proc/${process.pid}/fd/${namespace}`;
     const joined = attachments.map((attachment, i) => join(attachment, i, netns, lockFd));
     if (container.debug)

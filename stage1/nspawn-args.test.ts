@@ -47,6 +47,15 @@ for (const [stdio, console] of [
     assert.equal(argv[argv.indexOf("/usr/lib/rkt/pid1") + 1], stdio);
   });
 
+test("users of the container's own, whose files are mapped already", () => {
+  const users = { first: 524_288, count: 65_536 };
+  const { argv } = nspawnCommand({ uuid, hostname: "x", stdio: "pipe", apps: ["a"], debug: false, users });
+  assert.deepEqual(
+    argv.filter((word) => word.startsWith("--private-users")),
+    ["--private-users=524288:65536", "--private-users-ownership=off"],
+  );
+});
+
 test("--debug makes systemd talk", () => {
   const { argv } = nspawnCommand({ uuid, hostname: "x", stdio: "pipe", apps: ["a"], debug: true });
   assert.deepEqual(argv.slice(argv.indexOf("--") + 1), [

@@ -6,6 +6,7 @@
  */
 
 import { containerLayout, type HostPath, STAGE1 } from "../shared/layout.ts";
+import type { Users } from "./users.ts";
 
 /** Who gets the output: see /usr/lib/rkt/pid1 of the stage1 image. */
 export type StdioMode = "pipe" | "console" | "interactive" | "stdin";
@@ -21,6 +22,8 @@ export interface NspawnOptions {
   notify?: boolean;
   /** Of the network namespace; undefined: the host's. */
   networkNamespace?: string | undefined;
+  /** The container's own; undefined: the host's. */
+  users?: Users | undefined;
 }
 
 const LIBRARIES = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu/systemd"];
@@ -58,6 +61,10 @@ export function nspawnCommand(options: NspawnOptions): Command {
     "--link-journal=no",
     "--resolv-conf=off",
     "--timezone=off",
+    // The root is mapped already: nothing is left to be owned.
+    ...(options.users === undefined
+      ? []
+      : [`--private-users=${options.users.first}:${options.users.count}`, "--private-users-ownership=off"]),
     ...(options.networkNamespace === undefined ? [] : [`--network-namespace-path=${options.networkNamespace}`]),
     `--console=${terminal ? "interactive" : "pipe"}`,
     // halt.target, which is exit.target here: stop the apps in order, then end.

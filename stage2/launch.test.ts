@@ -185,6 +185,15 @@ execute /bin/web [web] HOME=/var/www 1 sockets filtered`,
   );
 });
 
+test("with users of the container's own, the cgroups are joined as root, and no later", () => {
+  const as = { user: "www", group: "www" };
+  const own = order(as, [{ name: ANNOTATIONS.privateUsers, value: "true" }]).split("\n");
+  const hosts = order(as).split("\n");
+  assert.equal(own[own.indexOf("joinCgroups [30]") + 1], "setGroups []");
+  const without = (lines: string[]) => lines.filter((line) => !line.startsWith("joinCgroups"));
+  assert.deepEqual(without(own), without(hosts));
+});
+
 test("a command that enters goes the app's own way once it is in its root", () => {
   const app: Partial<App> = { isolators: [{ name: "os/linux/no-new-privileges", value: true }] };
   const entering = recording();

@@ -63,6 +63,8 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
     // Before the user changes, which would take CAP_SETPCAP.
     kernel.boundCapabilities(plan.bounding);
   });
+  // v1 lets nobody but the host's root move another's process: who is to become another must be there before.
+  if (plan.privateUsers) joinCgroups(cgroups, kernel);
   attempt("group", "set the groups", () => {
     // Groups before the user, who may not change them.
     kernel.setGroups(plan.supplementaryGIDs);
@@ -94,10 +96,7 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   if (problem !== undefined && plan.filter !== "default")
     throw cannotExecute(program, problem, { hint: hint(plan, program) });
   // What the launcher used is not the app's, whose limits may be less than that.
-  if (cgroups.length > 0)
-    attempt("cgroup", "join the app's cgroups", () => {
-      kernel.joinCgroups(cgroups);
-    });
+  if (!plan.privateUsers) joinCgroups(cgroups, kernel);
   try {
     // The filter last, so that it need not allow the launcher's own calls.
     return kernel.execute({ path: program, argv: plan.argv, env }, plan.listenFds, filter);
@@ -131,6 +130,13 @@ function setOomScoreAdj(plan: LaunchPlan, value: number, kernel: Kernel): void {
     if (errorCode(error) !== "EACCES") throw error;
     kernel.warn(`rkt: app ${plan.app}: an oom-score-adj of ${value} is not available in this container`);
   }
+}
+
+function joinCgroups(cgroups: readonly number[], kernel: Kernel): void {
+  if (cgroups.length === 0) return;
+  attempt("cgroup", "join the app's cgroups", () => {
+    kernel.joinCgroups(cgroups);
+  });
 }
 
 function hint(plan: LaunchPlan, program: string): string | undefined {

@@ -53,6 +53,8 @@ export interface LaunchPlan {
   interactive: boolean;
   /** Directory of the cgroups that the process joins; one that enters has joined the running app's. */
   cgroups: Stage1Path | undefined;
+  /** The container has users of its own. */
+  privateUsers: boolean;
   /** Sockets passed on, as descriptors from 3 (sd_listen_fds(3)). */
   listenFds: number;
   /** The app is a process among the host's: in the session it was started from, and ended with its parent. */
@@ -170,6 +172,7 @@ export function launchPlan(
     // On the host the terminal has its name in the app's root too.
     interactive: interactive && process.command === undefined && host === undefined,
     cgroups: process.command === undefined && host === undefined ? STAGE1.appCgroups(process.app) : undefined,
+    privateUsers: annotation(manifest.annotations, ANNOTATIONS.privateUsers) === "true",
     listenFds: passed.listenFds,
     host: host,
   };

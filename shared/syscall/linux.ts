@@ -107,6 +107,7 @@ export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 export const RLIMIT_NOFILE = 7;
 
 const SYS_rt_sigaction = 13n;
+const SYS_fcntl = 72n;
 const SYS_fchdir = 81n;
 const SYS_getrlimit = 97n;
 const SYS_setrlimit = 160n;
@@ -279,6 +280,22 @@ export function flock(fd: number, operation: number): boolean {
     if (errno === constants.errno.EWOULDBLOCK && (operation & LOCK_NB) !== 0) return false;
     if (errno !== constants.errno.EINTR) throw new SyscallError("flock", errno);
   }
+}
+
+/**
+ * Locks one byte of a file for this open description of it, so that it outlives execve(2) (fcntl_locking(2),
+ * F_OFD_SETLK). Returns false when somebody else has it.
+ */
+export function lockByte(fd: number, offset: number): boolean {
+  const [F_OFD_SETLK, F_WRLCK] = [37n, 1];
+  const lock = Buffer.alloc(32);
+  lock.writeInt16LE(F_WRLCK, 0);
+  lock.writeBigInt64LE(BigInt(offset), 8);
+  lock.writeBigInt64LE(1n, 16);
+  if (ffi().syscall.intsBuf(SYS_fcntl, BigInt(fd), F_OFD_SETLK, lock) >= 0n) return true;
+  const errno = ffi().errno();
+  if (errno === constants.errno.EAGAIN || errno === constants.errno.EACCES) return false;
+  throw new SyscallError("fcntl", errno);
 }
 
 /** Sets or clears close-on-exec. */

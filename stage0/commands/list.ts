@@ -80,6 +80,7 @@ export function containerJson(facts: ContainerFacts): object {
       exitCode: app.exitCode,
     })),
     networks: facts.networks,
+    privateUsers: facts.privateUsers,
     ready: facts.phase === "running" ? facts.ready : undefined,
     damage: facts.damage,
   };

@@ -99,6 +99,11 @@ export const containerOptions = {
     description: "register, and start the metadata service if it does not run",
     group: container,
   },
+  "private-users": {
+    type: "boolean",
+    description: "give the container users of its own: its root is an ordinary user of the host",
+    group: container,
+  },
   interactive: { type: "boolean", description: "give the one app the terminal", group: container },
   rm: { type: "boolean", description: "remove the container when it ends", group: container },
   "no-overlay": { type: "boolean", description: "copy the images instead of mounting overlays", group: container },

@@ -22,6 +22,7 @@ const emptyRequest: RunRequest = {
   hosts: [],
   hostname: undefined,
   interactive: false,
+  privateUsers: false,
 };
 
 const app = (image: string, asked: Partial<AppRequest> = {}): AppRequest => ({

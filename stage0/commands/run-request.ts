@@ -91,6 +91,7 @@ export async function readRunLine(line: Line): Promise<RunLine> {
     hosts: parseHostsEntries(values["hosts-entry"]),
     hostname: optional("hostname", values.hostname, hostname),
     interactive: values.interactive,
+    privateUsers: values["private-users"],
   };
   checkRequest(request, everywhere);
   return {

@@ -77,6 +77,8 @@ function lines(facts: ContainerFacts): string {
   if (facts.startedAt !== undefined) pairs.push(`started=${time(facts.startedAt)}`);
   if (facts.stage1 !== undefined) pairs.push(`stage1=${facts.stage1}`);
   if (facts.pid !== undefined) pairs.push(`pid=${facts.pid}`);
+  const ids = facts.privateUsers;
+  if (ids !== undefined) pairs.push(`private-users=${ids.first}:${ids.count}`);
   if (facts.phase === "running") pairs.push(`ready=${facts.ready}`);
   pairs.push(`exited=${facts.phase.startsWith("exited") || facts.phase === "deleting"}`);
   for (const app of facts.apps) if (app.exitCode !== undefined) pairs.push(`app-${app.name}=${app.exitCode}`);

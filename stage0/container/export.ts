@@ -42,6 +42,7 @@ import {
 import { readTrees, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
 import { shareLock } from "./lock.ts";
+import { type PrivateIds, readPrivateIds } from "./private-users.ts";
 
 export interface ExportRequest {
   container: ContainerRef;
@@ -68,13 +69,15 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
   const manifest = exportManifest(request);
   const temporary = `${output}.${process.pid}.tmp`;
   const fd = openSync(temporary, "wx", 0o644);
+  // Stored as the app knows them; where the container is mounted, as the host's.
+  const mapped = pid === undefined ? undefined : readPrivateIds(request.container.dir);
   const host = openSync("/", O_PATH | constants.O_DIRECTORY);
   try {
     const stream = createWriteStream(temporary, { fd, flush: true });
     enterRoot(request, pid);
     let written: WrittenAci;
     try {
-      written = await writeAciTo(stream, { manifest, rootfs: liveTree() });
+      written = await writeAciTo(stream, { manifest, rootfs: liveTree(mapped) });
     } finally {
       fchdir(host);
       chroot(".");
@@ -131,14 +134,22 @@ function enterRoot({ container, app }: ExportRequest, pid: number | undefined): 
 
 const CHUNK = 1 << 20;
 
+/** What a container with users of its own calls an id of the host's. */
+function ownId(id: number, mapped: PrivateIds | undefined): number {
+  return mapped !== undefined && id >= mapped.first && id < mapped.first + mapped.count ? id - mapped.first : id;
+}
+
 /** The root as it is, file contents read when their turn comes. */
-function liveTree(): Tree {
+function liveTree(mapped: PrivateIds | undefined): Tree {
   const tree = readTree("/", { live: true });
-  for (const entry of tree.values())
+  for (const entry of tree.values()) {
+    entry.uid = ownId(entry.uid, mapped);
+    entry.gid = ownId(entry.gid, mapped);
     if (entry.type === "file" && "path" in entry.content) {
       const { path, size } = entry.content;
       entry.content = { path, size, chunks: () => fileChunks(path, size) };
     }
+  }
   return tree;
 }
 

@@ -25,6 +25,7 @@ import { annotation, parseImageManifest } from "../../shared/schema/image-manife
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, PodManifest } from "../../shared/schema/types.ts";
 import type { TreesFile } from "./prepare.ts";
+import { type PrivateIds, readPrivateIds } from "./private-users.ts";
 import { type ContainerRef, listContainers, type Phase, phase } from "./lifecycle.ts";
 
 export interface AppFacts {
@@ -48,6 +49,8 @@ export interface ContainerFacts {
   /** Of the process that holds the lock. */
   pid: number | undefined;
   networks: NetworkFacts[];
+  /** While it runs with users of its own; read when it is asked for. */
+  readonly privateUsers: PrivateIds | undefined;
   /** It runs, and all its apps have been started, and have said that they are ready if they do; read when it is asked for. */
   readonly ready: boolean;
   /** Why the directory is not one that this rkt understands. */
@@ -102,6 +105,9 @@ function inspectHere(ref: ContainerRef): ContainerFacts | undefined {
     },
     pid: now === "running" ? supervisor(ref.dir) : undefined,
     networks: readNetworks(layout.networks),
+    get privateUsers() {
+      return now === "running" ? readPrivateIds(ref.dir) : undefined;
+    },
     get ready() {
       return now === "running" && lstatSync(layout.ready, { throwIfNoEntry: false }) !== undefined;
     },

@@ -8,12 +8,13 @@ import { readFileSync } from "node:fs";
 import { spawn } from "node:child_process";
 import { errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
-import { containerLayout, ENTRYPOINTS, ENV_LOCK_FD } from "../../shared/layout.ts";
+import { containerLayout, ENTRYPOINTS, ENV_LOCK_FD, ENV_USERS_FD } from "../../shared/layout.ts";
 import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { MNT_DETACH, umount } from "../../shared/syscall/linux.ts";
 import { type OwnedContainer, transition } from "./lifecycle.ts";
 import { mountOverlays, separateMounts } from "./mounts.ts";
 import type { TreesFile } from "./prepare.ts";
+import { mapOwners, setUpPrivateUsers } from "./private-users.ts";
 import { abandon } from "./remove.ts";
 
 export interface LaunchOptions {
@@ -39,11 +40,15 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
     if (options.collect !== undefined) startCollector(container, options.collect);
 
     separateMounts();
+    const users = trees.privateUsers === true ? setUpPrivateUsers(container.uuid) : undefined;
+    if (trees.privateUsers === true && !trees.overlay) mapOwners(here.stage1Rootfs);
     if (trees.overlay) mounted = mountOverlays(trees);
 
     const path = here.inStage1(init);
     try {
-      execve(path, [path], { ...options.env, [ENV_LOCK_FD]: String(container.lock.fd) }, [container.lock.fd]);
+      const locks = { [ENV_LOCK_FD]: container.lock.fd, ...(users === undefined ? {} : { [ENV_USERS_FD]: users }) };
+      const variables = Object.entries(locks).map(([name, fd]) => [name, String(fd)]);
+      execve(path, [path], { ...options.env, ...Object.fromEntries(variables) }, Object.values(locks));
     } catch (error) {
       throw new RktError("bad-stage1", `cannot execute ${init} of stage1 image ${manifest.name}: ${errorText(error)}`, {
         hint: "the stage1 image is broken, or made for another machine",

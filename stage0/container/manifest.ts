@@ -32,6 +32,7 @@ import type {
 } from "../../shared/schema/types.ts";
 import { toACName, variableName } from "../../shared/schema/values.ts";
 import { checkIsolators } from "./isolators.ts";
+import { checkPrivateIds, wantsPrivateUsers } from "./private-users.ts";
 import type { AppRequest, HostsEntry, MountRequest, PortRequest, ResolverConfig, RunRequest } from "./request.ts";
 
 export interface ResolvedImage {
@@ -133,6 +134,7 @@ function complete(draft: PodManifest, request: RunRequest, circumstances: Circum
       ...options,
     ],
   };
+  if (wantsPrivateUsers(manifest)) checkPrivateIds(manifest);
   return { manifest, warnings: [...unusedVolumes(manifest), ...checkIsolators(manifest)] };
 }
 
@@ -409,6 +411,7 @@ function annotations(
     [network, request.network],
     [hostname, request.hostname],
     [interactive, request.interactive ? "true" : undefined],
+    [ANNOTATIONS.privateUsers, request.privateUsers ? "true" : undefined],
     [resolvConf, typeof request.resolver === "string" ? word(request.resolver) : resolverFile(request.resolver)],
     [hosts, request.hosts === "host" ? "host" : hostsLines(request.hosts)],
     [ANNOTATIONS.configDirs, configDirs?.join(":")],

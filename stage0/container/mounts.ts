@@ -8,6 +8,7 @@ import { errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout, dataLayout, type HostPath } from "../../shared/layout.ts";
 import { CLONE_NEWNS, MS_REC, MS_SLAVE, mount, SyscallError, unshare } from "../../shared/syscall/linux.ts";
 import type { TreesFile } from "./prepare.ts";
+import { mapOwners } from "./private-users.ts";
 
 /** The host's mounts still come in, so that volumes see them; ours do not go out. */
 export function separateMounts(): void {
@@ -26,16 +27,28 @@ export function separateMounts(): void {
 /** Mounts stage1's root and each app's root below it. Paths are relative to the container directory: nothing to escape. */
 export function mountOverlays(trees: TreesFile): string[] {
   const here = containerLayout(".");
+  if (trees.privateUsers === true) mapLayers(trees);
   const stage1 = mountStage1(trees);
-  return [stage1, ...Object.values(trees.apps).map(({ dir, tree }) => mountOverlay(dir, tree, here.appRootfs(dir)))];
+  return [
+    stage1,
+    ...Object.values(trees.apps).map(({ dir, tree }) =>
+      mountOverlay(dir, tree, here.appRootfs(dir), trees.privateUsers),
+    ),
+  ];
+}
+
+/** Shows what the overlays are made of as the container's, in its mount namespace; each but once, for no mount is mapped twice. */
+function mapLayers({ stage1, apps }: TreesFile): void {
+  const lower = new Set([stage1, ...Object.values(apps)].map(({ tree }) => dataLayout("../../..").treeRootfs(tree)));
+  for (const dir of [...lower, containerLayout(".").overlay]) mapOwners(dir);
 }
 
 /** As `mountOverlays`, the root of stage1 alone. */
 export function mountStage1(trees: TreesFile): HostPath {
-  return mountOverlay("stage1", trees.stage1.tree, containerLayout(".").stage1Rootfs);
+  return mountOverlay("stage1", trees.stage1.tree, containerLayout(".").stage1Rootfs, trees.privateUsers);
 }
 
-function mountOverlay(of: string, tree: string, target: HostPath): HostPath {
+function mountOverlay(of: string, tree: string, target: HostPath, mapped = false): HostPath {
   const here = containerLayout(".");
   const data = dataLayout("../../..");
   const options = `lowerdir=${data.treeRootfs(tree)},upperdir=${here.upper(of)},workdir=${here.work(of)}`;
@@ -47,7 +60,10 @@ function mountOverlay(of: string, tree: string, target: HostPath): HostPath {
     throw new RktError(
       "overlay-failed",
       unsupported ? "this kernel has no overlayfs" : `cannot mount an overlay: ${errorText(error)}`,
-      { hint: "`--no-overlay` copies the images instead", cause: error },
+      {
+        hint: `\`--no-overlay\` copies the images instead${mapped ? "; with --private-users, overlays take Linux 5.19" : ""}`,
+        cause: error,
+      },
     );
   }
 }

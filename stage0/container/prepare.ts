@@ -28,6 +28,7 @@ import {
   dataLayout,
   ENTRYPOINTS,
   INTERFACE_VERSION_ANNOTATION,
+  PRIVATE_USERS_SUPPORT,
   STAGE1_INTERFACE_VERSION,
 } from "../../shared/layout.ts";
 import { annotation, formatImageManifest } from "../../shared/schema/image-manifest.ts";
@@ -37,6 +38,7 @@ import type { Rule } from "../../shared/schema/place.ts";
 import { absolutePath } from "../../shared/schema/values.ts";
 import type { Store, StoredImage } from "../store/store.ts";
 import { createContainer, type OwnedContainer, transition } from "./lifecycle.ts";
+import { wantsPrivateUsers } from "./private-users.ts";
 import { abandon } from "./remove.ts";
 
 export interface PrepareRequest {
@@ -57,13 +59,17 @@ export interface PrepareRequest {
 /** What stage 0 and gc need to know of a container's file systems, kept as a plain file of its directory. */
 export interface TreesFile {
   overlay: boolean;
+  /** Mounted as the container's own users' (ADR 6). */
+  privateUsers?: true;
   stage1: { image: string; tree: string };
   /** By app name. */
   apps: Record<string, { dir: string; image: string; tree: string }>;
 }
 
 export async function prepareContainer(request: PrepareRequest): Promise<OwnedContainer> {
-  checkInterface(request.store.manifest(request.stage1.key));
+  const stage1 = request.store.manifest(request.stage1.key);
+  checkInterface(stage1);
+  if (wantsPrivateUsers(request.manifest)) requirePrivateUsers(stage1);
   await request.store.release();
   const uuid = request.uuid ?? newUuid();
   // Rendering is the long part and can fail on a bad image: before anything of the container exists.
@@ -119,6 +125,14 @@ function checkInterface(manifest: ImageManifest): void {
     );
 }
 
+/** A stage1 that does not know of them would run the container without. */
+function requirePrivateUsers({ name, annotations }: ImageManifest): void {
+  if (annotation(annotations, PRIVATE_USERS_SUPPORT) === "true") return;
+  throw new RktError("no-private-users", `stage1 image ${name} can't give a container users of its own`, {
+    hint: "leave --private-users out, or use the stage1 image that came as rkt's default",
+  });
+}
+
 const entrypointPath: Rule = (path) => (path.split("/").includes("..") ? 'must not contain ".."' : absolutePath(path));
 
 async function renderTrees(request: PrepareRequest): Promise<TreesFile> {
@@ -132,7 +146,8 @@ async function renderTrees(request: PrepareRequest): Promise<TreesFile> {
     if (image === undefined || dir === undefined) throw new Error(`no image for app ${app.name}`);
     apps[app.name] = { dir, image: image.id, tree: (await store.render(image.key)).id };
   }
-  return { overlay: request.overlay, stage1: { image: stage1.id, tree: stage1Tree.id }, apps };
+  const users = wantsPrivateUsers(manifest) ? ({ privateUsers: true } as const) : {};
+  return { overlay: request.overlay, ...users, stage1: { image: stage1.id, tree: stage1Tree.id }, apps };
 }
 
 async function fill(request: PrepareRequest, container: OwnedContainer, trees: TreesFile): Promise<void> {

@@ -24,6 +24,8 @@ export interface RunRequest {
   hosts: "host" | HostsEntry[];
   hostname: string | undefined;
   interactive: boolean;
+  /** The container has a user namespace of its own. */
+  privateUsers: boolean;
 }
 
 export interface AppRequest {

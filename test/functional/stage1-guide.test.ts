@@ -11,9 +11,11 @@ import {
   DEFAULT_STAGE1_IMAGE,
   ENTRYPOINTS,
   ENV_LOCK_FD,
+  ENV_USERS_FD,
   INTERFACE_VERSION_ANNOTATION,
   LAYOUT_VERSION,
   NOTIFY_ANNOTATION,
+  PRIVATE_USERS_SUPPORT,
   PROTECTIONS,
   STAGE1_IMAGE_DIRS,
   STAGE1_INTERFACE_VERSION,
@@ -38,7 +40,12 @@ const paths = Object.entries(here)
   })
   .map((path) => path.replace(/^\.\//, ""));
 
-const annotations = [...Object.values(ENTRYPOINTS), INTERFACE_VERSION_ANNOTATION, ...Object.values(ANNOTATIONS)];
+const annotations = [
+  ...Object.values(ENTRYPOINTS),
+  INTERFACE_VERSION_ANNOTATION,
+  PRIVATE_USERS_SUPPORT,
+  ...Object.values(ANNOTATIONS),
+];
 
 test("every name of the contract is in the guide", () => {
   const named = new Set(spans);
@@ -46,6 +53,7 @@ test("every name of the contract is in the guide", () => {
     ...annotations,
     ...paths,
     ENV_LOCK_FD,
+    ENV_USERS_FD,
     NOTIFY_ANNOTATION,
     ...PROTECTIONS,
     DEFAULT_STAGE1_IMAGE,
@@ -60,7 +68,9 @@ test("every annotation, variable and path in the guide is one of the contract", 
     [],
   );
   assert.deepEqual(
-    [...guide.matchAll(/\bRKT_[A-Z_]+/g)].map(([name]) => name).filter((name) => name !== ENV_LOCK_FD),
+    [...guide.matchAll(/\bRKT_[A-Z_]+/g)]
+      .map(([name]) => name)
+      .filter((name) => name !== ENV_LOCK_FD && name !== ENV_USERS_FD),
     [],
   );
   const first = new Set(paths.map((path) => path.split("/", 1)[0]));

@@ -1,0 +1,128 @@
+/**
+ * A container with users of its own (ADR 6). Its files are stored with the ids
+ * that they have inside; mounts, mapped by a user namespace, show them as the
+ * container's. nspawn makes the namespace that the container runs in; the one
+ * made here has the same ids, and nothing runs in it.
+ */
+
+import { closeSync, constants, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { ANNOTATIONS, containerLayout, type HostPath, PRIVATE_IDS } from "../../shared/layout.ts";
+import { annotation } from "../../shared/schema/image-manifest.ts";
+import type { PodManifest } from "../../shared/schema/types.ts";
+import {
+  AT_FDCWD,
+  MOUNT_ATTR_IDMAP,
+  mountSetattr,
+  moveMountTo,
+  O_PATH,
+  OPEN_TREE_CLONE,
+  openTree,
+} from "../../shared/syscall/linux.ts";
+import { reserveIds } from "./user-ranges.ts";
+
+export function wantsPrivateUsers({ annotations }: PodManifest): boolean {
+  return annotation(annotations, ANNOTATIONS.privateUsers) === "true";
+}
+
+/** Throws for an id that the container will not have, as far as it is known before the image's files are read. */
+export function checkPrivateIds({ apps, volumes }: PodManifest): void {
+  const refuse = (whose: string, id: number | string) => {
+    throw new RktError("no-such-id", `${whose} is ${id}, and a container with --private-users has ids up to ${LAST}`, {
+      hint: "choose a lower one, or leave --private-users out",
+    });
+  };
+  for (const { name, app, mounts } of apps) {
+    for (const [what, id] of [["user", app?.user] as const, ["group", app?.group] as const])
+      if (id !== undefined && /^\d+$/.test(id) && Number(id) > LAST) refuse(`app ${name}: the ${what}`, id);
+    for (const id of app?.supplementaryGIDs ?? []) if (id > LAST) refuse(`app ${name}: a supplementary group`, id);
+    volumes = [...volumes, ...mounts.flatMap(({ appVolume }) => appVolume ?? [])];
+  }
+  for (const { name, uid = 0, gid = 0 } of volumes)
+    for (const id of [uid, gid]) if (id > LAST) refuse(`volume ${name}: the owner`, id);
+}
+
+const LAST = PRIVATE_IDS - 1;
+
+/** Ids of the host's that a running container has as its own. */
+export interface PrivateIds {
+  first: number;
+  count: number;
+}
+
+/** Undefined for a container without users of its own, or that has not been started. */
+export function readPrivateIds(dir: HostPath): PrivateIds | undefined {
+  const { users } = containerLayout(dir);
+  // No exception where there is none: it costs more than the rest.
+  if (statSync(users, { throwIfNoEntry: false }) === undefined) return undefined;
+  const [, first, count] = /^(\d{1,10}) (\d{1,10})\n$/.exec(readFileSync(users, "utf8")) ?? [];
+  return first === undefined ? undefined : { first: Number(first), count: Number(count) };
+}
+
+/**
+ * In the container directory and its mount namespace: reserves ids, notes them for stage 1, and leaves the user namespace
+ * for its mounts. Answers the descriptor that holds the ids.
+ */
+export function setUpPrivateUsers(uuid: string): number {
+  const here = containerLayout(".");
+  const { first, fd } = reserveIds(uuid);
+  writeFileSync(here.users, `${first} ${PRIVATE_IDS}\n`, { mode: 0o644 });
+  writeFileSync(here.userNamespace, "", { mode: 0o600 });
+  makeUserNamespace(first, here.userNamespace);
+  return fd;
+}
+
+/**
+ * An id that files do not have (systemd's UID_MAPPED_ROOT), for the host's root: what he makes on the way, as the kernel
+ * does for an overlay, must be somebody's in its file system, and is nobody's in the container.
+ */
+const MAPPED_ROOT = 2 ** 31 - 2;
+
+/**
+ * A process of more than one thread can't make a user namespace (unshare(2)); a shell's child does, and its map is
+ * written from outside. Arguments: the map, where the namespace goes.
+ */
+const MAKE_NAMESPACE = `unshare -U sh -c 'echo $$; exec sleep 10' | {
+  read -r pid || exit
+  printf "$1" >"/proc/$pid/uid_map" && printf "$1" >"/proc/$pid/gid_map" && mount --bind "/proc/$pid/ns/user" "$2"
+  status=$?
+  kill "$pid"
+  exit $status
+}`;
+
+function makeUserNamespace(first: number, target: HostPath): void {
+  const { spawnSync } = process.getBuiltinModule("node:child_process");
+  const map = `0 ${first} ${PRIVATE_IDS}\\n${MAPPED_ROOT} 0 1\\n`;
+  const done = spawnSync("sh", ["-c", MAKE_NAMESPACE, "sh", map, target], {
+    encoding: "utf8",
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  if (done.status === 0) return;
+  const reason = done.error === undefined ? done.stderr.trim().replaceAll("\n", "; ") : errorText(done.error);
+  throw new RktError("no-user-namespace", `cannot make a user namespace: ${reason}`, {
+    hint: "--private-users needs sh, unshare(1) and mount(8) on PATH, and a kernel and /proc/sys/user/max_user_namespaces that allow user namespaces",
+  });
+}
+
+/** Puts a mount over a directory that shows its files, and those below, as the container's. */
+export function mapOwners(dir: HostPath): void {
+  const usernsFd = openSync(containerLayout(".").userNamespace, "r");
+  const tree = openTree(AT_FDCWD, dir, OPEN_TREE_CLONE);
+  const target = openSync(dir, O_PATH | constants.O_DIRECTORY);
+  try {
+    mountSetattr(tree, "", MOUNT_ATTR_IDMAP, 0, { usernsFd });
+    moveMountTo(tree, target);
+  } catch (error) {
+    const unsupported = ["EINVAL", "ENOSYS", "EPERM"].includes(errorCode(error) ?? "");
+    throw new RktError(
+      "no-id-mapping",
+      `--private-users: cannot map the owners of ${dir}: ${unsupported ? "its file system has no idmapped mounts" : errorText(error)}`,
+      {
+        hint: "the data directory (--dir) must be on a file system that has them: ext4, xfs, btrfs",
+        cause: unsupported ? undefined : error,
+      },
+    );
+  } finally {
+    for (const fd of [usernsFd, tree, target]) closeSync(fd);
+  }
+}
