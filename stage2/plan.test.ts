@@ -71,6 +71,7 @@ test("a plain app", () => {
     oomScoreAdj: undefined,
     interactive: false,
     cgroups: STAGE1.appCgroups("web"),
+    privateUsers: false,
     listenFds: 0,
     host: undefined,
   });
