@@ -37,36 +37,23 @@ export function bytes(count: number): string {
   return `${number} ${SIZES[unit]}`;
 }
 
-const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"];
+/** In steps of 1024. */
+export const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"];
 
-const SECOND = 1000;
-const MINUTE = 60 * SECOND;
-const HOUR = 60 * MINUTE;
-const DAY = 24 * HOUR;
+/** The units of `ago`, in milliseconds. */
+export const AGO: readonly (readonly [name: string, milliseconds: number])[] = [
+  ["day", 86_400_000],
+  ["hour", 3_600_000],
+  ["minute", 60_000],
+  ["second", 1000],
+];
 
 /** How long ago, in the largest unit that fits: "3 minutes ago". */
 export function ago(then: number, now: number): string {
   const past = now - then;
-  if (past >= DAY) return counted(past / DAY, "day");
-  if (past >= HOUR) return counted(past / HOUR, "hour");
-  if (past >= MINUTE) return counted(past / MINUTE, "minute");
-  return past >= SECOND ? counted(past / SECOND, "second") : "just now";
-}
-
-/** What was said before: a list says the same of many. */
-const said = new Map<string, Map<number, string>>();
-
-function counted(amount: number, unit: string): string {
-  const count = Math.floor(amount);
-  let ofUnit = said.get(unit);
-  if (ofUnit === undefined) {
-    ofUnit = new Map();
-    said.set(unit, ofUnit);
-  }
-  let text = ofUnit.get(count);
-  if (text === undefined) {
-    text = `${count} ${unit}${count === 1 ? "" : "s"} ago`;
-    ofUnit.set(count, text);
-  }
-  return text;
+  const fitting = AGO.find(([, milliseconds]) => past >= milliseconds);
+  if (fitting === undefined) return "just now";
+  const [name, milliseconds] = fitting;
+  const count = Math.floor(past / milliseconds);
+  return `${count} ${name}${count === 1 ? "" : "s"} ago`;
 }

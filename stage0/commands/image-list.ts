@@ -1,17 +1,18 @@
-import { shortId } from "../../shared/layout.ts";
 import { type Command, readLine } from "../command.ts";
 import { print } from "../output.ts";
-import type { ImageSummary, StoredImage } from "../store/store.ts";
-import { ago, bytes, table } from "../table.ts";
-
-const SORT_KEYS = ["name", "id", "size", "importtime", "lastused"] as const;
-type SortKey = (typeof SORT_KEYS)[number];
+import { IMAGE_ORDERS, type ImageOrder } from "../store/image-table.ts";
+import type { StoredImage } from "../store/store.ts";
 
 const options = {
   full: { type: "boolean", description: "whole hashes, bytes, times in RFC 3339" },
   "no-legend": { type: "boolean", description: "no line with the names of the columns" },
   format: { type: "string", choices: ["table", "json"], value: "FORMAT", description: "table (the default) or json" },
-  sort: { type: "string", choices: SORT_KEYS, value: "COLUMN", description: `${SORT_KEYS.join(", ")} (importtime)` },
+  sort: {
+    type: "string",
+    choices: IMAGE_ORDERS,
+    value: "COLUMN",
+    description: `${IMAGE_ORDERS.join(", ")} (importtime)`,
+  },
   order: {
     type: "string",
     choices: ["asc", "desc"],
@@ -36,63 +37,35 @@ export const command: Command = {
     const { openStore } = await import("../store/store.ts");
     const store = openStore(globals.dir);
     try {
-      const by = (given.sort ?? "importtime") as SortKey;
+      const by = (given.sort ?? "importtime") as ImageOrder;
       const descending = given.order === "desc";
-      if (given.format === "json") print(asJson(store.list(), by, descending));
-      else {
-        const images = store.summaries();
-        const inOrder = by === "importtime" && !descending;
-        if (!inOrder)
-          order(
-            images,
-            descending,
-            (image) => image[COLUMN[by]],
-            (image) => image[0],
-          );
-        print(asTable(images, given.full, !given["no-legend"]));
-      }
+      const { full } = given;
+      const legend = !given["no-legend"];
+      print(
+        given.format === "json"
+          ? asJson(store.list(), by, descending)
+          : store.table({ full, legend, by, descending, now: Date.now() }),
+      );
     } finally {
       store.close();
     }
   },
 };
 
-const compare = (a: string | number, b: string | number): number => (a < b ? -1 : a > b ? 1 : 0);
-
-/** Where a summary has what it is sorted by. */
-const COLUMN = { name: 1, id: 0, size: 2, importtime: 3, lastused: 4 } as const satisfies Record<SortKey, number>;
-
-function order<T>(images: T[], descending: boolean, by: (image: T) => string | number, key: (image: T) => string): T[] {
-  const direction = descending ? -1 : 1;
-  return images.sort((a, b) => direction * compare(by(a), by(b)) || compare(key(a), key(b)));
-}
-
-/** Takes the images apart: thousands of them are made into rows where they are. */
-function asTable(images: ImageSummary[], full: boolean, legend: boolean): string {
-  const now = Date.now();
-  const time = full ? (at: number) => new Date(at).toISOString() : (at: number) => ago(at, now);
-  const rows = images as unknown as string[][];
-  for (const [i, [key, , size, importedAt, lastUsedAt]] of images.entries()) {
-    const row = rows[i] as string[];
-    if (!full) row[0] = shortId(key);
-    row[2] = full ? String(size) : bytes(size);
-    row[3] = time(importedAt);
-    row[4] = time(lastUsedAt);
-  }
-  return table(legend ? ["ID", "NAME", "SIZE", "IMPORTED", "LAST USED"] : undefined, rows);
-}
-
-function asJson(images: StoredImage[], by: SortKey, descending: boolean): string {
-  const value: Record<SortKey, (image: StoredImage) => string | number> = {
+function asJson(images: StoredImage[], by: ImageOrder, descending: boolean): string {
+  const value: Record<ImageOrder, (image: StoredImage) => string | number> = {
     name: (image) => image.name,
     id: (image) => image.key,
     size: (image) => image.size,
     importtime: (image) => image.importedAt,
     lastused: (image) => image.lastUsedAt,
   };
-  const ordered = order(images, descending, value[by], (image) => image.key);
-  return `${JSON.stringify(ordered.map(imageJson), undefined, 2)}\n`;
+  const direction = descending ? -1 : 1;
+  images.sort((a, b) => direction * compare(value[by](a), value[by](b)) || compare(a.key, b.key));
+  return `${JSON.stringify(images.map(imageJson), undefined, 2)}\n`;
 }
+
+const compare = (a: string | number, b: string | number): number => (a < b ? -1 : a > b ? 1 : 0);
 
 function imageJson({ id, name, labels, size, importedAt, lastUsedAt }: StoredImage): object {
   return {

@@ -9,6 +9,7 @@ import { type DataLayout, dataLayout, KEY_DIGITS, shortId } from "../../shared/l
 import { label, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
 import { type BlobImport, beginImport, type ImportedBlob, type ImportLimits, inspectBlob } from "../image/import.ts";
+import { type ImageTableOptions, imageTable } from "./image-table.ts";
 import { type IndexDb, openIndex, type Row } from "./index-db.ts";
 import { openStoreLock } from "./store-lock.ts";
 import { collectTemporaries } from "./temporary.ts";
@@ -27,17 +28,6 @@ export interface StoredImage {
   importedAt: number;
   lastUsedAt: number;
 }
-
-/** Fields as of `StoredImage`, and the label "version". */
-/** What a list shows of an image: an array, for there may be thousands. */
-export type ImageSummary = [
-  key: string,
-  /** With its version: `example.com/app:1.0`. */
-  name: string,
-  size: number,
-  importedAt: number,
-  lastUsedAt: number,
-];
 
 export interface RemoteRecord {
   url: string;
@@ -79,8 +69,8 @@ export interface Store {
   resolve(prefix: string): StoredImage;
   /** By name. */
   list(): StoredImage[];
-  /** What a list shows, for thousands of them: in the order they came. */
-  summaries(): ImageSummary[];
+  /** All of them for a person to read. */
+  table(options: ImageTableOptions): string;
   manifest(key: string): ImageManifest;
   /** Renders an image once; the tree stays. The image counts as used now. */
   render(key: string): Promise<Tree>;
@@ -220,11 +210,7 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
 
     list: () => db().all("SELECT * FROM images ORDER BY name, key").map(image),
 
-    summaries: () =>
-      db().scan(
-        `SELECT key, name || coalesce(':' || nullif(version, ''), ''), size, imported_at, used_at
-         FROM images INDEXED BY images_listed ORDER BY imported_at, key`,
-      ) as ImageSummary[],
+    table: (options) => imageTable(db(), options),
 
     manifest(key) {
       const known = manifests.get(key);
@@ -339,7 +325,6 @@ function image(row: Row | undefined): StoredImage {
   };
 }
 
-/** By index, not by pattern: an iterator a row would cost more than the query. */
 function describeBlob({ id, key, manifest, size }: ImportedBlob, now: number): StoredImage {
   return { id, key, name: manifest.name, labels: manifest.labels, size, importedAt: now, lastUsedAt: now };
 }

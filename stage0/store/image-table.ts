@@ -1,0 +1,94 @@
+/**
+ * The table of images, put together by SQLite: of ten thousand images one text
+ * comes over, where their fifty thousand values would take longer than the
+ * start of the process. Sizes and times read as `table.ts` writes them, which
+ * also lays out what has to be escaped.
+ */
+
+import { SHORT_DIGITS } from "../../shared/layout.ts";
+import { AGO, SIZES, table } from "../table.ts";
+import type { IndexDb } from "./index-db.ts";
+
+export const IMAGE_ORDERS = ["name", "id", "size", "importtime", "lastused"] as const;
+export type ImageOrder = (typeof IMAGE_ORDERS)[number];
+
+export interface ImageTableOptions {
+  /** Whole keys, bytes, times in RFC 3339. */
+  full: boolean;
+  /** A first line with the names of the columns. */
+  legend: boolean;
+  /** Images that are equal in this come by their key. */
+  by: ImageOrder;
+  descending: boolean;
+  /** Milliseconds since the epoch, as all times here. */
+  now: number;
+}
+
+const LEGEND = ["ID", "NAME", "SIZE", "IMPORTED", "LAST USED"];
+
+const ORDER: Record<ImageOrder, string> = {
+  name: "cell1",
+  id: "key",
+  size: "size",
+  importtime: "imported_at",
+  lastused: "used_at",
+};
+
+export function imageTable(index: IndexDb, { full, legend, by, descending, now }: ImageTableOptions): string {
+  const time = (column: string) => (full ? rfc3339(column) : ago(column, now));
+  const cells = `
+    SELECT ${full ? "key" : `substr(key, 1, ${"sha512-".length + SHORT_DIGITS})`} AS cell0,
+      name || coalesce(':' || nullif(version, ''), '') AS cell1, ${full ? "size" : bytes("size")} AS cell2,
+      ${time("imported_at")} AS cell3, ${time("used_at")} AS cell4, version
+    FROM images INDEXED BY images_listed ORDER BY ${ORDER[by]} ${descending ? "DESC" : ""}, key`;
+  const padded = [0, 1, 2, 3];
+  const least = (i: number) => (legend ? (LEGEND[i] ?? "").length : 0);
+  // What is materialized keeps its order; an ORDER BY of group_concat's own would sort it once more.
+  const [row = []] = index.scan(`
+    WITH cells AS MATERIALIZED (${cells}),
+      widths AS MATERIALIZED (
+        SELECT ${padded.map((i) => `max(${least(i)}, coalesce(max(length(cell${i})), 0)) AS width${i}`)},
+          total(octet_length(version) <> length(version) OR version GLOB '*[^ -~]*' OR version GLOB '*//*') AS strange
+        FROM cells)
+    SELECT strange, group_concat(printf('%-*s  %-*s  %-*s  %-*s  %s' || char(10),
+        ${padded.map((i) => `width${i}, cell${i}`)}, cell4), ''),
+      ${padded.map((i) => `width${i}`)}
+    FROM widths CROSS JOIN cells`);
+  const [strange, text, ...widths] = row as [number, string | null, ...number[]];
+  if (strange > 0) {
+    // Names are of harmless characters; a version is what its author wrote, and may be a URL with a password.
+    const rows = index.scan(`SELECT cell0, cell1, cell2, cell3, cell4 FROM (${cells})`);
+    return table(
+      legend ? LEGEND : undefined,
+      rows.map((cell) => cell.map(String)),
+    );
+  }
+  return legend ? `${LEGEND.map((name, i) => name.padEnd(widths[i] ?? 0)).join("  ")}\n${text ?? ""}` : (text ?? "");
+}
+
+/** As `bytes` in table.ts: three digits are without tenths. */
+function bytes(column: string): string {
+  const units = SIZES.slice(1).map((name, i) => {
+    const unit = 1024 ** (i + 1);
+    const whole = `((2 * ${column} + ${unit}) / ${2 * unit})`;
+    const tenths = `((20 * ${column} + ${unit}) / ${2 * unit})`;
+    const last = i === SIZES.length - 2;
+    return `WHEN ${column} < ${100 * unit} THEN (${tenths} / 10) || '.' || (${tenths} % 10) || ' ${name}'
+      WHEN ${last || `${column} < ${1024 * unit}`} THEN ${whole} || ' ${name}'`;
+  });
+  return `CASE WHEN ${column} < 1024 THEN ${column} || ' ${SIZES[0]}' ${units.join(" ")} END`;
+}
+
+/** As `ago` in table.ts. */
+function ago(column: string, now: number): string {
+  const units = AGO.map(
+    ([name, unit]) => `WHEN ${column} <= ${now - unit}
+      THEN ((${now} - ${column}) / ${unit}) || iif(${column} > ${now - 2 * unit}, ' ${name} ago', ' ${name}s ago')`,
+  );
+  return `CASE ${units.join(" ")} ELSE 'just now' END`;
+}
+
+/** As `Date.toISOString`. */
+function rfc3339(column: string): string {
+  return `strftime('%Y-%m-%dT%H:%M:%S', (${column} / 1000), 'unixepoch') || printf('.%03dZ', ${column} % 1000)`;
+}
