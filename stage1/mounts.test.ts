@@ -62,6 +62,16 @@ test("the whole plan, in order: a tmpfs first, so that no target is the image's"
   ]);
 });
 
+test("kernel parameters: those of the network are not the inside's to set where its users are its own", () => {
+  const isolators = [{ name: "os/unix/sysctl", value: { "net.core.somaxconn": "9", "kernel.msgmax": "8" } }];
+  const parameters = (annotations: { name: string; value: string }[]) =>
+    mountPlan({ ...manifest([], annotations), isolators }, uuid, { ...networks, namespace: 9 }).flatMap((step) =>
+      step.kind === "text" && step.target.endsWith("/sysctl") ? step.text : [],
+    );
+  assert.deepEqual(parameters([]), ["net/core/somaxconn 9\nkernel/msgmax 8\n"]);
+  assert.deepEqual(parameters([{ name: ANNOTATIONS.privateUsers, value: "true" }]), ["kernel/msgmax 8\n"]);
+});
+
 for (const c of [
   { name: "made of the UUID", annotations: [], hostname: `rkt-${uuid}` },
   { name: "chosen", annotations: [{ name: ANNOTATIONS.hostname, value: "db" }], hostname: "db" },

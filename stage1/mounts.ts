@@ -12,7 +12,7 @@ import { closeSync, constants, copyFileSync, existsSync, fstatSync, mkdirSync, o
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { ANNOTATIONS, containerLayout, type HostPath, hostPath, STAGE1, type Stage1Path } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
-import { sysctlSettings } from "../shared/schema/sysctl.ts";
+import { NETWORK_PARAMETERS, sysctlSettings } from "../shared/schema/sysctl.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
 import type { AppCgroup } from "./cgroups.ts";
 import {
@@ -69,7 +69,11 @@ export function mountPlan(
     { kind: "text", target: inside(STAGE1.hostname), text: `${hostname}\n` },
     hosts(annotation(manifest.annotations, ANNOTATIONS.hosts), hostname, network, inside(STAGE1.hosts)),
     { kind: "directory", target: inside(STAGE1.hostVolumes) },
-    ...sysctl(sysctlSettings(manifest, network.namespace !== undefined), inside(STAGE1.sysctl)),
+    ...sysctl(
+      sysctlSettings(manifest, network.namespace !== undefined),
+      inside(STAGE1.sysctl),
+      annotation(manifest.annotations, ANNOTATIONS.privateUsers) === "true",
+    ),
     { kind: "directory", target: inside(STAGE1.cgroups) },
     ...[...new Set(cgroups.map(({ app }) => app))].map(
       (app): MountStep => ({ kind: "directory", target: inside(STAGE1.appCgroups(app)) }),
@@ -89,9 +93,11 @@ export function mountPlan(
   return plan;
 }
 
-function sysctl(settings: ReadonlyMap<string, string>, target: HostPath): MountStep[] {
-  if (settings.size === 0) return [];
-  return [{ kind: "text", target, text: [...settings].map((setting) => `${setting.join(" ")}\n`).join("") }];
+function sysctl(parameters: ReadonlyMap<string, string>, target: HostPath, privateUsers: boolean): MountStep[] {
+  // Those of the network are then set from outside.
+  const settings = [...parameters].filter(([path]) => !(privateUsers && path.startsWith(NETWORK_PARAMETERS)));
+  if (settings.length === 0) return [];
+  return [{ kind: "text", target, text: settings.map((setting) => `${setting.join(" ")}\n`).join("") }];
 }
 
 /** Volumes of kind "host", by name; the spec's default is a recursive mount (pods.md). */

@@ -6,7 +6,7 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
-import { errorCode, RktError } from "../shared/errors.ts";
+import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import {
   ANNOTATIONS,
   containerLayout,
@@ -17,6 +17,8 @@ import {
   STAGE1_PLUGINS,
 } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
+import { NETWORK_PARAMETERS, sysctlSettings } from "../shared/schema/sysctl.ts";
+import type { PodManifest } from "../shared/schema/types.ts";
 import { CLONE_NEWNET, flock, LOCK_EX, LOCK_NB, setns, unshare } from "../shared/syscall/linux.ts";
 import {
   addressesOf,
@@ -54,7 +56,7 @@ export function setUpNetwork(container: Container): ContainerNetwork {
   const ports = portMappings(container.manifest);
   if (request === "host" || request === "none") {
     refusePorts(request, ports);
-    const namespace = request === "none" ? makeNamespace(container.users) : undefined;
+    const namespace = request === "none" ? makeNamespace(container) : undefined;
     return {
       namespace,
       addresses: [],
@@ -83,7 +85,7 @@ function refusePorts(network: "host" | "none", ports: readonly PortMapping[]): v
 // --- the namespace ----------------------------------------------------------------------
 
 /** A network namespace with loopback up; this thread, whose namespace its children inherit, returns to the host's. */
-function makeNamespace(users: Users | undefined): number {
+function makeNamespace({ manifest, users }: Container): number {
   const own = "/proc/self/ns/net";
   const host = openSync(own, "r");
   unshare(CLONE_NEWNET);
@@ -93,7 +95,7 @@ function makeNamespace(users: Users | undefined): number {
     if (done.status !== 0)
       throw new RktError("network-failed", `cannot bring loopback up: ${done.error?.message ?? done.stderr.trim()}`);
     skipDuplicateDetection();
-    if (users !== undefined) openToUsers(users);
+    if (users !== undefined) setParameters(users, manifest);
     return openSync(own, "r");
   } finally {
     setns(host, CLONE_NEWNET);
@@ -113,11 +115,22 @@ function skipDuplicateDetection(): void {
 
 /**
  * The namespace is the host's user namespace's, where the container's root has no capability: what a server and ping(8)
- * take is what anyone in there may do.
+ * take is what anyone in there may do, and kernel parameters are set from here.
  */
-function openToUsers({ first, count }: Users): void {
+function setParameters({ first, count }: Users, manifest: PodManifest): void {
   writeFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
   writeFileSync("/proc/sys/net/ipv4/ping_group_range", `${first} ${first + count - 1}`);
+  for (const [path, value] of sysctlSettings(manifest, true)) {
+    if (!path.startsWith(NETWORK_PARAMETERS)) continue;
+    try {
+      writeFileSync(`/proc/sys/${path}`, value);
+    } catch (error) {
+      const reason = errorCode(error) === "ENOENT" ? "this kernel has none, or not for containers" : errorText(error);
+      throw new RktError("sysctl-failed", `cannot set the kernel parameter ${path} to "${value}": ${reason}`, {
+        cause: error,
+      });
+    }
+  }
 }
 
 // --- networks ---------------------------------------------------------------------------
@@ -157,7 +170,7 @@ function joinNetworks(
       writeStep("00-ports", portsStep(container.uuid, ports.map(portFile)));
       reservePorts(container.uuid, ports);
     }
-    const namespace = makeNamespace(container.users);
+    const namespace = makeNamespace(container);
     const netns = `/proc/${process.pid}/fd/${namespace}`;
     const joined = attachments.map((attachment, i) => join(attachment, i, netns, lockFd));
     if (container.debug)

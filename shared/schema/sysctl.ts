@@ -10,6 +10,9 @@ import type { PodManifest } from "./types.ts";
 
 const IPC = "auto_msgmni msgmax msgmnb msgmni sem shm_rmid_forced shmall shmmax shmmni".split(" ");
 
+/** How the paths of parameters begin that are a network namespace's. */
+export const NETWORK_PARAMETERS = "net/";
+
 /**
  * What the container and its apps ask for: path below /proc/sys to value. The
  * container's comes before an app's. Throws "bad-isolator" for what is not a

@@ -6,8 +6,9 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileS
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
+import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
 import { startMetadataService } from "../helpers/metadata-service.ts";
-import { eventually, exampleAci, finished, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
+import { eventually, exampleAci, finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
 const sh = (script: string): string[] => [busybox, "--exec=/bin/sh", "--", "-c", script];
@@ -105,6 +106,31 @@ networkTest("--net=none has loopback only, --net=host and no option the host's",
   assert.equal(rkt.ok(["run", ...sh(inode)]).stdout, own);
   assert.notEqual(rkt.ok(["run", "--net=none", ...sh(inode)]).stdout, own);
 });
+
+networkTest(
+  "with users of the container's own: low ports, ICMP sockets and kernel parameters, but not the network",
+  (_, rkt) => {
+    const app = {
+      ...{ exec: ["/bin/sh", "-c"], user: "0", group: "0" },
+      isolators: [{ name: "os/unix/sysctl", value: { "net.ipv4.ip_forward": "1", "kernel.msgmax": "9000" } }],
+    };
+    const links = ["sh", "cat", "nc", "ip", "sleep"];
+    const root: Entry[] = [
+      { name: "rootfs/bin/busybox", data: readFileSync("/usr/bin/busybox"), mode: 0o755 },
+      ...links.map((link): Entry => ({ name: `rootfs/bin/${link}`, type: "2", link: "busybox" })),
+    ];
+    const image = scratchFile(rkt, "low.aci", makeAci(root, manifest({ app })));
+    const script = `cd /proc/sys; cat net/ipv4/ip_forward kernel/msgmax net/ipv4/ip_unprivileged_port_start
+set -- $(cat net/ipv4/ping_group_range); echo $1 $2
+(until echo low | nc 127.0.0.1 80; do sleep 0.1; done) 2>&- & nc -l -p 80; ip link add x type dummy 2>&1 || echo refused`;
+    for (const net of ["none", "default"])
+      assert.equal(
+        rkt.ok(["--insecure-options=image", "run", "--private-users", `--net=${net}`, image, "--", script]).stdout,
+        "1\n9000\n0\n0 65535\nlow\nip: RTNETLINK answers: Operation not permitted\nrefused\n",
+        net,
+      );
+  },
+);
 
 networkTest(
   "a published port: from loopback, from the host's addresses, from another host; by name and by number",
