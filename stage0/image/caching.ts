@@ -1,12 +1,32 @@
 /**
- * How long a downloaded image may be used without asking its server again.
- * Pure; `now` and times in milliseconds, ages in seconds.
+ * How long a downloaded image may be used without asking its server again, and
+ * by what the server tells then whether it has changed. Pure; `now` and times
+ * in milliseconds, ages in seconds.
  *
- * Source: RFC 9111 sections 4.2 and 5.2.2.
+ * Source: RFC 9111 sections 4.2 and 5.2.2, RFC 9110 section 8.8.
  */
 
+import type { Headers } from "./http.ts";
+
+/** Never both: who has an ETag does not need the other (RFC 9110 13.1.3, 13.1.5). */
+export interface Validators {
+  etag?: string | undefined;
+  /** An HTTP date, as the server wrote it. */
+  lastModified?: string | undefined;
+}
+
+/**
+ * Of a Last-Modified less than a second before the answer a later change in
+ * the same second would go unseen: it counts for nothing (RFC 9110 8.8.2.2).
+ */
+export function validators(headers: Headers): Validators {
+  const { etag, date = "", "last-modified": lastModified } = headers;
+  if (etag !== undefined) return { etag };
+  return lastModified !== undefined && Date.parse(date) - Date.parse(lastModified) >= 1000 ? { lastModified } : {};
+}
+
 /** Seconds for which a response may be reused unasked; undefined when the server says nothing about it. */
-export function maxAge(headers: Readonly<Record<string, string | undefined>>): number | undefined {
+export function maxAge(headers: Headers): number | undefined {
   let age: number | undefined;
   for (const part of (headers["cache-control"] ?? "").split(",")) {
     const [name = "", value = ""] = part.trim().split("=");

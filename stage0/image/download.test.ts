@@ -169,10 +169,10 @@ test("a body without a length is taken to its end", async (t) => {
 
 test("a conditional request: 304 costs no body, 200 brings the new file, an unasked 304 is an error", async (t) => {
   const server = await serveFile(t, { body: file, etag: '"v1"' });
-  const same = await run(t, `${server.base}/x`, { etag: '"v1"' });
+  const same = await run(t, `${server.base}/x`, { known: { etag: '"v1"' } });
   assert.deepEqual([same.result.changed, same.begins, same.bytes.length], [false, 0, 0]);
   assert.equal(server.seen[0]?.headers["if-none-match"], '"v1"');
-  const changed = await run(t, `${server.base}/x`, { etag: '"v0"' });
+  const changed = await run(t, `${server.base}/x`, { known: { etag: '"v0"' } });
   assert.equal(changed.result.changed, true);
   assert.ok(changed.bytes.equals(file));
 
@@ -184,7 +184,7 @@ test("a conditional request: 304 costs no body, 200 brings the new file, an unas
 
 test("a conditional request that broke does not become a conditional range", async (t) => {
   const server = await serveFile(t, { body: file, etag: '"v2"', breaks: [1000] });
-  const { bytes } = await run(t, `${server.base}/x`, { etag: '"v1"' });
+  const { bytes } = await run(t, `${server.base}/x`, { known: { etag: '"v1"' } });
   assert.ok(bytes.equals(file));
   assert.deepEqual(
     server.seen.map((s) => [s.headers["if-none-match"], s.headers.range]),

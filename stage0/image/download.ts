@@ -7,11 +7,12 @@
  * Source: RFC 9110 sections 8.8 (validators), 13.1.5 (If-Range), 14 (Range).
  */
 
+import { type Validators, validators } from "./caching.ts";
 import { type Headers, type HttpClient, HttpError, type HttpResponse, statusError, waitToRetry } from "./http.ts";
 
 export interface DownloadOptions {
-  /** Ask for the file only if it is not this one any more (If-None-Match). */
-  etag?: string | undefined;
+  /** Ask for the file only if it is not this one any more (If-None-Match, If-Modified-Since). */
+  known?: Validators | undefined;
   /** Bytes the file must have. */
   size?: number | undefined;
   signal?: AbortSignal | undefined;
@@ -32,15 +33,22 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
   let headers: Headers = {};
   let farthest = 0;
   let failures = 0;
+  const condition = conditionOf(options.known);
 
   for (;;) {
     try {
-      const resuming = offset > 0 && validator !== undefined;
+      const rest =
+        offset > 0 && validator !== undefined ? { range: `bytes=${offset}-`, "if-range": validator } : undefined;
+      const resuming = rest !== undefined;
       const response = await http.get(url, {
         signal,
-        headers: requestHeaders(resuming ? { offset, validator } : options),
+        headers: {
+          // The bytes of the file itself: what was signed, and what an offset counts.
+          "accept-encoding": "identity",
+          ...(rest ?? condition),
+        },
       });
-      if (response.status === 304 && !resuming && options.etag !== undefined) {
+      if (response.status === 304 && !resuming && condition !== undefined) {
         response.discard();
         return { changed: false, headers: response.headers };
       }
@@ -85,18 +93,9 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
   }
 }
 
-function requestHeaders(
-  state: { offset: number; validator: string | undefined } | { etag?: string | undefined },
-): Record<string, string> {
-  // The bytes of the file itself: what was signed, and what an offset counts.
-  const headers: Record<string, string> = { "accept-encoding": "identity" };
-  if ("offset" in state) {
-    headers["range"] = `bytes=${state.offset}-`;
-    if (state.validator !== undefined) headers["if-range"] = state.validator;
-  } else if (state.etag !== undefined) {
-    headers["if-none-match"] = state.etag;
-  }
-  return headers;
+function conditionOf({ etag, lastModified }: Validators = {}): Record<string, string> | undefined {
+  if (etag !== undefined) return { "if-none-match": etag };
+  return lastModified === undefined ? undefined : { "if-modified-since": lastModified };
 }
 
 /** Whether a 206 is the rest of the file that was begun. */
@@ -112,16 +111,10 @@ function continues(
   return etag === undefined || !(begun.validator ?? "").startsWith('"') || etag === begun.validator;
 }
 
-/**
- * What proves, byte for byte, that a file is the same: an ETag that is not
- * weak, or a Last-Modified at least a second older than the answer.
- */
+/** What proves, byte for byte, that a file is the same; a weak ETag does not. */
 function strongValidator(headers: Headers): string | undefined {
-  const etag = headers["etag"];
-  if (etag?.startsWith('"')) return etag;
-  const modified = headers["last-modified"];
-  if (etag !== undefined || modified === undefined) return undefined;
-  return Date.parse(headers["date"] ?? "") - Date.parse(modified) >= 1000 ? modified : undefined;
+  const { etag, lastModified } = validators(headers);
+  return etag === undefined || etag.startsWith('"') ? (etag ?? lastModified) : undefined;
 }
 
 function contentLength(headers: Headers): number | undefined {

@@ -7,7 +7,7 @@
 
 import { RktError } from "../../shared/errors.ts";
 import type { RemoteRecord, StagedImport, StoredImage } from "../store/store.ts";
-import { isFresh, maxAge } from "./caching.ts";
+import { isFresh, maxAge, validators } from "./caching.ts";
 import { download } from "./download.ts";
 import { type Expectation, type FetchContext, type SignatureCheck, unexpected } from "./fetch-context.ts";
 import { fetchSignature, readSignature, reportVerified, type Signature, signatureUrls } from "./fetch-signature.ts";
@@ -82,7 +82,7 @@ async function downloadImage(
   const transfer = reporter.transfer(request.label);
   try {
     const result = await download(http, request.url, {
-      etag: known?.record.etag,
+      known: known?.record,
       size: request.expected.size,
       signal,
       async begin(length) {
@@ -107,7 +107,10 @@ async function downloadImage(
       },
     });
     transfer.end();
-    if (!result.changed) return stillGood(known, result.headers, context);
+    if (!result.changed) {
+      await staged?.abort();
+      return stillGood(known, result.headers, context);
+    }
     if (staged === undefined) throw new Error("a download without a beginning");
 
     const { id, key, manifest } = await staged.finish();
@@ -125,7 +128,7 @@ async function downloadImage(
       url: plainHref(request.url),
       key,
       signatureUrl: check === undefined ? undefined : signature?.url,
-      etag: result.headers["etag"],
+      ...validators(result.headers),
       maxAge: maxAge(result.headers),
       downloadedAt: Date.now(),
     });
@@ -144,7 +147,7 @@ function stillGood(known: KnownImage | undefined, headers: Headers, { store }: F
   if (known === undefined) throw new Error("an unchanged image that nobody knew");
   store.updateRemote({
     ...known.record,
-    etag: headers["etag"] ?? known.record.etag,
+    ...(headers["etag"] === undefined ? {} : validators(headers)),
     maxAge: maxAge(headers) ?? known.record.maxAge,
     downloadedAt: Date.now(),
   });

@@ -155,7 +155,14 @@ test("a signed image by URL: the seed's words, the ID, and a record", async (t) 
     "  CoreOS ACI Builder <release@coreos.com>",
   ]);
   const { downloadedAt, ...record } = store.remote(url) as RemoteRecord;
-  assert.deepEqual(record, { url, key: image.key, signatureUrl: `${url}.asc`, etag: '"1"', maxAge: 60 });
+  assert.deepEqual(record, {
+    url,
+    key: image.key,
+    signatureUrl: `${url}.asc`,
+    etag: '"1"',
+    lastModified: undefined,
+    maxAge: 60,
+  });
   assert.ok(Math.abs(Date.now() - downloadedAt) < 60_000);
 });
 
@@ -415,6 +422,33 @@ test("a second fetch: nothing within max-age, then one conditional request, and 
   age(500);
   await fetch(url);
   assert.deepEqual(paths(server), []);
+});
+
+test("a server without ETags: asked whether the image was modified since", async (t) => {
+  const [old, young] = [makeAci(t, "a.b/c"), makeAci(t, "a.b/c")];
+  const [yesterday, today] = [86_400_000, 5000].map((age) => new Date(Date.now() - age).toUTCString());
+  const files: Record<string, FileAnswer | Buffer> = {};
+  const serveImage = (body: Buffer, lastModified: string | undefined) =>
+    Object.assign(files, { "/x.aci": { body, lastModified }, "/x.aci.asc": sign(body) });
+  const server = await site(t, files);
+  const asked = () => server.seen.splice(0).map((s) => [s.url, s.headers["if-modified-since"]]);
+  const { fetch } = setup(t);
+  const url = `${server.base}/x.aci`;
+
+  serveImage(old, yesterday);
+  await fetch(url);
+  asked();
+  assert.equal((await fetch(url)).id, imageId(old));
+  assert.deepEqual(asked(), [["/x.aci", yesterday]], "304: nothing but the question");
+
+  serveImage(young, today);
+  assert.equal((await fetch(url)).id, imageId(young));
+  assert.deepEqual(asked(), [
+    ["/x.aci", yesterday],
+    ["/x.aci.asc", undefined],
+  ]);
+  assert.equal((await fetch(url)).id, imageId(young));
+  assert.deepEqual(asked(), [["/x.aci", today]]);
 });
 
 test("a newer image replaces the record; the old one stays in the store", async (t) => {

@@ -8,6 +8,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { type Validators, validators } from "./caching.ts";
 import { download } from "./download.ts";
 import { type HttpOptions, openHttp } from "./http.ts";
 import { makeCa } from "../../test/helpers/http-server.ts";
@@ -82,14 +83,14 @@ async function listening(port: number, server: ChildProcess): Promise<void> {
   throw new Error(`nginx ended with ${server.exitCode}`);
 }
 
-async function get(t: TestContext, url: string, etag?: string, options: HttpOptions = {}) {
+async function get(t: TestContext, url: string, known?: Validators, options: HttpOptions = {}) {
   const http = openHttp({ env: {}, retry: { attempts: 3, firstPause: 1 }, ...options });
   t.after(() => http.close());
   let hash = createHash("sha256");
   let begins = 0;
   let received = 0;
   const result = await download(http, new URL(url), {
-    etag,
+    known,
     begin() {
       hash = createHash("sha256");
       begins++;
@@ -144,11 +145,33 @@ test("nginx: a file, the 304 of its ETag, and the new file after a change", asyn
   assert.equal(first.digest, sha256(file));
   const { etag } = first.result.headers;
   assert.match(etag ?? "", /^"/);
-  const again = await get(t, `${base}/x.aci`, etag);
+  const again = await get(t, `${base}/x.aci`, { etag });
   assert.deepEqual([again.result.changed, again.begins, again.received], [false, 0, 0]);
   const other = randomBytes(1000);
   writeFileSync(join(root, "x.aci"), other);
-  const changed = await get(t, `${base}/x.aci`, etag);
+  const changed = await get(t, `${base}/x.aci`, { etag });
+  assert.deepEqual([changed.result.changed, changed.digest], [true, sha256(other)]);
+});
+
+test("nginx without ETags: the 304 of its date, the new file after a change, and a broken download resumed", async (t) => {
+  if (!requires(t, "nginx")) return;
+  const { base, port, file, root } = await startNginx(t, { location: "etag off;" });
+  const path = join(root, "x.aci");
+  utimesSync(path, 1_000_000_000, 1_000_000_000);
+  const first = await get(t, `${base}/x.aci`);
+  assert.deepEqual([first.digest, first.result.headers["etag"]], [sha256(file), undefined]);
+  const known = validators(first.result.headers);
+  assert.deepEqual(known, { lastModified: "Sun, 09 Sep 2001 01:46:40 GMT" });
+  const again = await get(t, `${base}/x.aci`, known);
+  assert.deepEqual([again.result.changed, again.begins, again.received], [false, 0, 0]);
+
+  const wire = await cutWire(t, port, [size / 2]);
+  const resumed = await get(t, `http://127.0.0.1:${wire}/x.aci`);
+  assert.deepEqual([resumed.digest, resumed.begins, resumed.received], [sha256(file), 1, size]);
+
+  const other = randomBytes(1000);
+  writeFileSync(path, other);
+  const changed = await get(t, `${base}/x.aci`, known);
   assert.deepEqual([changed.result.changed, changed.digest], [true, sha256(other)]);
 });
 

@@ -12,7 +12,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorText, RktError } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/layout.ts";
 
-const SCHEMA_VERSION = 4;
+const SCHEMA_VERSION = 5;
 
 const SCHEMA = `
 CREATE TABLE images (
@@ -28,7 +28,8 @@ CREATE TABLE files (
   key TEXT NOT NULL, PRIMARY KEY (device, inode)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE remotes (
-  url TEXT PRIMARY KEY, key TEXT NOT NULL, signature_url TEXT, etag TEXT, max_age INTEGER, downloaded_at INTEGER NOT NULL
+  url TEXT PRIMARY KEY, key TEXT NOT NULL, signature_url TEXT, etag TEXT, last_modified TEXT,
+  max_age INTEGER, downloaded_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 PRAGMA user_version = ${SCHEMA_VERSION};
 `;

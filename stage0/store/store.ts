@@ -35,6 +35,8 @@ export interface RemoteRecord {
   /** Of the signature that was verified; undefined: the image came unverified. */
   signatureUrl?: string | undefined;
   etag?: string | undefined;
+  /** HTTP date. */
+  lastModified?: string | undefined;
   /** Seconds. */
   maxAge?: number | undefined;
   /** Milliseconds. */
@@ -282,6 +284,7 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
         key: String(row["key"]),
         signatureUrl: text(row["signature_url"]),
         etag: text(row["etag"]),
+        lastModified: text(row["last_modified"]),
         maxAge: row["max_age"] === null ? undefined : Number(row["max_age"]),
         downloadedAt: Number(row["downloaded_at"]),
       };
@@ -289,11 +292,12 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
 
     updateRemote(record) {
       db().run(
-        "INSERT OR REPLACE INTO remotes VALUES (?,?,?,?,?,?)",
+        "INSERT OR REPLACE INTO remotes VALUES (?,?,?,?,?,?,?)",
         record.url,
         record.key,
         record.signatureUrl ?? null,
         record.etag ?? null,
+        record.lastModified ?? null,
         record.maxAge ?? null,
         record.downloadedAt,
       );

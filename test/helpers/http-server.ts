@@ -61,7 +61,8 @@ export function answerFile(request: IncomingMessage, response: ServerResponse, f
   const headers: Record<string, string> = { "content-type": "application/octet-stream", ...file.headers };
   if (file.etag !== undefined) headers["etag"] = file.etag;
   if (file.lastModified !== undefined) headers["last-modified"] = file.lastModified;
-  if (file.etag !== undefined && request.headers["if-none-match"] === file.etag) {
+  const { "if-none-match": etag, "if-modified-since": lastModified } = request.headers;
+  if (etag !== undefined ? etag === file.etag : lastModified !== undefined && lastModified === file.lastModified) {
     response.writeHead(304, headers).end();
     return;
   }
