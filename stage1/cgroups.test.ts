@@ -49,7 +49,14 @@ const places: { name: string; mounted: Hierarchy[]; own: string; needed: ("cpu" 
     mounted: v1,
     own: "0::/\n3:cpu,cpuacct:/a/b\n2:name=systemd:/\n",
     needed: ["cpu"],
-    planned: ["[] /cg/unified/rkt-1", "[cpu] /cg/cpu/a/b/rkt-1", "[] /cg/systemd/rkt-1"],
+    planned: ["[cpu] /cg/cpu/a/b/rkt-1", "[] /cg/systemd/rkt-1"],
+  },
+  {
+    name: "v1 without a hierarchy for systemd",
+    mounted: v1.slice(0, 2),
+    own: "0::/\n3:cpu,cpuacct:/a/b\n",
+    needed: ["cpu"],
+    planned: ["[] /cg/unified/rkt-1", "[cpu] /cg/cpu/a/b/rkt-1"],
   },
   {
     name: "v2: below the caller's",

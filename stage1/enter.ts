@@ -13,12 +13,11 @@
  */
 
 import { closeSync, openSync, readFileSync, readlinkSync } from "node:fs";
-import { isatty } from "node:tty";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execve } from "../shared/exec.ts";
 import { containerLayout, ENV_ENTER_FDS, STAGE1 } from "../shared/layout.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
-import { closeOnExecFrom, dup2, PR_CAPBSET_DROP, prctl } from "../shared/syscall/linux.ts";
+import { closeOnExecFrom, dup2, isTerminal, PR_CAPBSET_DROP, prctl } from "../shared/syscall/linux.ts";
 import { firstProcess } from "./first-process.ts";
 import { hierarchies, ownCgroup } from "./cgroups.ts";
 import { readContainer } from "./container.ts";
@@ -50,7 +49,7 @@ export function enter(args: readonly string[]): never {
   const { manifest } = readContainer();
   const first = firstProcess(pid);
   const fds = appDescriptors(first, app, manifest);
-  const terminal = isatty(0) && isatty(1);
+  const terminal = isTerminal(0) && isTerminal(1);
   const argv = terminal
     ? nsenter(first, onPty([STAGE1.launcher, app, "enter", ...command]))
     : relayed(first, app, command);
@@ -177,8 +176,8 @@ const ENDS_WITH_PARENT = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--"];
 /** Streams as they are, byte by byte; a terminal among them is read from not at all, and written to by a relay. */
 function relayed(first: number, app: string, command: readonly string[]): string[] {
   const launcher = [STAGE1.launcher, app, "enter", ...command];
-  if (isatty(0)) dup2(openSync("/dev/null", "r"), 0);
-  const script = relayScript(isatty(1), isatty(2));
+  if (isTerminal(0)) dup2(openSync("/dev/null", "r"), 0);
+  const script = relayScript(isTerminal(1), isTerminal(2));
   if (script === undefined) return nsenter(first, launcher);
   const busybox = containerLayout(".").inStage1("/usr/bin/busybox");
   const [setpriv = "", ...options] = ENDS_WITH_PARENT;

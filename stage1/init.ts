@@ -5,13 +5,13 @@
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { isatty } from "node:tty";
 import { execve } from "../shared/exec.ts";
 import { containerLayout, ENV_LOCK_FD, ENV_USERS_FD, STAGE1 } from "../shared/layout.ts";
 import {
   CLONE_NEWNET,
   CLONE_NEWNS,
   isOpenFd,
+  isTerminal,
   MS_REC,
   MS_SLAVE,
   mount,
@@ -19,7 +19,7 @@ import {
   setns,
   unshare,
 } from "../shared/syscall/linux.ts";
-import { enterCgroups, hierarchies, ownCgroup, planCgroups } from "./cgroups.ts";
+import { enterCgroups, hideUnused, hierarchies, ownCgroup, planCgroups } from "./cgroups.ts";
 import { type Container, readContainer } from "./container.ts";
 import { requireInotify } from "./inotify.ts";
 import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts.ts";
@@ -36,7 +36,6 @@ export function init(): never {
   const held = [inheritedFd(ENV_LOCK_FD), inheritedFd(ENV_USERS_FD)].filter((fd) => fd !== undefined);
   // What is started on the way must not hold them.
   for (const fd of held) setCloseOnExec(fd, true);
-  warm();
   const network = setUpNetwork(container);
   try {
     start(container, stdio, network, held);
@@ -99,6 +98,8 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
   writeAtomically(here.pid, `${process.pid}\n`);
   privateRun(process.env["NOTIFY_SOCKET"]);
 
+  warm();
+  hideUnused(planned);
   const { path, argv } = nspawnCommand({
     uuid,
     hostname: containerHostname(manifest, uuid),
@@ -117,7 +118,7 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
 
 /** A terminal belongs to nspawn, which puts a pty between; anything else is passed on byte by byte. */
 function stdioMode(container: Container): StdioMode {
-  if (isatty(0) && isatty(1)) return container.interactive ? "interactive" : "console";
+  if (isTerminal(0) && isTerminal(1)) return container.interactive ? "interactive" : "console";
   return container.interactive ? "stdin" : "pipe";
 }
 

@@ -161,6 +161,7 @@ const definitions = {
   sethostname: { return: "i32", arguments: ["buffer", "u64"] },
   syncfs: { return: "i32", arguments: ["i32"] },
   ioctl: { return: "i32", arguments: ["i32", "u64", "i64"] },
+  isatty: { return: "i32", arguments: ["i32"] },
   setresuid: { return: "i32", arguments: ["u32", "u32", "u32"] },
   setresgid: { return: "i32", arguments: ["u32", "u32", "u32"] },
   fallocate: { return: "i32", arguments: ["i32", "i32", "i64", "i64"] },
@@ -306,6 +307,11 @@ export function setCloseOnExec(fd: number, on: boolean): void {
 /** Whether the number is an open descriptor of this process. */
 export function isOpenFd(fd: number): boolean {
   return Number(ffi().libc.fcntl(fd, F_GETFD, 0n)) >= 0;
+}
+
+/** isatty(3), for programs that would load `node:tty` for nothing else. */
+export function isTerminal(fd: number): boolean {
+  return ffi().libc.isatty(fd) === 1;
 }
 
 export function dup2(from: number, to: number): void {
