@@ -78,6 +78,7 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
   const planned = planCgroups(uuid, limits);
   // Before they are made: whatever ends this program, gc knows of them.
   writeAtomically(here.cgroups, `${planned.flatMap(({ candidates }) => candidates).join("\n")}\n`);
+  warm();
   const cgroups = enterCgroups(planned, limits);
   // The apps' processes join by themselves; what may be used stays for root of the host to say.
   for (const { dir } of cgroups) giveToRoot(`${dir}/cgroup.procs`, users);
@@ -98,7 +99,6 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
   writeAtomically(here.pid, `${process.pid}\n`);
   privateRun(process.env["NOTIFY_SOCKET"]);
 
-  warm();
   hideUnused(planned);
   const { path, argv } = nspawnCommand({
     uuid,
