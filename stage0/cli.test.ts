@@ -50,6 +50,12 @@ test("rkt version, however it is asked for", () => {
     assert.deepEqual(rkt(...words), { stdout, ...rest }, words.join(" "));
 });
 
+test("a command by its other name", () => {
+  const stats = rkt("stats", "--help");
+  assert.match(stats.stdout, /^Usage: rkt top /);
+  assert.deepEqual(stats, rkt("top", "--help"));
+});
+
 test("rkt help, however it is asked for", () => {
   const first = rkt("help");
   assert.deepEqual([first.status, first.stderr], [0, ""]);

@@ -12,6 +12,8 @@ import { isOption, type Line, nearest, type OptionWord, readOption, scanWords } 
 
 export interface CommandEntry {
   name: string;
+  /** Another name of one word. */
+  alias?: string;
   summary: string;
   load(): Promise<{ command: Command }>;
 }
@@ -55,6 +57,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: "top",
+    alias: "stats",
     summary: "show what running containers use",
     load: () => import("./commands/top.ts"),
   },
@@ -208,7 +211,7 @@ async function withoutCommand(given: readonly OptionWord[]): Promise<void> {
 /** The command whose name the words begin with. */
 export function findCommand(words: readonly string[]): CommandEntry {
   const [first = ""] = words;
-  const named = (name: string) => commands.find((entry) => entry.name === name);
+  const named = (name: string) => commands.find((entry) => entry.name === name || entry.alias === name);
   const entry = named(words.slice(0, 2).join(" ")) ?? named(first);
   if (entry !== undefined) return entry;
   const members = commands.filter((other) => other.name.startsWith(`${first} `)).map((other) => other.name);

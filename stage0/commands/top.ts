@@ -26,7 +26,7 @@ const MAX_INTERVAL = 60_000;
 export const command: Command = {
   usage: "top [options] [UUID...]",
   description:
-    "Shows what the apps of running containers use: processes, processor time and memory. Without a UUID, of all containers.\n\nCPU is the share of one core during the interval, CPU TIME what has been used since the app's start. MEMORY is the cgroup's where the app has one for it, without cached files that nobody has used of late; else that of its processes, what they share counted in each.",
+    "Shows what the apps of running containers use: processes, processor time and memory. Without a UUID, of all containers. `rkt stats` is the same.\n\nCPU is the share of one core during the interval, CPU TIME what has been used since the app's start. MEMORY is the cgroup's where the app has one for it, without cached files that nobody has used of late; else that of its processes, what they share counted in each.",
   examples: [
     ["rkt top", "all running containers"],
     ["rkt top --processes 6ba7b810", "one, and its processes"],

@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { type Entry, makeAci } from "../fixtures/aci.ts";
 import { exampleAci, makeRkt, type Rkt, requires, rktBinary } from "../helpers/rkt.ts";
 import { assertAftermath, assertImages, assertManners, ownCgroups } from "./aftermath.ts";
 import { random, rounds, seed } from "./random.ts";
@@ -17,7 +18,7 @@ const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 interface Scenario {
   name: string;
   before: (rkt: Rkt) => void;
-  args: string[];
+  args: string[] | ((rkt: Rkt) => string[]);
   /** Errors by system call. With a plus: from some call on, each one fails. */
   faults: Record<string, string[]>;
 }
@@ -37,6 +38,12 @@ const scenarios: Scenario[] = [
       mkdirat: ["ENOSPC"],
       openat: ["ENOSPC", "EMFILE+", "EINTR"],
     },
+  },
+  {
+    name: "prepare, with an image of links",
+    before: (rkt) => rkt.run(["image", "rm", "example.com/test"]),
+    args: (rkt) => ["prepare", "--insecure-options=image", linked(rkt)],
+    faults: { linkat: ["ENOSPC", "EIO", "EMLINK+"], symlinkat: ["ENOSPC", "EIO+"] },
   },
   {
     name: "run",
@@ -68,14 +75,33 @@ const scenarios: Scenario[] = [
   },
 ];
 
+/** A file with an image of hard and symbolic links. */
+function linked(rkt: Rkt): string {
+  const file = join(rkt.scratch, "linked.aci");
+  const links = Array.from({ length: 20 }, (_, i): Entry[] => [
+    { name: `rootfs/hard${i}`, type: "1", link: "rootfs/file" },
+    { name: `rootfs/soft${i}`, type: "2", link: "file" },
+  ]);
+  if (!existsSync(file))
+    writeFileSync(file, makeAci([{ name: "rootfs/file", data: "one of many names" }, ...links.flat()]));
+  return file;
+}
+
+const words = (rkt: Rkt, { args }: Scenario): string[] => (typeof args === "function" ? args(rkt) : args);
+
 /** How often the command makes each of the calls. */
-function count(rkt: Rkt, { args, faults }: Scenario): Map<string, number> {
+function count(rkt: Rkt, scenario: Scenario): Map<string, number> {
+  const { faults } = scenario;
   const table = join(rkt.scratch, "calls");
   const calls = `trace=${Object.keys(faults).join(",")}`;
-  const done = spawnSync("strace", ["-c", "-o", table, "-e", calls, rktBinary, `--dir=${rkt.dir}`, ...args], {
-    encoding: "utf8",
-    timeout: 60_000,
-  });
+  const done = spawnSync(
+    "strace",
+    ["-c", "-o", table, "-e", calls, rktBinary, `--dir=${rkt.dir}`, ...words(rkt, scenario)],
+    {
+      encoding: "utf8",
+      timeout: 60_000,
+    },
+  );
   assert.equal(done.status, 0, done.stderr);
   return new Map(
     readFileSync(table, "utf8")
@@ -121,7 +147,7 @@ function fail(rkt: Rkt, scenario: Scenario, call: string, error: string, when: n
     inject,
     rktBinary,
     `--dir=${rkt.dir}`,
-    ...scenario.args,
+    ...words(rkt, scenario),
   ];
   const done = spawnSync("strace", argv, { encoding: "utf8", timeout: 60_000, killSignal: "SIGKILL" });
   // Node.js itself aborts when it can't wake its own threads: no worse than a kill. A hang is.
