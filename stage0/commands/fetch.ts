@@ -35,10 +35,13 @@ An image that was fetched before is asked for again, which costs one request and
     const { parseImageReference } = await import("../image/image-name.ts");
     const { openStore } = await import("../store/store.ts");
     const wanted = operands.map((text) => ({ reference: parseImageReference(text), signature: values.signature }));
-    const store = openStore(globals.dir);
+    // An image that lacks a dependency leaves nothing in the store.
+    const store = openStore(globals.dir, { hold: true });
     const finder = openFinder(globals, store, readPullPolicy(values, "update"));
     try {
-      for (const { id } of await findImages(wanted, finder)) print(`${values.full ? blobKey(id) : shortId(id)}\n`);
+      const images = await findImages(wanted, finder);
+      await store.release();
+      for (const { id } of images) print(`${values.full ? blobKey(id) : shortId(id)}\n`);
     } finally {
       await finder.close();
       store.close();

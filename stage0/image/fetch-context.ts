@@ -28,7 +28,7 @@ export interface FetchContext {
 /** The store as a fetch uses it. */
 export type FetchStore = Pick<
   Store,
-  "importFile" | "stage" | "resolve" | "list" | "manifest" | "remote" | "updateRemote"
+  "importFile" | "stage" | "release" | "resolve" | "list" | "manifest" | "remote" | "updateRemote"
 >;
 
 export interface SignatureCheck {

@@ -43,7 +43,9 @@ export async function fetchImages(
       const label = requests.length === 1 ? "Downloading aci" : `Downloading ${shortName(request.image)}`;
       try {
         const image = await fetchOne(request, label, { ...context, signal });
-        if (options.dependencies !== false) await fetchDependencies(image, [], new Set(), { ...context, signal });
+        if (options.dependencies !== false) await complete(image, { ...context, signal });
+        // A file of the person's own can be read again; what was downloaded stays, whatever comes of the rest.
+        if (request.image.kind !== "file") await context.store.release(new Set([image.key]));
         images[i] = image;
       } catch (error) {
         failure ??= { error };
@@ -58,7 +60,15 @@ export async function fetchImages(
 
 /** Fetches what images in the store depend on. */
 export async function completeImages(images: readonly StoredImage[], context: FetchContext): Promise<void> {
-  for (const image of images) await fetchDependencies(image, [], new Set(), context);
+  for (const image of images) await complete(image, context);
+}
+
+/** All that an image depends on, or, where the store holds back, nothing of it. */
+async function complete(image: StoredImage, context: FetchContext): Promise<void> {
+  const done = new Set<string>();
+  await fetchDependencies(image, [], done, context);
+  done.delete(image.key);
+  await context.store.release(done);
 }
 
 export async function fetchImage(request: FetchRequest, context: FetchContext): Promise<StoredImage> {

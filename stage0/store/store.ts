@@ -55,8 +55,8 @@ export type { Tree } from "./trees.ts";
 
 export interface StoreOptions {
   /**
-   * Files that are imported wait for `release` before anything of them is in the store: for a caller who looks at
-   * their manifests first. `close` without it forgets them.
+   * What is imported waits for `release`, and is in the store for this process alone: for a caller who looks at the
+   * manifests first, or needs all of several images. `close` forgets what was not released.
    */
   hold?: boolean;
 }
@@ -64,12 +64,12 @@ export interface StoreOptions {
 export interface Store {
   /** Imports a local file in one pass; a file that is known, and has not changed since, costs a stat. */
   importFile(path: string): Promise<StoredImage>;
-  /** Puts what was held back in its place. */
-  release(): Promise<void>;
+  /** Puts what was held back in its place: the images of these keys, or all. */
+  release(keys?: ReadonlySet<string>): Promise<void>;
   stage(options?: { name?: string; limits?: ImportLimits }): Promise<StagedImport>;
   /** The one image whose ID begins with `prefix` ("sha512-" may be left out). */
   resolve(prefix: string): StoredImage;
-  /** By name. */
+  /** By name, but for what is held. */
   list(): StoredImage[];
   /** All of them for a person to read. */
   table(options: ImageTableOptions): string;
@@ -98,8 +98,11 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
   const layout = dataLayout(dataDir);
   let opened: IndexDb | undefined;
   const manifests = new Map<string, ImageManifest>();
-  /** By the identity of the file. */
+  /** By their keys. */
   const held = new Map<string, HeldImport>();
+  /** What the index learns with them, by URL and by the identity of the file. */
+  const heldRemotes = new Map<string, RemoteRecord>();
+  const heldFiles = new Map<string, FileRecord>();
   const lock = openStoreLock(layout);
 
   const db = (): IndexDb => {
@@ -116,6 +119,50 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
     const blob = await blobImport.commit();
     insertImage(db(), blob, Date.now());
     return image(db().get("SELECT * FROM images WHERE key = ?", blob.key));
+  };
+
+  /** Takes in what was imported, or holds it. */
+  const take = async (blob: ImportedBlob, blobImport: BlobImport): Promise<StoredImage> => {
+    if (!hold || byKey(blob.key) !== undefined) return await put(blobImport);
+    const same = held.get(blob.key);
+    if (same !== undefined) {
+      blobImport.abort();
+      return same.image;
+    }
+    const { id, key, manifest, size } = blob;
+    const now = Date.now();
+    const image = { id, key, name: manifest.name, labels: manifest.labels, size, importedAt: now, lastUsedAt: now };
+    manifests.set(key, manifest);
+    held.set(key, { image, blobImport, placed: undefined });
+    return image;
+  };
+
+  const place = async (key: string, { blobImport }: HeldImport): Promise<void> => {
+    await put(blobImport);
+    held.delete(key);
+    for (const [file, record] of heldFiles) {
+      if (record.key !== key) continue;
+      heldFiles.delete(file);
+      rememberFile(record);
+    }
+    for (const [url, record] of heldRemotes) {
+      if (record.key !== key) continue;
+      heldRemotes.delete(url);
+      store.updateRemote(record);
+    }
+  };
+
+  const rememberFile = (record: FileRecord): void => {
+    if (held.has(record.key)) heldFiles.set(record.file.join(), record);
+    else if (record.steady) db().run("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?)", ...record.file, record.key);
+  };
+
+  /** Images of the index, and those that are held. */
+  const withHeld = (stored: StoredImage[]): StoredImage[] => {
+    if (held.size === 0) return stored;
+    const all = new Map([...held].map(([key, { image }]) => [key, image]));
+    for (const image of stored) all.set(image.key, image);
+    return [...all.values()];
   };
 
   const touch = (key: string): void => {
@@ -141,40 +188,39 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
       );
       const found = known === undefined ? undefined : byKey(String(known["key"]));
       if (found !== undefined) return found;
-      const waiting = held.get(identity(stat).join());
+      const waiting = held.get(heldFiles.get(identity(stat).join())?.key ?? "");
       if (waiting !== undefined) return waiting.image;
       collectTemporaries(layout);
       const { blob, blobImport } = await readImage(layout, path);
       // A file that changed while it was read is not the one we know.
       const after = statFile(path);
       const steady = identity(after).every((value, i) => value === identity(stat)[i]);
-      const keep = async (): Promise<StoredImage> => {
-        const stored = await put(blobImport);
-        if (steady) index.run("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?)", ...identity(stat), stored.key);
-        return stored;
-      };
-      if (!hold) return await keep();
-      const image = describeBlob(blob, Date.now());
-      manifests.set(blob.key, blob.manifest);
-      held.set(identity(stat).join(), { image, keep, forget: () => blobImport.abort() });
+      const image = await take(blob, blobImport);
+      rememberFile({ file: identity(stat), key: blob.key, steady });
       return image;
     },
 
-    async release() {
-      for (const [file, { keep }] of held) {
-        held.delete(file);
-        await keep();
-      }
+    async release(keys) {
+      for (const [key, image] of held)
+        if (keys?.has(key) ?? true) {
+          image.placed ??= place(key, image);
+          await image.placed;
+        }
     },
 
     async stage(options = {}) {
       collectTemporaries(layout);
       const blobImport = beginImport(layout, options.name ?? "the image", options.limits);
+      let blob: ImportedBlob | undefined;
       return {
         write: (chunk) => blobImport.write(chunk),
-        finish: () => blobImport.finish(),
+        async finish() {
+          blob = await blobImport.finish();
+          return blob;
+        },
         async commit(remote) {
-          const stored = await put(blobImport);
+          if (blob === undefined) throw new Error("commit before finish");
+          const stored = await take(blob, blobImport);
           if (remote !== undefined) store.updateRemote({ ...remote, key: stored.key });
           return stored;
         },
@@ -190,19 +236,17 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
         });
       const key = `sha512-${digits.slice(0, KEY_DIGITS)}`;
       lock.share();
-      const rows = db()
-        .all("SELECT * FROM images WHERE key >= ? AND key < ? ORDER BY key", key, `${key}g`)
-        .map(image)
-        .filter((one) => one.id.startsWith(`sha512-${digits}`));
-      const [first] = rows;
+      const rows = db().all("SELECT * FROM images WHERE key >= ? AND key < ? ORDER BY key", key, `${key}g`);
+      const found = withHeld(rows.map(image)).filter((one) => one.id.startsWith(`sha512-${digits}`));
+      const [first] = found;
       if (first === undefined)
         throw new RktError("no-such-image", `no image ${prefix} in the store`, {
           hint: "`rkt image list` shows the images there are",
         });
-      if (rows.length > 1)
+      if (found.length > 1)
         throw new RktError(
           "ambiguous-image",
-          `${prefix} is ambiguous: ${rows.map((one) => shortId(one.id)).join(", ")}`,
+          `${prefix} is ambiguous: ${found.map((one) => shortId(one.id)).join(", ")}`,
           {
             hint: "give more digits",
           },
@@ -210,7 +254,7 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
       return first;
     },
 
-    list: () => db().all("SELECT * FROM images ORDER BY name, key").map(image),
+    list: () => withHeld(db().all("SELECT * FROM images ORDER BY name, key").map(image)),
 
     table: (options) => imageTable(db(), options),
 
@@ -277,6 +321,8 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
     },
 
     remote(url) {
+      const waiting = heldRemotes.get(url);
+      if (waiting !== undefined) return waiting;
       const row = db().get("SELECT * FROM remotes WHERE url = ?", url);
       if (row === undefined) return undefined;
       return {
@@ -291,6 +337,7 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
     },
 
     updateRemote(record) {
+      if (held.has(record.key)) return void heldRemotes.set(record.url, record);
       db().run(
         "INSERT OR REPLACE INTO remotes VALUES (?,?,?,?,?,?,?)",
         record.url,
@@ -304,7 +351,7 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
     },
 
     close() {
-      for (const { forget } of held.values()) forget();
+      for (const { blobImport } of held.values()) blobImport.abort();
       held.clear();
       lock.close();
       opened?.close();
@@ -327,10 +374,6 @@ function image(row: Row | undefined): StoredImage {
     importedAt: Number(row["imported_at"]),
     lastUsedAt: Number(row["used_at"]),
   };
-}
-
-function describeBlob({ id, key, manifest, size }: ImportedBlob, now: number): StoredImage {
-  return { id, key, name: manifest.name, labels: manifest.labels, size, importedAt: now, lastUsedAt: now };
 }
 
 function describeDependency({ imageName, labels, imageID }: Dependency): string {
@@ -363,10 +406,18 @@ function statFile(path: string): BigIntStats {
   throw new RktError("not-an-image", `${path} is not a regular file`);
 }
 
+interface FileRecord {
+  file: ReturnType<typeof identity>;
+  key: string;
+  /** It did not change while it was read. */
+  steady: boolean;
+}
+
 interface HeldImport {
   image: StoredImage;
-  keep(): Promise<StoredImage>;
-  forget(): void;
+  blobImport: BlobImport;
+  /** Its release, once that has begun. */
+  placed: Promise<void> | undefined;
 }
 
 async function readImage(layout: DataLayout, path: string): Promise<{ blob: ImportedBlob; blobImport: BlobImport }> {

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { gunzipSync } from "node:zlib";
@@ -189,18 +189,25 @@ const broken: { name: string; dependency: (host: string) => object; message: Reg
 ];
 
 for (const { name, dependency, message } of broken)
-  test(`a dependency ${name}: refused, and no container`, async (t) => {
+  test(`a dependency ${name}: refused, no container, and the store as before`, async (t) => {
     if (!requires(t, "root", "build", "gpg", "openssl")) return;
     const { rkt, host, run } = await registry(t, (host) => ({
       base: () => ({}),
       back: () => ({ dependencies: [{ imageName: `${host}/app` }] }),
-      app: () => ({ dependencies: [dependency(host)] }),
+      before: () => ({}),
+      beside: () => ({}),
+      app: () => ({
+        dependencies: [...["before", "beside"].map((name) => ({ imageName: `${host}/${name}` })), dependency(host)],
+      }),
     }));
+    assert.equal((await run("fetch", `${host}/before`)).status, 0);
     for (const command of ["fetch", "run"]) {
       const done = await run(command, `${host}/app`);
       assert.equal(done.status, 254, done.stderr);
       assert.match(done.stderr, message);
     }
+    assert.deepEqual(names(rkt), ["before"]);
+    assert.equal(globSync("cas/blob/sha512/*/*", { cwd: rkt.dir }).length, 1);
     assert.deepEqual(rkt.containers(), []);
     assert.deepEqual(readdirSync(join(rkt.dir, "cas/tmp")), []);
     assert.deepEqual(existsSync(join(rkt.dir, "cas/tree")) ? readdirSync(join(rkt.dir, "cas/tree")) : [], []);
@@ -220,7 +227,7 @@ test("a dependency whose signer nobody trusts is refused as any image", async (t
   const done = await run("fetch", `${host}/app`);
   assert.equal(done.status, 254);
   assert.match(done.stderr, /dependency of image \S+\/app: .*\/base.*\nhint: .*rkt trust/s);
-  assert.ok(!names(rkt).includes("base"));
+  assert.deepEqual(names(rkt), []);
 });
 
 test("a local file brings what it depends on from the network", async (t) => {
@@ -231,6 +238,7 @@ test("a local file brings what it depends on from the network", async (t) => {
   const never = await run("fetch", "--pull-policy=never", path);
   assert.equal(never.status, 254);
   assert.match(never.stderr, /dependency of image example\.com\/test: image \S+\/base is not in the store/);
+  assert.deepEqual(names(rkt), []);
   const done = await run("fetch", path);
   assert.equal(done.status, 0, done.stderr);
   assert.deepEqual(downloads(), ["base/latest"]);
