@@ -62,6 +62,8 @@ export const ANNOTATIONS = {
   metadataUrl: "coreos.com/rocket/metadata-url",
   /** "true": the container has a user namespace of its own; its ids are in the file `users`. */
   privateUsers: "coreos.com/rocket/private-users",
+  /** Of volumes of kind "host", by commas: those whose files have the same ids in a container with users of its own. */
+  mappedVolumes: "coreos.com/rocket/mapped-volumes",
   /** Which of `PROTECTIONS` the apps do without, by commas. */
   insecure: "coreos.com/rocket/insecure-options",
   debug: "coreos.com/rocket/debug",

@@ -159,10 +159,12 @@ const mountedHierarchies = () => hierarchies(readFileSync("/proc/self/mountinfo"
 // --- the way in ---------------------------------------------------------------------
 
 function nsenter(first: number, command: readonly string[]): string[] {
-  // As root of the namespace, which nsenter becomes.
-  const users = readlinkSync(`/proc/${first}/ns/user`) === readlinkSync("/proc/self/ns/user") ? [] : ["--user"];
-  const options = [...users, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"];
-  return loaderCommand("/usr/bin/nsenter", [`--target=${first}`, ...options, ...command]).argv;
+  const options = [`--target=${first}`, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"];
+  if (!hasOwnUsers(first)) return loaderCommand("/usr/bin/nsenter", [...options, "--", ...command]).argv;
+  // Who joins a user namespace, as its root, has every capability there, whatever he had before.
+  const dropped = missingCapabilities(first).map((number) => `-cap_${number}`);
+  const limited = dropped.length === 0 ? command : [SETPRIV, `--bounding-set=${dropped.join()}`, "--", ...command];
+  return loaderCommand("/usr/bin/nsenter", [...options, "--user", "--", ...limited]).argv;
 }
 
 /** A pty of the container's own, and script(1) between it and the caller's terminal. */
@@ -171,7 +173,8 @@ function onPty(command: readonly string[]): string[] {
   return [...ENDS_WITH_PARENT, "/usr/bin/script", "--quiet", "--return", "--command", line, "/dev/null"];
 }
 
-const ENDS_WITH_PARENT = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--"];
+const SETPRIV = "/usr/bin/setpriv";
+const ENDS_WITH_PARENT = [SETPRIV, "--pdeathsig", "KILL", "--"];
 
 /** Streams as they are, byte by byte; a terminal among them is read from not at all, and written to by a relay. */
 function relayed(first: number, app: string, command: readonly string[]): string[] {
@@ -193,19 +196,22 @@ function relayScript(output: boolean, errors: boolean): string | undefined {
   return undefined;
 }
 
+function hasOwnUsers(first: number): boolean {
+  return readlinkSync(`/proc/${first}/ns/user`) !== readlinkSync("/proc/self/ns/user");
+}
+
 /** What the container's first process may not have, who enters may not have for a moment. */
 function limitCapabilities(first: number): void {
-  const [, hex] = /^CapBnd:\t([0-9a-f]+)$/m.exec(readFileSync(`/proc/${first}/status`, "utf8")) ?? [];
-  if (hex === undefined) throw new Error(`no CapBnd in /proc/${first}/status`);
-  const keep = BigInt(`0x${hex}`);
-  for (let number = 0n; number < 64n; number++) {
-    if ((keep >> number) & 1n) continue;
-    try {
-      prctl(PR_CAPBSET_DROP, number);
-    } catch (error) {
-      // Past the last capability of this kernel.
-      if (errorCode(error) === "EINVAL") return;
-      throw error;
-    }
-  }
+  for (const number of missingCapabilities(first)) prctl(PR_CAPBSET_DROP, BigInt(number));
+}
+
+/** Those of this kernel that are not in the process's bounding set, by number. */
+function missingCapabilities(pid: number): number[] {
+  const [, hex] = /^CapBnd:\t([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+  if (hex === undefined) throw new Error(`no CapBnd in /proc/${pid}/status`);
+  const bounding = BigInt(`0x${hex}`);
+  const last = Number(readFileSync("/proc/sys/kernel/cap_last_cap", "utf8"));
+  return Array.from({ length: last + 1 }, (_, number) => number).filter(
+    (number) => !((bounding >> BigInt(number)) & 1n),
+  );
 }

@@ -80,6 +80,7 @@ export function mountPlan(
     ),
     ...cgroups.map(({ app, controller, dir }) => part(dir, STAGE1.appCgroup(app, controller), { mapped: false })),
   ];
+  const mapped = annotation(manifest.annotations, ANNOTATIONS.mappedVolumes)?.split(",");
   for (const [key, volume] of volumeSources(manifest))
     plan.push({
       kind: "bind",
@@ -87,8 +88,7 @@ export function mountPlan(
       target: inside(STAGE1.hostVolume(key)),
       readOnly: volume.readOnly,
       recursive: volume.recursive,
-      // Its files are the host's, whoever uses them.
-      mapped: false,
+      mapped: mapped?.includes(key) === true,
     });
   return plan;
 }
@@ -170,6 +170,7 @@ export function applyMounts(plan: readonly MountStep[], users?: Users): void {
       apply(step, users);
       if (step.kind !== "bind" && existsSync(step.target)) giveToRoot(step.target, users);
     } catch (error) {
+      if (error instanceof RktError) throw error;
       const source = step.kind === "bind" ? step.source : step.target;
       throw new RktError("mount-failed", `cannot mount ${source}: ${errorText(error)}`, { cause: error });
     }
@@ -215,7 +216,7 @@ function bind(step: Extract<MountStep, { kind: "bind" }>, users: Users | undefin
   try {
     if (fstatSync(tree).isDirectory()) mkdirSync(step.target, { mode: 0o755 });
     else writeFileSync(step.target, "", { flag: "wx" });
-    if (step.mapped && users !== undefined) mapMount(tree);
+    if (step.mapped && users !== undefined) mapMount(tree, step);
     if (step.readOnly) mountSetattr(tree, "", MOUNT_ATTR_RDONLY, 0, { recursive: step.recursive });
     const target = openSync(step.target, O_PATH | constants.O_NOFOLLOW);
     try {

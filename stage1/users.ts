@@ -4,7 +4,7 @@
  */
 
 import { chownSync, closeSync, openSync, readFileSync } from "node:fs";
-import { errorText, RktError } from "../shared/errors.ts";
+import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { ANNOTATIONS, containerLayout } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { MOUNT_ATTR_IDMAP, mountSetattr } from "../shared/syscall/linux.ts";
@@ -42,10 +42,20 @@ export function giveToRoot(path: string, users: Users | undefined): void {
 }
 
 /** Shows the files of a mount object, which are stored as root's and so on, as the container's. */
-export function mapMount(tree: number): void {
+export function mapMount(tree: number, { source, recursive }: { source: string; recursive: boolean }): void {
   const usernsFd = openSync(here.userNamespace, "r");
   try {
-    mountSetattr(tree, "", MOUNT_ATTR_IDMAP, 0, { usernsFd });
+    mountSetattr(tree, "", MOUNT_ATTR_IDMAP, 0, { usernsFd, recursive });
+  } catch (error) {
+    if (errorCode(error) !== "EINVAL") throw error;
+    throw new RktError(
+      "no-id-mapping",
+      `the owners in ${source} can't be mapped: no idmapped mounts in its file system`,
+      {
+        hint: recursive ? "nor may one mounted below it lack them; recursive=false leaves those out" : undefined,
+        cause: error,
+      },
+    );
   } finally {
     closeSync(usernsFd);
   }

@@ -23,6 +23,7 @@ const emptyRequest: RunRequest = {
   hostname: undefined,
   interactive: false,
   privateUsers: false,
+  mappedVolumes: [],
 };
 
 const app = (image: string, asked: Partial<AppRequest> = {}): AppRequest => ({

@@ -74,7 +74,11 @@ export async function readRunLine(line: Line): Promise<RunLine> {
   const request: RunRequest = {
     apps,
     podManifest: values["pod-manifest"],
-    volumes: volumes.flatMap((volume) => ("boundPath" in volume ? [] : [volume])),
+    volumes: volumes.flatMap((volume) => {
+      if ("boundPath" in volume) return [];
+      const { idmap: _, ...own } = volume;
+      return [own];
+    }),
     boundPaths: volumes.flatMap((volume) => ("boundPath" in volume ? [volume.boundPath] : [])),
     mounts: uniqueMounts(shared.mount),
     environment: {
@@ -92,6 +96,7 @@ export async function readRunLine(line: Line): Promise<RunLine> {
     hostname: optional("hostname", values.hostname, hostname),
     interactive: values.interactive,
     privateUsers: values["private-users"],
+    mappedVolumes: volumes.flatMap((volume) => ("idmap" in volume ? [volume.name] : [])),
   };
   checkRequest(request, everywhere);
   return {
@@ -208,6 +213,9 @@ function checkRequest(request: RunRequest, words: readonly OptionWord[]): void {
     if (answered !== undefined)
       throw usageError(`--${answered.name} has no meaning with --pod-manifest`, "say it in the manifest");
   }
+  const [mapped] = request.mappedVolumes;
+  if (mapped !== undefined && !request.privateUsers)
+    throw usageError(`--volume ${mapped}: idmap has a meaning with --private-users only`);
   if (interactive && apps.length > 1)
     throw usageError(
       "--interactive gives the terminal to one app, not to several",

@@ -58,14 +58,15 @@ function parsePairs<K extends string>(
 
 // --- volumes and mounts ----------------------------------------------------------------
 
-const HOST_FORM = "NAME,kind=host,source=/PATH[,readOnly=true][,recursive=false]";
+const HOST_FORM = "NAME,kind=host,source=/PATH[,readOnly=true][,recursive=false][,idmap=true]";
 const EMPTY_FORM = "NAME,kind=empty[,mode=0755][,uid=0][,gid=0]";
 
 /**
  * The three spellings there have been: `NAME:/PATH`; `bind:/PATH`, which names
  * no mount point; and `NAME,kind=...`. A path with a comma needs the first.
  */
-export function parseVolume(text: string): Volume | { boundPath: string } {
+/** `idmap` is not the specification's: see ANNOTATIONS.mappedVolumes. */
+export function parseVolume(text: string): (Volume & { idmap?: boolean }) | { boundPath: string } {
   const [, name = "", separator, rest = ""] = /^([^:,]*)([:,])(.*)$/s.exec(text) ?? [];
   if (separator === undefined) refuse("volume", text, "says no source", "NAME:/PATH");
   if (separator === ":") {
@@ -74,9 +75,9 @@ export function parseVolume(text: string): Volume | { boundPath: string } {
     return { name: checked("volume", name, acName), kind: "host", source, readOnly: false };
   }
 
-  const keys = ["kind", "source", "readOnly", "recursive", "mode", "uid", "gid"] as const;
+  const keys = ["kind", "source", "readOnly", "recursive", "idmap", "mode", "uid", "gid"] as const;
   const pairs = parsePairs("volume", text, rest.split(","), keys, HOST_FORM);
-  const flag = (key: "readOnly" | "recursive"): boolean | undefined => {
+  const flag = (key: "readOnly" | "recursive" | "idmap"): boolean | undefined => {
     const value = pairs[key];
     if (value === undefined) return undefined;
     return parseBoolean(value) ?? refuse("volume", text, `${key} is true or false, not ${quote(value)}`, HOST_FORM);
@@ -101,9 +102,10 @@ export function parseVolume(text: string): Volume | { boundPath: string } {
         kind: "host",
         source: checked("volume", pairs.source, absolutePath),
         recursive: flag("recursive"),
+        ...(flag("idmap") === true ? { idmap: true } : {}),
       };
     case "empty":
-      foreign("source", "recursive");
+      foreign("source", "recursive", "idmap");
       return {
         ...volume,
         kind: "empty",

@@ -412,6 +412,7 @@ function annotations(
     [hostname, request.hostname],
     [interactive, request.interactive ? "true" : undefined],
     [ANNOTATIONS.privateUsers, request.privateUsers ? "true" : undefined],
+    [ANNOTATIONS.mappedVolumes, request.mappedVolumes.length > 0 ? request.mappedVolumes.join() : undefined],
     [resolvConf, typeof request.resolver === "string" ? word(request.resolver) : resolverFile(request.resolver)],
     [hosts, request.hosts === "host" ? "host" : hostsLines(request.hosts)],
     [ANNOTATIONS.configDirs, configDirs?.join(":")],

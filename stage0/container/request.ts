@@ -26,6 +26,8 @@ export interface RunRequest {
   interactive: boolean;
   /** The container has a user namespace of its own. */
   privateUsers: boolean;
+  /** Names of the host's volumes whose files are to be the container's. */
+  mappedVolumes: string[];
 }
 
 export interface AppRequest {

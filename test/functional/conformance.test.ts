@@ -79,8 +79,13 @@ function images(directory: string): { main: string; sidekick: string } {
 
 const directoryEntry = (path: string) => ({ name: `rootfs/${path}`, type: "5" });
 
-for (const spelling of ["database,kind=host,source=", "database:", "bind:"])
-  test(`the validators of 0.8.11 pass, volume by ${spelling}`, async (t) => {
+for (const [spelling, ...options] of [
+  ["database,kind=host,source="],
+  ["database:"],
+  ["bind:"],
+  ["database,idmap=true,kind=host,source=", "--private-users"],
+])
+  test(`the validators of 0.8.11 pass, volume by ${[spelling, ...options].join(", ")}`, async (t) => {
     if (!requires(t, "root", "build", "overlay")) return;
     const rkt = makeRkt(t);
     const { main, sidekick } = images(rkt.scratch);
@@ -89,7 +94,7 @@ for (const spelling of ["database,kind=host,source=", "database:", "bind:"])
     mkdirSync(db);
     const key = scratchFile(rkt, "key.asc", gpg.export(signer));
     const config = `--local-config=${join(rkt.scratch, "config")}`;
-    const run = ["run", config, "-volume", `${spelling}${db}`, main, sidekick];
+    const run = ["run", ...options, config, "-volume", `${spelling}${db}`, main, sidekick];
     rkt.fails(run, 254, /no key .*is trusted|rkt trust/);
     rkt.ok(["trust", config, "--prefix=example.com/ace-validator-main", "--skip-fingerprint-review", key]);
     rkt.ok(["trust", config, "--prefix=example.com/ace-validator-sidekick", "--skip-fingerprint-review", key]);

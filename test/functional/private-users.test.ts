@@ -172,19 +172,22 @@ for (const [how, options] of [
       assert.ok(owners.has(expected), `${expected} in ${[...owners].join(", ")}`);
   });
 
-test("a running app is exported with the owners that it sees; its empty volume is its own, a host's is not", async (t) => {
+test("a running app is exported with the owners that it sees; its empty volume is its own, a host's if asked for", async (t) => {
   if (!requires(t, "root", "build", "tar")) return;
   const rkt = makeRkt(t);
   const host = join(rkt.scratch, "host");
   mkdirSync(host);
+  const given = join(rkt.scratch, "given");
+  mkdirSync(given);
   writeFileSync(join(host, "open"), "of the host's\n");
   writeFileSync(join(host, "closed"), "secret\n");
   chmodSync(join(host, "closed"), 0o600);
   const script = `touch /mine /e/mine; chown 7:8 /mine; stat -c '%n %u:%g' /e /e/mine /h /h/open; cat /h/open /h/closed
-touch /h/new; echo x >>/h/open; sleep 1000`;
+touch /h/new; echo x >>/h/open; touch /g/root /g/user; chown 1000:1001 /g/user; stat -c '%n %u:%g' /g /g/user; sleep 1000`;
   const { uuid } = await running(
     rkt,
     ...["--volume=e,kind=empty,uid=5,gid=6", `--volume=h,kind=host,source=${host}`],
+    ...[`--volume=g,kind=host,idmap=true,source=${given}`, "--mount=volume=g,target=/g"],
     ...["--mount=volume=e,target=/e", "--mount=volume=h,target=/h", busybox, ...sh(script)],
   );
   const expected = `\
@@ -193,6 +196,8 @@ touch /h/new; echo x >>/h/open; sleep 1000`;
 /h 65534:65534
 /h/open 65534:65534
 of the host's
+/g 0:0
+/g/user 1000:1001
 cat: can't open '/h/closed': Permission denied
 touch: /h/new: Permission denied
 /bin/sh: can't create /h/open: Permission denied
@@ -201,6 +206,8 @@ touch: /h/new: Permission denied
     const { stdout, stderr } = rkt.ok(["logs", uuid]);
     return stdout + stderr.replaceAll(/^\/bin\/sh: (line \d+: )?/gm, "/bin/sh: ") === expected ? true : undefined;
   });
+  const owner = (name: string) => spawnSync("stat", ["-c", "%u:%g", join(given, name)], { encoding: "utf8" }).stdout;
+  assert.deepEqual([owner("root"), owner("user")], ["0:0\n", "1000:1001\n"]);
   const aci = join(rkt.scratch, "live.aci");
   rkt.ok(["export", uuid, aci]);
   const list = execFileSync("tar", ["-tvzf", aci, "--numeric-owner"], { encoding: "utf8" });
@@ -267,6 +274,8 @@ test("what it can't have is refused before anything starts, and nothing is left"
   if (!requires(t, "root", "build", "unshare")) return;
   const rkt = makeRkt(t);
   const fly = join(exampleAci("busybox"), "../../stage1-fly.aci");
+  const data = join(rkt.scratch, "ramfs");
+  mkdirSync(data);
   const run = (...args: string[]) => ["run", "--private-users", ...args];
   rkt.fails(
     run(`--stage1-path=${fly}`, busybox),
@@ -276,12 +285,15 @@ test("what it can't have is refused before anything starts, and nothing is left"
   rkt.fails(run(busybox, "--user=70000"), 254, /app busybox: the user is 70000, and .* ids up to 65535/);
   rkt.fails(run(busybox, "--supplementary-gids=1,65536"), 254, /a supplementary group is 65536/);
   rkt.fails(run("--volume=e,kind=empty,uid=65536", busybox), 254, /volume e: the owner is 65536/);
+  rkt.fails(
+    ["run", `--volume=g,kind=host,idmap=true,source=${data}`, busybox],
+    2,
+    /idmap has a meaning with --private/,
+  );
   rkt.fails(run(busybox), 254, /cannot make a user namespace: .*ENOENT\nhint: .*unshare\(1\)/, {
     env: { PATH: "/nowhere" },
   });
   // ramfs has no idmapped mounts.
-  const data = join(rkt.scratch, "ramfs");
-  mkdirSync(data);
   const script = 'mount -t ramfs none "$0" && exec "$@"';
   const command = [join(exampleAci("busybox"), "../../rkt"), `--dir=${data}/d`, ...run("--no-overlay", busybox)];
   const done = spawnSync("unshare", ["-m", "sh", "-c", script, data, ...command], { encoding: "utf8" });
@@ -291,4 +303,9 @@ test("what it can't have is refused before anything starts, and nothing is left"
     /cannot map the owners of \.\/stage1\/rootfs: its file system has no idmapped mounts\nhint: /,
   );
   assert.deepEqual(rkt.containers(), []);
+
+  // Known when it is to be mounted.
+  const volume = "--volume=p,kind=host,idmap=true,source=/proc";
+  const unmapped = /the owners in \/proc can't be mapped: .*\nhint: .*recursive=false/;
+  rkt.fails(run(volume, "--mount=volume=p,target=/p", busybox), 254, unmapped);
 });
