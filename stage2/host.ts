@@ -42,9 +42,7 @@ export function onlyApp(manifest: PodManifest): string {
   if (app === undefined || second !== undefined)
     throw refused(`it runs one app in a container, and this one has ${manifest.apps.length}`);
   const network = annotation(manifest.annotations, ANNOTATIONS.network) ?? "host";
-  // "default" may be what nobody asked for.
-  if (network !== "host" && network !== "default")
-    throw refused(`it shares the host's network: --net=${network} has no meaning`);
+  if (network !== "host") throw refused(`it shares the host's network: --net=${network} has no meaning`);
   if (manifest.ports.length > 0) throw refused("it shares the host's network: the app's ports are the host's");
   if (annotation(manifest.annotations, ANNOTATIONS.hostname) !== undefined)
     throw refused("it shares the host's name: --hostname has no meaning");

@@ -274,6 +274,11 @@ const refusals = [
     message: /shares the host's network: --net=none has no meaning/,
   },
   {
+    name: "a network of its own",
+    words: ["--net", busybox],
+    message: /shares the host's network: --net=default has no meaning/,
+  },
+  {
     name: "a name of its own",
     words: ["--hostname=x", busybox],
     message: /shares the host's name: --hostname has no meaning/,

@@ -1,11 +1,13 @@
 /** Which stage1 image a container gets: the options, the configuration, and what status and list say of it. */
 
 import assert from "node:assert/strict";
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { serve } from "../helpers/http-server.ts";
-import { exampleAci, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
+import { exampleAci, makeRkt, type Rkt, requires, rktBinary } from "../helpers/rkt.ts";
 import { SHELL_STAGE1, shellStage1 } from "../helpers/stage1-image.ts";
 
 const busybox = exampleAci("busybox");
@@ -138,4 +140,38 @@ test("a prepared container keeps its stage1, whatever the default becomes", (t) 
   const uuid = rkt.ok([...options, "prepare", `--stage1-path=${aci}`, busybox]).stdout.trim();
   config("stage1", { location: join(rkt.scratch, basename(shellStage1(rkt, "exit 1"))) });
   assert.equal(rkt.run([...options, "run-prepared", uuid]).status, 42);
+});
+
+test("an upgrade while a container runs: it is entered, stopped and collected by the stage1 it was started with", async (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  // The new rkt is another file, and another stage1 lies beside it, which does nothing right for an app of its own.
+  const upgraded = join(rkt.scratch, "rkt");
+  copyFileSync(rktBinary, upgraded);
+  const wrong = "exit 99";
+  const stage1 = shellStage1(rkt, wrong, { entrypoints: { enter: wrong, stop: wrong } });
+  copyFileSync(stage1, join(rkt.scratch, "stage1-nspawn.aci"));
+  const after = (...args: string[]) =>
+    spawnSync(upgraded, [`--dir=${rkt.dir}`, ...args], { encoding: "utf8", timeout: 60_000 });
+
+  const file = join(rkt.scratch, "uuid");
+  const running = rkt.start(["run", `--uuid-file-save=${file}`, busybox, "--exec=/bin/sleep", "--", "600"]);
+  const ended = new Promise((resolve) => running.once("exit", resolve));
+  while (!existsSync(file) || readFileSync(file, "utf8").trim() === "") await setTimeout(20);
+  const uuid = readFileSync(file, "utf8").trim();
+  assert.equal(after("status", "--wait-ready", uuid).status, 0);
+
+  assert.equal(after("run", "--insecure-options=image", busybox).status, 99, "new containers have the new stage1");
+  const [listed] = JSON.parse(after("list", "--format=json").stdout).filter(
+    (container: { uuid: string }) => container.uuid === uuid,
+  );
+  assert.equal(listed.state, "running");
+  const entered = after("enter", uuid, "/bin/sh", "-c", "echo inside; exit 7");
+  assert.deepEqual([entered.status, entered.stdout], [7, "inside\n"], entered.stderr);
+  assert.equal(after("stop", uuid).status, 0);
+  await ended;
+  assert.match(after("status", uuid).stdout, /^state=exited$/m);
+  const collected = after("gc", "--grace-period=0");
+  assert.equal(collected.status, 0, collected.stderr);
+  assert.ok(!rkt.containers().includes(uuid));
 });
