@@ -21,6 +21,19 @@ const refused: { words: string[]; stderr: string }[] = [
   { words: [], stderr: "rkt: there is no command\nhint: `rkt help` lists the commands\n" },
   { words: ["rnu", "x.aci"], stderr: 'rkt: unknown command "rnu"\nhint: did you mean `rkt run`?\n' },
   { words: ["frobnicate"], stderr: 'rkt: unknown command "frobnicate"\nhint: `rkt help` lists the commands\n' },
+  {
+    words: ["image", "lits"],
+    stderr: 'rkt: unknown command "image lits"\nhint: did you mean `rkt image list`?\n',
+  },
+  {
+    words: ["image", "frobnicate"],
+    stderr: 'rkt: unknown command "image frobnicate"\nhint: `rkt help image` lists the commands\n',
+  },
+  {
+    words: ["help", "image", "frobnicate"],
+    stderr: 'rkt: help: unknown command "image frobnicate"\nhint: `rkt help image` lists the commands\n',
+  },
+  { words: ["image", "--frobnicate"], stderr: "rkt: unknown option --frobnicate\nhint: --help lists the options\n" },
   { words: ["\u001b[31m"], stderr: 'rkt: unknown command "\\x1b[31m"\nhint: `rkt help` lists the commands\n' },
   { words: ["--dri=/x", "run"], stderr: "rkt: unknown option --dri\nhint: did you mean --dir?\n" },
   { words: ["run", "--volum=x", "y"], stderr: "rkt: run: unknown option --volum\nhint: did you mean --volume?\n" },
@@ -71,6 +84,26 @@ test("rkt help, however it is asked for", () => {
     ["-h", "run"],
   ])
     assert.deepEqual(rkt(...words), run, words.join(" "));
+});
+
+test("the commands of a group, however they are asked for", () => {
+  const page = rkt("image");
+  assert.deepEqual([page.status, page.stderr], [0, ""]);
+  assert.match(page.stdout, /^Usage: rkt image COMMAND /);
+  for (const { name, summary } of commands)
+    assert.equal(
+      page.stdout.includes(`  rkt ${name} `) && page.stdout.includes(summary),
+      name.startsWith("image "),
+      name,
+    );
+  for (const words of [
+    ["image", "--help"],
+    ["-h", "image"],
+    ["help", "image"],
+    ["--dir=/x", "image", "--quiet"],
+  ])
+    assert.deepEqual(rkt(...words), page, words.join(" "));
+  assert.deepEqual(rkt("image", "--quiet", "list", "--help"), rkt("help", "image", "list"));
 });
 
 for (const { name } of commands)

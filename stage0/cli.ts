@@ -163,11 +163,20 @@ export const commands: readonly CommandEntry[] = [
   },
 ];
 
+/** What the commands of two words do, by their first. */
+export const groups: Readonly<Record<string, string>> = { image: "Works with the images in the store." };
+
 /** Runs the command that `words` ask for. `context` is filled in as it becomes known, for whoever renders an error. */
 export async function runCommand(words: readonly string[], context: ErrorContext): Promise<void> {
   const { given, rest } = takeGlobals(words);
   const [first] = rest;
   if (first === undefined) return await withoutCommand(given);
+  if (Object.hasOwn(groups, first)) {
+    const within = takeGlobals(rest.slice(1));
+    given.push(...within.given);
+    if (within.rest.length === 0) return await withoutCommand(given, first);
+    rest.splice(1, rest.length, ...within.rest);
+  }
 
   const entry = findCommand(rest);
   context.command = entry.name;
@@ -189,7 +198,7 @@ export async function runCommand(words: readonly string[], context: ErrorContext
 }
 
 /** The options before the command's name. */
-function takeGlobals(words: readonly string[]): { given: OptionWord[]; rest: readonly string[] } {
+function takeGlobals(words: readonly string[]): { given: OptionWord[]; rest: string[] } {
   const given: OptionWord[] = [];
   let i = 0;
   while (isOption(words[i] ?? "")) {
@@ -201,28 +210,29 @@ function takeGlobals(words: readonly string[]): { given: OptionWord[]; rest: rea
   return { given, rest: words.slice(i) };
 }
 
-async function withoutCommand(given: readonly OptionWord[]): Promise<void> {
+/** Only the name of a group is a question by itself. */
+async function withoutCommand(given: readonly OptionWord[], group?: string): Promise<void> {
   const { showHelp } = await import("./commands/help.ts");
   const globals = await readGlobals(given);
-  if (globals.help) return await showHelp(undefined);
+  if (globals.help || group !== undefined) return await showHelp(group);
   throw usageError("there is no command", "`rkt help` lists the commands");
 }
 
 /** The command whose name the words begin with. */
 export function findCommand(words: readonly string[]): CommandEntry {
-  const [first = ""] = words;
+  const [first = "", second = ""] = words;
   const named = (name: string) => commands.find((entry) => entry.name === name || entry.alias === name);
   const entry = named(words.slice(0, 2).join(" ")) ?? named(first);
   if (entry !== undefined) return entry;
-  const members = commands.filter((other) => other.name.startsWith(`${first} `)).map((other) => other.name);
-  if (members.length > 0) throw usageError(`"${first}" is a group of commands`, `there are: ${members.join(", ")}`);
+  const group = Object.hasOwn(groups, first);
+  const word = group ? `${first} ${second}` : first;
   const near = nearest(
-    first,
+    word,
     commands.map((other) => other.name),
   );
   throw usageError(
-    `unknown command "${first}"`,
-    near === undefined ? "`rkt help` lists the commands" : `did you mean \`rkt ${near}\`?`,
+    `unknown command "${word}"`,
+    near === undefined ? `\`rkt help${group ? ` ${first}` : ""}\` lists the commands` : `did you mean \`rkt ${near}\`?`,
   );
 }
 

@@ -31,10 +31,9 @@ An image that was fetched before is asked for again, which costs one request and
     const { options: values, operands } = await readLine(line, options, [PULL_EXCLUSIVE]);
     if (values.signature !== undefined && operands.length > 1)
       throw usageError("--signature is the signature of one image", "fetch the others by another command");
-    const { findImages } = await import("../image/find.ts");
-    const { parseImageReference } = await import("../image/image-name.ts");
+    const { findImages, imageReference } = await import("../image/find.ts");
     const { openStore } = await import("../store/store.ts");
-    const wanted = operands.map((text) => ({ reference: parseImageReference(text), signature: values.signature }));
+    const wanted = operands.map((text) => ({ reference: imageReference(text), signature: values.signature }));
     // An image that lacks a dependency leaves nothing in the store.
     const store = openStore(globals.dir, { hold: true });
     const finder = openFinder(globals, store, readPullPolicy(values, "update"));

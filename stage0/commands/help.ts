@@ -1,7 +1,7 @@
 /** The pages of `rkt help`, laid out by yargs. */
 
 import yargs, { type Yargs } from "yargs";
-import { type CommandEntry, commands, findCommand } from "../cli.ts";
+import { type CommandEntry, commands, findCommand, groups } from "../cli.ts";
 import type { Command } from "../command.ts";
 import { globalOptions } from "../globals.ts";
 import { print } from "../output.ts";
@@ -15,13 +15,17 @@ export const command: Command = {
   operands: [0, 2],
   async run(line) {
     const words = line.operands.map(({ text }) => text);
-    await showHelp(words.length === 0 ? undefined : findCommand(words).name);
+    const [first = ""] = words;
+    if (words.length === 0) await showHelp(undefined);
+    else await showHelp(words.length === 1 && isGroup(first) ? first : findCommand(words).name);
   },
 };
 
 const MAX_WIDTH = 110;
 
-/** Prints the page of a command, or the first page. */
+const isGroup = (name: string): boolean => Object.hasOwn(groups, name);
+
+/** Prints the page of a command or a group of them, or the first page. */
 export async function showHelp(name: string | undefined): Promise<void> {
   const width = Math.min(process.stdout.columns ?? 80, MAX_WIDTH);
   print(`${await helpPage(name, width)}\n`);
@@ -29,6 +33,7 @@ export async function showHelp(name: string | undefined): Promise<void> {
 
 export async function helpPage(name: string | undefined, width: number): Promise<string> {
   if (name === undefined) return await firstPage(width);
+  if (isGroup(name)) return await groupPage(name, width);
   const { command } = await findCommand(name.split(" ")).load();
   return await commandPage(command, width);
 }
@@ -38,6 +43,13 @@ async function firstPage(width: number): Promise<string> {
   for (const { name, summary } of commands as readonly CommandEntry[]) y.command(name, summary);
   addOptions(y, globalOptions);
   return await y.epilogue("`rkt COMMAND --help` shows what a command does and takes.").getHelp();
+}
+
+async function groupPage(group: string, width: number): Promise<string> {
+  const y = page(width).usage(`Usage: rkt ${group} COMMAND [options] [arguments]\n\n${groups[group]}`);
+  for (const { name, summary } of commands as readonly CommandEntry[])
+    if (name.startsWith(`${group} `)) y.command(name, summary);
+  return await y.epilogue(`\`rkt ${group} COMMAND --help\` shows what a command does and takes.`).getHelp();
 }
 
 async function commandPage(command: Command, width: number): Promise<string> {

@@ -13,8 +13,7 @@ import { discard } from "../container/remove.ts";
 import type { RunRequest } from "../container/request.ts";
 import { checkVolumeSources } from "../container/volume-sources.ts";
 import type { GlobalOptions } from "../globals.ts";
-import { executableDirectory, findImages, type WantedImage, wantedStage1 } from "../image/find.ts";
-import { parseImageReference } from "../image/image-name.ts";
+import { executableDirectory, findImages, imageReference, type WantedImage, wantedStage1 } from "../image/find.ts";
 import { say } from "../output.ts";
 import { openStore } from "../store/store.ts";
 import { thisProgram } from "../this-program.ts";
@@ -106,7 +105,7 @@ async function register(globals: GlobalOptions, options: RunLine["options"]): Pr
 }
 
 function wantedImages(request: RunRequest): WantedImage[] {
-  return request.apps.map(({ image, signature }) => ({ reference: parseImageReference(image), signature }));
+  return request.apps.map(({ image, signature }) => ({ reference: imageReference(image), signature }));
 }
 
 function imagesOf(manifest: PodManifest): WantedImage[] {

@@ -7,7 +7,7 @@
  * name itself, is that of its versions before 0.7: tried last.
  */
 
-import { fetchBytes, type HttpClient, HttpError } from "./http.ts";
+import { fetchBytes, type HttpClient, HttpError, withoutUrl } from "./http.ts";
 import { hostLabels, type ImageName } from "./image-name.ts";
 
 export interface Endpoint {
@@ -104,7 +104,7 @@ async function walk<T>(
         page = bytes.toString("utf8");
       } catch (error) {
         if (!(error instanceof HttpError)) throw error;
-        attempt(error.message.replace(/^get \S+: /, ""));
+        attempt(withoutUrl(error));
         // All of a name's pages are on one host: out of reach once is out of reach.
         if (error.status === undefined) schemes = schemes.filter((s) => s !== scheme);
         continue;

@@ -8,7 +8,15 @@
  */
 
 import { type Validators, validators } from "./caching.ts";
-import { type Headers, type HttpClient, HttpError, type HttpResponse, statusError, waitToRetry } from "./http.ts";
+import {
+  AGAIN,
+  type Headers,
+  type HttpClient,
+  HttpError,
+  type HttpResponse,
+  statusError,
+  waitToRetry,
+} from "./http.ts";
 
 export interface DownloadOptions {
   /** Ask for the file only if it is not this one any more (If-None-Match, If-Modified-Since). */
@@ -132,4 +140,4 @@ function checkSize(response: HttpResponse, size: number | undefined, wanted: num
 }
 
 const broken = (response: HttpResponse, why: string): HttpError =>
-  new HttpError("download-broken", `get ${response.shown}: ${why}`, { transient: true });
+  new HttpError("download-broken", `get ${response.shown}: ${why}`, { transient: true, hint: AGAIN });

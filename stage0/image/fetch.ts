@@ -4,13 +4,14 @@
  * endpoint of a name, dependencies after their image, how many at once.
  */
 
+import { existsSync } from "node:fs";
 import { RktError, usageError } from "../../shared/errors.ts";
 import type { StoredImage } from "../store/store.ts";
 import { discoverEndpoints, formatAttempts } from "./discovery.ts";
 import { type Expectation, type FetchContext, unexpected } from "./fetch-context.ts";
 import { fetchFile } from "./fetch-file.ts";
 import { fetchUrl } from "./fetch-url.ts";
-import { HttpError } from "./http.ts";
+import { HttpError, withoutUrl } from "./http.ts";
 import { formatImageName, type ImageName, type ImageReference } from "./image-name.ts";
 
 export interface FetchRequest {
@@ -133,15 +134,18 @@ async function fetchName(name: ImageName, request: NameRequest, context: FetchCo
       return await fetchUrl({ url: image, signatureUrl, signatureFile: signature, expected, label }, context);
     } catch (error) {
       if (!(error instanceof HttpError)) throw error;
-      attempts.push({ url: image.href, why: error.message });
+      attempts.push({ url: image.href, why: withoutUrl(error) });
       last = error;
     }
   }
+  const elsewhere = last?.status === 404 || last?.code === "unreachable" ? undefined : last?.hint;
   throw new RktError("image-not-found", `image ${text} cannot be found: ${formatAttempts(attempts)}`, {
-    hint: last?.hint ?? (name.name.includes("/") ? undefined : `a file of that name is meant by ./${name.name}`),
+    hint: existsSync(name.name) ? `the file of that name is ./${name.name}` : (elsewhere ?? NOWHERE),
     cause: last,
   });
 }
+
+const NOWHERE = "is the name right, its host included? an image is also a URL or a file";
 
 function newestStored(expected: Expectation, { store }: FetchContext): StoredImage | undefined {
   let newest: StoredImage | undefined;

@@ -22,6 +22,16 @@ export interface ImageFinder {
   network(): Promise<FetchContext>;
 }
 
+/** What a person wrote: a file, too, that no image can be called. */
+export function imageReference(text: string): ImageReference {
+  try {
+    return parseImageReference(text);
+  } catch (error) {
+    if (existsSync(text)) return { kind: "file", path: text };
+    throw error;
+  }
+}
+
 export interface WantedImage {
   reference: ImageReference;
   /** File of its signature. */
@@ -116,7 +126,7 @@ function stage1Reference(
 ): ImageReference {
   if (by === "path") return { kind: "file", path: text };
   if (by === "from-dir") return { kind: "file", path: inImageDirs(text, rkt, settings) };
-  const reference = parseImageReference(text);
+  const reference = imageReference(text);
   if (by !== "image" && reference.kind !== by && !(by === "url" && reference.kind === "file"))
     throw usageError(
       `--stage1-${by} ${JSON.stringify(text)} is a ${reference.kind}`,

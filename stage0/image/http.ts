@@ -101,6 +101,9 @@ export class HttpError extends RktError {
   }
 }
 
+/** Its message, for a list that says the URL itself. */
+export const withoutUrl = (error: HttpError): string => error.message.replace(/^get \S+: /, "");
+
 /** Costs nothing until the first request. */
 export function openHttp(options: HttpOptions = {}): HttpClient {
   const agents = new Map<string, Promise<Dispatcher>>();
@@ -150,6 +153,7 @@ export function openHttp(options: HttpOptions = {}): HttpClient {
         throw new HttpError(
           "too-many-redirects",
           `get ${shownUrl(first, first)}: more than ${MAX_REDIRECTS} redirects`,
+          { hint: ITSELF },
         );
       }
       url = redirectTarget(url, location, shown, options.plainHttp === true);
@@ -224,7 +228,7 @@ function withoutUserinfo(requested: URL): { url: URL; basic: Record<string, stri
 export const plainHref = (url: URL): string => withoutUserinfo(url).url.href;
 
 function redirectTarget(from: URL, location: string, shown: string, plainHttp: boolean): URL {
-  const fail = (why: string, hint?: string) => new HttpError("bad-redirect", `get ${shown}: ${why}`, { hint });
+  const fail = (why: string, hint = ITSELF) => new HttpError("bad-redirect", `get ${shown}: ${why}`, { hint });
   const to = URL.parse(location, from);
   if (to === null) throw fail("redirects to a malformed URL");
   if (to.protocol !== "https:" && to.protocol !== "http:") throw fail(`redirects to a ${to.protocol} URL`);
@@ -258,23 +262,30 @@ async function* chunks(body: AsyncIterable<Uint8Array>, shown: string, signal: A
   }
 }
 
+const SPELLING = "is the host spelled right? the name service of this machine does not know it";
+const LISTENING = "nothing listens there: is the port right, and the server running?";
+const WAY = "is there a way from here? the variables https_proxy and http_proxy name a proxy";
+export const AGAIN = "try again later, or get the file in another way and give its path";
+const PROXY_PASSWORD = "put user and password into the proxy's URL";
+const ITSELF = "give the address of the file itself";
+
 /** What the codes of Node.js and undici mean to a person. */
 const REASONS: Record<string, { why: string; transient?: boolean; hint?: string }> = {
-  ENOTFOUND: { why: "no such host" },
-  EAI_AGAIN: { why: "the name service does not answer", transient: true },
-  ECONNREFUSED: { why: "connection refused" },
-  EHOSTUNREACH: { why: "no route to the host" },
-  ENETUNREACH: { why: "the network is unreachable" },
-  ECONNRESET: { why: "connection reset", transient: true },
-  EPIPE: { why: "connection closed", transient: true },
-  ETIMEDOUT: { why: "no answer to the connection" },
-  UND_ERR_CONNECT_TIMEOUT: { why: "no answer to the connection" },
-  UND_ERR_HEADERS_TIMEOUT: { why: "the server does not answer", transient: true },
-  UND_ERR_BODY_TIMEOUT: { why: "the server stopped sending", transient: true },
-  UND_ERR_SOCKET: { why: "connection closed too early", transient: true },
-  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: { why: "the body is not of the announced length", transient: true },
-  UND_ERR_HEADERS_OVERFLOW: { why: "the answer's headers are too big" },
-  UND_ERR_PRX_CONN: { why: "the proxy closed the connection", transient: true },
+  ENOTFOUND: { why: "no such host", hint: SPELLING },
+  EAI_AGAIN: { why: "the name service does not answer", transient: true, hint: WAY },
+  ECONNREFUSED: { why: "connection refused", hint: LISTENING },
+  EHOSTUNREACH: { why: "no route to the host", hint: WAY },
+  ENETUNREACH: { why: "the network is unreachable", hint: WAY },
+  ECONNRESET: { why: "connection reset", transient: true, hint: AGAIN },
+  EPIPE: { why: "connection closed", transient: true, hint: AGAIN },
+  ETIMEDOUT: { why: "no answer to the connection", hint: WAY },
+  UND_ERR_CONNECT_TIMEOUT: { why: "no answer to the connection", hint: WAY },
+  UND_ERR_HEADERS_TIMEOUT: { why: "the server does not answer", transient: true, hint: AGAIN },
+  UND_ERR_BODY_TIMEOUT: { why: "the server stopped sending", transient: true, hint: AGAIN },
+  UND_ERR_SOCKET: { why: "connection closed too early", transient: true, hint: AGAIN },
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: { why: "the body is not of the announced length", transient: true, hint: AGAIN },
+  UND_ERR_HEADERS_OVERFLOW: { why: "the answer's headers are too big", hint: ITSELF },
+  UND_ERR_PRX_CONN: { why: "the proxy closed the connection", transient: true, hint: AGAIN },
 };
 
 function networkError(shown: string, error: unknown): HttpError {
@@ -289,7 +300,14 @@ function networkError(shown: string, error: unknown): HttpError {
       hint: "the certificate must be one this machine trusts (SSL_CERT_FILE names more); --insecure-options=tls accepts any",
     });
   }
-  if (error instanceof Error && error.name === "HTTPParserError") return fail("not-http", "the answer is not HTTP");
+  const proxy = /^Proxy response \((\d+)\)/.exec(errorText(error))?.[1];
+  if (proxy !== undefined)
+    return fail("unreachable", `the proxy answers ${proxy}`, { hint: proxy === "407" ? PROXY_PASSWORD : WAY });
+  if (error instanceof Error && error.name === "HTTPParserError") {
+    return fail("not-http", "the answer is not HTTP", {
+      hint: "is the port right? http and https have different ones",
+    });
+  }
   return fail("unreachable", errorText(error));
 }
 
@@ -311,13 +329,16 @@ export function statusError(response: Pick<HttpResponse, "shown" | "status" | "h
   const hints: Record<number, string> = {
     401: `credentials for ${host} go into a file below ${LOCAL_CONFIG_DIR}/auth.d`,
     403: `the credentials for ${host} do not allow this, or there are none`,
-    407: "put user and password into the proxy's URL",
+    404: "is the address right? the server has no such file",
+    407: PROXY_PASSWORD,
+    410: "the server had the file and has it no more",
   };
+  const transient = status >= 500 || status === 429 || status === 408;
   const seconds = headers["retry-after"];
   return new HttpError("http-status", `get ${shown}: ${status} ${STATUS_CODES[status] ?? ""}`.trimEnd(), {
-    hint: hints[status],
+    hint: hints[status] ?? (transient ? AGAIN : "is the address right? the server answers with no file"),
     status,
-    transient: status >= 500 || status === 429 || status === 408,
+    transient,
     retryAfter: seconds === undefined ? undefined : retryAfter(seconds, Date.now()),
   });
 }

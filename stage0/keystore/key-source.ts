@@ -70,7 +70,10 @@ function readFile(path: string): Uint8Array {
   try {
     return readFileSync(path);
   } catch (cause) {
-    throw new RktError("key-unreadable", `cannot read the public key: ${errorText(cause)}`, { cause });
+    throw new RktError("key-unreadable", `cannot read the public key: ${errorText(cause)}`, {
+      hint: "PUBKEY is a file or an https URL; without one the prefix's host is asked",
+      cause,
+    });
   }
 }
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import type { RequestListener } from "node:http";
 import { join } from "node:path";
 import { describe, test, type TestContext } from "node:test";
@@ -11,7 +11,16 @@ import { gunzipSync } from "node:zlib";
 import { gzipped, makeAci, manifest } from "../fixtures/aci.ts";
 import { makeGpg } from "../fixtures/gpg.ts";
 import { answerFile, makeCa, serve, type TestServer } from "../helpers/http-server.ts";
-import { exampleAci, eventually, finished, makeRkt, type Rkt, requires, type Result } from "../helpers/rkt.ts";
+import {
+  exampleAci,
+  eventually,
+  finished,
+  makeRkt,
+  type Rkt,
+  requires,
+  type Result,
+  scratchFile,
+} from "../helpers/rkt.ts";
 
 const gpg = makeGpg();
 const signer = gpg.newKey("Signer");
@@ -307,6 +316,9 @@ describe("a server that answers with", { concurrency: 8 }, () => {
       assert.equal(done.status, 254, done.stderr);
       assert.equal(done.stdout, "");
       assert.match(done.stderr, message);
+      const [error = "", hint = ""] = done.stderr.trimEnd().split("\n").slice(-2);
+      assert.ok(error.startsWith("rkt: fetch: ") && error.includes(url), `the URL is named:\n${done.stderr}`);
+      assert.match(hint, /^hint: ./);
       if (requests !== undefined) assert.equal(server.seen.length, requests);
       assert.equal(rkt.ok(["image", "list", "--full"]).stdout.replace(/\S+Z/g, ""), before);
       assert.deepEqual(readdirSync(join(rkt.dir, "cas/tmp")), []);
@@ -337,7 +349,32 @@ test("https with a certificate that nobody knows, and a port where nobody listen
   await new Promise((resolve) => closed.server.close(resolve));
   const nobody = await fetch("image", closed.base);
   assert.equal(nobody.status, 254);
-  assert.match(nobody.stderr, /connection refused/);
+  assert.match(nobody.stderr, /get \S+\/x\.aci: connection refused.*\nhint: .*port/);
+  const nowhere = await fetch("image", "https://nothing.invalid");
+  assert.equal(nowhere.status, 254);
+  assert.match(nowhere.stderr, /get https:\S+\/x\.aci: (no such host|the name service does not answer).*\nhint: /);
+});
+
+test("a file that no image can be called is taken; a name that nobody knows is told from a file", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const id = rkt.ok(["fetch", exampleAci("busybox")]).stdout;
+  copyFileSync(exampleAci("busybox"), join(rkt.scratch, "BusyBox.img"));
+  assert.equal(rkt.ok(["fetch", "BusyBox.img"]).stdout, id);
+  rkt.ok(["run", "BusyBox.img", "--exec=/bin/true"]);
+  scratchFile(rkt, "README.txt", "Read me.\n");
+  rkt.fails(["run", "README.txt"], 254, /cannot import README\.txt: it is not a tar archive/);
+  rkt.fails(["run", "CHANGES.txt"], 2, /image name "CHANGES\.txt": .*\nhint: the image may be called changes\.txt/);
+
+  // An address of this machine that nobody listens at.
+  const host = "127.213.7.11";
+  rkt.fails(
+    ["fetch", `${host}/app`],
+    254,
+    /image \S+ cannot be found: https:\S+: connection refused; .*\nhint: .*name/,
+  );
+  scratchFile(rkt, host, "");
+  rkt.fails(["fetch", host], 254, new RegExp(`cannot be found: .*\nhint: .* \\./${host}$`, "m"));
 });
 
 test("max-age: within it no request; then one that costs no body; a lie about the ETag does not pass the signature", async (t) => {
