@@ -3,7 +3,7 @@ import { blobKey, shortId } from "../../shared/layout.ts";
 import { type Command, readLine } from "../command.ts";
 import { print } from "../output.ts";
 import type { OptionTable } from "../words.ts";
-import { openFinder, PULL_EXCLUSIVE, pullOptions, readPullPolicy } from "./network.ts";
+import { openFinder, PULL_EXCLUSIVE, pullOptions, readMaxImageSize, readPullPolicy } from "./network.ts";
 
 const options = {
   full: { type: "boolean", description: "print hashes as the store keeps them, 64 digits" },
@@ -35,7 +35,7 @@ An image that was fetched before is asked for again, which costs one request and
     const { openStore } = await import("../store/store.ts");
     const wanted = operands.map((text) => ({ reference: imageReference(text), signature: values.signature }));
     // An image that lacks a dependency leaves nothing in the store.
-    const store = openStore(globals.dir, { hold: true });
+    const store = openStore(globals.dir, { hold: true, maxImageSize: readMaxImageSize(values["max-image-size"]) });
     const finder = openFinder(globals, store, readPullPolicy(values, "update"));
     try {
       const images = await findImages(wanted, finder);

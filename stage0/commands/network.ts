@@ -1,5 +1,7 @@
 /** The network as a command line and the configuration allow it, opened when an image needs it. */
 
+import { usageError } from "../../shared/errors.ts";
+import { parseQuantity } from "../../shared/schema/quantity.ts";
 import type { GlobalOptions } from "../globals.ts";
 import type { PullPolicy } from "../image/fetch-context.ts";
 import type { ImageFinder } from "../image/find.ts";
@@ -14,6 +16,12 @@ export const pullOptions = {
     choices: ["never", "new", "update"],
     value: "never|new|update",
     description: "when to go to the network: never, for what the store has not, or always ask for something newer",
+    group: "Images",
+  },
+  "max-image-size": {
+    type: "string",
+    value: "SIZE",
+    description: "what an image may unpack to, however small its file is (64Gi, and 200 times its file)",
     group: "Images",
   },
   "no-store": { type: "boolean", description: "the same as --pull-policy=update", group: "Images", hidden: true },
@@ -33,6 +41,14 @@ export function readPullPolicy(values: PullValues, usual: PullPolicy): PullPolic
   if (values["no-store"]) return "update";
   if (values["store-only"]) return "never";
   return (values["pull-policy"] as PullPolicy | undefined) ?? usual;
+}
+
+/** Bytes; undefined for the usual limits. */
+export function readMaxImageSize(text: string | undefined): number | undefined {
+  const size = text === undefined ? undefined : parseQuantity(text, 0);
+  if (text !== undefined && (size === undefined || size <= 0n))
+    throw usageError(`--max-image-size ${JSON.stringify(text)}: must be an amount of bytes`, "--max-image-size=100Gi");
+  return size === undefined ? undefined : Number(size);
 }
 
 export interface OpenFinder extends ImageFinder {

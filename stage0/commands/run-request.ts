@@ -8,7 +8,7 @@ import type { AppRequest, MountRequest, ResolverRequest, RunRequest } from "../c
 import { readOptions, type Values } from "../options.ts";
 import type { Line, Operand, OptionTable, OptionWord } from "../words.ts";
 import type { PullPolicy } from "../image/fetch-context.ts";
-import { PULL_EXCLUSIVE, readPullPolicy } from "./network.ts";
+import { PULL_EXCLUSIVE, readMaxImageSize, readPullPolicy } from "./network.ts";
 import { appOptions, containerOptions, imageOptions, sharedOptions } from "./run-options.ts";
 import {
   capabilitiesIsolator,
@@ -48,6 +48,8 @@ export interface RunLine {
   request: RunRequest;
   stage1: Stage1Request;
   pullPolicy: PullPolicy;
+  /** Bytes; undefined: as usual. */
+  maxImageSize: number | undefined;
   /** Those that say how to run the container, not what it is. */
   options: Pick<
     Values<typeof containerOptions>,
@@ -103,6 +105,7 @@ export async function readRunLine(line: Line): Promise<RunLine> {
     request,
     stage1: readStage1(values),
     pullPolicy: readPullPolicy(values, "new"),
+    maxImageSize: readMaxImageSize(values["max-image-size"]),
     options: values,
   };
 }

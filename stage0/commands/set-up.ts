@@ -27,7 +27,7 @@ export interface SetUpOptions {
 }
 
 export async function setUpContainer(
-  { request, stage1, pullPolicy, options }: RunLine,
+  { request, stage1, pullPolicy, maxImageSize, options }: RunLine,
   globals: GlobalOptions,
   { durable }: SetUpOptions,
 ): Promise<OwnedContainer> {
@@ -46,7 +46,7 @@ export async function setUpContainer(
   const stage1Image = wantedStage1(stage1, executableDirectory(), readStage1Settings(globals));
 
   // An image that cannot be run as asked leaves nothing in the store.
-  const store = openStore(globals.dir, { hold: true });
+  const store = openStore(globals.dir, { hold: true, maxImageSize });
   const finder = openFinder(globals, store, pullPolicy);
   try {
     const images = await findImages(wanted, finder);

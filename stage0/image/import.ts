@@ -64,7 +64,7 @@ const HINTS: Readonly<Record<string, string>> = {
 };
 
 /** `name` is what errors call the image. */
-export function beginImport(layout: DataLayout, name: string, limits: ImportLimits = IMPORT_LIMITS): BlobImport {
+export function beginImport(layout: DataLayout, name: string, limits: ImportLimits): BlobImport {
   const temporary = temporaryFile(layout, "blob");
   const hash = createHash("sha512");
   const contents = new ImageContents(limits);
@@ -81,7 +81,7 @@ export function beginImport(layout: DataLayout, name: string, limits: ImportLimi
         "too-large",
         `it decompresses to more than ${size > limits.archiveSize ? `${limits.archiveSize} bytes` : `${limits.ratio} times its size`}`,
         {
-          hint: "it looks like a decompression bomb",
+          hint: "it looks like a decompression bomb; if it is none, --max-image-size=SIZE lets it in",
         },
       );
     contents.reader.write(chunk);

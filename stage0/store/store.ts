@@ -8,7 +8,14 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, dataLayout, KEY_DIGITS, shortId } from "../../shared/layout.ts";
 import { label, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
-import { type BlobImport, beginImport, type ImportedBlob, type ImportLimits, inspectBlob } from "../image/import.ts";
+import {
+  type BlobImport,
+  beginImport,
+  IMPORT_LIMITS,
+  type ImportedBlob,
+  type ImportLimits,
+  inspectBlob,
+} from "../image/import.ts";
 import { type ImageTableOptions, imageTable } from "./image-table.ts";
 import { type IndexDb, openIndex, type Row } from "./index-db.ts";
 import { openStoreLock } from "./store-lock.ts";
@@ -59,6 +66,8 @@ export interface StoreOptions {
    * manifests first, or needs all of several images. `close` forgets what was not released.
    */
   hold?: boolean;
+  /** Bytes that an image may unpack to, whatever the size of its file; undefined: the limits of `import.ts`. */
+  maxImageSize?: number | undefined;
 }
 
 export interface Store {
@@ -66,7 +75,7 @@ export interface Store {
   importFile(path: string): Promise<StoredImage>;
   /** Puts what was held back in its place: the images of these keys, or all. */
   release(keys?: ReadonlySet<string>): Promise<void>;
-  stage(options?: { name?: string; limits?: ImportLimits }): Promise<StagedImport>;
+  stage(options?: { name?: string }): Promise<StagedImport>;
   /** The one image whose ID begins with `prefix` ("sha512-" may be left out). */
   resolve(prefix: string): StoredImage;
   /** By name, but for what is held. */
@@ -94,8 +103,12 @@ export interface Store {
 /** A start writes to the index at most this often (milliseconds). */
 const USED_PRECISION = 60_000;
 
-export function openStore(dataDir: string, { hold = false }: StoreOptions = {}): Store {
+export function openStore(dataDir: string, { hold = false, maxImageSize }: StoreOptions = {}): Store {
   const layout = dataLayout(dataDir);
+  const limits: ImportLimits =
+    maxImageSize === undefined
+      ? IMPORT_LIMITS
+      : { ...IMPORT_LIMITS, archiveSize: maxImageSize, ratio: Number.POSITIVE_INFINITY };
   let opened: IndexDb | undefined;
   const manifests = new Map<string, ImageManifest>();
   /** By their keys. */
@@ -191,7 +204,7 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
       const waiting = held.get(heldFiles.get(identity(stat).join())?.key ?? "");
       if (waiting !== undefined) return waiting.image;
       collectTemporaries(layout);
-      const { blob, blobImport } = await readImage(layout, path);
+      const { blob, blobImport } = await readImage(layout, path, limits);
       // A file that changed while it was read is not the one we know.
       const after = statFile(path);
       const steady = identity(after).every((value, i) => value === identity(stat)[i]);
@@ -210,7 +223,7 @@ export function openStore(dataDir: string, { hold = false }: StoreOptions = {}):
 
     async stage(options = {}) {
       collectTemporaries(layout);
-      const blobImport = beginImport(layout, options.name ?? "the image", options.limits);
+      const blobImport = beginImport(layout, options.name ?? "the image", limits);
       let blob: ImportedBlob | undefined;
       return {
         write: (chunk) => blobImport.write(chunk),
@@ -420,8 +433,12 @@ interface HeldImport {
   placed: Promise<void> | undefined;
 }
 
-async function readImage(layout: DataLayout, path: string): Promise<{ blob: ImportedBlob; blobImport: BlobImport }> {
-  const blobImport = beginImport(layout, path);
+async function readImage(
+  layout: DataLayout,
+  path: string,
+  limits: ImportLimits,
+): Promise<{ blob: ImportedBlob; blobImport: BlobImport }> {
+  const blobImport = beginImport(layout, path, limits);
   try {
     for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 }))
       await blobImport.write(chunk as Buffer);

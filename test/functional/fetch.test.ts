@@ -297,10 +297,10 @@ const faults: Fault[] = [
   },
 ];
 
-/** 128 MiB of zeros that pretend to be a file of an image. */
+/** An image whose one file is 128 MiB of zeros. */
 function bomb(): Buffer {
   const head = makeAci([{ name: "rootfs/zeros", size: 128 * 1024 * 1024 }]).subarray(0, -1024);
-  return gzipped(Buffer.concat([head, Buffer.alloc(128 * 1024 * 1024)]));
+  return gzipped(Buffer.concat([head, Buffer.alloc(128 * 1024 * 1024 + 1024)]));
 }
 
 describe("a server that answers with", { concurrency: 8 }, () => {
@@ -324,6 +324,19 @@ describe("a server that answers with", { concurrency: 8 }, () => {
       assert.deepEqual(readdirSync(join(rkt.dir, "cas/tmp")), []);
       assert.equal(ids(rkt).length, 1);
     });
+});
+
+test("what looks like a bomb is let in by whoever knows better, up to his own limit", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const path = scratchFile(rkt, "zeros.aci", bomb());
+  const server = await serve(t, (_, response) => response.end(readFileSync(path)));
+  const url = `${server.base}/zeros.aci`;
+  rkt.fails(["fetch", "--max-image-size=100Mi", path], 254, /it decompresses to more than 104857600 bytes/);
+  rkt.fails(["fetch", "--max-image-size=much", path], 2, /--max-image-size "much": must be an amount of bytes/);
+  const done = await finished(rkt.start(["--insecure-options=image", "fetch", "--max-image-size=129Mi", url]));
+  assert.equal(done.status, 0, done.stderr);
+  assert.equal(rkt.ok(["fetch", "--max-image-size=129Mi", path]).stdout, done.stdout);
 });
 
 test("https with a certificate that nobody knows, and a port where nobody listens", async (t) => {
