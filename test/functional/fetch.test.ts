@@ -241,6 +241,9 @@ const redirect =
   (_, response) =>
     response.writeHead(302, { location }).end();
 
+/** gzip's header (RFC 1952), and a block of the type that there is not (RFC 1951): what follows is never looked at. */
+const GZIP_START = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xff]);
+
 const faults: Fault[] = [
   { name: "404", answer: always(404), message: /: 404 /, requests: 1 },
   { name: "401", answer: always(401), message: /: 401 .*\nhint: .*auth\.d/s, requests: 1 },
@@ -275,7 +278,7 @@ const faults: Fault[] = [
   },
   {
     name: "noise",
-    answer: (_, response) => response.end(Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 0]), randomBytes(5000)])),
+    answer: (_, response) => response.end(Buffer.concat([GZIP_START, randomBytes(5000)])),
     message: /its gzip data are damaged/,
   },
   {
