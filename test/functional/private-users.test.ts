@@ -62,6 +62,11 @@ function processesOf({ first, count }: Running["ids"]): { pid: number; uid: numb
   });
 }
 
+/** The container's sleep(1): apps that have been started are still to become what they are. */
+function sleeping(ids: Running["ids"]): Promise<{ pid: number }> {
+  return eventually("it sleeps", () => processesOf(ids).find(({ command }) => /^(\/bin\/)?sleep 1000/.test(command)));
+}
+
 /** Whether the kernel has a lock on the ids (proc_locks(5)). */
 function isReserved({ first, count }: Running["ids"]): boolean {
   const { ino } = statSync("/run/rkt/users");
@@ -79,10 +84,8 @@ test("an app's root is an ordinary user of the host, and all that is done with a
   assert.ok(ids.first >= 0x00080000 && ids.first <= 0x6fff0000, `${ids.first}`);
 
   // Everything in the container, from its first process on.
-  const processes = processesOf(ids);
-  const sleeper = processes.find(({ command }) => command.startsWith("sleep"));
-  assert.ok(sleeper !== undefined, JSON.stringify(processes));
-  assert.ok(processes.some(({ command }) => command.includes("systemd")));
+  const sleeper = await sleeping(ids);
+  assert.ok(processesOf(ids).some(({ command }) => command.includes("systemd")));
   const map = `0 ${ids.first} 65536`;
   for (const file of ["uid_map", "gid_map"])
     assert.equal(readFileSync(`/proc/${sleeper.pid}/${file}`, "utf8").trim().replaceAll(/ +/g, " "), map);
@@ -231,8 +234,8 @@ test("sixteen at once have ids of their own, which are free when they have ended
   assert.equal(firsts.size, 16, [...firsts].join());
   for (const { ids } of all) {
     assert.ok(isReserved(ids));
-    const sleeper = processesOf(ids).find(({ command }) => command.includes("sleep 1000"));
-    const map = readFileSync(`/proc/${sleeper?.pid}/uid_map`, "utf8").trim().split(/ +/).map(Number);
+    const { pid } = await sleeping(ids);
+    const map = readFileSync(`/proc/${pid}/uid_map`, "utf8").trim().split(/ +/).map(Number);
     assert.deepEqual(map, [0, ids.first, 65_536]);
   }
   for (const [i, { child, uuid }] of all.entries())
