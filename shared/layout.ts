@@ -425,6 +425,8 @@ export const NETWORK_STATE = {
   dir: hostPath("/run/rkt/net"),
   /** Held (flock(2)) by whoever adds to or takes from the network. */
   lock: (network: string): HostPath => hostPath(`/run/rkt/net/${network}.lock`),
+  /** Held by whoever uses the plugin portmap, whose first chains all networks have in common; no network is called so. */
+  portmapLock: hostPath("/run/rkt/net/.portmap.lock"),
   /** host-local's leases: a directory per network, a file per address. */
   leases: hostPath("/run/rkt/net/leases"),
   /** One file per published port: `PROTOCOL-PORT[-ADDRESS]`, which holds the container's UUID. */

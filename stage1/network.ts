@@ -35,7 +35,7 @@ import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-con
 import { type NetworkChoice, networkRequest, type PortMapping, portMappings, portName } from "./network-request.ts";
 import { portFile, reservePorts } from "./ports.ts";
 import type { Users } from "./users.ts";
-import { networkStep, portsStep, teardownScript } from "./release.ts";
+import { networkStep, portsStep, teardownScript, usesPortmap } from "./release.ts";
 
 export interface ContainerNetwork {
   /** Descriptor of the network namespace; undefined: the host's. */
@@ -269,9 +269,21 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
     // Before and after: what a plugin got half-way is released without its result.
     writeStep(name, networkStep(attachment, undefined, afterwards));
     prepare();
-    const result = invokeAll("ADD", attachment, netns, lockFd);
+    const result = addAll(attachment, netns, lockFd);
     writeStep(name, networkStep(attachment, result, afterwards));
     return { attachment, result };
+  } finally {
+    closeSync(lock);
+  }
+}
+
+/** ADD, with nobody taking the chains away that portmap is about to use. */
+function addAll(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
+  if (!usesPortmap(attachment.conf)) return invokeAll("ADD", attachment, netns, lockFd);
+  const lock = openSync(NETWORK_STATE.portmapLock, "a", 0o600);
+  try {
+    flock(lock, LOCK_EX);
+    return invokeAll("ADD", attachment, netns, lockFd);
   } finally {
     closeSync(lock);
   }

@@ -8,6 +8,7 @@
 
 import { createHash } from "node:crypto";
 import { containerLayout, NETWORK_STATE } from "../shared/layout.ts";
+import type { NetworkConf } from "./network-conf.ts";
 import { type Attachment, type CniResult, HOST_PATH, hostVeths, invocation } from "./cni.ts";
 
 const here = containerLayout(".");
@@ -62,13 +63,36 @@ EOF
   const veths = hostVeths(result).map(
     (name) => `${quoted(attachment.busybox)} ip link del ${name} 2>/dev/null || ip link del ${name} 2>/dev/null\n`,
   );
+  const mapping = usesPortmap(conf);
   const masquerading = conf.plugins.some((plugin) => plugin["ipMasq"] === true);
   return `# Network ${conf.name}, from ${conf.file.replace(/[^\x20-\x7e]/g, "?")}.
 mkdir -p ${quoted(NETWORK_STATE.dir)} && exec 8>>${lock} && flock 8 || exit 1
-status=0
-${plugins.join("")}${veths.join("")}${masquerading ? masqueradeSweep(conf.name, containerId) : ""}${afterwards}exit $status
+${mapping ? `exec 7>>${quoted(NETWORK_STATE.portmapLock)} && flock 7 || exit 1\n` : ""}status=0
+${plugins.join("")}${veths.join("")}${masquerading ? masqueradeSweep(conf.name, containerId) : ""}${mapping ? PORTMAP_SWEEP : ""}${afterwards}exit $status
 `;
 }
+
+export const usesPortmap = ({ plugins }: NetworkConf): boolean => plugins.some(({ type }) => type === "portmap");
+
+/**
+ * portmap leaves its first chains behind. One transaction, which fails as a whole while any container, ours or
+ * another runtime's, has a port: CNI-HOSTPORT-DNAT is not empty then.
+ */
+const PORTMAP_SWEEP = `for tables in iptables ip6tables; do
+  $tables-restore -w --noflush 2>/dev/null <<'EOF'
+*nat
+-D PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+-D OUTPUT -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+-D POSTROUTING -m comment --comment "CNI portfwd requiring masquerade" -j CNI-HOSTPORT-MASQ
+-F CNI-HOSTPORT-MASQ
+-F CNI-HOSTPORT-SETMARK
+-X CNI-HOSTPORT-DNAT
+-X CNI-HOSTPORT-MASQ
+-X CNI-HOSTPORT-SETMARK
+COMMIT
+EOF
+done
+`;
 
 /**
  * Plugins take the rules of ipMasq away only while the namespace and its

@@ -3,12 +3,22 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createSocket } from "node:dgram";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
 import { startMetadataService } from "../helpers/metadata-service.ts";
-import { eventually, exampleAci, finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+import {
+  eventually,
+  exampleAci,
+  finished,
+  makeRkt,
+  type Rkt,
+  requires,
+  rktBinary,
+  scratchFile,
+} from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
 const sh = (script: string): string[] => [busybox, "--exec=/bin/sh", "--", "-c", script];
@@ -19,7 +29,10 @@ function host(): string {
   const rules = ["iptables-save", "ip6tables-save"].flatMap((command) =>
     (spawnSync(command, { encoding: "utf8" }).stdout ?? "")
       .split("\n")
-      .filter((line) => /^-A|^:(?:CNI|RKT)/.test(line)),
+      .filter((line) => /^-A|^:(?:CNI|RKT)/.test(line))
+      // What portmap, of whichever runtime, leaves behind without a port, and ours takes away; and what the plugin
+      // firewall leaves behind, for the administrator's own rules are there.
+      .filter((line) => !/CNI-HOSTPORT-(?:MASQ|SETMARK|DNAT(?: - \[|$))|CNI-(?:ADMIN|FORWARD)(?: - \[|$)/.test(line)),
   );
   const state = ["leases", "ports"].flatMap((name) => {
     const dir = `/run/rkt/net/${name}`;
@@ -200,9 +213,9 @@ networkTest("killed, all of it: gc releases what is left, once", async (_, rkt) 
   assert.deepEqual(rkt.containers(), []);
 });
 
-networkTest("30 starts and kills in parallel leak nothing", async (_, rkt) => {
+networkTest("50 starts and kills in parallel leak nothing", async (_, rkt) => {
   rkt.ok(["run", ...sh("true")]);
-  const children = Array.from({ length: 30 }, (_, i) =>
+  const children = Array.from({ length: 50 }, (_, i) =>
     rkt.start(["run", "--net", ...sh(i % 3 === 0 ? "true" : "sleep 1000")], { stdio: ["ignore", "ignore", "pipe"] }),
   );
   const ends = children.map(finished);
@@ -389,6 +402,108 @@ networkTest(
     }
   },
 );
+
+networkTest("a range that is used up names file and plugin, and gives again what was given back", async (t, rkt) => {
+  t.after(() => spawnSync("ip", ["link", "del", "rktz0"]));
+  const one = { rangeStart: "10.253.12.2", rangeEnd: "10.253.12.2" };
+  const ipam = { type: "host-local", subnet: "10.253.12.0/29", ...one };
+  const config = conf(rkt, { "one.conf": range("bridge", "one", 12, { bridge: "rktz0", ipam }) });
+  const first = await standing(rkt, "sleep 1000", config, "--net=one");
+  assert.equal(first.address, "10.253.12.2");
+  const message =
+    /network one \(.*net\.d\/one\.conf\): plugin bridge: .*no IP addresses available.*\nhint: its range of addresses is used up/;
+  rkt.fails(["run", config, "--net=one", ...sh("true")], 254, message);
+  await first.end();
+  const free = await eventually("the address is free", () => {
+    const { status, stdout } = rkt.run(["run", config, "--net=one", ...sh("ip -o -4 addr show dev eth0")]);
+    return status === 0 ? stdout : undefined;
+  });
+  assert.match(free, /10\.253\.12\.2\/29/);
+  spawnSync("ip", ["link", "del", "rktz0"]);
+});
+
+networkTest("without iptables: said, and nothing is left", (_, rkt) => {
+  rkt.ok(["prepare", busybox]);
+  const containers = rkt.containers();
+  const hidden = 'mount -t tmpfs none /usr/sbin && exec "$0" "$@"';
+  for (const [words, message] of [
+    [["--net"], /network default: cannot run iptables-restore: .*ENOENT\nhint: install iptables/],
+    [
+      ["--net=a", "--port=80-tcp:18083"],
+      /network a \(.*a\.conflist\): plugin portmap: .*iptables.*\nhint: install iptables/,
+    ],
+  ] as const) {
+    const plugins = [
+      JSON.parse(range("bridge", "a", 13, { bridge: "rktw0" })),
+      { type: "portmap", capabilities: { portMappings: true } },
+    ];
+    const list = JSON.stringify({ cniVersion: "0.4.0", name: "a", plugins });
+    const args = [rktBinary, `--dir=${rkt.dir}`, conf(rkt, { "a.conflist": list }), "run", ...words, ...sh("true")];
+    const done = spawnSync("unshare", ["--mount", "sh", "-c", hidden, ...args], { encoding: "utf8", timeout: 60_000 });
+    assert.equal(done.status, 254, done.stderr);
+    assert.match(done.stderr, message);
+    rkt.ok(["gc", "--grace-period=0"]);
+    assert.deepEqual(rkt.containers(), containers);
+    spawnSync("ip", ["link", "del", "rktw0"]);
+  }
+});
+
+networkTest("beside rules of nft: the administrator's table is what it was, and ours come and go", async (t, rkt) => {
+  if (!requires(t, "nft")) return;
+  const table = `rkt_test_${process.pid}`;
+  t.after(() => spawnSync("nft", ["delete", "table", "inet", table]));
+  const rules = `table inet ${table} {
+  chain forward { type filter hook forward priority 10; policy accept; ct state established counter accept; }
+  chain out { type nat hook postrouting priority 90; ip saddr 192.0.2.0/24 masquerade; }
+}`;
+  execFileSync("nft", ["-f", "-"], { input: rules });
+  const ruleset = () => execFileSync("nft", ["list", "ruleset"], { encoding: "utf8" });
+  const others = /CNI-DN-/.test(ruleset());
+  const listed = () => execFileSync("nft", ["-s", "list", "table", "inet", table], { encoding: "utf8" });
+  const before = listed();
+  const server = await standing(rkt, SERVE, "--net", "--port=8000-tcp:18084");
+  await eventually("an answer", () => (ask("127.0.0.1", 18084) === "hello\n" ? true : undefined));
+  assert.equal(listed(), before);
+  await server.end();
+  await eventually("ours are gone", () =>
+    /RKT-/.test(ruleset()) || (!others && /CNI-HOSTPORT/.test(ruleset())) ? undefined : true,
+  );
+  assert.equal(listed(), before);
+});
+
+networkTest("a UDP port, from loopback and from the host's address", async (t, rkt) => {
+  if (!requires(t, "gcc")) return;
+  const program = join(rkt.scratch, "udp-echo");
+  execFileSync("gcc", ["-static", "-o", program, join(import.meta.dirname, "../fixtures/udp-echo.c")]);
+  const aci = join(rkt.scratch, "udp.aci");
+  writeFileSync(aci, makeAci([{ name: "rootfs/echo", data: readFileSync(program), mode: 0o755 }]));
+  const args = ["--insecure-options=image", "--net", "--port=5300-udp:18085", aci, "--exec=/echo", "--", "5300"];
+  const child = rkt.start(["run", ...args], { stdio: ["ignore", "ignore", "inherit"] });
+  const done = finished(child);
+  const socket = createSocket("udp4");
+  t.after(() => socket.close());
+  for (const address of ["127.0.0.1", ip("-4", "-o", "addr", "show", "scope", "global").match(/inet ([\d.]+)/)?.[1]]) {
+    if (address === undefined) continue;
+    const answered = new Promise((resolve) => socket.once("message", (bytes) => resolve(String(bytes))));
+    // Until somebody answers: a datagram that comes too early is lost.
+    const asking = setInterval(() => socket.send(`to ${address}`, 18085, address), 50);
+    assert.equal(await answered, `to ${address}`);
+    clearInterval(asking);
+    socket.removeAllListeners("message");
+  }
+  child.kill("SIGKILL");
+  await done;
+});
+
+networkTest("a bridge behind a firewall", (t, rkt) => {
+  t.after(() => spawnSync("ip", ["link", "del", "rktv0"]));
+  const bridge = JSON.parse(range("bridge", "guarded", 15, { bridge: "rktv0", isGateway: true }));
+  const list = { cniVersion: "0.4.0", name: "guarded", plugins: [bridge, { type: "firewall" }] };
+  const config = conf(rkt, { "guarded.conflist": JSON.stringify(list) });
+  const { stdout } = rkt.ok(["run", config, "--net=guarded", ...sh("ip -o -4 addr show dev eth0")]);
+  assert.match(stdout, /10\.253\.15\.\d\/29/);
+  spawnSync("ip", ["link", "del", "rktv0"]);
+});
 
 networkTest("a port that a process of the host listens on", async (t, rkt) => {
   const busy = createServer().listen(0, "0.0.0.0");
