@@ -44,9 +44,11 @@ export async function fetchImages(
       const label = requests.length === 1 ? "Downloading aci" : `Downloading ${shortName(request.image)}`;
       try {
         const image = await fetchOne(request, label, { ...context, signal });
-        if (options.dependencies !== false) await complete(image, { ...context, signal });
+        const alone = options.dependencies === false;
+        const whole = alone ? new Set([image.key]) : await fetchDependencies(image, { ...context, signal });
         // A file of the person's own can be read again; what was downloaded stays, whatever comes of the rest.
-        if (request.image.kind !== "file") await context.store.release(new Set([image.key]));
+        if (request.image.kind === "file") whole.delete(image.key);
+        await context.store.release(whole);
         images[i] = image;
       } catch (error) {
         failure ??= { error };
@@ -59,17 +61,13 @@ export async function fetchImages(
   return images;
 }
 
-/** Fetches what images in the store depend on. */
+/** Fetches what images in the store depend on: all that one of them does, or, where the store holds back, nothing of it. */
 export async function completeImages(images: readonly StoredImage[], context: FetchContext): Promise<void> {
-  for (const image of images) await complete(image, context);
-}
-
-/** All that an image depends on, or, where the store holds back, nothing of it. */
-async function complete(image: StoredImage, context: FetchContext): Promise<void> {
-  const done = new Set<string>();
-  await fetchDependencies(image, [], done, context);
-  done.delete(image.key);
-  await context.store.release(done);
+  for (const image of images) {
+    const whole = await fetchDependencies(image, context);
+    whole.delete(image.key);
+    await context.store.release(whole);
+  }
 }
 
 export async function fetchImage(request: FetchRequest, context: FetchContext): Promise<StoredImage> {
@@ -156,8 +154,15 @@ function newestStored(expected: Expectation, { store }: FetchContext): StoredIma
   return newest;
 }
 
+/** Fetches all that an image depends on; the keys of the image and those. */
+async function fetchDependencies(image: StoredImage, context: FetchContext): Promise<Set<string>> {
+  const done = new Set<string>();
+  await fetchDependenciesOf(image, [], done, context);
+  return done;
+}
+
 /** `path`: the images on the way here; `done`: those whose dependencies are there. */
-async function fetchDependencies(
+async function fetchDependenciesOf(
   image: StoredImage,
   path: readonly StoredImage[],
   done: Set<string>,
@@ -189,7 +194,7 @@ async function fetchDependencies(
         cause: error,
       });
     }
-    await fetchDependencies(dependency, here, done, context);
+    await fetchDependenciesOf(dependency, here, done, context);
   }
   done.add(image.key);
 }

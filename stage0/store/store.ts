@@ -73,7 +73,7 @@ export interface StoreOptions {
 export interface Store {
   /** Imports a local file in one pass; a file that is known, and has not changed since, costs a stat. */
   importFile(path: string): Promise<StoredImage>;
-  /** Puts what was held back in its place: the images of these keys, or all. */
+  /** Puts what was held back in its place: the images of these keys, or all; they are there all at once. */
   release(keys?: ReadonlySet<string>): Promise<void>;
   stage(options?: { name?: string }): Promise<StagedImport>;
   /** The one image whose ID begins with `prefix` ("sha512-" may be left out). */
@@ -130,7 +130,7 @@ export function openStore(dataDir: string, { hold = false, maxImageSize }: Store
   const put = async (blobImport: BlobImport): Promise<StoredImage> => {
     lock.share();
     const blob = await blobImport.commit();
-    insertImage(db(), blob, Date.now());
+    db().transaction(() => insertImage(db(), blob, Date.now()));
     return image(db().get("SELECT * FROM images WHERE key = ?", blob.key));
   };
 
@@ -150,16 +150,17 @@ export function openStore(dataDir: string, { hold = false, maxImageSize }: Store
     return image;
   };
 
-  const place = async (key: string, { blobImport }: HeldImport): Promise<void> => {
-    await put(blobImport);
-    held.delete(key);
+  /** What is known of an image whose blob is in its place. */
+  const indexHeld = (blob: ImportedBlob): void => {
+    insertImage(db(), blob, Date.now());
+    held.delete(blob.key);
     for (const [file, record] of heldFiles) {
-      if (record.key !== key) continue;
+      if (record.key !== blob.key) continue;
       heldFiles.delete(file);
       rememberFile(record);
     }
     for (const [url, record] of heldRemotes) {
-      if (record.key !== key) continue;
+      if (record.key !== blob.key) continue;
       heldRemotes.delete(url);
       store.updateRemote(record);
     }
@@ -214,11 +215,16 @@ export function openStore(dataDir: string, { hold = false, maxImageSize }: Store
     },
 
     async release(keys) {
-      for (const [key, image] of held)
-        if (keys?.has(key) ?? true) {
-          image.placed ??= place(key, image);
-          await image.placed;
-        }
+      lock.share();
+      const blobs: ImportedBlob[] = [];
+      for (const [key, image] of held) {
+        if (keys?.has(key) === false) continue;
+        image.placed ??= image.blobImport.commit();
+        blobs.push(await image.placed);
+      }
+      // Who releases the same ones at the same time may have come first.
+      const waiting = blobs.filter(({ key }) => held.has(key));
+      if (waiting.length > 0) db().transaction(() => waiting.forEach(indexHeld));
     },
 
     async stage(options = {}) {
@@ -429,8 +435,8 @@ interface FileRecord {
 interface HeldImport {
   image: StoredImage;
   blobImport: BlobImport;
-  /** Its release, once that has begun. */
-  placed: Promise<void> | undefined;
+  /** Its blob on the way to its place, once it is released. */
+  placed: Promise<ImportedBlob> | undefined;
 }
 
 async function readImage(
@@ -462,7 +468,7 @@ function adoptBlobs(layout: DataLayout, index: IndexDb): string[] {
       if (known.has(key)) continue;
       try {
         const blob = inspectBlob(layout.blob(key));
-        if (blob.key === key) insertImage(index, blob, Date.now());
+        if (blob.key === key) index.transaction(() => insertImage(index, blob, Date.now()));
         else refused.push(key);
       } catch (error) {
         if (!(error instanceof RktError)) throw error;
@@ -472,13 +478,12 @@ function adoptBlobs(layout: DataLayout, index: IndexDb): string[] {
   return refused;
 }
 
+/** Only inside a transaction. */
 function insertImage(index: IndexDb, blob: ImportedBlob, now: number): void {
   const { key, id, manifest, manifestText, size } = blob;
-  index.transaction(() => {
-    index.run(
-      "INSERT INTO images VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET used_at = excluded.used_at",
-      ...[key, id, manifest.name, label(manifest, "version") ?? null, JSON.stringify(manifest.labels), size, now, now],
-    );
-    index.run("INSERT OR REPLACE INTO manifests VALUES (?,?)", key, manifestText);
-  });
+  index.run(
+    "INSERT INTO images VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET used_at = excluded.used_at",
+    ...[key, id, manifest.name, label(manifest, "version") ?? null, JSON.stringify(manifest.labels), size, now, now],
+  );
+  index.run("INSERT OR REPLACE INTO manifests VALUES (?,?)", key, manifestText);
 }

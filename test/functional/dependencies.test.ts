@@ -4,13 +4,14 @@
  */
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, globSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { type Entry, gzipped, makeAci, manifest } from "../fixtures/aci.ts";
+import { random, rounds, seed } from "../faults/random.ts";
 import { makeGpg } from "../fixtures/gpg.ts";
 import { answerFile, makeCa, serve, type TestServer } from "../helpers/http-server.ts";
 import { finished, makeRkt, type Result, type Rkt, requires } from "../helpers/rkt.ts";
@@ -34,6 +35,7 @@ interface Registry {
   /** Environment in which its certificate is trusted. */
   env: Record<string, string>;
   run(...args: string[]): Promise<Result>;
+  start(...args: string[]): ChildProcess;
   /** The images that were downloaded since the last call; asking whether one has changed is none. */
   downloads(): string[];
 }
@@ -87,7 +89,8 @@ async function registry(
   const rkt = makeRkt(t);
   const env = { SSL_CERT_FILE: ca.file };
   const config = [`--local-config=${join(rkt.scratch, "config")}`, `--system-config=${join(rkt.scratch, "none")}`];
-  const run = (...args: string[]) => finished(rkt.start([...config, ...args], { env: { ...process.env, ...env } }));
+  const start = (...args: string[]) => rkt.start([...config, ...args], { env: { ...process.env, ...env } });
+  const run = (...args: string[]) => finished(start(...args));
   if (trusted) {
     const done = await run("trust", "--skip-fingerprint-review", `--prefix=${host}`);
     assert.equal(done.status, 0, done.stderr);
@@ -97,7 +100,7 @@ async function registry(
       .splice(0)
       .filter(({ headers }) => headers["if-none-match"] === undefined)
       .flatMap(({ url }) => /^\/files\/[^/]+\/(.*)\/linux-amd64\.aci$/.exec(url)?.[1] ?? []);
-  return { rkt, server, host, env, run, downloads };
+  return { rkt, server, host, env, start, run, downloads };
 }
 
 const file = (name: string, data: string): Entry => ({ name: `rootfs/${name}`, data });
@@ -212,6 +215,42 @@ for (const { name, dependency, message } of broken)
     assert.deepEqual(readdirSync(join(rkt.dir, "cas/tmp")), []);
     assert.deepEqual(existsSync(join(rkt.dir, "cas/tree")) ? readdirSync(join(rkt.dir, "cas/tree")) : [], []);
   });
+
+test("a fetch ended at any moment: the image and all it depends on, or nothing; the next one has it all", async (t) => {
+  if (!requires(t, "root", "build", "gpg", "openssl")) return;
+  const big = [file("big", "some text ".repeat(100_000))];
+  const { rkt, host, run, start } = await registry(t, (host) => ({
+    base: () => ({ entries: big }),
+    layer: () => ({ entries: big, dependencies: [{ imageName: `${host}/base` }] }),
+    app: () => ({ dependencies: ["layer", "base"].map((name) => ({ imageName: `${host}/${name}` })) }),
+  }));
+  const fetch = ["fetch", "--pull-policy=new", `${host}/app`];
+  const begin = Date.now();
+  assert.equal((await run(...fetch)).status, 0);
+  const duration = Date.now() - begin;
+  const all = ["app", "base", "layer"];
+  const next = random(0);
+  for (let round = 0; round < rounds(6); round++) {
+    if (names(rkt).length > 0) rkt.ok(["image", "rm", ...all.map((name) => `${host}/${name}`)]);
+    const child = start(...fetch);
+    const done = finished(child);
+    const delay = next() * duration * 1.1;
+    await new Promise((resolve) => setTimeout(resolve, delay));
+    child.kill(round % 2 === 0 ? "SIGKILL" : "SIGINT");
+    const { stderr } = await done;
+    const what = `seed ${seed}, round ${round}, ended after ${delay.toFixed(1)} of ${duration} ms\n${stderr}`;
+    assert.doesNotMatch(stderr, /internal error/, what);
+    assert.ok(
+      [[], all].some((images) => images.join() === names(rkt).join()),
+      `${names(rkt)}: ${what}`,
+    );
+    const again = await run(...fetch);
+    assert.equal(again.status, 0, `${what}${again.stderr}`);
+    assert.deepEqual(names(rkt), all, what);
+    assert.deepEqual(readdirSync(join(rkt.dir, "cas/tmp")), [], what);
+  }
+  rkt.ok(["image", "verify"]);
+});
 
 test("a dependency whose signer nobody trusts is refused as any image", async (t) => {
   if (!requires(t, "root", "build", "gpg", "openssl")) return;
