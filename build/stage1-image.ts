@@ -53,7 +53,7 @@ const NSPAWN_PACKAGES: ReadonlyMap<string, readonly string[]> = new Map([
   ["systemd-container", ["usr/bin/systemd-nspawn"]],
   // The launcher compiles apps' filters with it.
   ["libseccomp2", ["usr/lib/x86_64-linux-gnu/libseccomp.so.2"]],
-  ["util-linux", ["usr/bin/nsenter", "usr/bin/setpriv"]],
+  ["util-linux", ["usr/bin/flock", "usr/bin/nsenter", "usr/bin/setpriv"]],
   // The pty of `rkt enter`.
   ["bsdutils", ["usr/bin/script"]],
   ["busybox-static", ["usr/bin/busybox"]],

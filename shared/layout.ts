@@ -338,6 +338,7 @@ export const STAGE1 = {
   libseccomp: stage1Path("/usr/lib/x86_64-linux-gnu/libseccomp.so.2"),
   /** First process of the container: starts the output relays, becomes systemd. */
   pid1: stage1Path("/usr/lib/rkt/pid1"),
+  setpriv: stage1Path("/usr/bin/setpriv"),
   /** Runs an event handler of an app. */
   handler: stage1Path("/usr/lib/rkt/handler"),
   /** Says that an app's socket could not be opened. */

@@ -163,7 +163,7 @@ function nsenter(first: number, command: readonly string[]): string[] {
   if (!hasOwnUsers(first)) return loaderCommand("/usr/bin/nsenter", [...options, "--", ...command]).argv;
   // Who joins a user namespace, as its root, has every capability there, whatever he had before.
   const dropped = missingCapabilities(first).map((number) => `-cap_${number}`);
-  const limited = dropped.length === 0 ? command : [SETPRIV, `--bounding-set=${dropped.join()}`, "--", ...command];
+  const limited = dropped.length === 0 ? command : [STAGE1.setpriv, `--bounding-set=${dropped.join()}`, "--", ...command];
   return loaderCommand("/usr/bin/nsenter", [...options, "--user", "--", ...limited]).argv;
 }
 
@@ -173,8 +173,7 @@ function onPty(command: readonly string[]): string[] {
   return [...ENDS_WITH_PARENT, "/usr/bin/script", "--quiet", "--return", "--command", line, "/dev/null"];
 }
 
-const SETPRIV = "/usr/bin/setpriv";
-const ENDS_WITH_PARENT = [SETPRIV, "--pdeathsig", "KILL", "--"];
+const ENDS_WITH_PARENT = [STAGE1.setpriv, "--pdeathsig", "KILL", "--"];
 
 /** Streams as they are, byte by byte; a terminal among them is read from not at all, and written to by a relay. */
 function relayed(first: number, app: string, command: readonly string[]): string[] {

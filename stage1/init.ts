@@ -4,14 +4,16 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { execve } from "../shared/exec.ts";
 import { containerLayout, ENV_LOCK_FD, ENV_USERS_FD, STAGE1 } from "../shared/layout.ts";
 import {
   CLONE_NEWNET,
   CLONE_NEWNS,
+  flock,
   isOpenFd,
   isTerminal,
+  LOCK_SH,
   MS_REC,
   MS_SLAVE,
   mount,
@@ -113,7 +115,14 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
         : `/proc/${process.pid}/fd/${network.namespace}`,
     users,
   });
-  execve(path, argv, environment(), [...keepFds, ...network.keepFds]);
+  execve(path, argv, environment(), [...keepFds, ...network.keepFds, lifeLock()]);
+}
+
+/** A lock on the directory `status`, which the container sees too: `pid1` learns by it whether nspawn still lives. */
+function lifeLock(): number {
+  const fd = openSync(containerLayout(".").status, "r");
+  flock(fd, LOCK_SH);
+  return fd;
 }
 
 /** A terminal belongs to nspawn, which puts a pty between; anything else is passed on byte by byte. */

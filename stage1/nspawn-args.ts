@@ -71,7 +71,7 @@ export function nspawnCommand(options: NspawnOptions): Command {
     "--kill-signal=SIGRTMIN+3",
     // READY=1 is then the container's own, when all apps have been started, and not nspawn's.
     ...(options.notify === true ? ["--notify-ready=yes"] : []),
-    STAGE1.pid1,
+    ...[STAGE1.setpriv, "--pdeathsig", "KILL", STAGE1.pid1],
     options.stdio,
     ...options.apps,
     "--",

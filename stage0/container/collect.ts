@@ -119,7 +119,8 @@ function releaseNetworks({ dir, uuid }: OwnedContainer): void {
   if (!existsSync(containerLayout(dir).netTeardown)) return;
   const { spawnSync } = process.getBuiltinModule("node:child_process");
   const done = spawnSync("sh", [netTeardown], { cwd: dir, encoding: "utf8", timeout: RELEASE_LIMIT });
-  if (done.status === 0) return;
+  // The waiter may have come first, and taken it away before sh could open it.
+  if (done.status === 0 || !existsSync(containerLayout(dir).netTeardown)) return;
   const reason = done.error === undefined ? done.stderr.trim().replaceAll("\n", "; ") : errorText(done.error);
   throw new RktError("network-busy", `cannot release the networks of container ${uuid}: ${reason}`, {
     hint: `\`sh -x ${netTeardown}\` in ${dir} shows where`,
