@@ -27,7 +27,7 @@ const isGroup = (name: string): boolean => Object.hasOwn(groups, name);
 
 /** Prints the page of a command or a group of them, or the first page. */
 export async function showHelp(name: string | undefined): Promise<void> {
-  const width = Math.min(process.stdout.columns ?? 80, MAX_WIDTH);
+  const width = Math.min(process.stdout.columns || 80, MAX_WIDTH);
   print(`${await helpPage(name, width)}\n`);
 }
 

@@ -58,7 +58,8 @@ const stderr = {
     return isatty(2);
   },
   get columns() {
-    return process.stderr.columns;
+    // 0 is a terminal that was never told its size.
+    return process.stderr.columns || 80;
   },
   write: writeError,
 };

@@ -1,11 +1,12 @@
 /** Images over HTTP, signed by gpg, to an app that runs. */
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import type { RequestListener } from "node:http";
 import { join } from "node:path";
+import { pipeline, Readable } from "node:stream";
 import { describe, test, type TestContext } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { gzipped, makeAci, manifest } from "../fixtures/aci.ts";
@@ -19,6 +20,7 @@ import {
   type Rkt,
   requires,
   type Result,
+  rktBinary,
   scratchFile,
 } from "../helpers/rkt.ts";
 
@@ -166,6 +168,102 @@ test("a local file with a signature beside it must be what was signed, one witho
   assert.match(right.stderr, /^rkt: signature verified:$/m);
   const known = await run(["run", path, "--exec=/bin/true"]);
   assert.deepEqual([known.status, known.stderr], [0, ""], "what was verified once costs a look at the file");
+});
+
+test("credentials go to their host alone and are never said", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const token = "s3cr3t-t0ken";
+  const granted = new Map([
+    ["oauth", { credentials: { token }, header: `Bearer ${token}` }],
+    [
+      "basic",
+      {
+        credentials: { user: "me", password: token },
+        header: `Basic ${Buffer.from(`me:${token}`).toString("base64")}`,
+      },
+    ],
+  ]);
+  for (const [type, { credentials, header }] of granted) {
+    const open = await serve(t, (_, response) => response.end(good));
+    const server = await serve(t, (request, response) => {
+      if (request.headers.authorization !== header) response.writeHead(401).end();
+      else if (request.url === "/moved.aci") response.writeHead(302, { location: `${open.base}/x.aci` }).end();
+      else answerFile(request, response, { body: good });
+    });
+    const rkt = makeRkt(t);
+    const fetch = (...args: string[]) =>
+      finished(
+        rkt.start([`--local-config=${rkt.scratch}`, "--debug", "--insecure-options=image,http", "fetch", ...args]),
+      );
+    const denied = await fetch(`${server.base}/x.aci`);
+    assert.equal(denied.status, 254);
+    assert.match(denied.stderr, /: 401 Unauthorized\nhint: credentials for 127\.0\.0\.1:\d+ go into .*auth\.d/);
+    mkdirSync(join(rkt.scratch, "auth.d"));
+    const domains = [new URL(server.base).host];
+    const file = { rktKind: "auth", rktVersion: "v1", domains, type, credentials };
+    writeFileSync(join(rkt.scratch, "auth.d/x.json"), JSON.stringify(file), { mode: 0o600 });
+    for (const path of ["x.aci", "moved.aci"]) {
+      const { stdout, stderr } = await fetch(`${server.base}/${path}`);
+      assert.match(stdout, /^sha512-/, stderr);
+      assert.ok(!stderr.includes(token) && !stderr.includes(header.slice(7)), stderr);
+    }
+    assert.deepEqual([...new Set(open.seen.map(({ headers }) => headers.authorization))], [undefined]);
+  }
+});
+
+test("bars on a terminal, lines elsewhere, nothing with --quiet; --signature names the file", async (t) => {
+  if (!requires(t, "root", "build", "gpg", "script")) return;
+  const { rkt, server, run, trust } = await site(t, { "/b.aci": busybox, "/b.aci.asc": gpg.sign(busybox, [signer]) });
+  await trust(["--root"], signer);
+  const url = `${server.base}/b.aci`;
+  const fetch = ["fetch", "--no-store", url];
+
+  const quiet = await run(["--quiet", ...fetch]);
+  assert.deepEqual([quiet.status, quiet.stderr], [0, ""]);
+  rkt.ok(["image", "rm", "example.com/busybox"]);
+  const lines = await run(fetch);
+  assert.match(
+    lines.stderr,
+    /^Downloading aci: 1\.\d\d MB\/1\.\d\d MB\nDownloading signature from .*\.asc\nDownloading signature: /m,
+  );
+  rkt.ok(["image", "rm", "example.com/busybox"]);
+  const words = [rktBinary, `--dir=${rkt.dir}`, `--local-config=${join(rkt.scratch, "config")}`, ...fetch];
+  const typed = await finished(
+    spawn("script", ["-qec", words.join(" "), "/dev/null"], { stdio: ["ignore", "pipe", "pipe"] }),
+  );
+  assert.match(typed.stdout, /Downloading aci: \[=+>? *\] 1\.\d\d MB\/1\.\d\d MB/);
+  assert.match(typed.stdout, /rkt: signature verified:\r\n {2}Signer /);
+
+  const other = await site(t, { "/b.aci": busybox });
+  await other.trust(["--root"], signer);
+  const named = scratchFile(other.rkt, "signature", gpg.sign(busybox, [signer]));
+  const done = await other.run(["fetch", `--signature=${named}`, `${other.server.base}/b.aci`]);
+  assert.equal(done.status, 0, done.stderr);
+  assert.deepEqual(
+    other.server.seen.map((request) => request.url),
+    ["/b.aci"],
+  );
+});
+
+test("a proxy that the environment names", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const asked: string[] = [];
+  const proxy = await serve(t, (request, response) => {
+    asked.push(request.url ?? "");
+    response.end(good);
+  });
+  const rkt = makeRkt(t);
+  const fetch = (environment: Record<string, string>) =>
+    finished(
+      rkt.start(["--insecure-options=image", "fetch", "http://images.invalid/x.aci"], {
+        env: { ...process.env, http_proxy: proxy.base, ...environment },
+      }),
+    );
+  const done = await fetch({});
+  assert.equal(done.status, 0, done.stderr);
+  assert.deepEqual(asked, ["http://images.invalid/x.aci"]);
+  assert.equal((await fetch({ no_proxy: ".invalid,images.invalid" })).status, 254);
+  assert.equal(asked.length, 1);
 });
 
 test("pull policies: never, new, update", async (t) => {
@@ -496,6 +594,37 @@ test("several images at once, in the order asked for; all of them from one redir
     wanted.map((id) => id.slice(0, 39)),
   );
   assert.ok(most > 1 && most <= 4, `${most} at a time`);
+});
+
+test("four big images at once, in memory that does not grow with them", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const size = 64 << 20;
+  const chunk = randomBytes(1 << 20);
+  const server = await serve(t, (request, response) => {
+    const name = `example.com/big${/\d/.exec(request.url ?? "")?.[0]}`;
+    const head = makeAci([{ name: "rootfs/big", size }], manifest({ name })).subarray(0, -1024);
+    response.writeHead(200, { "content-length": head.length + size + 1024 });
+    const body = function* () {
+      yield head;
+      for (let sent = 0; sent < size; sent += chunk.length) yield chunk;
+      yield Buffer.alloc(1024);
+    };
+    pipeline(Readable.from(body()), response, () => {});
+  });
+  const rkt = makeRkt(t);
+  const urls = [1, 2, 3, 4].map((i) => `${server.base}/${i}.aci`);
+  const child = rkt.start(["--insecure-options=image", "fetch", ...urls]);
+  let peak = 0;
+  const timer = setInterval(() => {
+    // Of a process that has ended there is nothing to read.
+    const status = existsSync(`/proc/${child.pid}/status`) ? readFileSync(`/proc/${child.pid}/status`, "utf8") : "";
+    peak = Math.max(peak, Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) / 1024);
+  }, 10);
+  const done = await finished(child);
+  clearInterval(timer);
+  assert.equal(done.status, 0, done.stderr);
+  assert.equal(ids(rkt).length, 4);
+  assert.ok(peak > 0 && peak < 260, `${peak} MiB for four images of 64`);
 });
 
 // --- other people's images ------------------------------------------------------------------
