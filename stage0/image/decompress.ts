@@ -7,7 +7,6 @@
  */
 
 import { type ChildProcessByStdio, spawn } from "node:child_process";
-import { once } from "node:events";
 import type { Duplex, Readable, Writable } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
@@ -30,6 +29,7 @@ export function detectCompression(start: Uint8Array): Compression {
 }
 
 export interface Decompressor {
+  /** Resolves when the chunk may be reused. */
   write(chunk: Uint8Array): Promise<void>;
   /** Resolves when the consumer has had everything. */
   end(): Promise<void>;
@@ -66,6 +66,16 @@ function plain(consume: (chunk: Buffer) => void): Decompressor {
   };
 }
 
+/**
+ * Gives the memory of chunks back when the last one of its buffer was consumed: V8 lets 64 MiB gather before it looks
+ * for what is dead.
+ */
+function release(chunk: Buffer): void {
+  const { buffer, byteOffset, byteLength } = chunk;
+  if (buffer.byteLength > Buffer.poolSize && byteOffset + byteLength === buffer.byteLength)
+    (buffer as ArrayBuffer).transfer(0);
+}
+
 /** Feeds `input`, and hands what `output` gives to the consumer in a turn of its own. */
 function pump(
   input: Writable,
@@ -77,6 +87,7 @@ function pump(
   let scheduled = false;
   let finished = false;
   let failure: Error | undefined;
+  let taken: (() => void) | undefined;
   const { promise: done, resolve, reject } = Promise.withResolvers<void>();
   done.catch(() => {});
   const fail = (error: Error) => {
@@ -84,12 +95,15 @@ function pump(
     reject(failure);
     input.destroy();
     output.destroy();
+    taken?.();
   };
   const step = () => {
     scheduled = false;
     try {
-      for (let chunk = waiting.shift(); chunk !== undefined && failure === undefined; chunk = waiting.shift())
+      for (let chunk = waiting.shift(); chunk !== undefined && failure === undefined; chunk = waiting.shift()) {
         consume(chunk);
+        release(chunk);
+      }
     } catch (error) {
       fail(error as Error);
       return;
@@ -116,8 +130,11 @@ function pump(
   return {
     done,
     async write(chunk) {
-      if (failure !== undefined) throw failure;
-      if (!input.write(chunk)) await Promise.race([once(input, "drain"), done]);
+      if (failure === undefined)
+        await new Promise<void>((resolve) => {
+          taken = resolve;
+          input.write(chunk, () => resolve());
+        });
       if (failure !== undefined) throw failure;
     },
     async end() {

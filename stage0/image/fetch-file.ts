@@ -10,6 +10,7 @@ import { pathToFileURL } from "node:url";
 import { errorText, RktError } from "../../shared/errors.ts";
 import type { StoredImage } from "../store/store.ts";
 import type { FetchContext } from "./fetch-context.ts";
+import { fileChunks } from "./file-chunks.ts";
 import { readSignature, readSignatureBeside, reportVerified, type Signature } from "./fetch-signature.ts";
 
 export async function fetchFile(
@@ -42,7 +43,7 @@ async function importSigned(path: string, signature: Signature, context: FetchCo
   try {
     const file = await open(path);
     try {
-      for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 1 << 18 })) {
+      for await (const chunk of fileChunks(file)) {
         context.signal?.throwIfAborted();
         check.update(chunk);
         await staged.write(chunk);

@@ -47,6 +47,7 @@ export interface ImportedBlob {
 }
 
 export interface BlobImport {
+  /** Resolves when the chunk may be reused. */
   write(chunk: Uint8Array): Promise<void>;
   /** All bytes were written: checks the whole and says what it is. */
   finish(): Promise<ImportedBlob>;

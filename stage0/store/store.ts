@@ -3,11 +3,12 @@
  * are the truth; everything else can be made again from them.
  */
 
-import { createReadStream, existsSync, readdirSync, rmSync, type BigIntStats, statSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, type BigIntStats, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, dataLayout, KEY_DIGITS, shortId } from "../../shared/layout.ts";
 import { label, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
+import { fileChunks } from "../image/file-chunks.ts";
 import {
   type BlobImport,
   beginImport,
@@ -446,8 +447,7 @@ async function readImage(
 ): Promise<{ blob: ImportedBlob; blobImport: BlobImport }> {
   const blobImport = beginImport(layout, path, limits);
   try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 }))
-      await blobImport.write(chunk as Buffer);
+    for await (const chunk of fileChunks(path)) await blobImport.write(chunk);
     return { blob: await blobImport.finish(), blobImport };
   } catch (error) {
     blobImport.abort();

@@ -11,7 +11,6 @@
 import { createHash } from "node:crypto";
 import {
   closeSync,
-  createReadStream,
   existsSync,
   mkdirSync,
   openSync,
@@ -26,6 +25,7 @@ import { type DataLayout, type HostPath, SHORT_DIGITS, shortId, TREE_FORMAT } fr
 import type { Dependency, ImageManifest } from "../../shared/schema/types.ts";
 import { flock, LOCK_EX, syncfs } from "../../shared/syscall/linux.ts";
 import { type Extractor, extractInto } from "../image/extract.ts";
+import { fileChunks } from "../image/file-chunks.ts";
 import { TarReader } from "../image/tar-reader.ts";
 import { discardLater, temporaryDirectory } from "./temporary.ts";
 
@@ -130,8 +130,7 @@ async function extractLayer(layout: DataLayout, layer: Layer, extractor: Extract
       return undefined;
     return extractor.entry(entry, path);
   });
-  for await (const chunk of createReadStream(layout.blob(layer.key), { highWaterMark: 1024 * 1024 }))
-    reader.write(chunk as Buffer);
+  for await (const chunk of fileChunks(layout.blob(layer.key))) reader.write(chunk);
   reader.end();
 }
 

@@ -1,0 +1,21 @@
+import { type FileHandle, open } from "node:fs/promises";
+
+const CHUNK = 256 * 1024;
+
+/**
+ * The rest of a file, in chunks that are good until the next is asked for: one buffer serves them all. A stream makes a
+ * new one a time, and V8 lets 64 MiB of those gather before it looks for what is dead.
+ */
+export async function* fileChunks(file: string | FileHandle): AsyncGenerator<Buffer, void, undefined> {
+  const handle = typeof file === "string" ? await open(file) : file;
+  try {
+    const buffer = Buffer.allocUnsafeSlow(CHUNK);
+    for (;;) {
+      const { bytesRead } = await handle.read(buffer);
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } finally {
+    if (handle !== file) await handle.close();
+  }
+}
