@@ -241,12 +241,12 @@ test("a terminal: job control, the window's size, TERM, and a pty that is not th
   tty.resize(80, 24);
   tty.type("stty size", "Enter");
   await tty.shows(/^24 80$/m);
-  tty.type("sleep 1000", "Enter");
+  await tty.foreground("waits for Z");
   tty.type("C-z");
   await tty.shows(/Stopped/);
   tty.type("kill -KILL %1; wait; clear", "Enter");
   // ^C reaches the foreground job alone.
-  tty.type("sleep 1000", "Enter");
+  await tty.foreground("waits for C");
   tty.type("C-c");
   tty.type("echo ali''ve", "Enter");
   const screen = await tty.shows(/^alive$/m);

@@ -20,12 +20,12 @@ test("--interactive: a shell with job control, the window's size, and raw mode",
   tty.type("stty size", "Enter");
   await tty.shows(/^24 80$/m);
   // Job control: ^Z stops the foreground job, not the container.
-  tty.type("sleep 1000", "Enter");
+  await tty.foreground("waits for Z");
   tty.type("C-z");
   await tty.shows(/Stopped/);
   tty.type("kill -KILL %1; wait", "Enter");
   // ^C reaches the foreground job alone.
-  tty.type("sleep 1000", "Enter");
+  await tty.foreground("waits for C");
   tty.type("C-c");
   tty.type("echo alive", "Enter");
   await tty.shows(/^alive$/m);

@@ -11,6 +11,8 @@ export interface Terminal {
   screen(): string;
   resize(columns: number, rows: number): void;
   shows(pattern: RegExp): Promise<string>;
+  /** Has the shell there start a job that never ends, and waits until it says `word`: what is typed then is the job's. */
+  foreground(word: string): Promise<void>;
 }
 
 /** A tmux server of its own, running one shell command. */
@@ -32,14 +34,20 @@ export function terminal(t: TestContext, command: string): Terminal {
     spawnSync("sleep", ["0.02"]);
   }
   tmux("send-keys", command, "Enter");
+  const type = (...keys: string[]) => tmux("send-keys", ...keys);
+  const shows = (pattern: RegExp) =>
+    eventually(`the terminal shows ${pattern}`, () => {
+      const text = screen();
+      return pattern.test(text) ? text : undefined;
+    }).catch((error: Error) => assert.fail(`${error.message}; it shows:\n${screen()}`));
   return {
-    type: (...keys) => tmux("send-keys", ...keys),
+    type,
     screen,
     resize: (columns, rows) => tmux("resize-window", "-x", String(columns), "-y", String(rows)),
-    shows: (pattern) =>
-      eventually(`the terminal shows ${pattern}`, () => {
-        const text = screen();
-        return pattern.test(text) ? text : undefined;
-      }).catch((error: Error) => assert.fail(`${error.message}; it shows:\n${screen()}`)),
+    shows,
+    async foreground(word) {
+      type(`sh -c 'echo ${word}; exec sleep 1000'`, "Enter");
+      await shows(new RegExp(`^${word}$`, "m"));
+    },
   };
 }
