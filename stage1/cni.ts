@@ -154,6 +154,8 @@ function hintFor(reason: string): string | undefined {
     return "its range of addresses is used up: end containers, run `rkt gc`, or give the network a larger range";
   if (/failed to locate ip6?tables|ip6?tables["']?: executable file not found/i.test(reason))
     return "install iptables: the plugin needs it";
+  if (/dialing DHCP daemon/i.test(reason))
+    return "dhcp needs its daemon on the host: `dhcp daemon`, the same plugin (Debian: /usr/lib/cni/dhcp)";
   return undefined;
 }
 

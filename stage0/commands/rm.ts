@@ -8,7 +8,7 @@ import { forEachContainer, selectContainers, uuidFileOption } from "../container
 import { say } from "../output.ts";
 
 const options = {
-  force: { type: "boolean", description: "also when its stage1 cannot release what the container had" },
+  force: { type: "boolean", description: "also when what the container had cannot be released" },
   ...uuidFileOption,
 } as const;
 

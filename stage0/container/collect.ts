@@ -88,20 +88,20 @@ function stateSince(dir: HostPath): number {
 }
 
 export interface RemoveOptions {
-  /** Told what the stage1 could not release; the container is removed all the same. */
+  /** Told what could not be released; the container is removed all the same. */
   force?: ((error: unknown) => void) | undefined;
 }
 
 /** Takes an owned container away: what its stage1 releases, its networks, its cgroups, then its directory. */
 export function removeContainer(data: string, container: OwnedContainer, { force }: RemoveOptions = {}): void {
   refuseRunningWithoutLock(container);
-  try {
-    runStage1Gc(container);
-  } catch (error) {
-    if (force === undefined) throw error;
-    force(error);
-  }
-  releaseNetworks(container);
+  for (const release of [runStage1Gc, releaseNetworks])
+    try {
+      release(container);
+    } catch (error) {
+      if (force === undefined) throw error;
+      force(error);
+    }
   removeCgroups(container);
   discard(data, container);
 }
@@ -121,9 +121,9 @@ function releaseNetworks({ dir, uuid }: OwnedContainer): void {
   const done = spawnSync("sh", [netTeardown], { cwd: dir, encoding: "utf8", timeout: RELEASE_LIMIT });
   // The waiter may have come first, and taken it away before sh could open it.
   if (done.status === 0 || !existsSync(containerLayout(dir).netTeardown)) return;
-  const reason = done.error === undefined ? done.stderr.trim().replaceAll("\n", "; ") : errorText(done.error);
+  const reason = done.error === undefined ? done.stderr.trim().replaceAll(/\s*\n\s*/g, " ") : errorText(done.error);
   throw new RktError("network-busy", `cannot release the networks of container ${uuid}: ${reason}`, {
-    hint: `\`sh -x ${netTeardown}\` in ${dir} shows where`,
+    hint: `\`sh -x ${netTeardown}\` in ${dir} shows where; \`rkt rm --force ${uuid.slice(0, 8)}\` gives it up`,
     cause: done.error,
   });
 }

@@ -1,8 +1,8 @@
 /** Networks of containers, seen by ip(8), iptables-save(8), and namespaces that stand for other hosts. */
 
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { chmodSync, existsSync, globSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createSocket } from "node:dgram";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -184,6 +184,132 @@ networkTest("containers on one network reach each other", async (_, rkt) => {
   const { stdout } = rkt.ok(["run", "--net", ...sh(`nc -w 5 ${server.address} 8000 </dev/null`)]);
   await server.end();
   assert.equal(stdout, "hello\n");
+});
+
+/** Two hosts in namespaces, one with rkt: `near` is 198.51.100.1, `far` its router 198.51.100.2. */
+function twoHosts(t: TestContext): { near: string; far: string; end(): void } {
+  const [near, far] = [`rkt-near-${process.pid}`, `rkt-far-${process.pid}`];
+  const end = () => {
+    for (const name of [near, far]) spawnSync("ip", ["netns", "del", name]);
+  };
+  t.after(end);
+  for (const name of [near, far]) ip("netns", "add", name);
+  ip("link", "add", "lan", "netns", near, "type", "veth", "peer", "name", "lan", "netns", far);
+  for (const [name, last] of [[near, 1] as const, [far, 2] as const]) {
+    ip("-n", name, "addr", "add", `198.51.100.${last}/24`, "dev", "lan");
+    for (const device of ["lo", "lan"]) ip("-n", name, "link", "set", device, "up");
+  }
+  ip("-n", near, "route", "add", "default", "via", "198.51.100.2");
+  return { near, far, end };
+}
+
+/** The command line in a network namespace; unlike `ip netns exec` it leaves /sys, and so the cgroups, as they are. */
+const within = (namespace: string, ...command: string[]): [string, string[]] => [
+  "nsenter",
+  [`--net=/run/netns/${namespace}`, ...command],
+];
+
+networkTest("IPv6 where the host has it: between containers, a way out, a published port", async (t, rkt) => {
+  if (!requires(t, "nsenter")) return;
+  const { near, far, end } = twoHosts(t);
+  for (const [name, last] of [[near, 1] as const, [far, 2] as const])
+    ip("-n", name, "addr", "add", `2001:db8::${last}/64`, "dev", "lan", "nodad");
+  ip("-n", near, "-6", "route", "add", "default", "via", "2001:db8::2");
+  const run = (...args: string[]) => within(near, rktBinary, `--dir=${rkt.dir}`, ...args);
+  const says = ([program, args]: [string, string[]]): string =>
+    spawnSync(program, args, { encoding: "utf8", input: "", timeout: 30_000 }).stdout;
+
+  const server = spawn(...run("run", "--net", "--port=8000-tcp:18086", ...sh(SERVE)), {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  t.after(() => server.kill("SIGKILL"));
+  const done = finished(server);
+  const addresses = await eventually("an address", () => {
+    const [container]: { networks: { addresses: string[] }[] }[] = JSON.parse(rkt.ok(["list", "--format=json"]).stdout);
+    return container?.networks[0]?.addresses;
+  });
+  const [, address = ""] = /^(fd[0-9a-f:]+)\/64$/.exec(addresses[1] ?? "") ?? assert.fail(String(addresses));
+
+  const question = (target: string, port: number) => ["busybox", "nc", "-w", "5", target, String(port)];
+  await eventually("an answer", () =>
+    says(within(near, ...question(address, 8000))) === "hello\n" ? true : undefined,
+  );
+  assert.equal(says(within(near, ...question("2001:db8::1", 18086))), "hello\n", "the host's own address");
+  assert.equal(says(within(far, ...question("2001:db8::1", 18086))), "hello\n", "another host");
+  assert.equal(says(within(far, ...question("198.51.100.1", 18086))), "hello\n", "another host, by IPv4");
+  const inside = `nc -w 5 ${address} 8000 </dev/null; ping -6 -c 1 2001:db8::2 | grep received; ip -6 route | grep default`;
+  assert.match(
+    says(run("run", "--net", ...sh(inside))),
+    /^hello\n1 packets transmitted, 1 packets received.*\ndefault via fd[0-9a-f:]+::1 dev eth0/,
+    "another container, another host by the host's address (it has no way back to ours), and the way there",
+  );
+
+  server.kill("SIGKILL");
+  await done;
+  await eventually("bridge and rules are gone", () =>
+    says(within(near, "sh", "-c", "ip link; ip6tables-save")).match(/rkt0|RKT|veth/) ? undefined : true,
+  );
+  end();
+});
+
+networkTest("no IPv6 where the host has no way out by it", (t, rkt) => {
+  if (!requires(t, "nsenter")) return;
+  const { near, end } = twoHosts(t);
+  const script = sh("ip -o -4 addr show dev eth0 | wc -l; ip -o -6 addr show dev eth0 scope global | wc -l");
+  const [program, args] = within(near, rktBinary, `--dir=${rkt.dir}`, "run", "--net", ...script);
+  assert.equal(spawnSync(program, args, { encoding: "utf8", timeout: 60_000 }).stdout, "1\n0\n");
+  end();
+});
+
+networkTest("an address of a DHCP server, by CNI's daemon; without it a way out", async (t, rkt) => {
+  const server = `rkt-dhcp-${process.pid}`;
+  const bridge = `rd${process.pid}`;
+  const clean = () => {
+    for (const link of [bridge, `${bridge}s`]) spawnSync("ip", ["link", "del", link]);
+    spawnSync("ip", ["netns", "del", server]);
+  };
+  t.after(clean);
+  ip("link", "add", bridge, "type", "bridge");
+  ip("netns", "add", server);
+  ip("link", "add", `${bridge}s`, "type", "veth", "peer", "name", "eth0", "netns", server);
+  ip("link", "set", `${bridge}s`, "master", bridge, "up");
+  ip("link", "set", bridge, "up");
+  ip("-n", server, "addr", "add", "10.253.40.1/24", "dev", "eth0");
+  ip("-n", server, "link", "set", "eth0", "up");
+  const leases = scratchFile(rkt, "leases", "");
+  const served = scratchFile(
+    rkt,
+    "udhcpd.conf",
+    `start 10.253.40.100\nend 10.253.40.110\ninterface eth0\nlease_file ${leases}\npidfile ${leases}.pid\n` +
+      "option subnet 255.255.255.0\noption router 10.253.40.1\noption lease 600\n",
+  );
+  const [program, args] = within(server, "busybox", "udhcpd", "-f", served);
+  const dhcp = spawn(program, args, { stdio: "ignore" });
+  t.after(() => dhcp.kill("SIGKILL"));
+
+  const daemonSocketPath = join(rkt.scratch, "dhcp.sock");
+  const ipam = { type: "dhcp", daemonSocketPath };
+  const config = conf(rkt, {
+    "lan.conf": JSON.stringify({ cniVersion: "1.0.0", name: "lan", type: "bridge", bridge, ipam }),
+  });
+  const run = ["run", config, "--net=lan", ...sh("ip -o -4 addr show dev eth0; ip route")];
+  rkt.fails(run, 254, /network lan \(.*lan\.conf\): plugin bridge: .*DHCP daemon.*\nhint: dhcp needs its daemon/);
+  rkt.fails(["gc", "--grace-period=0"], 254, /cannot release the networks .*DHCP daemon.*rkt rm --force/s);
+  const [left = ""] = rkt.containers();
+  rkt.ok(["rm", "--force", left.replace(/.*\//, "")]);
+  assert.deepEqual(rkt.containers(), []);
+
+  const [plugin = ""] = globSync(join(rkt.dir, "cas/tree/*/rootfs/usr/lib/cni/dhcp"));
+  const daemon = spawn(plugin, ["daemon", "-socketpath", daemonSocketPath], { stdio: "ignore" });
+  t.after(() => daemon.kill("SIGKILL"));
+  await eventually("the daemon listens", () => (existsSync(daemonSocketPath) ? true : undefined));
+  const { stdout } = rkt.ok(run);
+  assert.match(stdout, /inet 10\.253\.40\.1\d\d\/24/);
+  assert.match(stdout, /^default via 10\.253\.40\.1 dev eth0/m);
+  // Its DEL gives the lease back.
+  rkt.ok(["gc", "--grace-period=0"]);
+  assert.deepEqual(rkt.containers(), []);
+  clean();
 });
 
 networkTest("killed, all of it: gc releases what is left, once", async (_, rkt) => {
