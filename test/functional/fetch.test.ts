@@ -545,14 +545,15 @@ test("a download that breaks goes on where it broke; one whose file changes mean
   const done = await run(["fetch", `${server.base}/x.aci`]);
   assert.equal(done.status, 0, done.stderr);
   assert.match(done.stderr, /trying again in 1 s/);
+  const requests = server.seen.filter((seen) => seen.url === "/x.aci").map(({ headers }) => headers);
   assert.deepEqual(
-    server.seen.filter((seen) => seen.url === "/x.aci").map(({ headers }) => [headers.range, headers["if-range"]]),
-    [
-      [undefined, undefined],
-      ["bytes=50000-", '"1"'],
-      ["bytes=120000-", '"1"'],
-    ],
+    requests.map((headers) => headers["if-range"]),
+    [undefined, '"1"', '"1"'],
   );
+  // It goes on after the last byte it got: all that was sent, or less where the break overtook the reading.
+  const starts = requests.map(({ range }) => Number(/^bytes=(\d+)-$/.exec(range ?? "bytes=0-")?.[1]));
+  const [none = NaN, first = NaN, second = NaN] = starts;
+  assert.ok(none === 0 && first > 0 && first <= 50_000 && second >= first && second <= 120_000, `${starts}`);
 
   let round = 0;
   const next = gzipped(makeAci([{ name: "rootfs/next", data: randomBytes(100_000) }]));
