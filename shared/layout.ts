@@ -76,6 +76,11 @@ export type Protection = (typeof PROTECTIONS)[number];
 
 /** Annotation of an image, or an app of the container manifest: "true" when the app says sd_notify(3) that it is ready. */
 export const NOTIFY_ANNOTATION = "appc.io/executor/supports-systemd-notify";
+/**
+ * Annotation of an app of the container manifest: acVersion of its image, when that was made before 0.6.0. Apps had no
+ * names of their own then, and found in their environment what their specification promised, and nothing else.
+ */
+export const EARLY_IMAGE_ANNOTATION = "coreos.com/rocket/early-image";
 /** Annotation of an app: seconds that its pre-start handler may take. */
 export const PRE_START_TIMEOUT_ANNOTATION = "coreos.com/rocket/pre-start-timeout";
 
@@ -95,6 +100,13 @@ export const ENV_USERS_FD = "RKT_USERS_FD";
  * `cgroup.procs` of the app's cgroups.
  */
 export const ENV_ENTER_FDS = "RKT_ENTER_FDS";
+
+/**
+ * What a launcher writes to, to join a cgroup of v1. Memory is accounted to the process; its number to each thread,
+ * and one is all that execve(2) leaves: the kernel moves that without waiting.
+ */
+export const joinFile = (controller: string): "tasks" | "cgroup.procs" =>
+  controller === "pids" ? "tasks" : "cgroup.procs";
 
 // --- container states -------------------------------------------------------------
 

@@ -69,7 +69,7 @@ export interface Limits {
   apps: ReadonlyMap<string, Resources>;
 }
 
-/** A cgroup of v1 that is an app's; its launcher joins it. */
+/** A cgroup of v1 that is an app's, or for `pids` all apps'; its launcher joins it. */
 export interface AppCgroup {
   app: string;
   controller: Controller;
@@ -108,10 +108,14 @@ const SYSTEMD = "name=systemd";
  * it, would use the caller's.
  */
 export function hideUnused(planned: readonly PlannedCgroup[]): void {
-  if (planned.some(({ hierarchy }) => isUnified(hierarchy))) return;
+  if (!isLegacy(planned)) return;
   for (const hierarchy of hierarchies(readFileSync("/proc/self/mountinfo", "utf8")))
     if (isUnified(hierarchy)) umount(hierarchy.mountPoint, MNT_DETACH);
 }
+
+/** The container's systemd is to have its units in v1. */
+export const isLegacy = (planned: readonly PlannedCgroup[]): boolean =>
+  !planned.some(({ hierarchy }) => isUnified(hierarchy));
 
 const isUnified = ({ controllers }: Hierarchy): boolean => controllers.length === 0;
 
@@ -157,10 +161,25 @@ export function enterCgroups(planned: readonly PlannedCgroup[], limits: Limits):
     const has = ({ controller }: Setting) => controllers.includes(controller);
     const settings = isUnified(hierarchy) ? unifiedSettings : legacySettings;
     for (const setting of settings(limits.container).filter(has)) write(dir, setting, "the container");
-    if (isUnified(hierarchy) ? !legacyProcesses : hierarchy.controllers.includes("pids"))
-      write(dir, processes(), "the container");
-    return isUnified(hierarchy) ? [] : appCgroups(dir, has, limits.apps);
+    if (isUnified(hierarchy)) {
+      if (!legacyProcesses) write(dir, processes(), "the container");
+      return [];
+    }
+    const cgroups = appCgroups(dir, has, limits.apps);
+    return hierarchy.controllers.includes("pids") ? [...cgroups, ...boundProcesses(dir, limits.apps.keys())] : cgroups;
   });
+}
+
+/** Processes that no app can take: systemd's own, and those that record how an app has ended. */
+const RESERVED_PROCESSES = 64;
+
+/** Of the container, and a little less of its apps together: an app that takes all it can get still ends in order. */
+function boundProcesses(dir: string, apps: Iterable<string>): AppCgroup[] {
+  const all = `${dir}/system.slice`;
+  mkdirSync(all, { recursive: true });
+  write(dir, processes(), "the container");
+  write(all, processes(RESERVED_PROCESSES), "the container's apps");
+  return [...apps].map((app) => ({ app, controller: "pids", dir: hostPath(all) }));
 }
 
 function noController(controller: Controller): RktError {
@@ -238,9 +257,10 @@ function passesOn(parent: string, wanted: readonly Controller[]): boolean {
  * So that no container takes all the processes there can be, what systemd grants a service
  * (systemd-system.conf(5), DefaultTasksMax=): 15% of them. Where there is no such controller, no bound.
  */
-function processes(): Setting {
+function processes(reserved = 0): Setting {
   const most = ["pid_max", "threads-max"].map((name) => Number(readFileSync(`/proc/sys/kernel/${name}`, "utf8")));
-  return { controller: "pids", file: "pids.max", value: String(Math.ceil(Math.min(...most) * 0.15)), optional: true };
+  const value = Math.max(Math.ceil(Math.min(...most) * 0.15) - reserved, 1);
+  return { controller: "pids", file: "pids.max", value: String(value), optional: true };
 }
 
 /** Called as systemd would call them, so that who looks for an app's processes finds one path everywhere. */

@@ -6,7 +6,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { execve } from "../shared/exec.ts";
-import { containerLayout, ENV_LOCK_FD, ENV_USERS_FD, STAGE1 } from "../shared/layout.ts";
+import { containerLayout, ENV_LOCK_FD, ENV_USERS_FD, joinFile, STAGE1 } from "../shared/layout.ts";
 import {
   CLONE_NEWNET,
   CLONE_NEWNS,
@@ -21,7 +21,7 @@ import {
   setns,
   unshare,
 } from "../shared/syscall/linux.ts";
-import { enterCgroups, hideUnused, hierarchies, ownCgroup, planCgroups } from "./cgroups.ts";
+import { enterCgroups, hideUnused, hierarchies, isLegacy, ownCgroup, planCgroups } from "./cgroups.ts";
 import { type Container, readContainer } from "./container.ts";
 import { requireInotify } from "./inotify.ts";
 import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts.ts";
@@ -83,11 +83,11 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
   warm();
   const cgroups = enterCgroups(planned, limits);
   // The apps' processes join by themselves; what may be used stays for root of the host to say.
-  for (const { dir } of cgroups) giveToRoot(`${dir}/cgroup.procs`, users);
+  for (const { dir, controller } of cgroups) giveToRoot(`${dir}/${joinFile(controller)}`, users);
 
   const units = here.inStage1(STAGE1.units);
   mkdirSync(units, { recursive: true });
-  for (const unit of containerUnits(manifest, stdio, limits.apps)) {
+  for (const unit of containerUnits(manifest, stdio, { limits: limits.apps, legacy: isLegacy(planned) })) {
     writeFileSync(`${units}/${unit.name}`, unit.text);
     giveToRoot(`${units}/${unit.name}`, users);
   }

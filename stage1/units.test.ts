@@ -75,6 +75,11 @@ StandardError=null
   );
 });
 
+test("on cgroup v1 what an app leaves behind is not systemd's to kill", () => {
+  const units = containerUnits(manifest({ name: "x" }), "pipe", { legacy: true });
+  assert.match(text(units, "app-x.service") ?? "", /^KillMode=process$/m);
+});
+
 test("apps start in the manifest's order", () => {
   const units = containerUnits(manifest({ name: "a" }, { name: "b" }, { name: "c" }), "pipe");
   assert.match(text(units, "app-a.service") ?? "", /^After=rkt-alive\.target$/m);
@@ -187,7 +192,7 @@ test("how long a pre-start handler may take", () => {
 
 test("limits are properties of the unit", () => {
   const limits = new Map([["x", { memory: 1024n, memoryRequest: undefined, cpu: 250n, cpuShares: 2 }]]);
-  const service = text(containerUnits(manifest({ name: "x" }, { name: "y" }), "pipe", limits), "app-x.service") ?? "";
+  const service = text(containerUnits(manifest({ name: "x" }, { name: "y" }), "pipe", { limits }), "app-x.service") ?? "";
   assert.deepEqual(service.trim().split("\n").slice(-5), [
     "MemoryMax=1024",
     "MemorySwapMax=0",
@@ -216,7 +221,7 @@ test("systemd-analyze verify accepts them together with the stage1 image's own",
   const limits = new Map([["a", { memory: 1n << 30n, memoryRequest: 1n << 20n, cpu: 1n, cpuShares: 262_144 }]]);
   const ports = [{ name: "www", protocol: "tcp", port: 80, count: 1, socketActivated: true }];
   const pod = manifest({ name: "a", app: { eventHandlers: handlers, ports } }, { name: "b" });
-  const units = containerUnits(pod, "pipe", limits);
+  const units = containerUnits(pod, "pipe", { limits });
   for (const unit of units) writeFileSync(join(dir, unit.name), unit.text);
   const verify = spawnSync(
     "systemd-analyze",

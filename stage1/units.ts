@@ -25,18 +25,25 @@ const STOP_TIMEOUT = 10;
 
 export const appUnit = (app: string): string => `app-${app}.service`;
 
+export interface UnitContext {
+  /** Of apps, by name. */
+  limits?: ReadonlyMap<string, Resources>;
+  /** systemd has its units in a hierarchy of cgroup v1. */
+  legacy?: boolean;
+}
+
 /** All units of the container: one per app, and the target that starts them. */
 export function containerUnits(
   manifest: PodManifest,
   stdio: StdioMode,
-  limits: ReadonlyMap<string, Resources> = new Map(),
+  { limits = new Map(), legacy = false }: UnitContext = {},
 ): UnitFile[] {
   const units: UnitFile[] = [{ name: "default.target", text: defaultTarget(manifest) }];
   let previous: string | undefined;
   for (const app of manifest.apps) {
     units.push(...socketUnits(app, appUnit(app.name)), {
       name: appUnit(app.name),
-      text: appService(app, stdio, previous, limits.get(app.name)),
+      text: appService(app, stdio, previous, { limits: limits.get(app.name), legacy }),
     });
     previous = appUnit(app.name);
   }
@@ -85,7 +92,7 @@ function appService(
   app: RuntimeApp,
   stdio: StdioMode,
   previous: string | undefined,
-  limits: Resources | undefined,
+  { limits, legacy }: { limits: Resources | undefined; legacy: boolean },
 ): string {
   const options: UnitOption[] = [
     ["Unit", "Description", `Application ${app.name}`],
@@ -104,7 +111,8 @@ function appService(
     // A pre-start handler has a limit of its own.
     ["Service", "TimeoutStartSec", "infinity"],
     ["Service", "TimeoutStopSec", String(STOP_TIMEOUT)],
-    ["Service", "KillMode", "mixed"],
+    // Of v1, the first process alone: what it leaves behind, `record` ends (/usr/lib/rkt/left-over).
+    ["Service", "KillMode", legacy ? "process" : "mixed"],
     ["Service", "SendSIGKILL", "yes"],
   ];
   options.push(...streams(stdio), ...unitProperties(limits ?? {}));

@@ -70,9 +70,9 @@ test("root needs no files", () => {
   assert.deepEqual(resolveAccount({ user: "root", group: "root" }, { passwd: "", group: "", owner }), {
     uid: 0,
     gid: 0,
-    name: undefined,
-    home: "/",
-    shell: undefined,
+    name: "root",
+    home: "/root",
+    shell: "/bin/sh",
   });
 });
 

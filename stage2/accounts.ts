@@ -49,6 +49,9 @@ function* entries(text: string): Generator<string[]> {
   }
 }
 
+/** Of images that have no entry for user 0, as systemd has it (nss-systemd(8)). */
+const ROOT: User = { name: "root", uid: 0, home: "/root", shell: "/bin/sh" };
+
 /** The first user that fits, as libc's getpwnam and getpwuid find it. */
 function findUser(passwd: string, fits: (user: User) => boolean): User | undefined {
   for (const [name = "", , id, , , home, shell] of entries(passwd)) {
@@ -70,7 +73,7 @@ function findGroup(group: string, wanted: string): number | undefined {
 
 /**
  * Who an app runs as: a name of the image's own files, else a number, else the
- * owner of the file that a path names. "root" needs no entry: images without
+ * owner of the file that a path names. Root needs no entry: images without
  * /etc/passwd run too. Throws "unknown-user" and "unknown-group".
  */
 export function resolveAccount(app: { user: string; group: string }, sources: AccountSources): Account {
@@ -80,7 +83,10 @@ export function resolveAccount(app: { user: string; group: string }, sources: Ac
 }
 
 function resolveUser(user: string, { passwd, owner }: AccountSources): { uid: number; entry: User | undefined } {
-  const byUid = (uid: number) => ({ uid, entry: findUser(passwd, (u) => u.uid === uid) });
+  const byUid = (uid: number) => ({
+    uid,
+    entry: findUser(passwd, (u) => u.uid === uid) ?? (uid === ROOT.uid ? ROOT : undefined),
+  });
   if (user.startsWith("/")) return byUid(ownerOf(user, "user", owner).uid);
   // Two names may share a uid: the one asked for counts.
   const entry = findUser(passwd, ({ name }) => name === user);

@@ -76,6 +76,23 @@ LISTEN_PID=7
 LISTEN_FDS=2`,
   },
   {
+    name: "an image of before 0.6.0: called as the image, and no other variable than those of its time",
+    sources: { ...plain, metadataUrl: "http://service", early: { image: "example.com/web", acVersion: "0.3.0" } },
+    env: `
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+HOME=/
+AC_APP_NAME=example.com/web
+AC_METADATA_URL=http://service`,
+  },
+  {
+    name: "an image of before 0.2.0 knows the metadata service by its address",
+    sources: { ...plain, metadataUrl: "http://service", early: { image: "example.com/web", acVersion: "0.1.1" } },
+    env: `
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+HOME=/
+AC_APP_NAME=example.com/web`,
+  },
+  {
     name: "names of Object.prototype are names like others",
     sources: {
       ...plain,

@@ -2,6 +2,7 @@
  * The environment of an app (appc spec, ace.md "Execution Environment"). Pure.
  */
 
+import { olderThan } from "../shared/schema/values.ts";
 import type { Account } from "./accounts.ts";
 
 export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -13,6 +14,8 @@ export interface EnvironmentSources {
   /** The manifest's, in its order. */
   environment: readonly { readonly name: string; readonly value: string }[];
   metadataUrl?: string | undefined;
+  /** Of an image made before 0.6.0: its name and acVersion. */
+  early?: { readonly image: string; readonly acVersion: string } | undefined;
   /** TERM of the terminal the app is given. */
   terminal?: string | undefined;
   /** What the launcher was given and passes on: socket activation, readiness. */
@@ -37,8 +40,11 @@ export function appEnvironment(sources: EnvironmentSources): Record<string, stri
   if (account.shell !== undefined) env["SHELL"] = account.shell;
   if (sources.terminal !== undefined) env["TERM"] = sources.terminal;
   for (const { name, value } of sources.environment) env[name] = value;
-  env["AC_APP_NAME"] = sources.app;
-  if (sources.metadataUrl !== undefined) env["AC_METADATA_URL"] = sources.metadataUrl;
-  env["container"] = "rkt";
+  // What is not in the specification of its time, an early app may refuse: the first validators do.
+  const { early } = sources;
+  env["AC_APP_NAME"] = early?.image ?? sources.app;
+  if (sources.metadataUrl !== undefined && (early === undefined || !olderThan(early.acVersion, "0.2.0")))
+    env["AC_METADATA_URL"] = sources.metadataUrl;
+  if (early === undefined) env["container"] = "rkt";
   return Object.assign(env, sources.passed);
 }

@@ -23,7 +23,7 @@ import {
 import { constants as os } from "node:os";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execve } from "../shared/exec.ts";
-import { type HostPath, LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
+import { type HostPath, joinFile, LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
 import { defaultFilter, type SystemCallFilter } from "../shared/seccomp.ts";
 import {
   CLONE_FS,
@@ -172,7 +172,7 @@ export const linux: Kernel = {
 
   openCgroups(dir) {
     try {
-      return readdirSync(dir).map((controller) => openSync(`${dir}/${controller}/cgroup.procs`, constants.O_WRONLY));
+      return readdirSync(dir).map((controller) => openSync(`${dir}/${controller}/${joinFile(controller)}`, constants.O_WRONLY));
     } catch (error) {
       if (errorCode(error) === "ENOENT") return [];
       throw error;

@@ -138,7 +138,7 @@ changeDirectory /
 findProgram web
 findProblem /bin/web
 joinCgroups [30]
-execute /bin/web [web] HOME=/ 1 sockets filtered`,
+execute /bin/web [web] HOME=/root 1 sockets filtered`,
   );
 });
 

@@ -62,7 +62,7 @@ test("a plain app", () => {
     user: "0",
     group: "0",
     supplementaryGIDs: [],
-    environment: { app: "web", environment: [], metadataUrl: undefined, terminal: undefined, passed: {} },
+    environment: { app: "web", environment: [], metadataUrl: undefined, early: undefined, terminal: undefined, passed: {} },
     workingDirectory: "/",
     argv: ["/bin/web", "--verbose"],
     retained: 0n,

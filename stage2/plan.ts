@@ -8,6 +8,7 @@ import { RktError } from "../shared/errors.ts";
 import {
   ANNOTATIONS,
   appDirs,
+  EARLY_IMAGE_ANNOTATION,
   ENV_ENTER_FDS,
   type HostPath,
   hostPath,
@@ -158,6 +159,7 @@ export function launchPlan(
       app: process.app,
       environment: app.environment,
       metadataUrl: annotation(manifest.annotations, ANNOTATIONS.metadataUrl),
+      early: early(runtime),
       // Who enters brings a terminal of his own, or none and no TERM.
       terminal: interactive || process.command !== undefined ? inherited.env["TERM"] : undefined,
       passed: passed.env,
@@ -176,6 +178,11 @@ export function launchPlan(
     listenFds: passed.listenFds,
     host: host,
   };
+}
+
+function early({ image, annotations }: RuntimeApp): LaunchPlan["environment"]["early"] {
+  const acVersion = annotation(annotations, EARLY_IMAGE_ANNOTATION);
+  return acVersion === undefined || image.name === undefined ? undefined : { image: image.name, acVersion };
 }
 
 function unprotectedBy({ annotations }: PodManifest): Set<Protection> {

@@ -12,6 +12,7 @@ import { RktError } from "../../shared/errors.ts";
 import {
   ANNOTATIONS,
   LAYOUT_VERSION,
+  EARLY_IMAGE_ANNOTATION,
   NOTIFY_ANNOTATION,
   type Protection,
   INTERFACE_VERSION_ANNOTATION,
@@ -30,7 +31,7 @@ import type {
   RuntimeApp,
   Volume,
 } from "../../shared/schema/types.ts";
-import { toACName, variableName } from "../../shared/schema/values.ts";
+import { olderThan, toACName, variableName } from "../../shared/schema/values.ts";
 import { checkIsolators } from "./isolators.ts";
 import { checkPrivateIds, wantsPrivateUsers } from "./private-users.ts";
 import type { AppRequest, HostsEntry, MountRequest, PortRequest, ResolverConfig, RunRequest } from "./request.ts";
@@ -101,7 +102,7 @@ export function fromPodManifest(
       ...app,
       image: { id, name: manifest.name, labels: manifest.labels },
       app: app.app ?? appFromImage(manifest),
-      annotations: withReadiness(app.annotations, manifest),
+      annotations: withFacts(app.annotations, manifest),
     };
   });
   if (request.interactive && apps.length > 1)
@@ -172,14 +173,18 @@ function runtimeApp(
     },
     readOnlyRootFS: asked.readOnlyRootFS,
     mounts: mergeMounts(request.mounts, asked.mounts),
-    annotations: withReadiness(asked.annotations, manifest),
+    annotations: withFacts(asked.annotations, manifest),
   };
 }
 
-/** Whether the app says that it is ready is a property of the image, unless the user knows better. */
-function withReadiness(own: readonly NameValue[], { annotations }: ImageManifest): NameValue[] {
-  const readiness = annotations.filter(({ name }) => name === NOTIFY_ANNOTATION);
-  return own.some(({ name }) => name === NOTIFY_ANNOTATION) ? [...own] : [...readiness, ...own];
+/**
+ * What the stages need to know of the image: whether the app says that it is ready, unless the user knows better, and
+ * what the app's environment was when the image was made.
+ */
+function withFacts(own: readonly NameValue[], { annotations, acVersion }: ImageManifest): NameValue[] {
+  const facts = annotations.filter(({ name }) => name === NOTIFY_ANNOTATION);
+  if (olderThan(acVersion, "0.6.0")) facts.push({ name: EARLY_IMAGE_ANNOTATION, value: acVersion });
+  return [...facts.filter((fact) => !own.some(({ name }) => name === fact.name)), ...own];
 }
 
 /** The image's app with another command; an image without an app section then needs none. */

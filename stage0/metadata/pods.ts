@@ -49,6 +49,7 @@ export function openPods(data: string, store: Store): RegisteredPods {
     uuid,
     manifest,
     imageManifest: (app) => store.manifest(blobKey(app.image.id)),
+    imageManifestText: (app) => store.manifestText(blobKey(app.image.id)),
   });
 
   return {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -10,18 +11,10 @@ import { openIdentity } from "./identity.ts";
 import { answer, type Identity, type MetadataRequest, type Pod, type Pods } from "./service.ts";
 
 const ID = `sha512-${"a".repeat(128)}`;
-const image = parseImageManifest(
-  JSON.stringify({
-    acKind: "ImageManifest",
-    acVersion: "0.8.11",
-    name: "example.com/db",
-    app: { exec: ["/db"], user: "0", group: "0" },
-    annotations: [
-      { name: "kept", value: "by the image" },
-      { name: "changed", value: "by the image" },
-    ],
-  }),
-);
+const imageText = ` {"acKind": "ImageManifest", "acVersion": "0.8.11", "name": "example.com/db",
+  "app": {"exec": ["/db"], "user": "0", "group": "0"},
+  "annotations": [{"name": "kept", "value": "by the image"}, {"name": "changed", "value": "by the image"}]}`;
+const image = parseImageManifest(imageText);
 const pod: Pod = {
   uuid: "6ba7b810-9dad-41d1-80b4-00c04fd430c8",
   manifest: parsePodManifest(
@@ -43,6 +36,7 @@ const pod: Pod = {
     }),
   ),
   imageManifest: () => image,
+  imageManifestText: () => imageText,
 };
 const TOKEN = "f00d";
 const pods: Pods = {
@@ -84,9 +78,9 @@ const answers: [path: string, type: string, body: unknown][] = [
   ["apps/main/image/id", ASCII, ID],
   // As the specification had it before 0.5.
   ["container/uid", ASCII, pod.uuid],
-  ["container/annotations/", ASCII, "ip-address\n"],
+  ["container/annotations/", ASCII, "ip-address"],
   ["container/annotations/ip-address", "text/plain; charset=utf-8", "10.1.2.3"],
-  ["apps/main/annotations/", ASCII, "kept\nchanged\nadded\n"],
+  ["apps/main/annotations/", ASCII, "kept\nchanged\nadded"],
   ["apps/example.com/db/annotations/changed", "text/plain; charset=utf-8", "by the pod"],
   ["apps/example.com/db/image/id", ASCII, ID],
 ];
@@ -99,12 +93,20 @@ for (const [path, type, body] of answers)
 
 test("metadata: manifests are the specification's", () => {
   assert.deepEqual(parsePodManifest(ask(`/${TOKEN}/acMetadata/v1/pod/manifest`).body), pod.manifest);
-  assert.deepEqual(parseImageManifest(ask(`/${TOKEN}/acMetadata/v1/apps/main/image/manifest`).body), image);
+  assert.equal(ask(`/${TOKEN}/acMetadata/v1/apps/main/image/manifest`).body, imageText);
   assert.deepEqual(JSON.parse(ask(`/${TOKEN}/acMetadata/v1/container/manifest`).body), {
     acVersion: "0.8.11",
     acKind: "ContainerRuntimeManifest",
     uuid: pod.uuid,
-    apps: [{ name: "example.com/db", imageID: ID, isolators: [], annotations: pod.manifest.apps[0]?.annotations }],
+    apps: [
+      {
+        name: "example.com/db",
+        imageID: ID,
+        image: { name: "example.com/db", id: ID },
+        isolators: [],
+        annotations: pod.manifest.apps[0]?.annotations,
+      },
+    ],
     volumes: [{ kind: "host", source: "/srv", readOnly: true, fulfills: ["data"] }],
     isolators: [],
     annotations: [{ name: "ip-address", value: "10.1.2.3" }],
@@ -153,13 +155,28 @@ for (const [group, key] of [
     const signature = signed.body;
     assert.equal(ask(at("verify"), form({ content, [key]: pod.uuid, signature })).status, 200);
     assert.equal(ask(at("verify"), form({ content: "other", [key]: pod.uuid, signature })).status, 403);
+    assert.equal(ask(at("verify"), form({ [key]: pod.uuid, signature })).status, 403);
     assert.equal(ask(at("verify"), form({ content, [key]: pod.uuid })).status, 400);
     assert.equal(ask(at("sign"), form({})).status, 400);
   });
 
-test("metadata: an object that is no form is signed as it is", () => {
-  const given = ask(`/${TOKEN}/acMetadata/v1/container/hmac/sign`, { method: "POST", body: "anything" });
-  assert.equal(given.body, identity.sign(pod.uuid, "anything"));
+test("metadata: an object that is no form is signed so that it is verified without it, as in the first version", () => {
+  const at = (action: string) => `/${TOKEN}/acMetadata/v1/container/hmac/${action}`;
+  const { body: signature } = ask(at("sign"), { method: "POST", contentType: "text/plain", body: "anything" });
+  const digest = createHash("sha512").update("anything").digest();
+  assert.deepEqual(Buffer.from(signature, "base64").subarray(0, 64), digest);
+  const verify = (uid: string, given: string) => ask(at("verify"), form({ uid, signature: given })).status;
+  assert.equal(verify(pod.uuid, signature), 200);
+  assert.equal(verify("6ba7b811-9dad-41d1-80b4-00c04fd430c8", signature), 403);
+  const other = Buffer.from(signature, "base64");
+  other[0] = (other[0] ?? 0) ^ 1;
+  assert.equal(verify(pod.uuid, other.toString("base64")), 403);
+  assert.equal(verify(pod.uuid, ""), 403);
+  assert.equal(ask(at("verify"), { method: "POST", body: "anything" }).status, 400);
+});
+
+test("metadata: the first version's flavor", () => {
+  assert.equal(ask(`/${TOKEN}/acMetadata/v1/container/uid`, { flavor: "AppContainer header" }).body, pod.uuid);
 });
 
 test("identity: HMAC-SHA512 by a key per container, which outlives the service", (t) => {

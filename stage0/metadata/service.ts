@@ -7,8 +7,11 @@
  * container can ask for its own data only.
  */
 
-import type { ImageManifest, NameValue, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
-import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
+import { createHash } from "node:crypto";
+import { EARLY_IMAGE_ANNOTATION } from "../../shared/layout.ts";
+import { annotation } from "../../shared/schema/image-manifest.ts";
+import type { ImageManifest, Json, NameValue, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
+import { olderThan } from "../../shared/schema/values.ts";
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 
 export interface MetadataRequest {
@@ -34,6 +37,8 @@ export interface Pod {
   manifest: PodManifest;
   /** Of the app's image as it is stored. */
   imageManifest(app: RuntimeApp): ImageManifest;
+  /** The same as the image has it, to the byte. */
+  imageManifestText(app: RuntimeApp): string;
 }
 
 /** The running containers that are registered. */
@@ -54,6 +59,8 @@ const JSON_TYPE = "application/json";
 
 const BASE = "acMetadata";
 const FLAVOR = "AppContainer";
+/** The first service asked for these words, taken from a sentence of the specification. */
+const EARLY_FLAVOR = "AppContainer header";
 
 export function answer(request: MetadataRequest, pods: Pods, identity: Identity): Answer {
   const segments = decoded(request.path);
@@ -61,7 +68,8 @@ export function answer(request: MetadataRequest, pods: Pods, identity: Identity)
   const token = segments[0] === BASE ? undefined : segments.shift();
   const [base, version, group, ...entry] = segments;
   if (base !== BASE || version !== "v1") return refusal(404, `there is nothing but /${BASE}/v1 here`);
-  if (request.flavor !== FLAVOR) return refusal(403, `the request has no header "Metadata-Flavor: ${FLAVOR}"`);
+  if (request.flavor !== FLAVOR && request.flavor !== EARLY_FLAVOR)
+    return refusal(403, `the request has no header "Metadata-Flavor: ${FLAVOR}"`);
   const pod = token === undefined ? pods.byAddress(request.source) : pods.byToken(token);
   if (pod === undefined) return refusal(403, "no running container is registered for this request");
   switch (group) {
@@ -102,7 +110,7 @@ function podAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest,
   }
 }
 
-/** As the service was until 0.6 of the specification. */
+/** As the service was before 0.5.0 of the specification. */
 function containerAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest, identity: Identity): Answer {
   switch (entry[0]) {
     case "annotations":
@@ -126,7 +134,7 @@ function appAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest)
       case "annotations":
         return read(request, JSON_TYPE, () => JSON.stringify(appAnnotations(pod, app)));
       case "image/manifest":
-        return read(request, JSON_TYPE, () => formatImageManifest(pod.imageManifest(app)));
+        return read(request, JSON_TYPE, () => pod.imageManifestText(app));
       case "image/id":
         return read(request, ASCII, () => app.image.id);
     }
@@ -147,10 +155,10 @@ function appAnnotations(pod: Pod, app: RuntimeApp): NameValue[] {
   return [...merged].map(([name, value]) => ({ name, value }));
 }
 
-/** `annotations/`: a name a line; `annotations/NAME`: its value. */
+/** `annotations/`: a name a line, without an empty one at the end; `annotations/NAME`: its value. */
 function directoryAnswer(annotations: readonly NameValue[], path: readonly string[], request: MetadataRequest): Answer {
   const name = path.join("/");
-  if (name === "") return read(request, ASCII, () => annotations.map((one) => `${one.name}\n`).join(""));
+  if (name === "") return read(request, ASCII, () => annotations.map((one) => one.name).join("\n"));
   const found = annotations.find((one) => one.name === name);
   return found === undefined ? notFound() : read(request, UTF8, () => found.value);
 }
@@ -164,22 +172,50 @@ function hmacAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest
   const action = entry.join("/");
   if (action !== "hmac/sign" && action !== "hmac/verify") return notFound();
   if (request.method !== "POST") return refusal(405, "this takes a POST");
-  const form = new URLSearchParams(isForm(request) ? request.body : undefined);
-  const content = isForm(request) ? form.get("content") : request.body;
-  if (content === null) return refusal(400, "the form has no content");
-  if (action === "hmac/sign") return ok(ASCII, identity.sign(pod.uuid, content));
+  if (!isForm(request)) {
+    if (action === "hmac/sign") return ok(ASCII, earlySign(identity, pod.uuid, request.body));
+    return refusal(400, "this takes a form");
+  }
+  const form = new URLSearchParams(request.body);
+  const content = form.get("content");
+  if (action === "hmac/sign")
+    return content === null ? refusal(400, "the form has no content") : ok(ASCII, identity.sign(pod.uuid, content));
   const uuid = form.get("uuid") ?? form.get("uid");
   const signature = form.get("signature");
   if (uuid === null || signature === null) return refusal(400, "the form has no uuid or no signature");
-  if (!identity.verify(uuid, content, signature)) return refusal(403, "the signature is not that container's");
+  const good = content === null ? earlyVerify(identity, uuid, signature) : identity.verify(uuid, content, signature);
+  if (!good) return refusal(403, "the signature is not that container's");
   return ok(ASCII, "");
 }
+
+// Before 0.2.0 the object itself was posted, and a signature verified without it: it began with the object's digest.
+
+function earlySign(identity: Identity, uuid: string, object: string): string {
+  const digest = createHash("sha512").update(object).digest();
+  return Buffer.concat([digest, Buffer.from(identity.sign(uuid, early(digest)), "base64")]).toString("base64");
+}
+
+function earlyVerify(identity: Identity, uuid: string, signature: string): boolean {
+  const bytes = Buffer.from(signature, "base64");
+  return identity.verify(uuid, early(bytes.subarray(0, 64)), bytes.subarray(64).toString("base64"));
+}
+
+const early = (digest: Buffer): string => `sha512-${digest.toString("hex")}`;
 
 const isForm = ({ contentType = "" }: MetadataRequest): boolean =>
   contentType.split(";")[0]?.trim().toLowerCase() === "application/x-www-form-urlencoded";
 
-/** The container manifest as it was called before it was a PodManifest (0.1 to 0.4). */
+/**
+ * The container manifest as it was before it was a PodManifest, by the oldest of its images. Before 0.2.0 annotations
+ * were an object, before 0.4.0 the values of isolators texts, and images' own were in their manifests.
+ */
 function containerRuntimeManifest({ uuid, manifest }: Pod): string {
+  const versions = manifest.apps.map(({ annotations }) => annotation(annotations, EARLY_IMAGE_ANNOTATION));
+  const before = (version: string) => versions.some((one) => one !== undefined && olderThan(one, version));
+  const annotated = (list: readonly NameValue[]): Json =>
+    before("0.2.0")
+      ? Object.fromEntries(list.map(({ name, value }) => [name, value]))
+      : list.map(({ name, value }) => ({ name, value }));
   return JSON.stringify({
     acVersion: manifest.acVersion,
     acKind: "ContainerRuntimeManifest",
@@ -187,8 +223,9 @@ function containerRuntimeManifest({ uuid, manifest }: Pod): string {
     apps: manifest.apps.map(({ name, image, annotations, app }) => ({
       name: image.name ?? name,
       imageID: image.id,
-      isolators: app?.isolators ?? [],
-      annotations,
+      image: { name: image.name ?? name, id: image.id },
+      isolators: before("0.4.0") ? [] : (app?.isolators ?? []),
+      annotations: annotated(annotations),
     })),
     volumes: manifest.volumes.map(({ name, kind, source, readOnly }) => ({
       kind,
@@ -196,7 +233,7 @@ function containerRuntimeManifest({ uuid, manifest }: Pod): string {
       readOnly,
       fulfills: [name],
     })),
-    isolators: manifest.isolators,
-    annotations: manifest.annotations,
+    isolators: before("0.4.0") ? [] : manifest.isolators,
+    annotations: annotated(manifest.annotations),
   });
 }

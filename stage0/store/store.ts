@@ -84,6 +84,8 @@ export interface Store {
   /** All of them for a person to read. */
   table(options: ImageTableOptions): string;
   manifest(key: string): ImageManifest;
+  /** As the image has it, to the byte. */
+  manifestText(key: string): string;
   /** Renders an image once; the tree stays. The image counts as used now. */
   render(key: string): Promise<Tree>;
   /** What rendering an image takes. */
@@ -281,11 +283,15 @@ export function openStore(dataDir: string, { hold = false, maxImageSize }: Store
     manifest(key) {
       const known = manifests.get(key);
       if (known !== undefined) return known;
-      const row = db().get("SELECT text FROM manifests WHERE key = ?", key);
-      if (row === undefined) throw new RktError("no-such-image", `no image ${shortId(key)} in the store`);
-      const manifest = parseImageManifest(String(row["text"]));
+      const manifest = parseImageManifest(store.manifestText(key));
       manifests.set(key, manifest);
       return manifest;
+    },
+
+    manifestText(key) {
+      const row = db().get("SELECT text FROM manifests WHERE key = ?", key);
+      if (row === undefined) throw new RktError("no-such-image", `no image ${shortId(key)} in the store`);
+      return String(row["text"]);
     },
 
     async render(key) {

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
-import { finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+import { eventually, finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
 
 const ROOT: readonly Entry[] = [
   { name: "rootfs/bin/busybox", data: readFileSync("/usr/bin/busybox"), mode: 0o755 },
@@ -151,6 +151,34 @@ test("how event handlers end", async (t) => {
       const [file = ""] = globSync(join(rkt.dir, `containers/*/*/status/x${i}`));
       assert.equal(readFileSync(file, "utf8"), `${c.status}\n`);
     });
+});
+
+test("what an app and its handlers leave running ends with it, and nobody waits for that", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const seconds = String(1_000_000 + process.pid);
+  const leave = `(trap '' TERM; exec /bin/busybox sleep ${seconds}) & `;
+  const left = () => spawnSync("grep", ["-lz", seconds, ...globSync("/proc/[0-9]*/cmdline")]).stdout.toString().match(/\n/g)?.length ?? 0;
+  const eventHandlers = handlers({ "pre-start": `${leave} true`, "post-stop": `${leave} true` });
+  const other = image(rkt, { exec: sh("trap 'exit 0' TERM; while :; do b sleep 0.1; done") });
+  // Less than systemd's stop timeout, for which it would wait.
+  const soon = 8000;
+
+  const ends = rkt.start(["run", image(rkt, { exec: sh(`${leave} echo main; b sleep 1`), eventHandlers }), "--name=x", "---", other, "--name=other"]);
+  const done = finished(ends);
+  await once(ends.stdout ?? assert.fail(), "data");
+  assert.ok(left() > 0);
+  await eventually("nothing is left", () => (left() === 0 ? true : undefined), soon);
+  assert.equal(ends.exitCode, null);
+  ends.kill("SIGTERM");
+  assert.equal((await done).status, 0);
+
+  const stays = rkt.start(["run", image(rkt, { exec: sh(`${leave} echo main; b sleep 1000; true`), eventHandlers })]);
+  await once(stays.stdout ?? assert.fail(), "data");
+  assert.ok(left() > 0);
+  stays.kill("SIGTERM");
+  await eventually("the container has ended", () => stays.exitCode ?? undefined, soon);
+  assert.deepEqual([stays.exitCode, left()], [143, 0]);
 });
 
 test("a handler that cannot be executed says so", (t) => {

@@ -11,6 +11,8 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 import { makeAci, manifest } from "../fixtures/aci.ts";
 import { makeGpg } from "../fixtures/gpg.ts";
+import { earlyImages } from "../fixtures/early-images.ts";
+import { buildGo } from "../helpers/go.ts";
 import { finished, makeRkt, requires, scratchFile } from "../helpers/rkt.ts";
 import { startMetadataService } from "../helpers/metadata-service.ts";
 
@@ -18,19 +20,7 @@ const build = mkdtempSync(join(tmpdir(), "rkt-conformance-"));
 test.after(() => rmSync(build, { recursive: true }));
 const validator = join(build, "ace-validator");
 
-before(() => {
-  const done = spawnSync("go", ["build", "-o", validator, "github.com/appc/spec/ace"], {
-    env: {
-      PATH: process.env["PATH"],
-      GOPATH: "/usr/share/gocode",
-      GO111MODULE: "off",
-      CGO_ENABLED: "0",
-      GOCACHE: join(build, "cache"),
-    },
-    encoding: "utf8",
-  });
-  assert.equal(done.status, 0, `${done.stderr}${done.error ?? ""}`);
-});
+before(() => buildGo("github.com/appc/spec/ace", validator));
 
 const gpg = makeGpg();
 const signer = gpg.newKey("Validator");
@@ -104,6 +94,22 @@ for (const [spelling, ...options] of [
     const verified = "rkt: signature verified:\n  Validator <Validator@example.com>\n";
     assert.equal(stderr, verified.repeat(2));
   });
+
+test("what an app of 0.3.0 was promised, in signed images of that time", async (t) => {
+  if (!requires(t, "root", "build", "overlay")) return;
+  const rkt = makeRkt(t);
+  const images = earlyImages(rkt.scratch, "0.3.0");
+  for (const image of images) writeFileSync(`${image}.asc`, gpg.sign(readFileSync(image), [signer]));
+  await startMetadataService(t, rkt);
+  const key = scratchFile(rkt, "key.asc", gpg.export(signer));
+  const config = `--local-config=${join(rkt.scratch, "config")}`;
+  rkt.ok(["trust", config, "--root", "--skip-fingerprint-review", key]);
+  const db = join(rkt.scratch, "db");
+  mkdirSync(db);
+  const { status, stdout, stderr } = rkt.run(["run", config, "-volume", `database:${db}`, ...images]);
+  assert.equal(status, 0, `${stdout}${stderr}`);
+  assert.deepEqual(stdout.split("\n").sort(), ["", "main OK", "poststop OK", "prestart OK", "sidekick OK"]);
+});
 
 test("without the metadata service they say so", async (t) => {
   if (!requires(t, "root", "build", "overlay")) return;

@@ -244,7 +244,9 @@ test("a terminal: job control, the window's size, TERM, and a pty that is not th
   await tty.foreground("waits for Z");
   tty.type("C-z");
   await tty.shows(/Stopped/);
-  tty.type("kill -KILL %1; wait; clear", "Enter");
+  tty.type("kill -KILL %1; wait; clear; echo clea''red", "Enter");
+  // At a prompt again: what is typed before is lost.
+  await tty.shows(/^cleared\n(?:.*\n)*.*# *\n*$/);
   // ^C reaches the foreground job alone.
   await tty.foreground("waits for C");
   tty.type("C-c");

@@ -8,6 +8,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
+import { earlyImages } from "../fixtures/early-images.ts";
 import { startMetadataService } from "../helpers/metadata-service.ts";
 import {
   eventually,
@@ -87,7 +88,7 @@ function ask(address: string, port: number, namespace?: string): string {
   return spawnSync(program, args, { encoding: "utf8", input: "", timeout: 10_000 }).stdout;
 }
 
-const SERVE = "while true; do echo hello | nc -l -p 8000; done";
+const SERVE = "exec nc -ll -p 8000 -e /bin/echo hello";
 
 networkTest("the default network: an address of its own, a way out by NAT, and nothing left", (_, rkt) => {
   const routes = ip("route");
@@ -641,6 +642,19 @@ networkTest("a port that a process of the host listens on", async (t, rkt) => {
     254,
     new RegExp(`a process of the host listens on port tcp ${port}\nhint: .ss `),
   );
+});
+
+networkTest("what an app of 0.1.1 was promised: the metadata service at a fixed address", async (t, rkt) => {
+  if (!requires(t, "go")) return;
+  const images = earlyImages(rkt.scratch, "0.1.1");
+  const service = await startMetadataService(t, rkt, ["--listen-port=80"]);
+  const db = join(rkt.scratch, "db");
+  mkdirSync(db);
+  const run = ["--insecure-options=image", "run", "--private-net", "-volume", `database:${db}`, ...images];
+  const { status, stdout, stderr } = rkt.run(run);
+  await service.stop();
+  assert.equal(status, 0, `${stdout}${stderr}`);
+  assert.deepEqual(stdout.split("\n").sort(), ["", "main OK", "poststop OK", "prestart OK", "sidekick OK"]);
 });
 
 networkTest(

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { once } from "node:events";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
@@ -210,6 +211,30 @@ test("limits of the container bound all its apps, and those of processes are the
     const pids = cgroup(rkt, "pids");
     assert.match(cat(pids.v1 ? `${pids.dir}/pids.max` : `${pids.dir}/../pids.max`), /^[1-9][0-9]*$/);
   });
+});
+
+test("an app that takes every process it can get ends with its own status", async (t) => {
+  if (!requires(t, "root", "build", "findmnt")) return;
+  const rkt = makeRkt(t);
+  const bomb = sh("echo up; read go; while :; do sleep 1000 & done");
+  const child = rkt.start(["run", "--interactive", busybox, ...bomb], { stdio: ["pipe", "pipe", "pipe"] });
+  const done = finished(child);
+  await once(child.stdout ?? assert.fail(), "data");
+  const { dir, v1 } = cgroup(rkt, "pids");
+  const [all, apps] = v1 ? [`${dir}/pids.max`, `${dir}/system.slice/pids.max`] : [`${dir}/../pids.max`, undefined];
+  const bound = Number(cat(all));
+  assert.ok(bound > 64, `${bound}`);
+  // The container of a smaller machine.
+  writeFileSync(all, "100");
+  if (apps !== undefined) {
+    assert.equal(Number(cat(apps)), bound - 64);
+    writeFileSync(apps, "36");
+  }
+  child.stdin?.end("go\n");
+  const { status, stderr } = await done;
+  assert.match(stderr, /can't fork/);
+  // What busybox's shell ends with.
+  assert.equal(status, 2);
 });
 
 const refusals: { name: string; isolators: object[]; message: RegExp }[] = [

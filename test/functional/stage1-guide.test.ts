@@ -9,6 +9,7 @@ import {
   ANNOTATIONS,
   containerLayout,
   DEFAULT_STAGE1_IMAGE,
+  EARLY_IMAGE_ANNOTATION,
   ENTRYPOINTS,
   ENV_LOCK_FD,
   ENV_USERS_FD,
@@ -45,6 +46,7 @@ const annotations = [
   INTERFACE_VERSION_ANNOTATION,
   PRIVATE_USERS_SUPPORT,
   ...Object.values(ANNOTATIONS),
+  EARLY_IMAGE_ANNOTATION,
 ];
 
 test("every name of the contract is in the guide", () => {
