@@ -13,6 +13,7 @@ import { errorCode, RktError, usageError } from "../shared/errors.ts";
 import { DEFAULT_STAGE1_IMAGE, shortId } from "../shared/layout.ts";
 import { bundle, singleExecutable } from "./bundle.ts";
 import { candidateVersions, type Loader, packageLoader } from "./debian.ts";
+import { licenceFile } from "./licences.ts";
 import { CACHE, DIST, NODE_VERSION, ROOT } from "./paths.ts";
 import { megabytes, program } from "./program.ts";
 import { type BuiltImage, buildRecipe, exampleNames, loadRecipe, recipeFiles } from "./recipe.ts";
@@ -48,15 +49,17 @@ function targets(): Target[] {
 function rktTarget(): Target {
   const main = join(CACHE, "rkt.cjs");
   const output = join(DIST, "rkt");
+  let licences = "";
   return {
     name: "rkt",
     output,
     key: async () => {
-      await bundle("rkt", main);
-      return hash([await builderKey(), NODE_VERSION, readFileSync(main)]);
+      licences = licenceFile(await bundle("rkt", main));
+      return hash([await builderKey(), NODE_VERSION, readFileSync(main), Buffer.from(licences)]);
     },
     make: async () => {
       await singleExecutable(main, output, CACHE);
+      writeFileSync(join(DIST, "LICENSES"), licences);
       return undefined;
     },
   };

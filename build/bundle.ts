@@ -57,8 +57,11 @@ const FUNCTION = { banner: { js: "(function (require, module, exports) {" }, foo
 
 const CODE_CACHE = join(import.meta.dirname, "code-cache.cjs");
 
-/** Bundles an executable's code, from `entry` unless it is the stage's own, to one CommonJS file. */
-export async function bundle(name: ExecutableName, output: string, entry?: string): Promise<void> {
+/**
+ * Bundles an executable's code, from `entry` unless it is the stage's own, to one CommonJS file. Answers the files
+ * that it is made of, their paths below the project.
+ */
+export async function bundle(name: ExecutableName, output: string, entry?: string): Promise<string[]> {
   const executable: Executable = EXECUTABLES[name];
   const options = {
     absWorkingDir: ROOT,
@@ -93,6 +96,7 @@ export async function bundle(name: ExecutableName, output: string, entry?: strin
   const temporary = `${output}.${process.pid}.tmp`;
   writeFileSync(temporary, result.outputFiles[0]?.contents ?? "", { mode: 0o755 });
   renameSync(temporary, output);
+  return Object.keys(result.metafile.inputs);
 }
 
 function bundleError(name: ExecutableName, message: Message | undefined, cause?: unknown): RktError {

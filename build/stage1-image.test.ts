@@ -81,7 +81,7 @@ test("its parts are listed as SPDX, each with its licence beside it", () => {
   assert.equal(relationships.length, packages.length);
   const ids = new Set(packages.map((p: { SPDXID: string }) => p.SPDXID));
   assert.equal(ids.size, packages.length);
-  for (const name of listed.map((line) => line.replace(/ .*/, "")))
+  for (const name of ["rkt", "nodejs", ...listed.map((line) => line.replace(/ .*/, ""))])
     assert.match(readFileSync(join(root, `usr/share/doc/${name}/copyright`), "utf8"), /licen[cs]e/i);
 });
 
@@ -193,7 +193,7 @@ for (const { args, stderr } of mistakes)
 
 /** The sources at another place, with the dependencies of this one. */
 function checkout(to: string): void {
-  for (const name of ["build", "shared", "stage1", "package.json"])
+  for (const name of ["build", "shared", "stage1", "package.json", "LICENSE"])
     cpSync(join(ROOT, name), join(to, name), { recursive: true });
   mkdirSync(join(to, "node_modules"));
   for (const name of readdirSync(join(ROOT, "node_modules")))

@@ -30,6 +30,7 @@ import { bundleScript, type ScriptName } from "./bundle.ts";
 import { closure } from "./closure.ts";
 import { type Loader, type Package, packageLoader, SOURCES, type Source } from "./debian.ts";
 import { extractTree } from "./extract.ts";
+import { nodeLicence, ownLicence } from "./licences.ts";
 import { CACHE, DIST, ROOT, VERSION } from "./paths.ts";
 import { choice, existingPath, level, megabytes, program, userPath } from "./program.ts";
 import type { BuiltImage } from "./recipe.ts";
@@ -253,6 +254,8 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   const created = sourceDateEpoch();
   addFile(tree, SBOM, spdxDocument({ name: options.name, packages: picked.packages, created }));
   for (const p of picked.packages) await addLicence(tree, p, load);
+  for (const [name, text] of [["rkt", ownLicence()], ["nodejs", nodeLicence()]] as const)
+    addFile(tree, `usr/share/doc/${name}/copyright`, text);
   addFile(tree, PACKAGE_LIST, picked.packages.map((p) => `${p.name} ${p.version}\n`).join(""));
   for (const [name, { option, path }] of Object.entries(scripts))
     addExecutable(tree, inRoot(path), options[option] ?? bundled.get(name as ScriptName) ?? []);
