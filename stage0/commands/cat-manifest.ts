@@ -1,6 +1,7 @@
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import { type Command, readLine } from "../command.ts";
 import { readManifest } from "../container/inspect.ts";
+import { readWhereItIs } from "../container/lifecycle.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
 import { print } from "../output.ts";
 
@@ -16,6 +17,7 @@ export const command: Command = {
   async run(line, globals) {
     const { options: given, operands } = await readLine(line, options);
     const ref = selectContainer(globals.dir, operands, given["uuid-file"]);
-    print(`${JSON.stringify(JSON.parse(formatPodManifest(readManifest(ref.dir))), undefined, 2)}\n`);
+    const manifest = readWhereItIs(globals.dir, ref, ({ dir }) => readManifest(dir));
+    print(`${JSON.stringify(JSON.parse(formatPodManifest(manifest)), undefined, 2)}\n`);
   },
 };

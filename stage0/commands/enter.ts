@@ -3,6 +3,7 @@ import { execve } from "../../shared/exec.ts";
 import { type Command, readLine } from "../command.ts";
 import { runningEntrypoint } from "../container/entrypoint.ts";
 import { readManifest } from "../container/inspect.ts";
+import { readWhereItIs } from "../container/lifecycle.ts";
 import { chooseApp, selectContainer, uuidFileOption } from "../container/select.ts";
 
 const options = {
@@ -32,7 +33,11 @@ export const command: Command = {
     // With the UUID from a file, the command itself is the operand.
     const ref = selectContainer(globals.dir, uuidFile === undefined ? operands : [], uuidFile);
     const argv = uuidFile === undefined ? passedOn : [...operands, ...passedOn];
-    const { name: app } = chooseApp(readManifest(ref.dir), given.app, given.imageid);
+    const { name: app } = chooseApp(
+      readWhereItIs(globals.dir, ref, ({ dir }) => readManifest(dir)),
+      given.app,
+      given.imageid,
+    );
     const { pid, cwd, path, env } = runningEntrypoint(ref, "enter");
     try {
       process.chdir(cwd);

@@ -1,5 +1,6 @@
 import { type Command, readLine } from "../command.ts";
 import { readManifest, requireLayout } from "../container/inspect.ts";
+import { readWhereItIs } from "../container/lifecycle.ts";
 import { chooseApp, selectContainer, uuidFileOption } from "../container/select.ts";
 import { print, say } from "../output.ts";
 import { bytes } from "../table.ts";
@@ -23,7 +24,7 @@ export const command: Command = {
     const { options: given, operands } = await readLine(line, options);
     const output = operands.at(-1) ?? "";
     const container = selectContainer(globals.dir, operands.slice(0, -1), given["uuid-file"]);
-    const manifest = readManifest(container.dir);
+    const manifest = readWhereItIs(globals.dir, container, ({ dir }) => readManifest(dir));
     requireLayout(container.uuid, manifest);
     const app = chooseApp(manifest, given.app, undefined);
     refuseExisting(output, given.overwrite);

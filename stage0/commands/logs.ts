@@ -4,7 +4,7 @@ import { ANNOTATIONS, type Stream } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import { type Command, readLine } from "../command.ts";
 import { readManifest, requireLayout } from "../container/inspect.ts";
-import { listContainers, type Phase, phase } from "../container/lifecycle.ts";
+import { listContainers, type Phase, phase, readWhereItIs } from "../container/lifecycle.ts";
 import { type LogEntry, openLogs } from "../container/log.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
 import { duration } from "../duration.ts";
@@ -36,7 +36,7 @@ export const command: Command = {
     const { options: given, operands } = await readLine(line, options);
     const since = given.since === undefined ? "" : sinceTime(given.since, Date.now());
     const ref = selectContainer(globals.dir, operands, given["uuid-file"]);
-    const manifest = readManifest(ref.dir);
+    const manifest = readWhereItIs(globals.dir, ref, ({ dir }) => readManifest(dir));
     requireLayout(ref.uuid, manifest);
     const names = manifest.apps.map((app) => app.name);
     if (given.app !== undefined && !names.includes(given.app))
@@ -46,7 +46,9 @@ export const command: Command = {
     if (annotation(manifest.annotations, ANNOTATIONS.interactive) === "true")
       say(`container ${ref.uuid} is interactive: what its app says to a terminal is not kept`);
 
-    const logs = openLogs(ref.dir, given.app === undefined ? names : [given.app]);
+    const apps = given.app === undefined ? names : [given.app];
+    // From here on it is the open files that are read, wherever the container goes.
+    const logs = readWhereItIs(globals.dir, ref, ({ dir }) => openLogs(dir, apps));
     const printer = makePrinter(given.app === undefined && names.length > 1);
     for (;;) {
       // Asked before reading: what has been written until the end is there.

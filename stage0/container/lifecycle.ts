@@ -122,3 +122,16 @@ export function findContainer(data: string, prefix: string): ContainerRef {
     });
   return first;
 }
+
+/** Reads of a container that may be renamed meanwhile; then once more, where it is now. */
+export function readWhereItIs<T>(data: string, ref: ContainerRef, read: (ref: ContainerRef) => T): T {
+  for (let at = ref; ; ) {
+    try {
+      return read(at);
+    } catch (error) {
+      const now = findContainer(data, ref.uuid);
+      if (now.dir === at.dir) throw error;
+      at = now;
+    }
+  }
+}
