@@ -18,7 +18,6 @@ import {
   readFileSync,
   readSync,
   renameSync,
-  rmSync,
 } from "node:fs";
 import { resolve } from "node:path";
 import { readTree, type Tree } from "../../shared/aci/tree.ts";
@@ -39,6 +38,7 @@ import {
   O_PATH,
   unshare,
 } from "../../shared/syscall/linux.ts";
+import { discard } from "../discard.ts";
 import { readTrees, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
 import { shareLock } from "./lock.ts";
@@ -91,7 +91,7 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
     throw new RktError("export-failed", `cannot export app ${request.app.name}: ${errorText(error)}`, { cause: error });
   } finally {
     closeSync(host);
-    rmSync(temporary, { force: true });
+    discard(temporary);
   }
 }
 

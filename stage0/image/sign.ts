@@ -1,8 +1,9 @@
 /** Signatures by the person's own gpg, with the keys, agent and cards that it knows. */
 
 import { spawnSync } from "node:child_process";
-import { renameSync, rmSync } from "node:fs";
+import { renameSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
+import { discard } from "../discard.ts";
 
 /** Makes a detached, armored signature of `file` at `output`; `key` is what gpg calls a user ID, "" its default key. */
 export function signWithGpg(file: string, output: string, key: string): void {
@@ -15,7 +16,7 @@ export function signWithGpg(file: string, output: string, key: string): void {
     { stdio: ["inherit", "ignore", "inherit"] },
   );
   if (error !== undefined || status !== 0) {
-    rmSync(temporary, { force: true });
+    discard(temporary);
     const missing = errorCode(error) === "ENOENT";
     throw new RktError(
       "not-signed",

@@ -22,7 +22,6 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
-  rmSync,
   type Stats,
   statSync,
   unlinkSync,
@@ -31,6 +30,7 @@ import {
 import { dirname, join, relative } from "node:path";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { keystoreLayout } from "../../shared/layout.ts";
+import { discard } from "../discard.ts";
 
 /** Of GlobalOptions. */
 export interface KeystoreDirs {
@@ -217,7 +217,7 @@ function writeKeyFile(path: string, text: string): void {
       closeSync(dirFd);
     }
   } catch (error) {
-    rmSync(temporary, { force: true });
+    discard(temporary);
     throw unwritable(error);
   }
 }

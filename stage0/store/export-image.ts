@@ -16,6 +16,7 @@ import { gzip } from "../../shared/aci/gzip.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
 import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
+import { discard } from "../discard.ts";
 import type { Store, StoredImage } from "./store.ts";
 import { extractAt, renderAt } from "./trees.ts";
 
@@ -36,7 +37,7 @@ export async function exportImage(
   } catch (error) {
     throw writeError(file, error);
   } finally {
-    rmSync(temporary, { force: true });
+    discard(temporary);
   }
 }
 
@@ -70,7 +71,7 @@ export async function writeDirectory(
     if (overwrite) replaceDirectory(temporary, path);
     else renameSync(temporary, path);
   } catch (error) {
-    rmSync(temporary, { recursive: true, force: true });
+    discard(temporary);
     throw writeError(target, error);
   }
 }
@@ -78,9 +79,20 @@ export async function writeDirectory(
 /** What was there is moved aside first: a mount point or the root directory stays, for it cannot be. */
 function replaceDirectory(from: string, to: string): void {
   const aside = `${to}.${process.pid}.old`;
-  if (existsSync(to)) renameSync(to, aside);
-  renameSync(from, to);
-  rmSync(aside, { recursive: true, force: true });
+  const replaces = existsSync(to);
+  if (replaces) renameSync(to, aside);
+  try {
+    renameSync(from, to);
+  } catch (error) {
+    if (replaces) renameSync(aside, to);
+    throw error;
+  }
+  try {
+    rmSync(aside, { recursive: true, force: true });
+  } catch (cause) {
+    const what = `${to} is written, but what was there before cannot be removed: ${errorText(cause)}`;
+    throw new RktError("not-removed", what, { hint: `rm -r ${aside}`, cause });
+  }
 }
 
 function writeError(target: string, error: unknown): unknown {

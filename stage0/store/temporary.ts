@@ -7,6 +7,7 @@
 import { closeSync, constants, mkdirSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { errorCode } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/layout.ts";
+import { discard } from "../discard.ts";
 
 let counter = 0;
 
@@ -34,7 +35,7 @@ function owned(path: string, fd: number): Temporary {
     fd,
     keep,
     remove() {
-      if (open) rmSync(path, { recursive: true, force: true });
+      if (open) discard(path);
       keep();
     },
   };

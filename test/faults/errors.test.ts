@@ -1,24 +1,27 @@
 /** System calls that fail at random moments: strace makes them, in rkt, in init, and in the nspawn that it becomes. */
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { type Entry, makeAci } from "../fixtures/aci.ts";
-import { exampleAci, makeRkt, type Rkt, requires, rktBinary } from "../helpers/rkt.ts";
+import { answerFile, serve } from "../helpers/http-server.ts";
+import { exampleAci, finished, makeRkt, type Rkt, type Result, requires, rktBinary } from "../helpers/rkt.ts";
 import { assertAftermath, assertImages, assertManners, ownCgroups } from "./aftermath.ts";
 import { random, rounds, seed } from "./random.ts";
 
 const times = rounds(1);
 const cgroups = process.getuid?.() === 0 ? ownCgroups() : [];
 const busybox = exampleAci("busybox");
+const image = existsSync(busybox) ? readFileSync(busybox) : Buffer.alloc(0);
 const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 
 interface Scenario {
   name: string;
-  before: (rkt: Rkt) => void;
-  args: string[] | ((rkt: Rkt) => string[]);
+  before: (rkt: Rkt) => unknown;
+  /** With a server that has the image busybox, by its URL. */
+  args: string[] | ((rkt: Rkt, url: string) => string[]);
   /** Errors by system call. With a plus: from some call on, each one fails. */
   faults: Record<string, string[]>;
 }
@@ -44,6 +47,35 @@ const scenarios: Scenario[] = [
     before: (rkt) => rkt.run(["image", "rm", "example.com/test"]),
     args: (rkt) => ["prepare", "--insecure-options=image", linked(rkt)],
     faults: { linkat: ["ENOSPC", "EIO", "EMLINK+"], symlinkat: ["ENOSPC", "EIO+"] },
+  },
+  {
+    name: "fetch",
+    before: (rkt) => rkt.run(["image", "rm", "example.com/busybox"]),
+    args: (_, url) => ["fetch", "--insecure-options=image,http", "--pull-policy=update", url],
+    faults: {
+      connect: ["ECONNREFUSED+", "ENETUNREACH+", "EINTR"],
+      write: ["ENOSPC", "EIO", "ECONNRESET"],
+      pwrite64: ["ENOSPC", "EIO+", "EINTR"],
+      fsync: ["EIO"],
+      rename: ["ENOSPC", "EIO+"],
+      mkdir: ["ENOSPC"],
+      openat: ["ENOSPC", "EMFILE+"],
+      read: ["ECONNRESET", "EIO"],
+    },
+  },
+  {
+    name: "image render",
+    before: (rkt) => rkt.ok(["fetch", busybox]),
+    args: (rkt) => ["image", "render", "--overwrite", "example.com/busybox", join(rkt.scratch, "rendered")],
+    faults: {
+      write: ["ENOSPC", "EIO+"],
+      pwrite64: ["ENOSPC", "EIO"],
+      mkdir: ["ENOSPC"],
+      symlinkat: ["ENOSPC", "EIO+"],
+      linkat: ["EMLINK+", "EIO"],
+      rename: ["ENOSPC"],
+      openat: ["ENOSPC", "EMFILE+"],
+    },
   },
   {
     name: "run",
@@ -87,21 +119,19 @@ function linked(rkt: Rkt): string {
   return file;
 }
 
-const words = (rkt: Rkt, { args }: Scenario): string[] => (typeof args === "function" ? args(rkt) : args);
+/** A traced command, ended after a minute. */
+async function traced(options: readonly string[], rkt: Rkt, words: readonly string[]): Promise<Result> {
+  const argv = ["-k", "60", "60", "strace", ...options, rktBinary, `--dir=${rkt.dir}`, ...words];
+  const done = await finished(spawn("timeout", argv, { stdio: ["ignore", "pipe", "pipe"] }));
+  // Node.js itself aborts when it can't wake its own threads: no worse than a kill. A hang is.
+  assert.notEqual(done.status, 124, `${words.join(" ")} hangs: ${done.stderr}`);
+  return done;
+}
 
 /** How often the command makes each of the calls. */
-function count(rkt: Rkt, scenario: Scenario): Map<string, number> {
-  const { faults } = scenario;
+async function count(rkt: Rkt, { faults }: Scenario, words: readonly string[]): Promise<Map<string, number>> {
   const table = join(rkt.scratch, "calls");
-  const calls = `trace=${Object.keys(faults).join(",")}`;
-  const done = spawnSync(
-    "strace",
-    ["-c", "-o", table, "-e", calls, rktBinary, `--dir=${rkt.dir}`, ...words(rkt, scenario)],
-    {
-      encoding: "utf8",
-      timeout: 60_000,
-    },
-  );
+  const done = await traced(["-c", "-o", table, "-e", `trace=${Object.keys(faults).join(",")}`], rkt, words);
   assert.equal(done.status, 0, done.stderr);
   return new Map(
     readFileSync(table, "utf8")
@@ -112,7 +142,7 @@ function count(rkt: Rkt, scenario: Scenario): Map<string, number> {
 }
 
 for (const [i, scenario] of scenarios.entries())
-  test(`system calls that fail: ${scenario.name}`, { timeout: 180_000 * times }, (t) => {
+  test(`system calls that fail: ${scenario.name}`, { timeout: 180_000 * times }, async (t) => {
     if (!requires(t, "root", "build", "strace")) return;
     t.diagnostic(`RKT_FAULTS_SEED=${seed}`);
     const rkt = makeRkt(t);
@@ -122,36 +152,34 @@ for (const [i, scenario] of scenarios.entries())
     const stage1 = images.flatMap((image: { id: string; name: string }) =>
       image.name.includes("stage1") ? image.id : [],
     );
+    const server = await serve(t, (request, response) => answerFile(request, response, { body: image, etag: '"1"' }));
+    const { args } = scenario;
+    const words = typeof args === "function" ? args(rkt, `${server.base}/busybox.aci`) : args;
     scenario.before(rkt);
-    const counts = count(rkt, scenario);
+    const counts = await count(rkt, scenario, words);
+    const scratch = readdirSync(rkt.scratch);
     const faults = Object.entries(scenario.faults).flatMap(([call, errors]) =>
       errors.map((error) => ({ call, error })),
     );
     for (let round = 0; round < times; round++)
       for (const { call, error } of faults)
-        fail(rkt, scenario, call, error, 1 + Math.floor(next() * (counts.get(call) ?? 1)));
+        await fail(
+          rkt,
+          scenario,
+          words,
+          `${call}:error=${error.replace("+", "")}:when=${1 + Math.floor(next() * (counts.get(call) ?? 1))}${error.endsWith("+") ? "+" : ""}`,
+        );
+    // Where nothing can be opened any more, nothing can be removed either.
+    const beside = readdirSync(rkt.scratch).filter((name) => !name.endsWith(".tmp"));
+    assert.deepEqual(beside, scratch);
     assertImages(rkt, stage1, `seed ${seed}`);
   });
 
-function fail(rkt: Rkt, scenario: Scenario, call: string, error: string, when: number): void {
+async function fail(rkt: Rkt, scenario: Scenario, words: readonly string[], fault: string): Promise<void> {
   scenario.before(rkt);
-  const lasting = error.endsWith("+");
-  const inject = `inject=${call}:error=${error.replace("+", "")}:when=${when}${lasting ? "+" : ""}`;
-  const what = `seed ${seed}: ${inject}`;
-  const argv = [
-    "-o",
-    "/dev/null",
-    "-e",
-    `trace=${call}`,
-    "-e",
-    inject,
-    rktBinary,
-    `--dir=${rkt.dir}`,
-    ...words(rkt, scenario),
-  ];
-  const done = spawnSync("strace", argv, { encoding: "utf8", timeout: 60_000, killSignal: "SIGKILL" });
-  // Node.js itself aborts when it can't wake its own threads: no worse than a kill. A hang is.
-  assert.equal(done.error, undefined, what);
+  const what = `seed ${seed}: inject=${fault}`;
+  const call = fault.replace(/:.*/, "");
+  const done = await traced(["-o", "/dev/null", "-e", `trace=${call}`, "-e", `inject=${fault}`], rkt, words);
   assertManners(done.status, done.stderr, what);
   assertAftermath(rkt, cgroups, what);
   const run = rkt.run(["run", busybox, ...sh("echo alive; exit 5")]);

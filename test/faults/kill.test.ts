@@ -2,7 +2,10 @@
 
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { serve } from "../helpers/http-server.ts";
 import { eventually, exampleAci, finished, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
 import { assertAftermath, assertImages, ownCgroups } from "./aftermath.ts";
 import { random, rounds, seed } from "./random.ts";
@@ -17,8 +20,8 @@ interface Scenario {
   name: string;
   /** Before each round; what it returns is passed on. */
   before?: (rkt: Rkt) => Promise<string[]> | string[];
-  /** Starts what is to be killed. */
-  start: (rkt: Rkt, from: string[]) => Promise<ChildProcess> | ChildProcess;
+  /** Starts what is to be killed. The server has the image busybox, and takes its time. */
+  start: (rkt: Rkt, from: string[], url: string) => Promise<ChildProcess> | ChildProcess;
 }
 
 const prepared = (rkt: Rkt): string => rkt.ok(["prepare", busybox, ...sh("exit 0")]).stdout.trim();
@@ -83,7 +86,43 @@ const scenarios: Scenario[] = [
     },
     start: (rkt) => rkt.start(["image", "rm", "example.com/busybox"]),
   },
+  {
+    name: "fetch",
+    before: withoutBusybox,
+    start: (rkt, _, url) => rkt.start(["--insecure-options=image", "fetch", "--pull-policy=update", url]),
+  },
+  {
+    name: "run of an image that is to be fetched",
+    before: withoutBusybox,
+    start: (rkt, _, url) =>
+      rkt.start(["--insecure-options=image", "run", "--pull-policy=update", url, ...sh("exit 0")]),
+  },
+  {
+    name: "image render",
+    before: (rkt) => {
+      rkt.ok(["fetch", busybox]);
+      return [];
+    },
+    start: (rkt) => rkt.start(["image", "render", "--overwrite", "example.com/busybox", join(rkt.scratch, "rendered")]),
+  },
 ];
+
+function withoutBusybox(rkt: Rkt): string[] {
+  rkt.run(["image", "rm", "example.com/busybox"]);
+  return [];
+}
+
+/** In pieces, so that a download is killed between them. */
+const slowServer = (t: TestContext) =>
+  serve(t, async (_, response) => {
+    const image = readFileSync(busybox);
+    response.writeHead(200, { "content-length": image.length, etag: '"1"' });
+    for (let at = 0; at < image.length; at += 100_000) {
+      response.write(image.subarray(at, at + 100_000));
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    response.end();
+  });
 
 /** The stage1 image, which no scenario takes away, and a container that runs all the time. */
 function furnish(rkt: Rkt): string[] {
@@ -97,20 +136,26 @@ for (const [i, scenario] of scenarios.entries())
     if (!requires(t, "root", "build")) return;
     const rkt = makeRkt(t);
     const images = furnish(rkt);
-    await rounded(t, rkt, scenario, random(i));
+    const server = await slowServer(t);
+    await rounded(t, rkt, scenario, { next: random(i), url: `${server.base}/busybox.aci` });
     assertImages(rkt, images, `seed ${seed}`);
   });
 
-async function rounded(t: TestContext, rkt: Rkt, { before, start }: Scenario, next: () => number): Promise<void> {
+async function rounded(
+  t: TestContext,
+  rkt: Rkt,
+  { before, start }: Scenario,
+  { next, url }: { next: () => number; url: string },
+): Promise<void> {
   t.diagnostic(`RKT_FAULTS_SEED=${seed}`);
   // Undisturbed, to learn how long it takes.
-  const first = await start(rkt, (await before?.(rkt)) ?? []);
+  const first = await start(rkt, (await before?.(rkt)) ?? [], url);
   const begin = Date.now();
   assert.equal((await finished(first)).status, 0);
   const duration = Date.now() - begin;
 
   for (let round = 1; round <= times; round++) {
-    const child = await start(rkt, (await before?.(rkt)) ?? []);
+    const child = await start(rkt, (await before?.(rkt)) ?? [], url);
     const done = finished(child);
     const delay = next() * duration * 1.1;
     await new Promise((resolve) => setTimeout(resolve, delay));
