@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -116,4 +116,39 @@ test("the list names a purpose and a package per line, each pair once", () => {
   for (const line of entries) assert.match(line, /^(build|quickstart|test) +[a-z0-9.+-]+( |$)/);
   const pairs = entries.map((line) => line.split(/ +/, 2).join(" "));
   assert.equal(new Set(pairs).size, pairs.length);
+});
+
+test("what the tests ask the machine for, the listed packages bring", () => {
+  const sources = globSync("{stage0,stage1,stage2,shared,build,test,examples}/**/*.test.ts", { cwd: ROOT });
+  const asked = sources.flatMap((source) =>
+    [...readFileSync(join(ROOT, source), "utf8").matchAll(/requires\(t, ([^)]*)\)/g)].flatMap(([, words = ""]) =>
+      [...words.matchAll(/"([^"]+)"/g)].map(([, word = ""]) => word),
+    ),
+  );
+  // Not programs: test/helpers/rkt.ts.
+  const programs = [...new Set(asked)].filter((word) => !["root", "build", "overlay"].includes(word));
+  assert.ok(programs.includes("iptables-save") && programs.includes("strace"));
+  const listed = readFileSync(join(ROOT, "build/packages.txt"), "utf8")
+    .split("\n")
+    .flatMap((line) => /^(?:build|test) +(\S+)/.exec(line)?.[1] ?? []);
+  const lines = (command: string, ...args: string[]) =>
+    spawnSync(command, args, { encoding: "utf8", maxBuffer: 1 << 26 }).stdout.trim().split("\n");
+  const onlyNeeded = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"].map((no) => `--no-${no}`);
+  const brought = new Set([
+    ...lines("apt-cache", "depends", "--recurse", ...onlyNeeded, ...listed).filter((line) => /^\S/.test(line)),
+    // What no Debian is without.
+    ...lines("dpkg-query", "--show", "--showformat=$" + "{Package} $" + "{Essential}\\n").flatMap(
+      (line) => /^(\S+) yes$/.exec(line)?.[1] ?? [],
+    ),
+  ]);
+  const where = lines("sh", "-c", `for p in ${programs.join(" ")}; do readlink -f "$(command -v $p)"; done`);
+  // Debian 12 knows some by their old place.
+  const short = (path: string) => path.replace(/^\/usr\//, "/");
+  const owners = lines("dpkg", "-S", ...where, ...where.map(short)).flatMap((line) => {
+    const [, owner = "", path = ""] = /^([^:,]+)(?::\w+)?: (.*)$/.exec(line) ?? [];
+    return brought.has(owner) ? short(path) : [];
+  });
+  assert.equal(where.length, programs.length);
+  for (const [i, path] of where.entries())
+    assert.ok(owners.includes(short(path)), `${programs[i]} (${path}) is in no package of packages.txt`);
 });

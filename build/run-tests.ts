@@ -6,6 +6,7 @@
 
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type EventData, run } from "node:test";
 import { spec, type TestEvent } from "node:test/reporters";
@@ -48,8 +49,8 @@ export async function runFiles(files: readonly string[], options: RunOptions): P
   const events = run({
     cwd: options.cwd,
     files: files.map((file) => join(options.cwd, file)),
-    // One less than there are cores.
-    concurrency: true,
+    // One more than there are cores: a test waits for the kernel, or for a clock, as often as it computes.
+    concurrency: availableParallelism() + 1,
     timeout: TEST_TIMEOUT,
     signal: AbortSignal.timeout(options.timeout ?? RUN_TIMEOUT),
     execArgv: ["--disable-warning=ExperimentalWarning"],
