@@ -10,6 +10,7 @@
 import { execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
 import { STAGE1 } from "../shared/layout.ts";
 import type { Port, RuntimeApp } from "../shared/schema/types.ts";
+import { FAILURE } from "./failure.ts";
 
 const activated = ({ app }: RuntimeApp): Port[] => app?.ports.filter((port) => port.socketActivated) ?? [];
 
@@ -26,8 +27,7 @@ export function socketUnits(app: RuntimeApp, service: string): { name: string; t
       ["Unit", "Conflicts", "exit.target"],
       // A client that is still waiting when the app has ended does not start it again.
       ["Unit", "BindsTo", service],
-      ["Unit", "OnFailure", "exit.target"],
-      ["Unit", "OnFailureJobMode", "replace-irreversibly"],
+      ...FAILURE,
       ...listen(port),
       ["Socket", "BindIPv6Only", "both"],
       ["Socket", "FileDescriptorName", port.name],

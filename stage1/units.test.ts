@@ -39,7 +39,7 @@ test("one app: the target that starts it, and its service", () => {
   const units = containerUnits(manifest({ name: "etcd" }), "pipe");
   assert.deepEqual(
     units.map((unit) => unit.name),
-    ["default.target", "app-etcd.service", "rkt-ready.socket", "rkt-ready.service"],
+    ["default.target", "rkt-alive.target", "app-etcd.service", "rkt-ready.socket", "rkt-ready.service"],
   );
   assert.equal(
     text(units, "default.target"),
@@ -50,6 +50,18 @@ Wants=app-etcd.service rkt-ready.socket
 `,
   );
   assert.equal(
+    text(units, "rkt-alive.target"),
+    `[Unit]
+Description=Apps are running
+DefaultDependencies=no
+StopWhenUnneeded=yes
+Conflicts=exit.target
+SuccessAction=exit-force
+JobTimeoutSec=30
+JobTimeoutAction=exit-force
+`,
+  );
+  assert.equal(
     text(units, "app-etcd.service"),
     `[Unit]
 Description=Application etcd
@@ -57,8 +69,8 @@ DefaultDependencies=no
 After=rkt-alive.target
 Conflicts=exit.target
 Wants=rkt-alive.target
-OnFailure=exit.target
-OnFailureJobMode=replace-irreversibly
+FailureAction=exit
+FailureActionExitStatus=254
 
 [Service]
 Type=simple
@@ -152,8 +164,8 @@ DefaultDependencies=no
 After=rkt-alive.target
 Conflicts=exit.target
 BindsTo=app-x.service
-OnFailure=exit.target
-OnFailureJobMode=replace-irreversibly
+FailureAction=exit
+FailureActionExitStatus=254
 
 [Socket]
 ListenStream=80

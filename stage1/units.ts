@@ -11,6 +11,7 @@ import { RktError } from "../shared/errors.ts";
 import { NOTIFY_ANNOTATION, PRE_START_TIMEOUT_ANNOTATION, STAGE1 } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import type { EventHandler, NameValue, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
+import { FAILURE } from "./failure.ts";
 import type { StdioMode } from "./nspawn-args.ts";
 import { type Resources, unitProperties } from "./resources.ts";
 import { socketDependencies, socketUnits } from "./sockets.ts";
@@ -23,6 +24,11 @@ export interface UnitFile {
 /** Seconds between SIGTERM and SIGKILL when an app is to stop. */
 const STOP_TIMEOUT = 10;
 
+/** Seconds for one app to stop in, its handler and whatever has to be killed included, before the container ends without it. */
+const STOP_BOUND = 3 * STOP_TIMEOUT;
+
+const ALIVE = "rkt-alive.target";
+
 export const appUnit = (app: string): string => `app-${app}.service`;
 
 export interface UnitContext {
@@ -32,13 +38,16 @@ export interface UnitContext {
   legacy?: boolean;
 }
 
-/** All units of the container: one per app, and the target that starts them. */
+/** All units of the container: one per app, the target that starts them, and the one that keeps the container alive. */
 export function containerUnits(
   manifest: PodManifest,
   stdio: StdioMode,
   { limits = new Map(), legacy = false }: UnitContext = {},
 ): UnitFile[] {
-  const units: UnitFile[] = [{ name: "default.target", text: defaultTarget(manifest) }];
+  const units: UnitFile[] = [
+    { name: "default.target", text: defaultTarget(manifest) },
+    { name: ALIVE, text: aliveTarget(manifest) },
+  ];
   let previous: string | undefined;
   for (const app of manifest.apps) {
     units.push(...socketUnits(app, appUnit(app.name)), {
@@ -55,6 +64,24 @@ function defaultTarget(manifest: PodManifest): string {
     ["Unit", "Description", "Apps of the container"],
     ["Unit", "DefaultDependencies", "no"],
     ["Unit", "Wants", [...manifest.apps.map((app) => appUnit(app.name)), `${READY}.socket`].join(" ")],
+  ]);
+}
+
+/**
+ * Active while any app is, since every app wants it and it stops when unneeded. Apps are ordered after it, so
+ * whether they ended or were told to, it is the last to stop: systemd then becomes /usr/lib/systemd/systemd-shutdown,
+ * which is ours. An app can have its own time to stop extended for ever (EXTEND_TIMEOUT_USEC=, sd_notify(3)), but not
+ * the time for this.
+ */
+function aliveTarget({ apps }: PodManifest): string {
+  return writeUnit([
+    ["Unit", "Description", "Apps are running"],
+    ["Unit", "DefaultDependencies", "no"],
+    ["Unit", "StopWhenUnneeded", "yes"],
+    ["Unit", "Conflicts", "exit.target"],
+    ["Unit", "SuccessAction", "exit-force"],
+    ["Unit", "JobTimeoutSec", String(apps.length * STOP_BOUND)],
+    ["Unit", "JobTimeoutAction", "exit-force"],
   ]);
 }
 
@@ -98,12 +125,11 @@ function appService(
     ["Unit", "Description", `Application ${app.name}`],
     ["Unit", "DefaultDependencies", "no"],
     // Started in the manifest's order, and so stopped in the reverse.
-    ["Unit", "After", previous === undefined ? "rkt-alive.target" : `rkt-alive.target ${previous}`],
+    ["Unit", "After", previous === undefined ? ALIVE : `${ALIVE} ${previous}`],
     ["Unit", "Conflicts", "exit.target"],
     // While any app wants it, the container lives; a failing app ends it at once.
-    ["Unit", "Wants", "rkt-alive.target"],
-    ["Unit", "OnFailure", "exit.target"],
-    ["Unit", "OnFailureJobMode", "replace-irreversibly"],
+    ["Unit", "Wants", ALIVE],
+    ...FAILURE,
     ...socketDependencies(app),
     ...readiness(app),
     ["Service", "ExecStart", execLine([STAGE1.launcher, app.name])],
