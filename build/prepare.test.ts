@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -132,8 +142,12 @@ test("what the tests ask the machine for, the listed packages bring", () => {
     .split("\n")
     .flatMap((line) => /^(?:build|test) +(\S+)/.exec(line)?.[1] ?? []);
   const lines = (command: string, ...args: string[]) =>
-    spawnSync(command, args, { encoding: "utf8", maxBuffer: 1 << 26 }).stdout.trim().split("\n");
-  const onlyNeeded = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"].map((no) => `--no-${no}`);
+    spawnSync(command, args, { encoding: "utf8", maxBuffer: 1 << 26 })
+      .stdout.trim()
+      .split("\n");
+  const onlyNeeded = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"].map(
+    (no) => `--no-${no}`,
+  );
   const brought = new Set([
     ...lines("apt-cache", "depends", "--recurse", ...onlyNeeded, ...listed).filter((line) => /^\S/.test(line)),
     // What no Debian is without.

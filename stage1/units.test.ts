@@ -204,7 +204,8 @@ test("how long a pre-start handler may take", () => {
 
 test("limits are properties of the unit", () => {
   const limits = new Map([["x", { memory: 1024n, memoryRequest: undefined, cpu: 250n, cpuShares: 2 }]]);
-  const service = text(containerUnits(manifest({ name: "x" }, { name: "y" }), "pipe", { limits }), "app-x.service") ?? "";
+  const service =
+    text(containerUnits(manifest({ name: "x" }, { name: "y" }), "pipe", { limits }), "app-x.service") ?? "";
   assert.deepEqual(service.trim().split("\n").slice(-5), [
     "MemoryMax=1024",
     "MemorySwapMax=0",

@@ -16,7 +16,12 @@ function exit32(): Buffer {
   file.writeUInt32LE(1, 20);
   file.writeUInt32LE(base + 84, 24);
   file.writeUInt32LE(52, 28);
-  for (const [at, value] of [[40, 52], [42, 32], [44, 1]] as const) file.writeUInt16LE(value, at);
+  for (const [at, value] of [
+    [40, 52],
+    [42, 32],
+    [44, 1],
+  ] as const)
+    file.writeUInt16LE(value, at);
   const segment = [1, 0, base, base, file.length, file.length, 5, 0x1000];
   for (const [i, value] of segment.entries()) file.writeUInt32LE(value, 52 + 4 * i);
   code.copy(file, 84);
