@@ -14,6 +14,7 @@ import { ANNOTATIONS, containerLayout, type HostPath, hostPath, STAGE1, type Sta
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { NETWORK_PARAMETERS, sysctlSettings } from "../shared/schema/sysctl.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
+import { volumesByKey } from "../shared/volumes.ts";
 import type { AppCgroup } from "./cgroups.ts";
 import {
   AT_FDCWD,
@@ -21,6 +22,7 @@ import {
   MOUNT_ATTR_RDONLY,
   MS_NODEV,
   MS_NOSUID,
+  MS_PRIVATE,
   mount,
   mountSetattr,
   openTree,
@@ -100,18 +102,14 @@ function sysctl(parameters: ReadonlyMap<string, string>, target: HostPath, priva
   return [{ kind: "text", target, text: settings.map((setting) => `${setting.join(" ")}\n`).join("") }];
 }
 
-/** Volumes of kind "host", by name; the spec's default is a recursive mount (pods.md). */
+/** Volumes of kind "host", by key; the spec's default is a recursive mount (pods.md). */
 function volumeSources(
   manifest: PodManifest,
 ): Map<string, { source: HostPath; readOnly: boolean; recursive: boolean }> {
-  const volumes = [
-    ...manifest.volumes,
-    ...manifest.apps.flatMap((app) => app.mounts.flatMap((m) => m.appVolume ?? [])),
-  ];
   const sources = new Map<string, { source: HostPath; readOnly: boolean; recursive: boolean }>();
-  for (const volume of volumes)
+  for (const [key, volume] of volumesByKey(manifest))
     if (volume.kind === "host" && volume.source !== undefined)
-      sources.set(volume.name, {
+      sources.set(key, {
         source: volume.source as HostPath,
         readOnly: volume.readOnly,
         recursive: volume.recursive ?? true,
@@ -217,7 +215,11 @@ function bind(step: Extract<MountStep, { kind: "bind" }>, users: Users | undefin
     if (fstatSync(tree).isDirectory()) mkdirSync(step.target, { mode: 0o755 });
     else writeFileSync(step.target, "", { flag: "wx" });
     if (step.mapped && users !== undefined) mapMount(tree, step);
-    if (step.readOnly) mountSetattr(tree, "", MOUNT_ATTR_RDONLY, 0, { recursive: step.recursive });
+    // What is mounted on the host from now on is not the container's: it would be writable, and not be asked for.
+    mountSetattr(tree, "", step.readOnly ? MOUNT_ATTR_RDONLY : 0, 0, {
+      recursive: step.recursive,
+      propagation: MS_PRIVATE,
+    });
     const target = openSync(step.target, O_PATH | constants.O_NOFOLLOW);
     try {
       moveMountTo(tree, target);

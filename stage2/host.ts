@@ -66,7 +66,7 @@ export function hostLaunch(manifest: PodManifest, parent: number): HostLaunch {
         return etcFiles(manifest);
       },
       emptyVolume: here.emptyVolume,
-      hostVolume: ({ source }) => hostPath(source ?? ""),
+      hostVolume: (_, { source }) => hostPath(source ?? ""),
     },
   };
 }

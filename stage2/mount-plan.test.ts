@@ -22,6 +22,7 @@ const app: App = {
 
 const plain: MountSources = {
   rootfs: STAGE1.appRootfs(DIR),
+  name: "web",
   app,
   readOnlyRootFS: false,
   mounts: [],
@@ -38,7 +39,7 @@ function line(step: MountStep): string {
     "recursive" in step && step.recursive ? "recursive" : "",
     "optional" in step && step.optional ? "optional" : "",
     "fallback" in step && step.fallback ? "fallback" : "",
-    "inside" in step ? `inside ${step.inside}` : "",
+    "host" in step && step.host ? "host" : "",
     "mode" in step ? `0${step.mode.toString(8)}` : "",
     "options" in step ? step.options : "",
     "otherwise" in step ? `or ${step.otherwise}` : "",
@@ -129,7 +130,7 @@ const cases: { name: string; sources: Partial<MountSources>; difference: string 
     },
     difference: `\
 + mount volume "scratch" on /scratch (nodev) = /rkt/volumes/scratch
-+ mount volume "data" on /var/lib/data (nodev) recursive = /rkt/host-volumes/data`,
++ mount volume "data" on /var/lib/data (nodev) recursive host = /rkt/host-volumes/data`,
   },
   {
     name: "one volume on two paths",
@@ -141,8 +142,8 @@ const cases: { name: string; sources: Partial<MountSources>; difference: string 
       ],
     },
     difference: `\
-+ mount volume "data" on /a (nodev) recursive = /rkt/host-volumes/data
-+ mount volume "data" on /b (nodev) recursive = /rkt/host-volumes/data`,
++ mount volume "data" on /a (nodev) recursive host = /rkt/host-volumes/data
++ mount volume "data" on /b (nodev) recursive host = /rkt/host-volumes/data`,
   },
   {
     name: "read-only when the volume says so, when the mount point says so",
@@ -156,17 +157,17 @@ const cases: { name: string; sources: Partial<MountSources>; difference: string 
       ],
     },
     difference: `\
-+ mount volume "a" on /a (read-only, nodev) recursive = /rkt/host-volumes/a
-+ mount volume "b" on /b (read-only, nodev) recursive = /rkt/host-volumes/b
-+ mount volume "c" on /c (nodev) recursive = /rkt/host-volumes/c`,
++ mount volume "a" on /a (read-only, nodev) recursive host = /rkt/host-volumes/a
++ mount volume "b" on /b (read-only, nodev) recursive host = /rkt/host-volumes/b
++ mount volume "c" on /c (nodev) recursive host = /rkt/host-volumes/c`,
   },
   {
     name: "not recursive when the volume says so",
     sources: { volumes: [host("a", { recursive: false })], mounts: [{ volume: "a", path: "/a" }] },
-    difference: `+ mount volume "a" on /a (nodev) = /rkt/host-volumes/a`,
+    difference: `+ mount volume "a" on /a (nodev) host = /rkt/host-volumes/a`,
   },
   {
-    name: "outer mounts first; in a volume of the host nothing is created",
+    name: "outer mounts first",
     sources: {
       volumes: [host("inner"), empty("middle"), host("outer"), empty("deep")],
       mounts: [
@@ -177,10 +178,10 @@ const cases: { name: string; sources: Partial<MountSources>; difference: string 
       ],
     },
     difference: `\
-+ mount volume "outer" on /a (nodev) recursive = /rkt/host-volumes/outer
-+ mount volume "middle" on /a/b (nodev) inside outer = /rkt/volumes/middle
-+ mount volume "inner" on /a/b/c (nodev) recursive = /rkt/host-volumes/inner
-+ mount volume "deep" on /a/b/c/d (nodev) inside inner = /rkt/volumes/deep`,
++ mount volume "outer" on /a (nodev) recursive host = /rkt/host-volumes/outer
++ mount volume "middle" on /a/b (nodev) = /rkt/volumes/middle
++ mount volume "inner" on /a/b/c (nodev) recursive host = /rkt/host-volumes/inner
++ mount volume "deep" on /a/b/c/d (nodev) = /rkt/volumes/deep`,
   },
   {
     name: "a path that only begins like another does not lie in it",
@@ -192,8 +193,8 @@ const cases: { name: string; sources: Partial<MountSources>; difference: string 
       ],
     },
     difference: `\
-+ mount volume "a" on /a (nodev) recursive = /rkt/host-volumes/a
-+ mount volume "ab" on /ab/x (nodev) recursive = /rkt/host-volumes/ab`,
++ mount volume "a" on /a (nodev) recursive host = /rkt/host-volumes/a
++ mount volume "ab" on /ab/x (nodev) recursive host = /rkt/host-volumes/ab`,
   },
   {
     name: "a mount's own volume comes before the container's of that name",
@@ -201,7 +202,7 @@ const cases: { name: string; sources: Partial<MountSources>; difference: string 
       volumes: [host("a")],
       mounts: [{ volume: "a", path: "/a", appVolume: empty("a") }],
     },
-    difference: `+ mount volume "a" on /a (nodev) = /rkt/volumes/a`,
+    difference: `+ mount volume "a" on /a (nodev) = /rkt/volumes/web.0`,
   },
   {
     name: "devices are for volumes from the host's /dev",
@@ -218,9 +219,9 @@ const cases: { name: string; sources: Partial<MountSources>; difference: string 
       ],
     },
     difference: `\
-+ mount volume "dev" on /host recursive = /rkt/host-volumes/dev
-+ mount volume "devel" on /src (nodev) recursive = /rkt/host-volumes/devel
-+ mount volume "gpu" on /dev/dri recursive = /rkt/host-volumes/gpu`,
++ mount volume "dev" on /host recursive host = /rkt/host-volumes/dev
++ mount volume "devel" on /src (nodev) recursive host = /rkt/host-volumes/devel
++ mount volume "gpu" on /dev/dri recursive host = /rkt/host-volumes/gpu`,
   },
   {
     name: "a volume over a file that stage 1 has one for",
@@ -230,7 +231,7 @@ const cases: { name: string; sources: Partial<MountSources>; difference: string 
     },
     difference: `\
 - mount /rkt/etc/hosts on /etc/hosts (read-only, nosuid, nodev, noexec) optional fallback
-+ mount volume "hosts" on /etc/hosts (nodev) recursive = /rkt/host-volumes/hosts`,
++ mount volume "hosts" on /etc/hosts (nodev) recursive host = /rkt/host-volumes/hosts`,
   },
   {
     name: "hosts the user asked for replace the image's",
@@ -268,7 +269,7 @@ test("the root becomes read-only last, alone, and after everything that needs a 
   assert.equal(
     text.split("\n").slice(-3).join("\n"),
     `\
-mount volume "a" on /a (nodev) recursive = /rkt/host-volumes/a
+mount volume "a" on /a (nodev) recursive host = /rkt/host-volumes/a
 mount /run/systemd/notify on /run/systemd/notify
 remount / (read-only)`,
   );

@@ -9,6 +9,7 @@
 import { RktError } from "../shared/errors.ts";
 import { type HostPath, LAUNCH_EXIT, STAGE1, type Stage1Path } from "../shared/layout.ts";
 import type { App, Mount, Volume } from "../shared/schema/types.ts";
+import { ownVolumeKey } from "../shared/volumes.ts";
 
 declare const appBrand: unique symbol;
 /** Absolute path in the app's root, without empty and "." components. */
@@ -54,8 +55,8 @@ export type MountStep =
       fallback?: boolean;
       /** The volume behind it, for messages. */
       volume?: string;
-      /** The host's volume in which the target lies: nothing is created or replaced there. */
-      inside?: string;
+      /** A directory or file of the host's: nothing is created or replaced there when another is mounted in it. */
+      host?: boolean;
     }
   | { kind: "directory"; target: AppPath; mode: number }
   | { kind: "symlink"; target: AppPath; to: string }
@@ -71,21 +72,24 @@ export interface Surroundings {
   kernelFileSystems(interactive: boolean): MountStep[];
   /** What the files of /etc become; undefined: they stay the image's. */
   etc: Record<"resolvConf" | "hosts" | "hostname", SourcePath | undefined>;
-  emptyVolume(name: string): SourcePath;
-  hostVolume(volume: Volume): SourcePath;
+  /** Keys are those of volumesByKey. */
+  emptyVolume(key: string): SourcePath;
+  hostVolume(key: string, volume: Volume): SourcePath;
 }
 
 export const IN_STAGE1: Surroundings = {
   kernelFileSystems,
   etc: STAGE1,
   emptyVolume: STAGE1.emptyVolume,
-  hostVolume: ({ name }) => STAGE1.hostVolume(name),
+  hostVolume: STAGE1.hostVolume,
 };
 
 export interface MountSources {
   /** IN_STAGE1 unless told. */
   surroundings?: Surroundings | undefined;
   rootfs: SourcePath;
+  /** Of the app in the container. */
+  name: string;
   app: App;
   readOnlyRootFS: boolean;
   mounts: readonly Mount[];
@@ -252,37 +256,34 @@ function contains(outer: AppPath, inner: AppPath): boolean {
 
 /** The volumes, outer mounts before those inside them. */
 function volumeMounts(sources: MountSources, { hostVolume, emptyVolume }: Surroundings): BindStep[] {
-  const planned: { volume: Volume; step: BindStep }[] = [];
-  for (const mount of sources.mounts) {
+  const planned: BindStep[] = [];
+  for (const [i, mount] of sources.mounts.entries()) {
     const target = appPath(mount.path);
     const volume = mount.appVolume ?? sources.volumes.find(({ name }) => name === mount.volume);
     if (volume === undefined)
       throw failure("no-such-volume", `the mount on ${target} wants volume "${mount.volume}", which does not exist`);
     if (target === "/") throw failure("mount-conflict", `volume "${mount.volume}" cannot be mounted on the app's root`);
-    const other = planned.find(({ step }) => step.target === target)?.step.volume;
+    const other = planned.find((step) => step.target === target)?.volume;
     if (other !== undefined)
       throw failure("mount-conflict", `volumes "${other}" and "${mount.volume}" are both to be mounted on ${target}`);
     const host = volume.kind === "host";
+    const key = mount.appVolume === undefined ? volume.name : ownVolumeKey(sources.name, i);
     const step: BindStep = {
       kind: "bind",
-      source: host ? hostVolume(volume) : emptyVolume(volume.name),
+      source: host ? hostVolume(key, volume) : emptyVolume(key),
       target,
       attributes: carriesDevices(volume) ? [] : ["nodev"],
       recursive: host && (volume.recursive ?? true),
       optional: false,
       volume: mount.volume,
+      host,
     };
     // Either side may ask for it: whoever made the image, or whoever gave the volume.
     const point = sources.app.mountPoints.find(({ path }) => appPath(path) === target);
     if (volume.readOnly || point?.readOnly === true) step.attributes.unshift("read-only");
-    planned.push({ volume, step });
+    planned.push(step);
   }
-  planned.sort((a, b) => depth(a.step.target) - depth(b.step.target));
-  planned.forEach(({ step }, i) => {
-    const outer = planned.slice(0, i).findLast((other) => contains(other.step.target, step.target));
-    if (outer?.volume.kind === "host") step.inside = outer.volume.name;
-  });
-  return planned.map(({ step }) => step);
+  return planned.sort((a, b) => depth(a.target) - depth(b.target));
 }
 
 const depth = (path: AppPath): number => path.split("/").length;

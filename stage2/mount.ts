@@ -6,9 +6,14 @@
  * RESOLVE_IN_ROOT, so that the kernel reads every link as the app would, and
  * what was found is held by a descriptor until something is mounted on it: no
  * path is looked up twice. Sources are stage 1's own paths.
+ *
+ * A link may also lead into what is mounted already, a directory of the host's
+ * among it. So before anything is made or taken away, the kernel says on which
+ * mount that would be (proc_pid_fdinfo(5)); it must be one of those that are the
+ * container's.
  */
 
-import { chmodSync, closeSync, constants, fstatSync, readlinkSync } from "node:fs";
+import { chmodSync, closeSync, constants, fstatSync, readFileSync, readlinkSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { LAUNCH_EXIT } from "../shared/layout.ts";
@@ -23,6 +28,7 @@ import {
   MS_NODEV,
   MS_NOEXEC,
   MS_NOSUID,
+  MS_PRIVATE,
   MS_RDONLY,
   mkdirat,
   mknodat,
@@ -44,14 +50,21 @@ import { type AppPath, describeStep, type MountAttribute, type MountStep, type S
 /** As many links as the kernel follows in one path (path_resolution(7)). */
 const MAX_LINKS = 40;
 
+/** A root in the making. */
+interface Root {
+  fd: number;
+  /** Mount IDs: the image's own root, the kernel's file systems, empty volumes. */
+  own: Set<number>;
+}
+
 type Step<K extends MountStep["kind"]> = Extract<MountStep, { kind: K }>;
 
 /** Carries the steps out; answers a descriptor of the new root. Throws "mount-failed", naming the step. */
 export function buildRoot(steps: readonly MountStep[]): number {
-  let root = -1;
+  const root: Root = { fd: -1, own: new Set() };
   for (const step of steps) {
     try {
-      if (step.kind === "root") root = mountRoot(step);
+      if (step.kind === "root") mountRoot(root, step);
       else apply(root, step);
     } catch (error) {
       // Paths below /proc/self/fd mean nothing to a reader; the step names the object.
@@ -62,10 +75,10 @@ export function buildRoot(steps: readonly MountStep[]): number {
       });
     }
   }
-  return root;
+  return root.fd;
 }
 
-function apply(root: number, step: Exclude<MountStep, { kind: "root" }>): void {
+function apply(root: Root, step: Exclude<MountStep, { kind: "root" }>): void {
   switch (step.kind) {
     case "filesystem":
       mountFileSystem(root, step);
@@ -91,18 +104,21 @@ function apply(root: number, step: Exclude<MountStep, { kind: "root" }>): void {
 // --- steps ------------------------------------------------------------------------
 
 /** The clone is attached where the rootfs lies: pivot_root(2) wants a mount point. */
-function mountRoot(step: Step<"root">): number {
+function mountRoot(root: Root, step: Step<"root">): void {
   const tree = openTree(AT_FDCWD, step.source, OPEN_TREE_CLONE);
   mountSetattr(tree, "", attributeFlags(step.attributes), 0);
   using target = held(openat2(AT_FDCWD, step.source, O_PATH | constants.O_DIRECTORY, 0, 0));
   moveMountTo(tree, target.fd);
-  return tree;
+  root.fd = tree;
+  root.own.add(mountId(tree));
 }
 
-function mountFileSystem(root: number, step: Step<"filesystem">): void {
+function mountFileSystem(root: Root, step: Step<"filesystem">): void {
   using target = held(makeTarget(root, step.target, "directory"));
   try {
     mount(step.type, fdPath(target.fd), step.type, mountFlags(step.attributes), step.options);
+    using mounted = held(open(root, step.target));
+    root.own.add(mountId(mounted.fd));
   } catch (error) {
     const refused = ["EPERM", "EINVAL"].includes(errorCode(error) ?? "");
     if (!refused || step.otherwise === undefined) throw error;
@@ -112,13 +128,16 @@ function mountFileSystem(root: number, step: Step<"filesystem">): void {
   }
 }
 
-function bindMount(root: number, step: Step<"bind">): void {
+function bindMount(root: Root, step: Step<"bind">): void {
   using tree = cloneTree(step.source, step.recursive, step.optional);
   if (tree === undefined) return;
   using target = bindTarget(root, step, fstatSync(tree.fd).isDirectory());
   if (step.fallback === true && fstatSync(target.fd).size > 0) return;
-  mountSetattr(tree.fd, "", attributeFlags(step.attributes), 0, { recursive: step.recursive });
+  // What is mounted at its source from now on does not belong here.
+  const options = { recursive: step.recursive, propagation: MS_PRIVATE };
+  mountSetattr(tree.fd, "", attributeFlags(step.attributes), 0, options);
   moveMountTo(tree.fd, target.fd);
+  if (step.host !== true) root.own.add(mountId(tree.fd));
 }
 
 function cloneTree(source: SourcePath, recursive: boolean, optional: boolean): Held | undefined {
@@ -131,23 +150,27 @@ function cloneTree(source: SourcePath, recursive: boolean, optional: boolean): H
 }
 
 /** A target of the source's kind: made where it is missing, a file replaced by a directory (ace.md, "Volume Setup"). */
-function bindTarget(root: number, step: Step<"bind">, directory: boolean): Held {
-  if (step.inside !== undefined) {
-    const found = find(root, step.target);
-    if (found === undefined)
-      throw conflict(`it does not exist in volume "${step.inside}", and rkt makes nothing in directories of the host`);
-    if (fstatSync(found).isDirectory() === directory) return held(found);
-    closeSync(found);
-    throw conflict(`in volume "${step.inside}" it is ${directory ? "no directory" : "a directory"}`);
-  }
+function bindTarget(root: Root, step: Step<"bind">, directory: boolean): Held {
   const target = held(makeTarget(root, step.target, directory ? "directory" : "file"));
   if (fstatSync(target.fd).isDirectory() === directory) return target;
   target[Symbol.dispose]();
-  if (!directory) throw conflict("it is a directory in the image, and what is to be mounted a file");
+  if (!directory) throw conflict("it is a directory, and what is to be mounted a file");
   using parent = held(open(root, dirname(step.target)));
+  requireOwn(root, parent.fd);
   unlinkat(parent.fd, basename(step.target));
   mkdirat(parent.fd, basename(step.target), 0o755);
   return held(open(root, step.target));
+}
+
+function requireOwn({ own }: Root, fd: number): void {
+  if (!own.has(mountId(fd)))
+    throw conflict("it leads into a volume of the host, and rkt makes nothing there: have it there before");
+}
+
+function mountId(fd: number): number {
+  const [, id] = /^mnt_id:\t(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "latin1")) ?? [];
+  if (id === undefined) throw new Error(`no mnt_id in /proc/self/fdinfo/${fd}`);
+  return Number(id);
 }
 
 function conflict(message: string): RktError {
@@ -155,19 +178,20 @@ function conflict(message: string): RktError {
 }
 
 /** One that is there stays as it is. */
-function makeDirectory(root: number, step: Step<"directory">): void {
+function makeDirectory(root: Root, step: Step<"directory">): void {
   const found = find(root, step.target);
   using made = held(found ?? makeTarget(root, step.target, "directory"));
   // mkdir(2) heeds the umask.
   if (found === undefined) chmodSync(fdPath(made.fd), step.mode);
 }
 
-function makeSymlink(root: number, step: Step<"symlink">): void {
+function makeSymlink(root: Root, step: Step<"symlink">): void {
   using parent = held(open(root, dirname(step.target)));
+  requireOwn(root, parent.fd);
   symlinkat(step.to, parent.fd, basename(step.target));
 }
 
-function mask(root: number, step: Step<"mask">): void {
+function mask(root: Root, step: Step<"mask">): void {
   const found = find(root, step.target);
   if (found === undefined) return;
   using target = held(found);
@@ -179,9 +203,9 @@ function mask(root: number, step: Step<"mask">): void {
   moveMountTo(nothing.fd, target.fd);
 }
 
-function protect(root: number, step: Step<"protect">): void {
+function protect(root: Root, step: Step<"protect">): void {
   if (step.target === "/") {
-    mountSetattr(root, "", attributeFlags(step.attributes), 0, { recursive: step.recursive });
+    mountSetattr(root.fd, "", attributeFlags(step.attributes), 0, { recursive: step.recursive });
     return;
   }
   const found = find(root, step.target);
@@ -196,12 +220,12 @@ function protect(root: number, step: Step<"protect">): void {
 // --- paths inside the root ----------------------------------------------------------
 
 /** What a path of the app leads to, links followed inside the root; undefined when nothing is there. */
-function find(root: number, path: string): number | undefined {
-  return openat2IfThere(root, path, O_PATH, 0, RESOLVE_IN_ROOT);
+function find(root: Root, path: string): number | undefined {
+  return openat2IfThere(root.fd, path, O_PATH, 0, RESOLVE_IN_ROOT);
 }
 
-function open(root: number, path: string): number {
-  return openat2(root, path, O_PATH, 0, RESOLVE_IN_ROOT);
+function open(root: Root, path: string): number {
+  return openat2(root.fd, path, O_PATH, 0, RESOLVE_IN_ROOT);
 }
 
 /**
@@ -209,11 +233,12 @@ function open(root: number, path: string): number {
  * by root, directories 0755 (ace.md, "Volume Setup"). A dangling link leads to
  * what it names, inside the root.
  */
-function makeTarget(root: number, path: AppPath | string, type: "directory" | "file", links = 0): number {
+function makeTarget(root: Root, path: AppPath | string, type: "directory" | "file", links = 0): number {
   const found = find(root, path);
   if (found !== undefined) return found;
   using parent = held(makeTarget(root, dirname(path), "directory", links));
   const name = basename(path);
+  requireOwn(root, parent.fd);
   try {
     if (type === "directory") mkdirat(parent.fd, name, 0o755);
     else mknodat(parent.fd, name, constants.S_IFREG | 0o644, 0n);

@@ -142,6 +142,7 @@ export function launchPlan(
         ? mountPlan({
             surroundings: host?.surroundings,
             rootfs,
+            name: process.app,
             app,
             readOnlyRootFS: runtime.readOnlyRootFS,
             mounts: runtime.mounts,

@@ -23,10 +23,10 @@ import { v4 } from "uuid";
 import { errorText, RktError } from "../../shared/errors.ts";
 import {
   appDirs,
-  type ContainerLayout,
   containerLayout,
   dataLayout,
   ENTRYPOINTS,
+  type HostPath,
   INTERFACE_VERSION_ANNOTATION,
   PRIVATE_USERS_SUPPORT,
   STAGE1_INTERFACE_VERSION,
@@ -36,6 +36,7 @@ import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, PodManifest, Volume } from "../../shared/schema/types.ts";
 import type { Rule } from "../../shared/schema/place.ts";
 import { absolutePath } from "../../shared/schema/values.ts";
+import { volumesByKey } from "../../shared/volumes.ts";
 import type { Store, StoredImage } from "../store/store.ts";
 import { createContainer, type OwnedContainer, transition } from "./lifecycle.ts";
 import { wantsPrivateUsers } from "./private-users.ts";
@@ -161,9 +162,8 @@ async function fill(request: PrepareRequest, container: OwnedContainer, trees: T
   mkdirSync(layout.log, { mode: 0o750 });
   mkdirSync(layout.volumes, { mode: 0o755 });
   put(layout.stage1Manifest, formatImageManifest(store.manifest(stage1.key)));
-  for (const volume of manifest.volumes) if (volume.kind === "empty") makeEmptyVolume(layout, volume);
-  for (const app of manifest.apps)
-    for (const mount of app.mounts) if (mount.appVolume?.kind === "empty") makeEmptyVolume(layout, mount.appVolume);
+  for (const [key, volume] of volumesByKey(manifest))
+    if (volume.kind === "empty") makeEmptyVolume(layout.emptyVolume(key), volume);
 
   // With an overlay, what lies in the stage1 root before the mount lies in its upper directory.
   let root: string = layout.stage1Rootfs;
@@ -196,9 +196,8 @@ async function fill(request: PrepareRequest, container: OwnedContainer, trees: T
 }
 
 /** pods.md: mode, uid and gid of a volume of kind "empty" default to 0755, 0, 0. */
-function makeEmptyVolume(layout: ContainerLayout, volume: Volume): void {
-  const dir = layout.emptyVolume(volume.name);
-  mkdirSync(dir, { recursive: true });
+function makeEmptyVolume(dir: HostPath, volume: Volume): void {
+  mkdirSync(dir);
   chownSync(dir, volume.uid ?? 0, volume.gid ?? 0);
   chmodSync(dir, Number.parseInt(volume.mode ?? "0755", 8));
 }

@@ -11,10 +11,10 @@ import { lstatSync, realpathSync, type Stats } from "node:fs";
 import { posix } from "node:path";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import type { PodManifest, Volume } from "../../shared/schema/types.ts";
+import { volumesByKey } from "../../shared/volumes.ts";
 
-export function checkVolumeSources({ apps, volumes }: PodManifest): void {
-  for (const volume of volumes) checkSource(volume);
-  for (const app of apps) for (const { appVolume } of app.mounts) if (appVolume !== undefined) checkSource(appVolume);
+export function checkVolumeSources(manifest: PodManifest): void {
+  for (const volume of volumesByKey(manifest).values()) checkSource(volume);
 }
 
 function checkSource({ name, kind, source }: Volume): void {

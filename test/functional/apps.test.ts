@@ -158,13 +158,23 @@ test("what an app and its handlers leave running ends with it, and nobody waits 
   const rkt = makeRkt(t);
   const seconds = String(1_000_000 + process.pid);
   const leave = `(trap '' TERM; exec /bin/busybox sleep ${seconds}) & `;
-  const left = () => spawnSync("grep", ["-lz", seconds, ...globSync("/proc/[0-9]*/cmdline")]).stdout.toString().match(/\n/g)?.length ?? 0;
+  const left = () =>
+    spawnSync("grep", ["-lz", seconds, ...globSync("/proc/[0-9]*/cmdline")])
+      .stdout.toString()
+      .match(/\n/g)?.length ?? 0;
   const eventHandlers = handlers({ "pre-start": `${leave} true`, "post-stop": `${leave} true` });
   const other = image(rkt, { exec: sh("trap 'exit 0' TERM; while :; do b sleep 0.1; done") });
   // Less than systemd's stop timeout, for which it would wait.
   const soon = 8000;
 
-  const ends = rkt.start(["run", image(rkt, { exec: sh(`${leave} echo main; b sleep 1`), eventHandlers }), "--name=x", "---", other, "--name=other"]);
+  const ends = rkt.start([
+    "run",
+    image(rkt, { exec: sh(`${leave} echo main; b sleep 1`), eventHandlers }),
+    "--name=x",
+    "---",
+    other,
+    "--name=other",
+  ]);
   const done = finished(ends);
   await once(ends.stdout ?? assert.fail(), "data");
   assert.ok(left() > 0);
@@ -432,4 +442,128 @@ test("a volume is mounted", async (t) => {
       const files = foreign("find", source, "-type", "f").trim().split("\n").sort();
       assert.deepEqual(files, [`${source}/below/deep`, `${source}/file`]);
     });
+});
+
+/** Each leads, by a name or by a link of the image, to something below a volume of the host that is not there, or of another kind. */
+const intoTheHost: { name: string; app: object; entries?: Entry[]; options: string[]; after?: string[] }[] = [
+  {
+    name: "a target that is not there",
+    app: { mountPoints: [point("/data"), { name: "b", path: "/data/new" }] },
+    options: ["--volume=b,kind=empty"],
+  },
+  {
+    name: "… by a link of the image",
+    app: { mountPoints: [point("/data"), { name: "b", path: "/l/new/er" }] },
+    entries: [{ name: "rootfs/l", type: "2", link: "/data" }],
+    options: ["--volume=b,kind=empty"],
+  },
+  {
+    name: "… by a dangling link of the image",
+    app: { mountPoints: [point("/data"), { name: "b", path: "/x/y/z" }] },
+    entries: [{ name: "rootfs/x/y/z", type: "2", link: "../../data/dangling" }],
+    options: ["--volume=b,kind=empty"],
+  },
+  {
+    name: "a file where a directory is to be",
+    app: { mountPoints: [point("/data"), { name: "b", path: "/l/file" }] },
+    entries: [{ name: "rootfs/l", type: "2", link: "/data" }],
+    options: ["--volume=b,kind=empty"],
+  },
+  {
+    name: "a directory where a file is to be",
+    app: { mountPoints: [point("/data"), { name: "b", path: "/l/below" }] },
+    entries: [{ name: "rootfs/l", type: "2", link: "/data" }],
+    options: ["--volume=b,kind=host,source=SOURCE/file"],
+  },
+  {
+    name: "the notification socket, by a link of the image",
+    app: { mountPoints: [point("/data")] },
+    entries: [{ name: "rootfs/run", type: "2", link: "/data" }],
+    options: [],
+    after: ["--annotation=appc.io/executor/supports-systemd-notify=true"],
+  },
+];
+test("nothing is made or taken away in a directory of the host, wherever links of the image lead", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const source = hostTree(rkt);
+  const tree = () => foreign("find", source, "-printf", "%p %y %m %U:%G %s %T@\\n");
+  const before = tree();
+  for (const c of intoTheHost)
+    await t.test(c.name, () => {
+      const file = image(rkt, { exec: sh("echo started"), ...c.app }, c.entries);
+      const options = c.options.map((option) => option.replaceAll("SOURCE", source));
+      const argv = ["run", `--volume=data:${source}`, ...options, file, ...(c.after ?? [])];
+      const { stdout } = rkt.fails(
+        argv,
+        226,
+        /rkt makes nothing there|it is a directory, and what is to be mounted a file/,
+      );
+      assert.equal(stdout, "");
+      assert.equal(tree(), before);
+    });
+});
+
+test("what the host mounts later is not in the container: a volume stays read-only, or without what is below", async (t) => {
+  if (!requires(t, "root", "build", "mount")) return;
+  const rkt = makeRkt(t);
+  const source = join(rkt.scratch, "source");
+  mkdirSync(join(source, "below"), { recursive: true });
+  // As on hosts with systemd: what is mounted here is mounted wherever this is.
+  foreign("mount", "--bind", source, source);
+  foreign("mount", "--make-shared", source);
+  const app = {
+    exec: sh("echo up; read go; echo x 2>&- >/data/below/x && echo written; b ls /data/below"),
+    mountPoints: [point("/data")],
+  };
+  for (const options of ["readOnly=true", "readOnly=true,recursive=false", "recursive=false"]) {
+    const words = [`--volume=data,kind=host,source=${source},${options}`, image(rkt, app)];
+    const child = rkt.start(["run", "--interactive", ...words], { stdio: ["pipe", "pipe", "pipe"] });
+    const done = finished(child);
+    await new Promise((resolve) => child.stdout?.once("data", resolve));
+    foreign("mount", "-t", "tmpfs", "tmpfs", join(source, "below"));
+    writeFileSync(join(source, "below", "later"), "");
+    child.stdin?.end("go\n");
+    const { stdout } = await done;
+    foreign("umount", join(source, "below"));
+    const written = options === "recursive=false" ? "written\nx\n" : "";
+    assert.equal(stdout, `up\n${written}`, options);
+  }
+});
+
+test("a mount's own volume is that mount's alone", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const sources = ["a", "b", "c"].map((name) => {
+    const dir = join(rkt.scratch, name);
+    mkdirSync(dir);
+    writeFileSync(join(dir, "file"), `${name}\n`);
+    return dir;
+  });
+  const [a, b, c] = sources.map((source) => ({ name: "v", kind: "host", source }));
+  const file = image(rkt, { exec: sh("true") });
+  const id = rkt.ok(["fetch", "--full", "--insecure-options=image", file]).stdout.trim();
+  const app = (name: string, script: string, mounts: object[]) => ({
+    name,
+    image: { id },
+    app: { exec: sh(script), user: "0", group: "0" },
+    mounts,
+  });
+  const empty = (mode: string) => ({ name: "v", kind: "empty", mode });
+  const manifest = {
+    acVersion: "0.8.11",
+    acKind: "PodManifest",
+    volumes: [c],
+    apps: [
+      app("one", "b cat /x/file /y/file /z/file; b stat -c %a /e /f; echo one >/e/own; b ls /f", [
+        { volume: "v", path: "/x", appVolume: a },
+        { volume: "v", path: "/y", appVolume: b },
+        { volume: "v", path: "/z" },
+        { volume: "v", path: "/e", appVolume: empty("0711") },
+        { volume: "v", path: "/f", appVolume: empty("1777") },
+      ]),
+    ],
+  };
+  const text = scratchFile(rkt, "pod.json", JSON.stringify(manifest));
+  assert.equal(rkt.ok(["run", `--pod-manifest=${text}`]).stdout, "a\nb\nc\n711\n1777\n");
 });
