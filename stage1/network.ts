@@ -34,6 +34,7 @@ import { currentSubnets, DEFAULT_NETWORK, defaultNetwork, installRules, releaseU
 import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-conf.ts";
 import { type NetworkChoice, networkRequest, type PortMapping, portMappings, portName } from "./network-request.ts";
 import { portFile, reservePorts } from "./ports.ts";
+import { guardRelease, guardRules, installGuard } from "./source-guard.ts";
 import type { Users } from "./users.ts";
 import { networkStep, portsStep, teardownScript, usesPortmap } from "./release.ts";
 
@@ -270,7 +271,10 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
     writeStep(name, networkStep(attachment, undefined, afterwards));
     prepare();
     const result = addAll(attachment, netns, lockFd);
-    writeStep(name, networkStep(attachment, result, afterwards));
+    const guard = isBuiltIn(attachment) ? guardRules(attachment.containerId, result) : undefined;
+    const release = guard === undefined ? "" : guardRelease(attachment.containerId, result);
+    writeStep(name, networkStep(attachment, result, `${release}${afterwards}`));
+    if (guard !== undefined) installGuard(guard);
     return { attachment, result };
   } finally {
     closeSync(lock);

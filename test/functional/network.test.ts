@@ -27,7 +27,7 @@ const ip = (...args: string[]): string => execFileSync("ip", args, { encoding: "
 
 /** What the host has: interfaces, rules, namespaces, leases and ports. Empty tables are no tables. */
 function host(): string {
-  const rules = ["iptables-save", "ip6tables-save"].flatMap((command) =>
+  const rules = ["iptables-save", "ip6tables-save", "ebtables-nft-save"].flatMap((command) =>
     (spawnSync(command, { encoding: "utf8" }).stdout ?? "")
       .split("\n")
       .filter((line) => /^-A|^:(?:CNI|RKT)/.test(line))
@@ -672,5 +672,60 @@ networkTest(
     assert.equal(rkt.run(["run", ...sh(`${ask} ${entry}/uid`)]).status, 1, "the host's address is nobody's");
     assert.equal(await service.stop(), 0);
     assert.doesNotMatch(ip("address", "show", "lo"), /169\.254\.169\.255/);
+  },
+);
+
+networkTest(
+  "a container cannot pass for its neighbour, or for the gateway: not by ARP, not by what it sends",
+  async (t, rkt) => {
+    if (!requires(t, "gcc", "ebtables-nft-restore")) return;
+    const tools = join(rkt.scratch, "tools");
+    mkdirSync(tools);
+    const source = join(import.meta.dirname, "../fixtures/attack.c");
+    execFileSync("gcc", ["-static", "-o", join(tools, "attack"), source]);
+    const victim = await standing(rkt, "exec sleep 1000", "--net");
+    const victims = JSON.parse(rkt.ok(["list", "--format=json"]).stdout)[0].uuid;
+    const gateway = victim.address.replace(/\.\d+$/, ".1");
+    const heard: string[] = [];
+    const socket = createSocket("udp4", (message) => heard.push(message.toString()));
+    t.after(() => socket.close());
+    await new Promise<void>((resolve) => socket.bind(18_097, () => resolve()));
+
+    const neighbours = (who: string) =>
+      rkt.ok(["enter", victims, "/bin/busybox", "ip", "neigh", "show", who]).stdout.split(" ").slice(0, 5).join(" ");
+    rkt.ok(["enter", victims, "/bin/busybox", "ping", "-c1", gateway]);
+    const [known, host] = [
+      neighbours(gateway),
+      ip("neigh", "show", victim.address).replace(/ (REACHABLE|STALE|DELAY|PROBE)/, ""),
+    ];
+    assert.match(`${known}\n${host}`, /lladdr.*\n.*lladdr/);
+    const script = `set -- $(ip -o link show eth0 | sed 's/.*ether //'); mac=$1
+own=$(ip -o -4 addr show dev eth0 | sed 's/.*inet \\([^/]*\\).*/\\1/')
+cd /tools
+./attack arp eth0 $mac ${victim.address} ${gateway}
+./attack arp eth0 $mac ${gateway} ${victim.address}
+./attack send eth0 $mac ${victim.address} ${gateway} 18097 forged
+./attack send eth0 02:00:00:00:00:09 $own ${gateway} 18097 forged
+./attack send eth0 $mac $own ${gateway} 18097 honest
+echo tried`;
+    const mount = ["--mount=volume=tools,target=/tools"];
+    const { stdout, stderr } = rkt.ok([
+      "run",
+      "--net",
+      `--volume=tools:${tools}`,
+      busybox,
+      ...mount,
+      ...sh(script).slice(1),
+    ]);
+    assert.deepEqual([stdout, stderr], ["tried\n", ""]);
+    await eventually("the honest one is heard", () => (heard.includes("honest") ? true : undefined));
+    assert.ok(!heard.includes("forged"), `${heard}`);
+    assert.equal(neighbours(gateway), known, "the neighbour knows the gateway");
+    assert.equal(
+      ip("neigh", "show", victim.address).replace(/ (REACHABLE|STALE|DELAY|PROBE)/, ""),
+      host,
+      "the host knows the neighbour",
+    );
+    await victim.end();
   },
 );
