@@ -1,15 +1,16 @@
 /** System calls that fail at random moments: strace makes them, in rkt, in init, and in the nspawn that it becomes. */
 
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { type Entry, makeAci } from "../fixtures/aci.ts";
 import { answerFile, serve } from "../helpers/http-server.ts";
-import { exampleAci, finished, makeRkt, type Rkt, type Result, requires, rktBinary } from "../helpers/rkt.ts";
+import { exampleAci, makeRkt, type Rkt, requires, rktBinary } from "../helpers/rkt.ts";
 import { assertAftermath, assertImages, assertManners, ownCgroups } from "./aftermath.ts";
 import { random, rounds, seed } from "./random.ts";
+import { chooseFaults, countCalls, type Faults, withFault } from "./strace.ts";
 
 const times = rounds(1);
 const cgroups = process.getuid?.() === 0 ? ownCgroups() : [];
@@ -22,8 +23,7 @@ interface Scenario {
   before: (rkt: Rkt) => unknown;
   /** With a server that has the image busybox, by its URL. */
   args: string[] | ((rkt: Rkt, url: string) => string[]);
-  /** Errors by system call. With a plus: from some call on, each one fails. */
-  faults: Record<string, string[]>;
+  faults: Faults;
 }
 
 const scenarios: Scenario[] = [
@@ -119,28 +119,6 @@ function linked(rkt: Rkt): string {
   return file;
 }
 
-/** A traced command, ended after a minute. */
-async function traced(options: readonly string[], rkt: Rkt, words: readonly string[]): Promise<Result> {
-  const argv = ["-k", "60", "60", "strace", ...options, rktBinary, `--dir=${rkt.dir}`, ...words];
-  const done = await finished(spawn("timeout", argv, { stdio: ["ignore", "pipe", "pipe"] }));
-  // Node.js itself aborts when it can't wake its own threads: no worse than a kill. A hang is.
-  assert.notEqual(done.status, 124, `${words.join(" ")} hangs: ${done.stderr}`);
-  return done;
-}
-
-/** How often the command makes each of the calls. */
-async function count(rkt: Rkt, { faults }: Scenario, words: readonly string[]): Promise<Map<string, number>> {
-  const table = join(rkt.scratch, "calls");
-  const done = await traced(["-c", "-o", table, "-e", `trace=${Object.keys(faults).join(",")}`], rkt, words);
-  assert.equal(done.status, 0, done.stderr);
-  return new Map(
-    readFileSync(table, "utf8")
-      .split("\n")
-      .map((line) => line.trim().split(/ +/))
-      .map((columns) => [columns.at(-1) ?? "", Number(columns[3])]),
-  );
-}
-
 for (const [i, scenario] of scenarios.entries())
   test(`system calls that fail: ${scenario.name}`, { timeout: 180_000 * times }, async (t) => {
     if (!requires(t, "root", "build", "strace")) return;
@@ -156,19 +134,10 @@ for (const [i, scenario] of scenarios.entries())
     const { args } = scenario;
     const words = typeof args === "function" ? args(rkt, `${server.base}/busybox.aci`) : args;
     scenario.before(rkt);
-    const counts = await count(rkt, scenario, words);
+    const counts = await countCalls(rkt, scenario.faults, words);
     const scratch = readdirSync(rkt.scratch);
-    const faults = Object.entries(scenario.faults).flatMap(([call, errors]) =>
-      errors.map((error) => ({ call, error })),
-    );
     for (let round = 0; round < times; round++)
-      for (const { call, error } of faults)
-        await fail(
-          rkt,
-          scenario,
-          words,
-          `${call}:error=${error.replace("+", "")}:when=${1 + Math.floor(next() * (counts.get(call) ?? 1))}${error.endsWith("+") ? "+" : ""}`,
-        );
+      for (const fault of chooseFaults(scenario.faults, counts, next)) await fail(rkt, scenario, words, fault);
     // Where nothing can be opened any more, nothing can be removed either.
     const beside = readdirSync(rkt.scratch).filter((name) => !name.endsWith(".tmp"));
     assert.deepEqual(beside, scratch);
@@ -178,8 +147,7 @@ for (const [i, scenario] of scenarios.entries())
 async function fail(rkt: Rkt, scenario: Scenario, words: readonly string[], fault: string): Promise<void> {
   scenario.before(rkt);
   const what = `seed ${seed}: inject=${fault}`;
-  const call = fault.replace(/:.*/, "");
-  const done = await traced(["-o", "/dev/null", "-e", `trace=${call}`, "-e", `inject=${fault}`], rkt, words);
+  const done = await withFault(rkt, fault, words);
   assertManners(done.status, done.stderr, what);
   assertAftermath(rkt, cgroups, what);
   const run = rkt.run(["run", busybox, ...sh("echo alive; exit 5")]);

@@ -9,6 +9,9 @@ import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
 import { earlyImages } from "../fixtures/early-images.ts";
+import { assertManners } from "../faults/aftermath.ts";
+import { random, rounds, seed } from "../faults/random.ts";
+import { chooseFaults, countCalls, withFault } from "../faults/strace.ts";
 import { startMetadataService } from "../helpers/metadata-service.ts";
 import {
   eventually,
@@ -727,5 +730,40 @@ echo tried`;
       "the host knows the neighbour",
     );
     await victim.end();
+  },
+);
+
+networkTest(
+  "system calls that fail while a network is made: said, released, and the next one works",
+  async (t, rkt) => {
+    if (!requires(t, "strace")) return;
+    t.diagnostic(`RKT_FAULTS_SEED=${seed}`);
+    const words = ["run", "--net", "--port=8000-tcp:18098", ...sh("exit 0")];
+    const faults = {
+      unshare: ["ENOSPC"],
+      setns: ["EPERM"],
+      flock: ["EINTR", "ENOLCK"],
+      mkdir: ["ENOSPC"],
+      rename: ["ENOSPC", "EIO+"],
+      write: ["ENOSPC"],
+      openat: ["EMFILE+", "EIO"],
+      vfork: ["EAGAIN+"],
+      clone: ["EAGAIN"],
+    };
+    const before = host();
+    const next = random(0);
+    const counts = await countCalls(rkt, faults, words);
+    for (let round = 0; round < rounds(1); round++)
+      for (const fault of chooseFaults(faults, counts, next)) {
+        const what = `seed ${seed}: inject=${fault}`;
+        const { status, stderr } = await withFault(rkt, fault, words);
+        assertManners(status, stderr, what);
+        assert.equal(rkt.run(["gc", "--grace-period=0"]).status, 0, what);
+        await eventually(what, () => (host() === before ? true : undefined)).catch(() =>
+          assert.equal(host(), before, what),
+        );
+        assert.deepEqual(rkt.containers(), [], what);
+      }
+    rkt.ok(words);
   },
 );
