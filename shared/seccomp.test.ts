@@ -21,6 +21,17 @@ test("remove-set: the named calls, and all others are allowed", () => {
   assert.deepEqual(isolatorFilter(remove("reboot"))?.rules, [{ call: "reboot", action: "kill" }]);
 });
 
+test("remove-set: what a life takes is refused by its name, and stays where a wildcard has it", () => {
+  const ends = ["exit", "exit_group", "rt_sigreturn", "sigreturn"];
+  assert.deepEqual(
+    isolatorFilter(remove(...ends))?.rules,
+    ends.map((call) => ({ call, action: "kill" })),
+  );
+  const all = isolatorFilter(remove("@appc.io/all", "exit"));
+  assert.deepEqual(rule(all, "exit"), [{ call: "exit", action: "kill" }]);
+  for (const call of ["execve", "exit_group", "rt_sigreturn", "sigreturn"]) assert.deepEqual(rule(all, call), []);
+});
+
 test("retain-set: the named calls and what a life takes", () => {
   const filter = isolatorFilter(retain("read", "clone"));
   assert.equal(filter?.otherwise, "kill");

@@ -53,13 +53,13 @@ const expand = (names: readonly string[]): Set<string> =>
 
 const isDefaultSet = (name: string): boolean => /^@.*\/default-/.test(name);
 
-/** Without which no app starts, returns from a signal or ends. */
+/** Without which no app starts, returns from a signal or ends. No wildcard takes them away; their names do, but for execve. */
 const LIFE_CYCLE = ["execve", "exit", "exit_group", "rt_sigreturn", "sigreturn"];
 
 function removing(isolator: SeccompSet): SystemCallFilter {
   const action = blocked(isolator);
   const calls = expand(isolator.set);
-  for (const name of LIFE_CYCLE) calls.delete(name);
+  for (const name of LIFE_CYCLE) if (!isolator.set.includes(name)) calls.delete(name);
   const rules = [...calls].map((call): FilterRule => ({ call, action }));
   const onArguments = isolator.set.some(isDefaultSet) ? argumentRules(action) : [];
   return { otherwise: "allow", rules: [...rules, ...onArguments.filter(({ call }) => !calls.has(call))] };

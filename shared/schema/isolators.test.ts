@@ -9,11 +9,13 @@ import {
   parseOOMScoreAdj,
   parseRate,
   parseSeccomp,
+  parseSeccompRemove,
   parseSELinuxContext,
   parseSysctl,
   understandIsolators,
   type Where,
 } from "./isolators.ts";
+import { parseImageManifest } from "./image-manifest.ts";
 import { ManifestError } from "./manifest-error.ts";
 import type { Isolator, Json } from "./types.ts";
 
@@ -41,6 +43,10 @@ const valid: [Parser, Json, unknown][] = [
   [parseCPU, { request: "250m", limit: "500m" }, { request: 250n, limit: 500n }],
   [parseCPU, { limit: "1.5" }, { request: 1500n, limit: 1500n }],
   [parseCPU, { limit: 0.3 }, { request: 300n, limit: 300n }],
+  [parseCPU, { limit: "0.001" }, { request: 1n, limit: 1n }],
+  [parseCPU, { limit: "0" }, { request: 0n, limit: 0n }],
+  // A weight, of which there is a least one.
+  [parseCPU, { request: "0.0001" }, { request: 1n, limit: undefined }],
   [parseRate, { default: true, limit: "2M" }, 2_000_000n],
   [parseCapabilities, { set: ["CAP_NET_ADMIN", "CAP_CHOWN", "CAP_NET_ADMIN"] }, ["CAP_NET_ADMIN", "CAP_CHOWN"]],
   [
@@ -50,6 +56,9 @@ const valid: [Parser, Json, unknown][] = [
   ],
   [parseSeccomp, { set: ["read"], errno: "" }, { set: ["read"], errno: undefined }],
   [parseSeccomp, { set: ["read"] }, { set: ["read"], errno: undefined }],
+  [parseSeccompRemove, { set: ["exit"] }, { set: ["exit"], errno: undefined }],
+  // Masked (ace.md, "os/linux/seccomp-remove-set").
+  [parseSeccompRemove, { set: ["execve", "@appc.io/empty"] }, { set: ["execve", "@appc.io/empty"], errno: undefined }],
   [parseNoNewPrivileges, true, true],
   [parseNoNewPrivileges, false, false],
   [parseOOMScoreAdj, -1000, -1000],
@@ -92,6 +101,8 @@ const invalid: [Parser, Json, string[]][] = [
   [parseMemory, { limit: "1G", request: "1001M" }, [`${at}.request: must not be more than the limit, got "1001M"`]],
   [parseMemory, { limit: "1G", default: true }, [`${at}.default: must not be true`]],
   [parseCPU, { limit: [1] }, [`${at}.limit: must be an amount like "1.5", "500m", "2G" or "512Mi", got a list`]],
+  [parseCPU, { limit: "0.0001" }, [`${at}.limit: must be at least 1m, got "0.0001"`]],
+  [parseCPU, { limit: "999u" }, [`${at}.limit: must be at least 1m, got "999u"`]],
   [parseRate, { limit: "1M", request: "1M" }, [`${at}.default: must be true`, `${at}.request: must not be given`]],
   [parseCapabilities, { set: [] }, [`${at}.set: must not be empty`]],
   [parseCapabilities, {}, [`${at}.set: must not be empty`]],
@@ -113,6 +124,11 @@ const invalid: [Parser, Json, string[]][] = [
       `${at}.set[1]: must be a system call or one of the wildcards @appc.io/all, @appc.io/empty, @docker/default-blacklist, @docker/default-whitelist, @rkt/default-blacklist, @rkt/default-whitelist, got "@nobody"`,
       `${at}.errno: must be an error name like "EPERM", got "eperm"`,
     ],
+  ],
+  [
+    parseSeccompRemove,
+    { set: ["@appc.io/all", "execve"] },
+    [`${at}.set: must not have execve: no app starts without it`],
   ],
   [parseNoNewPrivileges, "true", [`${at}: must be true or false, got "true"`]],
   [parseOOMScoreAdj, 1001, [`${at}: must be an integer from -1000 to 1000, got 1001`]],
@@ -154,18 +170,73 @@ test("a list is understood as a whole", () => {
     { name: "example.com/unheard-of", value: null },
     { name: "toString", value: null },
     { name: "os/linux/no-new-privileges", value: true },
-    { name: "resource/memory", value: { limit: "2G" } },
+    { name: "resource/block-iops", value: { default: true, limit: "1" } },
+    { name: "resource/block-iops", value: { default: true, limit: "2" } },
   ];
   assert.deepEqual(understandIsolators(list, { object: "manifest", path: "app.isolators" }), {
     known: {
-      "resource/memory": { request: 2_000_000_000n, limit: 2_000_000_000n },
+      "resource/memory": { request: 1_000_000_000n, limit: 1_000_000_000n },
+      "resource/block-iops": 2n,
       "os/linux/no-new-privileges": true,
     },
     unknown: ["example.com/unheard-of", "toString"],
   });
 });
 
+const CONTEXT = { user: "u", role: "r", type: "t", level: "s0" };
+const twice: [string, Json, Json][] = [
+  ["resource/memory", { limit: "100M" }, { limit: "200M" }],
+  ["resource/cpu", { limit: "1" }, { limit: "1" }],
+  ["os/linux/capabilities-retain-set", { set: ["CAP_KILL"] }, { set: ["CAP_CHOWN"] }],
+  ["os/linux/capabilities-remove-set", { set: ["CAP_KILL"] }, { set: ["CAP_CHOWN"] }],
+  ["os/linux/seccomp-retain-set", { set: ["read"] }, { set: ["write"] }],
+  ["os/linux/seccomp-remove-set", { set: ["read"] }, { set: ["write"] }],
+  ["os/linux/no-new-privileges", true, false],
+  ["os/linux/oom-score-adj", 1, 1],
+  ["os/linux/selinux-context", CONTEXT, CONTEXT],
+  ["os/unix/sysctl", {}, {}],
+];
+
+test("an image may have one under its old name and its new one; to run it is an error", () => {
+  const image = (one: object, other: object) =>
+    parseImageManifest(
+      JSON.stringify({
+        acKind: "ImageManifest",
+        acVersion: "0.5.1",
+        name: "example.com/x",
+        app: { exec: ["/x"], user: "0", group: "0", isolators: [one, other] },
+      }),
+    );
+  const pairs: [object, object, string][] = [
+    [{ name: "memory/limit", value: "1G" }, { name: "resource/memory", value: { limit: "2G" } }, "resource/memory"],
+    [
+      { name: "os/linux/capabilities-retain-set", value: { set: ["CAP_KILL"] } },
+      { name: "capabilities/bounding-set", value: "CAP_CHOWN" },
+      "os/linux/capabilities-retain-set",
+    ],
+    [
+      { name: "os/linux/capabilities-revoke-set", value: { set: ["CAP_KILL"] } },
+      { name: "os/linux/capabilities-remove-set", value: { set: ["CAP_CHOWN"] } },
+      "os/linux/capabilities-remove-set",
+    ],
+    [{ name: "cpu/shares", value: "2" }, { name: "os/linux/cpu-shares", value: 2 }, "os/linux/cpu-shares"],
+  ];
+  for (const [one, other, name] of pairs)
+    assert.deepEqual(
+      errors(() => understandIsolators(image(one, other).app?.isolators ?? [], { object: "app x", path: "isolators" })),
+      [`app x: isolators[1]: must not be a second ${name}`],
+    );
+});
+
 const conflicts: [Isolator[], string][] = [
+  ...twice.map(([name, one, other]): [Isolator[], string] => [
+    [
+      { name, value: one },
+      { name: "example.com/x", value: null },
+      { name, value: other },
+    ],
+    `manifest: isolators[2]: must not be a second ${name}`,
+  ]),
   [
     [
       { name: "os/linux/cpu-shares", value: 2 },

@@ -64,9 +64,15 @@ export function parseMemory(value: Json, where: Where): Resource {
   return read(value, where, (place) => readResource(place, 0));
 }
 
-/** resource/cpu: thousandths of a core. */
+/** resource/cpu: thousandths of a core. No limit may be less than one of them, but none at all: it would be raised to it. */
 export function parseCPU(value: Json, where: Where): Resource {
-  return read(value, where, (place) => readResource(place, 3));
+  return read(value, where, (place) => {
+    const resource = readResource(place, 3);
+    const limit = fields(place)("limit");
+    if (resource.limit === 1n && amountOf(limit, 9) !== 1_000_000n)
+      report(limit, `must be at least 1m, got ${show(limit.value)}`);
+    return resource;
+  });
 }
 
 /** resource/block-bandwidth, resource/network-bandwidth (bytes per second), resource/block-iops. */
@@ -92,11 +98,15 @@ function readResource(place: Place, scale: 0 | 3): Resource {
 function readAmount(place: Place, scale: 0 | 3): bigint | undefined {
   if (absent(place)) return undefined;
   const { value } = place;
-  const text = typeof value === "number" ? String(value) : typeof value === "string" ? value.trim() : "";
-  const amount = parseQuantity(text, scale);
+  const amount = amountOf(place, scale);
   if (amount === undefined) report(place, `must be an amount like "1.5", "500m", "2G" or "512Mi", got ${show(value)}`);
   else if (amount < 0n) report(place, `must not be negative, got ${show(value)}`);
   return amount;
+}
+
+function amountOf({ value }: Place, scale: 0 | 3 | 9): bigint | undefined {
+  const text = typeof value === "number" ? String(value) : typeof value === "string" ? value.trim() : "";
+  return parseQuantity(text, scale);
 }
 
 /** os/linux/capabilities-retain-set and -remove-set: names, each once. */
@@ -104,15 +114,33 @@ export function parseCapabilities(value: Json, where: Where): string[] {
   return read(value, where, (place) => readSet(fields(place)("set"), capability));
 }
 
-/** os/linux/seccomp-retain-set and -remove-set. */
+/** os/linux/seccomp-retain-set. */
 export function parseSeccomp(value: Json, where: Where): SeccompSet {
+  return read(value, where, readSeccomp);
+}
+
+/** os/linux/seccomp-remove-set: all calls it names are blocked, so it may not name the one that starts the app. */
+export function parseSeccompRemove(value: Json, where: Where): SeccompSet {
   return read(value, where, (place) => {
-    const field = fields(place);
-    return {
-      set: readSet(field("set"), systemCall),
-      errno: optionalString(field("errno"), (text) => (text === "" ? undefined : errorName(text))) || undefined,
-    };
+    const result = readSeccomp(place);
+    const reason = removesStart(result.set);
+    if (reason !== undefined) report(fields(place)("set"), reason);
+    return result;
   });
+}
+
+/** The rule that a remove-set breaks. */
+export function removesStart(set: readonly string[]): string | undefined {
+  if (!set.includes("execve") || set.includes("@appc.io/empty")) return undefined;
+  return "must not have execve: no app starts without it";
+}
+
+function readSeccomp(place: Place): SeccompSet {
+  const field = fields(place);
+  return {
+    set: readSet(field("set"), systemCall),
+    errno: optionalString(field("errno"), (text) => (text === "" ? undefined : errorName(text))) || undefined,
+  };
 }
 
 function readSet(place: Place, rule: Rule): string[] {
@@ -199,7 +227,7 @@ const PARSERS: { readonly [N in Name]-?: (value: Json, where: Where) => KnownIso
   "os/linux/capabilities-retain-set": parseCapabilities,
   "os/linux/capabilities-remove-set": parseCapabilities,
   "os/linux/seccomp-retain-set": parseSeccomp,
-  "os/linux/seccomp-remove-set": parseSeccomp,
+  "os/linux/seccomp-remove-set": parseSeccompRemove,
   "os/linux/no-new-privileges": parseNoNewPrivileges,
   "os/linux/oom-score-adj": parseOOMScoreAdj,
   "os/linux/cpu-shares": parseCPUShares,
@@ -207,15 +235,11 @@ const PARSERS: { readonly [N in Name]-?: (value: Json, where: Where) => KnownIso
   "os/unix/sysctl": parseSysctl,
 };
 
-/** Of the others the last one in a list counts, as in the Go code. */
-const ONLY_ONCE: readonly string[] = [
-  "os/linux/seccomp-retain-set",
-  "os/linux/seccomp-remove-set",
-  "os/linux/oom-score-adj",
-  "os/linux/cpu-shares",
-  "os/linux/selinux-context",
-  "os/unix/sysctl",
-];
+/**
+ * Enforced by nobody, of these the last one in a list counts, as in the Go code. A second one of any other kind is an
+ * error: neither of two limits may be dropped in silence.
+ */
+const REPEATABLE: readonly string[] = ["resource/block-bandwidth", "resource/block-iops", "resource/network-bandwidth"];
 
 const EXCLUSIVE: readonly (readonly [Name, Name])[] = [
   ["os/linux/capabilities-retain-set", "os/linux/capabilities-remove-set"],
@@ -239,7 +263,7 @@ export function understandIsolators(
       return;
     }
     const path = `${where.path}[${i}]`;
-    if (name in known && ONLY_ONCE.includes(name)) fail({ ...where, path }, `must not be a second ${name}`);
+    if (name in known && !REPEATABLE.includes(name)) fail({ ...where, path }, `must not be a second ${name}`);
     Object.assign(known, { [name]: PARSERS[name](value, { ...where, path: `${path}.value` }) });
   });
   for (const [one, other] of EXCLUSIVE) {

@@ -15,10 +15,10 @@ const LIMIT = 2n ** 63n;
 
 /**
  * The amount in units of 10^-`scale`: bytes with 0, thousandths of a core with
- * 3. What lies between two units is rounded away from zero: who asks for a
- * little gets a little. Undefined when it is no quantity, or 2^63 units and more.
+ * 3, billionths with 9. What lies between two units is rounded away from zero:
+ * who asks for a little gets a little. Undefined when it is no quantity, or 2^63 units and more.
  */
-export function parseQuantity(text: string, scale: 0 | 3): bigint | undefined {
+export function parseQuantity(text: string, scale: 0 | 3 | 9): bigint | undefined {
   const match = QUANTITY.exec(text);
   if (match === null) return undefined;
   const [, sign, whole = "", fraction = "", binary, decimal, exponent] = match;

@@ -361,6 +361,10 @@ const refused: { words: string[]; message: RegExp; hint?: string }[] = [
   },
   { words: ["i", "--seccomp=chmod"], message: /: mode is retain or remove$/ },
   { words: ["i", "--seccomp=mode=retain"], message: /: names no system call$/ },
+  {
+    words: ["i", "--seccomp=mode=remove,execve"],
+    message: /^--seccomp "mode=remove,execve": must not have execve: no app starts without it$/,
+  },
   { words: ["i", "--seccomp=mode=retain,errno=1,chmod"], message: / "1": must be an error name like "EPERM"$/ },
 
   { words: ["--interactive", "a", "b"], message: /^--interactive gives the terminal to one app, not to several$/ },

@@ -9,6 +9,7 @@ import { usageError } from "../../shared/errors.ts";
 import { capability } from "../../shared/schema/capabilities.ts";
 import { quote } from "../../shared/schema/manifest-error.ts";
 import type { Rule } from "../../shared/schema/place.ts";
+import { removesStart } from "../../shared/schema/isolators.ts";
 import { parseQuantity } from "../../shared/schema/quantity.ts";
 import { errorName, systemCall } from "../../shared/schema/system-calls.ts";
 import type { Isolator, NameValue, Volume } from "../../shared/schema/types.ts";
@@ -266,5 +267,7 @@ export function seccompIsolator(text: string): Isolator {
   if (errno !== undefined) checked("seccomp", errno, errorName);
   const set = words.filter((word) => !word.includes("=")).map((word) => checked("seccomp", word, systemCall));
   if (set.length === 0) refuse("seccomp", text, "names no system call", form);
+  const broken = mode === "remove" ? removesStart(set) : undefined;
+  if (broken !== undefined) refuse("seccomp", text, broken);
   return { name: `os/linux/seccomp-${mode}-set`, value: errno === undefined ? { set } : { errno, set } };
 }

@@ -181,6 +181,20 @@ const cases: Case[] = [
     status: 159,
   },
   {
+    name: "the end of a program, by name",
+    isolators: [seccomp("remove", { set: ["exit", "exit_group"] })],
+    script: "echo up",
+    out: "up\n",
+    status: 159,
+  },
+  {
+    name: "and the return from a signal handler",
+    after: ["--seccomp=mode=remove,rt_sigreturn"],
+    script: "trap 'echo trapped' USR1; kill -USR1 $$; echo back",
+    out: "",
+    status: 159,
+  },
+  {
     name: "--seccomp replaces what the image says, retain or remove",
     isolators: [seccomp("retain", { set: ["read"] })],
     after: ["--seccomp=mode=remove,errno=EROFS,mkdir"],
