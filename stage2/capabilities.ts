@@ -6,26 +6,8 @@
  * them (capabilities(7), linux/capability.h).
  */
 
-import { CAPABILITIES } from "../shared/schema/capabilities.ts";
+import { CAPABILITIES, DEFAULT_CAPABILITIES } from "../shared/schema/capabilities.ts";
 import type { KnownIsolators } from "../shared/schema/isolators.ts";
-
-/** The set of an app that says nothing (ace.md, os/linux/capabilities-remove-set). */
-const DEFAULT_NAMES = [
-  "CAP_AUDIT_WRITE",
-  "CAP_CHOWN",
-  "CAP_DAC_OVERRIDE",
-  "CAP_FSETID",
-  "CAP_FOWNER",
-  "CAP_KILL",
-  "CAP_MKNOD",
-  "CAP_NET_RAW",
-  "CAP_NET_BIND_SERVICE",
-  "CAP_SETUID",
-  "CAP_SETGID",
-  "CAP_SETPCAP",
-  "CAP_SETFCAP",
-  "CAP_SYS_CHROOT",
-];
 
 /** Of names that `understandIsolators` has let pass. */
 export function capabilityMask(names: readonly string[]): bigint {
@@ -34,7 +16,8 @@ export function capabilityMask(names: readonly string[]): bigint {
   return mask;
 }
 
-export const DEFAULT_SET = capabilityMask(DEFAULT_NAMES);
+/** Of an app that says nothing. */
+export const DEFAULT_SET = capabilityMask(DEFAULT_CAPABILITIES);
 /** What CAP_SYS_ADMIN is among them. */
 export const SYS_ADMIN = capabilityMask(["CAP_SYS_ADMIN"]);
 export const ALL = capabilityMask(CAPABILITIES);

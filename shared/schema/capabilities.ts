@@ -47,5 +47,23 @@ export const CAPABILITIES = [
   "CAP_CHECKPOINT_RESTORE",
 ] as const;
 
+/** The set of an app that says nothing (ace.md, os/linux/capabilities-remove-set). */
+export const DEFAULT_CAPABILITIES: readonly string[] = [
+  "CAP_AUDIT_WRITE",
+  "CAP_CHOWN",
+  "CAP_DAC_OVERRIDE",
+  "CAP_FSETID",
+  "CAP_FOWNER",
+  "CAP_KILL",
+  "CAP_MKNOD",
+  "CAP_NET_RAW",
+  "CAP_NET_BIND_SERVICE",
+  "CAP_SETUID",
+  "CAP_SETGID",
+  "CAP_SETPCAP",
+  "CAP_SETFCAP",
+  "CAP_SYS_CHROOT",
+];
+
 export const capability: Rule = (text) =>
   (CAPABILITIES as readonly string[]).includes(text) ? undefined : 'must be a capability like "CAP_CHOWN"';

@@ -54,11 +54,14 @@ test("what the container's namespaces have, as paths", () => {
   });
 });
 
-test("the container's value comes before an app's, under any spelling", () => {
+test("the container's value comes before an app's, under any spelling, and the app is named", () => {
+  const replaced: string[] = [];
   const settings = sysctlSettings(
-    manifest({ "kernel.msgmax": "1" }, { "kernel/msgmax": "2", "kernel.msgmni": "3" }),
+    manifest({ "kernel.msgmax": "1" }, { "kernel/msgmax": "2", "kernel.msgmni": "3" }, { "kernel.msgmax": "1" }),
     false,
+    (by, name) => replaced.push(`${by}: ${name}`),
   );
+  assert.deepEqual(replaced, ["app app0: kernel/msgmax"]);
   assert.deepEqual(
     [...settings],
     [
@@ -66,6 +69,20 @@ test("the container's value comes before an app's, under any spelling", () => {
       ["kernel/msgmni", "3"],
     ],
   );
+});
+
+test("one parameter under two spellings has one value", () => {
+  const same = { "kernel.msgmax": "1", "kernel/msgmax": "1" };
+  assert.equal(sysctlSettings(manifest(same, same), false).size, 1);
+  const different = { "kernel.msgmax": "1", "kernel/msgmax": "2" };
+  for (const [by, pod] of [
+    ["the container", manifest(different)],
+    ["app app0", manifest({}, different)],
+  ] as const)
+    assert.throws(() => sysctlSettings(pod, false), {
+      code: "bad-isolator",
+      message: `${by} has two values of the kernel parameter kernel/msgmax`,
+    });
 });
 
 test("apps may want the same, and nothing different", () => {

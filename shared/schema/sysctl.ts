@@ -16,9 +16,14 @@ export const NETWORK_PARAMETERS = "net/";
 /**
  * What the container and its apps ask for: path below /proc/sys to value. The
  * container's comes before an app's. Throws "bad-isolator" for what is not a
- * container's to set, or what two apps want to be different.
+ * container's to set, or what two apps, or one under two spellings, want to be different. `onReplaced` hears of an
+ * app's that has another value by the container.
  */
-export function sysctlSettings({ isolators, apps }: PodManifest, ownNetwork: boolean): Map<string, string> {
+export function sysctlSettings(
+  { isolators, apps }: PodManifest,
+  ownNetwork: boolean,
+  onReplaced?: (by: string, name: string) => void,
+): Map<string, string> {
   const settings = new Map<string, { value: string; by: string }>();
   const askers = [
     { by: "the container", isolators, object: "container manifest" },
@@ -31,7 +36,13 @@ export function sysctlSettings({ isolators, apps }: PodManifest, ownNetwork: boo
       requireNamespaced(asker.by, name, path, ownNetwork);
       const other = settings.get(path);
       if (other === undefined) settings.set(path, { value, by: asker.by });
-      else if (other.value !== value && other.by !== "the container")
+      else if (other.value === value) continue;
+      else if (other.by === asker.by)
+        throw new RktError("bad-isolator", `${asker.by} has two values of the kernel parameter ${name}`, {
+          hint: "net.core.somaxconn and net/core/somaxconn are one parameter",
+        });
+      else if (other.by === "the container") onReplaced?.(asker.by, name);
+      else
         throw new RktError("bad-isolator", `${other.by} and ${asker.by} want different values of ${name}`, {
           hint: "the apps of a container share its namespaces: run them apart, or say it for the container",
         });
@@ -41,7 +52,7 @@ export function sysctlSettings({ isolators, apps }: PodManifest, ownNetwork: boo
 }
 
 /** As sysctl(8): the first separator is the one; the other kind is then part of a name and means what it is in /proc. */
-function sysctlPath(name: string): string {
+export function sysctlPath(name: string): string {
   const dots = /[./]/.exec(name)?.[0] === ".";
   return dots ? name.replace(/[./]/g, (separator) => (separator === "." ? "/" : ".")) : name;
 }

@@ -64,7 +64,7 @@ const networks = (facts: ContainerFacts): string =>
   facts.networks.map(({ name, addresses }) => [name, ...addresses].join(":")).join(", ");
 
 /** What `--format=json` of list and status gives: times in RFC 3339, absent what is unknown. */
-export function containerJson(facts: ContainerFacts): object {
+export function containerJson(facts: ContainerFacts) {
   const time = (at: number | undefined) => (at === undefined ? undefined : new Date(at).toISOString());
   return {
     uuid: facts.uuid,

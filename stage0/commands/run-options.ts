@@ -204,7 +204,7 @@ export const imageOptions = {
     type: "string",
     array: true,
     value: "CAP,...",
-    description: "capabilities to take away",
+    description: "capabilities to take away from those that the image leaves",
     group: app,
   },
   seccomp: {

@@ -349,9 +349,13 @@ const refused: { words: string[]; message: RegExp; hint?: string }[] = [
   { words: ["--hosts-entry=1.2.3=db", "i"], message: /^--hosts-entry "1.2.3": must be an IP address$/ },
   { words: ["--hostname=a_b", "i"], message: /^--hostname "a_b": must be at most 64 letters/ },
 
-  { words: ["i", "--memory=16m"], message: /^--memory "16m": must be at least 4096 bytes$/, hint: "--memory=16M" },
+  // Thousandths of a byte. On cgroup v2 the launcher is limited, too.
+  { words: ["i", "--memory=16m"], message: /^--memory "16m": must be at least (1|24)Mi$/, hint: "--memory=512Mi" },
+  { words: ["i", "--memory=10K"], message: /^--memory "10K": must be at least (1|24)Mi$/, hint: "--memory=512Mi" },
   { words: ["i", "--memory=lots"], message: /^--memory "lots": must be an amount$/ },
-  { words: ["i", "--cpu=0"], message: /^--cpu "0": must be an amount of cores$/ },
+  { words: ["i", "--cpu=much"], message: /^--cpu "much": must be an amount of cores$/ },
+  { words: ["i", "--cpu=0"], message: /^--cpu "0": must be at least (1|10)m$/, hint: "--cpu=500m" },
+  { words: ["i", "--cpu=0.0001"], message: /^--cpu "0.0001": must be at least (1|10)m$/ },
   { words: ["i", "--cpu-shares=1"], message: /^--cpu-shares "1": must be a number from 2 to 262144$/ },
   { words: ["i", "--oom-score-adj=1001"], message: /must be a number from -1000 to 1000$/ },
   { words: ["i", "--caps-retain=chown"], message: /^--caps-retain "chown": must be a capability/ },

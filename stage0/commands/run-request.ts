@@ -4,6 +4,8 @@ import { usageError } from "../../shared/errors.ts";
 import type { Isolator } from "../../shared/schema/types.ts";
 import { acIdentifier, acName, account, argument, absolutePath } from "../../shared/schema/values.ts";
 import type { Stage1Request } from "../image/find.ts";
+import { hasUnifiedCgroups } from "../container/cgroups.ts";
+import { leastOfApp } from "../container/isolators.ts";
 import type { AppRequest, MountRequest, ResolverRequest, RunRequest } from "../container/request.ts";
 import { readOptions, type Values } from "../options.ts";
 import type { Line, Operand, OptionTable, OptionWord } from "../words.ts";
@@ -154,8 +156,9 @@ function readGroups(texts: readonly string[]): number[] | undefined {
 
 function readIsolators(values: Values<typeof imageOptions>): Isolator[] {
   const isolators: Isolator[] = [];
-  if (values.memory !== undefined) isolators.push(memoryIsolator(values.memory));
-  if (values.cpu !== undefined) isolators.push(cpuIsolator(values.cpu));
+  const least = leastOfApp(hasUnifiedCgroups());
+  if (values.memory !== undefined) isolators.push(memoryIsolator(values.memory, least));
+  if (values.cpu !== undefined) isolators.push(cpuIsolator(values.cpu, least));
   if (values["cpu-shares"] !== undefined)
     isolators.push({
       name: "os/linux/cpu-shares",

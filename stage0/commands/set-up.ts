@@ -6,6 +6,7 @@ import { LOCAL_CONFIG_DIR, PROTECTIONS, SYSTEM_CONFIG_DIR } from "../../shared/l
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { NameValue, PodManifest } from "../../shared/schema/types.ts";
 import { readStage1Settings } from "../config/settings.ts";
+import { hasUnifiedCgroups } from "../container/cgroups.ts";
 import type { OwnedContainer } from "../container/lifecycle.ts";
 import { type Circumstances, containerManifest, fromPodManifest } from "../container/manifest.ts";
 import { prepareContainer } from "../container/prepare.ts";
@@ -38,6 +39,7 @@ export async function setUpContainer(
     created: new Date(),
     debug: globals.debug,
     configDirs: configDirs(globals),
+    unifiedCgroups: hasUnifiedCgroups(),
     unprotected: PROTECTIONS.filter((protection) => globals.insecure.has(protection)),
     metadataUrl: await register(globals, options),
   };

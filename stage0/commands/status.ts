@@ -1,10 +1,13 @@
 import { type Command, readLine } from "../command.ts";
 import { breaches } from "../container/breaches.ts";
 import { type ContainerFacts, inspect } from "../container/inspect.ts";
+import type { IsolatorFact } from "../container/isolators.ts";
 import { type ContainerRef, findContainer, type Phase, phase } from "../container/lifecycle.ts";
 import { waitUnlocked } from "../container/lock.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
 import { RktError } from "../../shared/errors.ts";
+import { isObject } from "../../shared/schema/place.ts";
+import type { Json } from "../../shared/schema/types.ts";
 import { print, say } from "../output.ts";
 import { containerJson } from "./list.ts";
 
@@ -21,7 +24,7 @@ const options = {
 export const command: Command = {
   usage: "status [options] UUID",
   description:
-    "Says what state a container is in, as lines of key=value: its state, the pid while it runs, and each app's exit status once it has ended.\n\nThe pid is that of the process that holds the container's lock.",
+    "Says what state a container is in, as lines of key=value: its state, the pid while it runs, each app's exit status once it has ended, and which isolators of the container and of each app are enforced, and which are ignored.\n\nThe pid is that of the process that holds the container's lock.",
   examples: [
     ["rkt status 6ba7b810", "the container whose UUID begins so"],
     ["rkt status --wait 6ba7b810", "the same, when it has ended"],
@@ -37,7 +40,7 @@ export const command: Command = {
     if (given.wait) ref = waitForEnd(globals.dir, ref);
     const facts = inspect(globals.dir, ref);
     if (facts === undefined) throw new RktError("no-such-container", `container ${ref.uuid} is gone`);
-    print(given.format === "json" ? `${JSON.stringify(containerJson(facts), undefined, 2)}\n` : lines(facts));
+    print(given.format === "json" ? `${JSON.stringify(json(facts), undefined, 2)}\n` : lines(facts));
     for (const breach of breaches(findContainer(globals.dir, ref.uuid), facts)) say(breach);
     if (facts.damage !== undefined)
       throw new RktError("damaged-container", `container ${ref.uuid} is damaged: ${facts.damage}`);
@@ -70,6 +73,38 @@ async function waitUntilReady(data: string, ref: ContainerRef): Promise<void> {
   }
 }
 
+/** As `rkt list --format=json` has it, and what became of the isolators. */
+function json(facts: ContainerFacts): object {
+  const { isolators } = facts;
+  const common = containerJson(facts);
+  if (isolators === undefined) return common;
+  const apps = common.apps.map((app, i) => ({ ...app, isolators: isolators.apps[i] }));
+  return { ...common, apps, isolators: isolators.container };
+}
+
+/** `isolators=` and `ignored-isolators=`, of the container or one app: NAME=VALUE, apart by spaces, as they are enforced. */
+function isolatorPairs(suffix: string, facts: readonly IsolatorFact[]): string[] {
+  const enforced = facts.filter(({ effect }) => effect !== "ignored");
+  const ignored = facts.filter(({ effect }) => effect === "ignored");
+  return [
+    ...(enforced.length === 0
+      ? []
+      : [
+          `isolators${suffix}=${enforced.map(({ name, value, instead }) => `${name}=${short(instead ?? value)}`).join(" ")}`,
+        ]),
+    ...(ignored.length === 0 ? [] : [`ignored-isolators${suffix}=${ignored.map(({ name }) => name).join(" ")}`]),
+  ];
+}
+
+/** A value in one word: a limit, the members of a set, names of parameters. */
+function short(value: Json): string {
+  if (!isObject(value)) return String(value);
+  const { limit, request, set } = value;
+  if (limit !== undefined) return String(limit).trim();
+  if (request !== undefined) return `request:${String(request).trim()}`;
+  return (Array.isArray(set) ? set : Object.keys(value)).join(",");
+}
+
 function lines(facts: ContainerFacts): string {
   const time = (at: number) => new Date(at).toISOString();
   const pairs: string[] = [`state=${facts.phase}`];
@@ -82,5 +117,8 @@ function lines(facts: ContainerFacts): string {
   if (facts.phase === "running") pairs.push(`ready=${facts.ready}`);
   pairs.push(`exited=${facts.phase.startsWith("exited") || facts.phase === "deleting"}`);
   for (const app of facts.apps) if (app.exitCode !== undefined) pairs.push(`app-${app.name}=${app.exitCode}`);
+  const { isolators } = facts;
+  pairs.push(...isolatorPairs("", isolators?.container ?? []));
+  for (const [i, { name }] of facts.apps.entries()) pairs.push(...isolatorPairs(`-${name}`, isolators?.apps[i] ?? []));
   return `${pairs.join("\n")}\n`;
 }

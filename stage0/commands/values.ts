@@ -23,6 +23,7 @@ import {
   pathInApp,
   variableName,
 } from "../../shared/schema/values.ts";
+import { leastOfApp } from "../container/isolators.ts";
 import type { HostsEntry, MountRequest, PortRequest } from "../container/request.ts";
 import { parseBoolean } from "../words.ts";
 
@@ -235,19 +236,19 @@ export function parseHostsEntries(texts: readonly string[]): "host" | HostsEntry
 
 // --- isolators --------------------------------------------------------------------------
 
-/** Less is a slip: `16m` are 16 thousandths of a byte. */
-const LEAST_MEMORY = 4096n;
-
-export function memoryIsolator(text: string): Isolator {
+/** `least`: what an app can be limited to on this host. */
+export function memoryIsolator(text: string, least = leastOfApp(false)): Isolator {
   const amount = parseQuantity(text, 0);
   if (amount === undefined) refuse("memory", text, "must be an amount", "512Mi");
-  if (amount < LEAST_MEMORY) refuse("memory", text, `must be at least ${LEAST_MEMORY} bytes`, "16M");
+  if (amount < least.memory) refuse("memory", text, `must be at least ${least.memory >> 20n}Mi`, "512Mi");
   return { name: "resource/memory", value: { request: text, limit: text } };
 }
 
-export function cpuIsolator(text: string): Isolator {
-  const amount = parseQuantity(text, 3);
-  if (amount === undefined || amount <= 0n) refuse("cpu", text, "must be an amount of cores", "500m");
+export function cpuIsolator(text: string, least = leastOfApp(false)): Isolator {
+  const [amount, billionths] = [parseQuantity(text, 3), parseQuantity(text, 9)];
+  if (amount === undefined || amount < 0n) refuse("cpu", text, "must be an amount of cores", "500m");
+  if (amount < least.cpu || (billionths !== undefined && billionths < 1_000_000n))
+    refuse("cpu", text, `must be at least ${least.cpu}m`, "500m");
   return { name: "resource/cpu", value: { request: text, limit: text } };
 }
 

@@ -1,6 +1,6 @@
 /** The cgroups that a container's stage 1 has listed; nothing else may be touched by their names. */
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { errorCode } from "../../shared/errors.ts";
 import { containerLayout, type HostPath } from "../../shared/layout.ts";
 
@@ -16,4 +16,9 @@ export function listedCgroups(container: HostPath, uuid: string): string[] {
   return list
     .split("\n")
     .filter((dir) => dir.startsWith("/sys/fs/cgroup/") && !dir.includes("/../") && dir.endsWith(`/rkt-${uuid}`));
+}
+
+/** Whether the host has cgroup v2 alone (cgroups(7)). Beside v1 ("hybrid") it is elsewhere, and has no controller that v1 has. */
+export function hasUnifiedCgroups(root = "/sys/fs/cgroup"): boolean {
+  return existsSync(`${root}/cgroup.controllers`);
 }

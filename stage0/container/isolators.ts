@@ -7,12 +7,36 @@
 import { RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
-import { type KnownIsolators, understandIsolators } from "../../shared/schema/isolators.ts";
-import { sysctlSettings } from "../../shared/schema/sysctl.ts";
-import type { Isolator, PodManifest } from "../../shared/schema/types.ts";
+import { CAPABILITIES } from "../../shared/schema/capabilities.ts";
+import {
+  type KnownIsolators,
+  parseCapabilities,
+  understandIsolators,
+  type Where,
+} from "../../shared/schema/isolators.ts";
+import { sysctlPath, sysctlSettings } from "../../shared/schema/sysctl.ts";
+import type { Isolator, Json, PodManifest } from "../../shared/schema/types.ts";
 
-/** Less than any program needs to be started and to say what is wrong. */
-const LEAST_MEMORY = 1n << 20n;
+/** The least that a limit may be. */
+export interface Least {
+  /** Bytes. */
+  memory: bigint;
+  /** Thousandths of a core. */
+  cpu: bigint;
+}
+
+const MiB = 1n << 20n;
+
+/**
+ * Of an app. On cgroup v1 the launcher joins the app's cgroups just before it becomes the app, so that this is less than
+ * any program needs to be started and to say what is wrong. On v2 the launcher is limited as the app is: it starts in
+ * 16 MiB, and takes seconds with a hundredth of a core.
+ */
+export const leastOfApp = (unifiedCgroups: boolean): Least =>
+  unifiedCgroups ? { memory: 24n * MiB, cpu: 10n } : { memory: MiB, cpu: 1n };
+
+/** Of a container, where systemd runs and all launchers at a time. */
+const leastOfContainer = (apps: number): Least => ({ memory: (8n + 16n * BigInt(apps)) * MiB, cpu: 10n });
 
 const UNENFORCED: readonly string[] = [
   "resource/block-bandwidth",
@@ -24,25 +48,34 @@ const UNENFORCED: readonly string[] = [
 /** Of a whole container; the others are an app's. */
 const OF_CONTAINERS: readonly string[] = ["resource/memory", "resource/cpu", "os/linux/cpu-shares", "os/unix/sysctl"];
 
-/** Answers warnings. Throws for isolators that contradict each other or make no sense: ManifestError, "bad-isolator". */
-export function checkIsolators(manifest: PodManifest): string[] {
+/**
+ * Answers warnings. Throws for isolators that contradict each other or make no sense: ManifestError, "bad-isolator".
+ * `unifiedCgroups`: the host has cgroup v2 alone.
+ */
+export function checkIsolators(manifest: PodManifest, unifiedCgroups = false): string[] {
   const { apps, isolators, annotations } = manifest;
-  const ofContainer = check(isolators, "the container", "container manifest", (name) => OF_CONTAINERS.includes(name));
-  const ofApps = apps.map(({ name, app }) =>
-    check(app?.isolators ?? [], `app ${name}`, `app ${name}`, (isolator) => !UNENFORCED.includes(isolator)),
+  const container = understandIsolators(isolators, { object: "container manifest", path: "isolators" });
+  checkAmounts(container.known, "the container", leastOfContainer(apps.length));
+  const warnings = withoutEffect(container, "the container", (name) => OF_CONTAINERS.includes(name));
+  for (const { name, app } of apps) {
+    const whose = `app ${name}`;
+    const own = understandIsolators(app?.isolators ?? [], { object: whose, path: "isolators" });
+    checkAmounts(own.known, whose, leastOfApp(unifiedCgroups));
+    warnings.push(
+      ...withoutEffect(own, whose, (isolator) => !UNENFORCED.includes(isolator)),
+      ...lowered(own.known, container.known, whose),
+    );
+  }
+  const ownNetwork = (annotation(annotations, ANNOTATIONS.network) ?? "host") !== "host";
+  sysctlSettings(manifest, ownNetwork, (by, name) =>
+    warnings.push(`${by}: its value of the kernel parameter ${name} is replaced by the container's`),
   );
-  sysctlSettings(manifest, (annotation(annotations, ANNOTATIONS.network) ?? "host") !== "host");
-  return [ofContainer, ...ofApps].flat();
+  return warnings;
 }
 
-function check(
-  isolators: readonly Isolator[],
-  whose: string,
-  object: string,
-  isEnforced: (name: string) => boolean,
-): string[] {
-  const { known, unknown } = understandIsolators(isolators, { object, path: "isolators" });
-  checkAmounts(known, whose);
+type Understood = ReturnType<typeof understandIsolators>;
+
+function withoutEffect({ known, unknown }: Understood, whose: string, isEnforced: (name: string) => boolean): string[] {
   return [
     ...unknown.map((name) => `${whose}: the isolator ${name} is unknown and has no effect`),
     ...Object.keys(known)
@@ -51,14 +84,107 @@ function check(
   ];
 }
 
-function checkAmounts(known: KnownIsolators, whose: string): void {
+function checkAmounts(known: KnownIsolators, whose: string, least: Least): void {
   const memory = known["resource/memory"]?.limit;
-  if (memory !== undefined && memory < LEAST_MEMORY)
+  if (memory !== undefined && memory < least.memory)
     throw new RktError("bad-isolator", `${whose}: nothing can start in ${memory} bytes of memory`, {
-      hint: `resource/memory, --memory: at least 1Mi, and what the program needs`,
+      hint: `resource/memory${ofApps(whose, "--memory")}: at least ${least.memory / MiB}Mi, and what the program needs`,
     });
-  if (known["resource/cpu"]?.limit === 0n)
-    throw new RktError("bad-isolator", `${whose}: nothing can run with a limit of no processor time`, {
-      hint: "resource/cpu, --cpu: 500m is half a core",
-    });
+  const cpu = known["resource/cpu"]?.limit;
+  if (cpu !== undefined && cpu < least.cpu)
+    throw new RktError(
+      "bad-isolator",
+      `${whose}: nothing can ${cpu === 0n ? "run with a limit of no processor time" : `start with ${cpu}m of a core`}`,
+      { hint: `resource/cpu${ofApps(whose, "--cpu")}: at least ${least.cpu}m; 500m is half a core` },
+    );
+}
+
+const ofApps = (whose: string, option: string): string => (whose === "the container" ? "" : `, ${option}`);
+
+/** Limits of an app that the container's bound (ace.md, "Isolators"). */
+function lowered(own: KnownIsolators, container: KnownIsolators, whose: string): string[] {
+  const limits = [
+    ["resource/memory", "memory", " bytes"],
+    ["resource/cpu", "processor time", "m"],
+  ] as const;
+  return limits.flatMap(([name, what, unit]) => {
+    const [asked, bound] = [own[name]?.limit, container[name]?.limit];
+    if (asked === undefined || bound === undefined || asked <= bound) return [];
+    return `${whose}: its limit of ${what}, ${asked}${unit}, is lowered to the container's, ${bound}${unit}`;
+  });
+}
+
+// --- what became of them -------------------------------------------------------------------
+
+/** ace.md, "Isolators": which were "ignored, enforced or modified". Modified is what the container's own bounds or replaces. */
+export interface IsolatorFact {
+  name: string;
+  value: Json;
+  effect: "enforced" | "ignored" | "modified";
+  /** What is enforced instead. */
+  instead?: Json;
+}
+
+/** Of the container, and of its apps in order. As the stage1 that came with rkt does; another may apply less, and says so. */
+export function isolatorFacts({ isolators, apps }: PodManifest): { container: IsolatorFact[]; apps: IsolatorFact[][] } {
+  const whole = understandIsolators(isolators, { object: "container manifest", path: "isolators" }).known;
+  const fact = ({ name, value }: Isolator, enforced: boolean): IsolatorFact => ({
+    name,
+    value,
+    effect: enforced ? "enforced" : "ignored",
+  });
+  return {
+    container: isolators.map((isolator) => fact(isolator, OF_CONTAINERS.includes(isolator.name))),
+    apps: apps.map(({ name: app, app: section }) => {
+      const own = section?.isolators ?? [];
+      const { known } = understandIsolators(own, { object: `app ${app}`, path: "isolators" });
+      return own.map((isolator) => {
+        const { name } = isolator;
+        if (!(name in known) || UNENFORCED.includes(name)) return fact(isolator, false);
+        const instead = insteadOf(name, known, whole);
+        return instead === undefined ? fact(isolator, true) : { ...fact(isolator, true), effect: "modified", instead };
+      });
+    }),
+  };
+}
+
+function insteadOf(name: string, own: KnownIsolators, container: KnownIsolators): Json | undefined {
+  if (name === "resource/memory" || name === "resource/cpu") {
+    const [asked, bound] = [own[name]?.limit, container[name]?.limit];
+    if (asked === undefined || bound === undefined || asked <= bound) return undefined;
+    return { limit: name === "resource/cpu" ? `${bound}m` : String(bound) };
+  }
+  const settings = own["os/unix/sysctl"];
+  if (name !== "os/unix/sysctl" || settings === undefined) return undefined;
+  const bound = new Map([...(container[name] ?? [])].map(([key, value]) => [sysctlPath(key), value]));
+  const all = [...settings].map(([key, value]) => [key, bound.get(sysctlPath(key)) ?? value] as const);
+  return all.some(([key, value]) => settings.get(key) !== value) ? Object.fromEntries(all) : undefined;
+}
+
+// --- what the command line makes of an image's ---------------------------------------------
+
+/** Retain-set and remove-set of one thing are one kind. */
+const kind = (name: string): string => name.replace(/-(?:retain|remove)-set$/, "");
+
+const RETAIN = "os/linux/capabilities-retain-set";
+const REMOVE = "os/linux/capabilities-remove-set";
+
+/** Those asked for, and the image's of other kinds. Capabilities that are to be removed are so from what the image leaves. */
+export function overrideIsolators(image: readonly Isolator[], asked: readonly Isolator[], where: Where): Isolator[] {
+  const kinds = new Set(asked.map(({ name }) => kind(name)));
+  return [
+    ...image.filter(({ name }) => !kinds.has(kind(name))),
+    ...asked.map((isolator) => (isolator.name === REMOVE ? removeFurther(image, isolator, where) : isolator)),
+  ];
+}
+
+function removeFurther(image: readonly Isolator[], asked: Isolator, where: Where): Isolator {
+  // Of the others nothing is to be understood yet; their places count in what is said of these.
+  const ofKind = image.map((isolator) => (kind(isolator.name) === kind(REMOVE) ? isolator : { name: "", value: null }));
+  const { [RETAIN]: retained, [REMOVE]: removed = [] } = understandIsolators(ofKind, where).known;
+  const names = parseCapabilities(asked.value, where);
+  if (retained === undefined) return { name: REMOVE, value: { set: [...new Set([...removed, ...names])] } };
+  const left = retained.filter((name) => !names.includes(name));
+  // A retain-set may not be empty.
+  return left.length > 0 ? { name: RETAIN, value: { set: left } } : { name: REMOVE, value: { set: [...CAPABILITIES] } };
 }

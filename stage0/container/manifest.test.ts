@@ -292,6 +292,28 @@ test("manifest: an app's name from hostile image names", async () => {
   }
 });
 
+test("manifest: an image that asks for more than the default, unless the person has said so", async () => {
+  const isolators = [{ name: "os/linux/capabilities-retain-set", value: { set: ["CAP_SYS_ADMIN"] } }];
+  const wide = image("f", { name: "s", app: app({ isolators }) });
+  const line = "app s: its image asks for more than the default: CAP_SYS_ADMIN (--caps-retain to decide otherwise)";
+  assert.deepEqual((await build(["s"], [wide])).warnings, [line]);
+  assert.deepEqual((await build(["s", "--caps-retain=CAP_SYS_ADMIN"], [wide])).warnings, []);
+});
+
+test("manifest: of a pod manifest's apps, one that its image describes", async () => {
+  const isolators = [{ name: "os/linux/seccomp-retain-set", value: { set: ["@appc.io/all"] } }];
+  const wide = image("f", { name: "s", app: app({ isolators }) });
+  const apps = [
+    { name: "image-says", image: { id: wide.id } },
+    { name: "person-says", image: { id: wide.id }, app: app({ isolators }) },
+  ];
+  const given = parsePodManifest(JSON.stringify({ acKind: "PodManifest", acVersion: "0.8.11", apps }));
+  const { request } = await readRunLine(scanWords(["--pod-manifest=x"], runOptions, "images"));
+  assert.deepEqual(fromPodManifest(given, request, [wide, wide], circumstances).warnings, [
+    "app image-says: its image asks for more than the default: no system call filter (--seccomp to decide otherwise)",
+  ]);
+});
+
 test("manifest: warnings", async () => {
   const isolators = [
     { name: "example.com/x", value: 1 },

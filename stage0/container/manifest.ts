@@ -32,8 +32,9 @@ import type {
   Volume,
 } from "../../shared/schema/types.ts";
 import { olderThan, toACName, variableName } from "../../shared/schema/values.ts";
-import { checkIsolators } from "./isolators.ts";
+import { checkIsolators, overrideIsolators } from "./isolators.ts";
 import { checkPrivateIds, wantsPrivateUsers } from "./private-users.ts";
+import { widening } from "./widening.ts";
 import type { AppRequest, HostsEntry, MountRequest, PortRequest, ResolverConfig, RunRequest } from "./request.ts";
 
 export interface ResolvedImage {
@@ -52,6 +53,8 @@ export interface Circumstances {
   debug: boolean;
   /** Where the networks are configured, when not in the usual places. */
   configDirs?: readonly string[] | undefined;
+  /** The host has cgroup v2 alone. */
+  unifiedCgroups?: boolean;
   /** What the apps are to do without. */
   unprotected?: readonly Protection[];
   /** Of a container that is registered with the metadata service. */
@@ -71,7 +74,7 @@ export function containerManifest(
   circumstances: Circumstances,
 ): ContainerManifest {
   const apps = request.apps.map((app, i) => runtimeApp(app, imageAt(images, i), request, circumstances));
-  return complete(
+  const result = complete(
     {
       acVersion: APPC_VERSION,
       acKind: "PodManifest",
@@ -86,6 +89,7 @@ export function containerManifest(
     request,
     circumstances,
   );
+  return withWidenings(result, circumstances, (i) => request.apps[i]?.isolators);
 }
 
 /** A manifest from one that somebody wrote: what it leaves to the images is filled in. */
@@ -110,7 +114,21 @@ export function fromPodManifest(
       "bad-request",
       `--interactive gives the terminal to one app, and the pod manifest has ${apps.length}`,
     );
-  return complete({ ...given, apps }, request, circumstances);
+  const result = complete({ ...given, apps }, request, circumstances);
+  return withWidenings(result, circumstances, (i) => (given.apps[i]?.app === undefined ? [] : undefined));
+}
+
+/** `asked`: in place of the image's isolators; undefined when the app has none of its image's. */
+function withWidenings(
+  { manifest, warnings }: ContainerManifest,
+  { unprotected = [] }: Circumstances,
+  asked: (app: number) => readonly Isolator[] | undefined,
+): ContainerManifest {
+  const widenings = manifest.apps.flatMap((app, i) => {
+    const instead = asked(i);
+    return instead === undefined ? [] : widening(app, instead, unprotected);
+  });
+  return { manifest, warnings: [...warnings, ...widenings] };
 }
 
 function imageAt(images: readonly ResolvedImage[], i: number): ResolvedImage {
@@ -136,7 +154,10 @@ function complete(draft: PodManifest, request: RunRequest, circumstances: Circum
     ],
   };
   if (wantsPrivateUsers(manifest)) checkPrivateIds(manifest);
-  return { manifest, warnings: [...unusedVolumes(manifest), ...checkIsolators(manifest)] };
+  return {
+    manifest,
+    warnings: [...unusedVolumes(manifest), ...checkIsolators(manifest, circumstances.unifiedCgroups)],
+  };
 }
 
 // --- apps -------------------------------------------------------------------------------
@@ -167,7 +188,7 @@ function runtimeApp(
         request.environment.set,
         asked.environment,
       ]),
-      isolators: overrideIsolators(app.isolators, asked.isolators),
+      isolators: overrideIsolators(app.isolators, asked.isolators, { object: `app ${name}`, path: "isolators" }),
       userAnnotations: { ...app.userAnnotations, ...record(asked.userAnnotations) },
       userLabels: { ...app.userLabels, ...record(asked.userLabels) },
     },
@@ -231,13 +252,6 @@ function environment(lists: readonly (readonly NameValue[])[]): NameValue[] {
 /** Shells export names (`BASH_FUNC_x%%`) that a manifest can't hold. */
 function expressible(variables: readonly NameValue[]): NameValue[] {
   return variables.filter(({ name }) => variableName(name) === undefined);
-}
-
-/** Retain-set and remove-set of one thing are one kind. */
-function overrideIsolators(image: readonly Isolator[], asked: readonly Isolator[]): Isolator[] {
-  const kind = ({ name }: Isolator) => name.replace(/-(?:retain|remove)-set$/, "");
-  const kinds = new Set(asked.map(kind));
-  return [...image.filter((isolator) => !kinds.has(kind(isolator))), ...asked];
 }
 
 /** Without a prototype, as these have names from outside. */

@@ -286,6 +286,20 @@ const cases: Case[] = [
     out: "CapEff:\t00000000a80425f8\n",
   },
   {
+    name: "--caps-remove takes from what the image retains",
+    isolators: [{ name: "os/linux/capabilities-retain-set", value: { set: ["CAP_KILL", "CAP_CHOWN"] } }],
+    after: ["--caps-remove=CAP_KILL"],
+    script: "grep ^CapBnd /proc/self/status",
+    out: "CapBnd:\t0000000000000001\n",
+  },
+  {
+    name: "all of it",
+    isolators: [{ name: "os/linux/capabilities-retain-set", value: { set: ["CAP_KILL"] } }],
+    after: ["--caps-remove=CAP_KILL"],
+    script: "grep ^CapBnd /proc/self/status",
+    out: "CapBnd:\t0000000000000000\n",
+  },
+  {
     name: "all capabilities by name: what the container has",
     before: ["--insecure-options=capabilities"],
     isolators: [{ name: "os/linux/capabilities-retain-set", value: { set: ["CAP_CHOWN"] } }],
@@ -371,6 +385,24 @@ test("isolators and what the command line makes of them", async (t) => {
     });
 });
 
+test("an image that asks for more than the default is told, and not with --caps-retain and --seccomp", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const isolators = [
+    { name: "os/linux/capabilities-retain-set", value: { set: ["CAP_SYS_ADMIN"] } },
+    seccomp("retain", { set: ["@appc.io/all"] }),
+  ];
+  const wide = image(rkt, { name: "", out: "", isolators, script: "grep ^CapBnd /proc/self/status" });
+  const line =
+    "rkt: warning: app test: its image asks for more than the default: CAP_SYS_ADMIN; no system call filter " +
+    "(--caps-retain, --seccomp to decide otherwise)\n";
+  const given = rkt.ok(["run", wide]);
+  assert.deepEqual([given.stdout, given.stderr], ["CapBnd:\t0000000000200000\n", line]);
+  assert.equal(rkt.ok(["prepare", wide]).stderr, line);
+  const otherwise = ["--caps-retain=CAP_CHOWN", "--seccomp=mode=remove,@rkt/default-blacklist"];
+  assert.equal(rkt.ok(["run", wide, ...otherwise]).stderr, "");
+});
+
 // --- what cannot be ------------------------------------------------------------------------
 
 const isolator = (name: string, value: unknown) => ({ name: `os/linux/${name}`, value });
@@ -391,6 +423,25 @@ const refused: { name: string; isolators?: object[]; options?: string[]; status?
     name: "an unknown wildcard",
     isolators: [isolator("seccomp-retain-set", { set: ["@systemd/clock"] })],
     message: /one of the wildcards @appc\.io\/all, .*, got "@systemd\/clock"$/m,
+  },
+  {
+    name: "a remove-set by which nothing could start",
+    isolators: [isolator("seccomp-remove-set", { set: ["reboot", "execve"] })],
+    message: /app test: isolators\[0\]\.value\.set: must not have execve: no app starts without it$/m,
+  },
+  {
+    name: "likewise",
+    options: ["--seccomp=mode=remove,execve"],
+    status: 2,
+    message: /--seccomp "mode=remove,execve": must not have execve/,
+  },
+  {
+    name: "a second isolator of one kind, by an older name",
+    isolators: [
+      isolator("capabilities-retain-set", { set: ["CAP_KILL"] }),
+      { name: "capabilities/bounding-set", value: "CAP_CHOWN" },
+    ],
+    message: /app test: isolators\[1\]: must not be a second os\/linux\/capabilities-retain-set$/m,
   },
   {
     name: "an unknown error",

@@ -269,6 +269,95 @@ test("limits that make no sense are refused before anything is made", async (t) 
     });
 });
 
+test("the least limits: of the line, and of a container, which starts with them", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const least = cgroupV1() ? "1Mi" : "24Mi";
+  for (const amount of ["1", "10K"])
+    rkt.fails(
+      ["run", busybox, `--memory=${amount}`],
+      2,
+      new RegExp(`--memory "${amount}": must be at least ${least}$`, "m"),
+    );
+  rkt.fails(["run", busybox, "--cpu=0.0001"], 2, /--cpu "0\.0001": must be at least 10?m$/m);
+
+  const id = rkt.ok(["fetch", "--full", "--insecure-options=image", busybox]).stdout.trim();
+  const pod = (apps: number, ...isolators: object[]) => {
+    const app = { exec: ["/bin/sh", "-c", "echo started"], user: "0", group: "0" };
+    const list = Array.from({ length: apps }, (_, i) => ({ name: `app${i}`, image: { id }, app }));
+    const text = { acKind: "PodManifest", acVersion: "0.8.11", apps: list, isolators };
+    return ["run", `--pod-manifest=${scratchFile(rkt, "pod.json", JSON.stringify(text))}`];
+  };
+  const memory = (limit: string) => ({ name: "resource/memory", value: { limit } });
+  rkt.fails(
+    pod(1, memory("23Mi")),
+    254,
+    /the container: nothing can start in .*\nhint: resource\/memory: at least 24Mi/,
+  );
+  rkt.fails(
+    pod(3, memory("55Mi")),
+    254,
+    /the container: nothing can start in .*\nhint: resource\/memory: at least 56Mi/,
+  );
+  const cpu = { name: "resource/cpu", value: { limit: "1m" } };
+  rkt.fails(pod(1, cpu), 254, /the container: nothing can start with 1m of a core\nhint: resource\/cpu: at least 10m/);
+  assert.deepEqual(rkt.containers(), []);
+  assert.equal(rkt.ok(pod(1, memory("24Mi"))).stdout, "started\n");
+  assert.equal(rkt.ok(pod(3, memory("56Mi"))).stdout, "started\n".repeat(3));
+});
+
+test("what the container's isolators lower is told, and status says what is enforced", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const own = [
+    { name: "resource/cpu", value: { limit: "2" } },
+    { name: "os/linux/capabilities-retain-set", value: { set: ["CAP_KILL", "CAP_CHOWN"] } },
+    { name: "example.com/unheard-of", value: { x: 1 } },
+  ];
+  const id = rkt.ok(["fetch", "--full", "--insecure-options=image", image(rkt, "web", own)]).stdout.trim();
+  const bound = [
+    { name: "resource/cpu", value: { limit: "500m" } },
+    { name: "resource/block-iops", value: { default: true, limit: "1" } },
+  ];
+  const pod = { acKind: "PodManifest", acVersion: "0.8.11", apps: [{ name: "web", image: { id } }], isolators: bound };
+  const file = scratchFile(rkt, "pod.json", JSON.stringify(pod));
+  const { stdout, stderr } = rkt.ok(["prepare", `--pod-manifest=${file}`]);
+  assert.equal(
+    stderr,
+    "rkt: warning: the container: the isolator resource/block-iops is not enforced and has no effect\n" +
+      "rkt: warning: app web: the isolator example.com/unheard-of is unknown and has no effect\n" +
+      "rkt: warning: app web: its limit of processor time, 2000m, is lowered to the container's, 500m\n",
+  );
+  const uuid = stdout.trim();
+  assert.deepEqual(
+    rkt
+      .ok(["status", uuid])
+      .stdout.split("\n")
+      .filter((line) => line.includes("isolators")),
+    [
+      "isolators=resource/cpu=500m",
+      "ignored-isolators=resource/block-iops",
+      "isolators-web=resource/cpu=500m os/linux/capabilities-retain-set=CAP_KILL,CAP_CHOWN",
+      "ignored-isolators-web=example.com/unheard-of",
+    ],
+  );
+  const status = JSON.parse(rkt.ok(["status", "--format=json", uuid]).stdout);
+  assert.deepEqual(
+    [status.isolators, status.apps[0].isolators],
+    [
+      [
+        { ...bound[0], effect: "enforced" },
+        { ...bound[1], effect: "ignored" },
+      ],
+      [
+        { ...own[0], effect: "modified", instead: { limit: "500m" } },
+        { ...own[1], effect: "enforced" },
+        { ...own[2], effect: "ignored" },
+      ],
+    ],
+  );
+});
+
 test("isolators that have no effect are named, and the app runs", async (t) => {
   if (!requires(t, "root", "build")) return;
   const rkt = makeRkt(t);

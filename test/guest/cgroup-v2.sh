@@ -73,7 +73,7 @@ read_all="cd $unit; echo \$(cat memory.max memory.swap.max cpu.max cpu.weight)"
 check "limits" 0 "64000000 0 25000 100000 10" rkt run /busybox.aci --memory=64M --cpu=250m $shell "$read_all"
 check "more than the limit" 137 "" rkt run /busybox.aci --memory=32Mi $shell 'echo; exec tail /dev/zero'
 check "the least" 0 started rkt run /busybox.aci --memory=24Mi $shell 'echo started'
-check "less" 254 "rkt: stage1: app busybox: nothing can start in .*" rkt run /busybox.aci --memory=16Mi $shell true
+check "less" 2 "rkt: run: --memory .16Mi.: must be at least 24Mi" rkt run /busybox.aci --memory=16Mi $shell true
 
 rkt run --uuid-file-save=/uuid /busybox.aci --memory=64Mi $shell 'echo up; sleep 1000' >/up &
 until grep -q up /up 2>/dev/null; do sleep 1; done
