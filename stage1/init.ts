@@ -21,6 +21,7 @@ import {
   setns,
   unshare,
 } from "../shared/syscall/linux.ts";
+import { furtherCapabilities } from "./capabilities.ts";
 import { enterCgroups, hideUnused, hierarchies, isLegacy, ownCgroup, planCgroups } from "./cgroups.ts";
 import { type Container, readContainer } from "./container.ts";
 import { requireInotify } from "./inotify.ts";
@@ -113,6 +114,10 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
       network.namespace === undefined || joined !== undefined
         ? undefined
         : `/proc/${process.pid}/fd/${network.namespace}`,
+    capabilities: furtherCapabilities(manifest, {
+      ownNetwork: network.namespace !== undefined,
+      ownUsers: users !== undefined,
+    }),
     users,
   });
   execve(path, argv, environment(), [...keepFds, ...network.keepFds, lifeLock()]);

@@ -59,6 +59,15 @@ test("users of the container's own, whose files are mapped already", () => {
   );
 });
 
+test("capabilities that nspawn does not give unasked", () => {
+  const capabilities = ["CAP_NET_ADMIN"];
+  const { argv } = nspawnCommand({ uuid, hostname: "x", stdio: "pipe", apps: ["a"], debug: false, capabilities });
+  assert.deepEqual(
+    argv.filter((word) => word.startsWith("--capability")),
+    ["--capability=CAP_NET_ADMIN"],
+  );
+});
+
 test("--debug makes systemd talk", () => {
   const { argv } = nspawnCommand({ uuid, hostname: "x", stdio: "pipe", apps: ["a"], debug: true });
   assert.deepEqual(argv.slice(argv.indexOf("--") + 1), [

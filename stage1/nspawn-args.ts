@@ -22,6 +22,8 @@ export interface NspawnOptions {
   notify?: boolean;
   /** Of the network namespace; undefined: the host's. */
   networkNamespace?: string | undefined;
+  /** Beyond those that nspawn gives (systemd-nspawn(1), --capability=). */
+  capabilities?: readonly string[];
   /** The container's own; undefined: the host's. */
   users?: Users | undefined;
 }
@@ -66,6 +68,7 @@ export function nspawnCommand(options: NspawnOptions): Command {
       ? []
       : [`--private-users=${options.users.first}:${options.users.count}`, "--private-users-ownership=off"]),
     ...(options.networkNamespace === undefined ? [] : [`--network-namespace-path=${options.networkNamespace}`]),
+    ...(options.capabilities ?? []).map((name) => `--capability=${name}`),
     `--console=${terminal ? "interactive" : "pipe"}`,
     // halt.target, which is exit.target here: stop the apps in order, then end.
     "--kill-signal=SIGRTMIN+3",

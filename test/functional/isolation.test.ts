@@ -385,6 +385,36 @@ test("isolators and what the command line makes of them", async (t) => {
     });
 });
 
+const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
+
+const NETWORK =
+  "busybox ip link add br7 type bridge && busybox ip addr add 192.0.2.7/24 dev br7 && busybox ip link set br7 up && " +
+  "busybox ip -o addr show br7 | grep -o 192.0.2.7; grep -E '^Cap(Eff|Bnd)' /proc/self/status";
+
+test("CAP_NET_ADMIN is for the app that retains it, in a network of the container's own", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const admin = [busybox, "--name=admin", "--caps-retain=CAP_NET_ADMIN"];
+  assert.equal(
+    rkt.ok(["run", "--net=none", ...admin, ...sh(NETWORK)]).stdout,
+    "192.0.2.7\nCapEff:\t0000000000001000\nCapBnd:\t0000000000001000\n",
+  );
+  // Beside it another has what it always has.
+  const other = ["---", busybox, "--name=other", ...sh(NETWORK)];
+  const beside = rkt.ok(["run", "--net=none", ...admin, ...sh("true"), ...other]);
+  assert.equal(beside.stdout, "CapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425fb\n");
+  assert.match(beside.stderr, /Operation not permitted/);
+
+  const told = (options: string[], name: string) => {
+    const { stdout, stderr } = rkt.ok(["run", ...options, busybox, `--caps-retain=${name}`, ...sh(NETWORK)]);
+    assert.match(stderr, new RegExp(`^rkt: app busybox: capabilities not available in this container: ${name}$`, "m"));
+    assert.match(stdout, /^CapEff:\t0000000000000000\n/);
+  };
+  told(["--net=host"], "CAP_NET_ADMIN");
+  told(["--net=none", "--private-users"], "CAP_NET_ADMIN");
+  told(["--net=none"], "CAP_SYS_TIME");
+});
+
 test("an image that asks for more than the default is told, and not with --caps-retain and --seccomp", (t) => {
   if (!requires(t, "root", "build")) return;
   const rkt = makeRkt(t);
