@@ -136,12 +136,19 @@ async function perform(set: Stage, hostile: HostileApp): Promise<void> {
   const { rkt, victim, attack } = set;
   const home = mkdtempSync(join(rkt.scratch, "case-"));
   const here = <T>(value: T): T => JSON.parse(JSON.stringify(value).replaceAll("VICTIM", victim));
-  const { script, entries = [], eventHandlers = [], app: appOptions = [], beside } = here({ ...hostile, entries: [] });
+  const {
+    script,
+    entries = [],
+    eventHandlers = [],
+    mountPoints = [],
+    app: appOptions = [],
+    beside,
+  } = here({ ...hostile, entries: [] });
   const own = (hostile.entries ?? entries).map((entry) => ({
     ...entry,
     ...(entry.link === undefined ? {} : { link: entry.link.replaceAll("VICTIM", victim) }),
   }));
-  const app = { exec: ["/bin/sh", "-c", script, "sh"], user: "0", group: "0", eventHandlers };
+  const app = { exec: ["/bin/sh", "-c", script, "sh"], user: "0", group: "0", eventHandlers, mountPoints };
   const file = join(home, "app.aci");
   writeFileSync(file, makeAci(rootfs(attack, own), manifest({ name: "example.com/app", app })));
   const uuidFile = join(home, "uuid");

@@ -17,6 +17,7 @@ export interface HostileApp {
   /** Apps beside it, as words after `---`. */
   beside?: string[];
   entries?: Entry[];
+  mountPoints?: { name: string; path: string }[];
   eventHandlers?: { name: "pre-start" | "post-stop"; exec: string[] }[];
   /** The exit status of `rkt run`; several where chance decides. */
   status?: number | readonly number[];
@@ -385,6 +386,7 @@ const accounts: HostileApp[] = [
 // --- unit lines, arguments and options out of names and values ------------------------------------------------
 
 const INJECTED = "x\n[Service]\nExecStartPre=/bin/sh -c 'touch VICTIM/injected'\nUser=root";
+const STRANGE = "/a,lowerdir=/:upperdir=/etc,ro\\040 %n$HOME;--bind=/;x:y/ z";
 const SPECIFIERS = "%H %i $HOME $" + "{PATH}";
 /** What printf writes of each. */
 const barred = (words: readonly string[]): string => words.map((text) => `${text}|`).join("");
@@ -403,6 +405,14 @@ const texts: HostileApp[] = [
     script: "exit 9",
     status: 9,
     out: barred(HANDLER_WORDS),
+  },
+  {
+    name: "a mount point that would be mount options, arguments and a path elsewhere",
+    options: ["--volume=data,kind=empty"],
+    mountPoints: [{ name: "data", path: STRANGE }],
+    script: `echo x >'${STRANGE}/file' && cat '${STRANGE}/file'; ls /; exit 9`,
+    status: 9,
+    out: /^x\n[^]*a,lowerdir=[^]*$/,
   },
 ];
 

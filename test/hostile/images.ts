@@ -434,6 +434,23 @@ function* manifests(): Generator<HostileImage> {
     ["with an event of its own", app({ eventHandlers: [{ name: "../init", exec: ["/x"] }] }), /eventHandlers/],
     ["with a limit of -1", app({ isolators: [{ name: "resource/memory", value: { limit: "-1" } }] }), /isolators/],
     ["with a whitelist of ..", manifest({ pathWhitelist: ["../../etc/shadow"] }), /pathWhitelist/],
+    ["with a name that is an argument", manifest({ name: "--bind=/" }), /name/],
+    ["with a name of mount options", manifest({ name: "a,lowerdir=/" }), /name/],
+    ["with a name that is a unit's specifier", manifest({ name: "%n" }), /name/],
+    ["with a name of two lines", manifest({ name: "a\n[Service]" }), /name/],
+    ["with a label that would be a path", manifest({ labels: [{ name: "../x", value: "y" }] }), /labels/],
+    ["with an operating system of escapes", manifest({ labels: [{ name: "os", value: "\x1b[2J" }] }), /os/],
+    ["with a port's name of two lines", app({ ports: [{ name: "p\nx", protocol: "tcp", port: 80 }] }), /ports/],
+    ["with a protocol of two lines", app({ ports: [{ name: "p", protocol: "tcp\nx", port: 80 }] }), /port/],
+    ["with a user of escapes", app({ user: "\x1b[2J" }), /user/],
+    ["with a user that is a path upwards of two lines", app({ user: "/..\n" }), /user/],
+    ["with a group beyond 32 bits", app({ supplementaryGIDs: [2 ** 32] }), /supplementaryGIDs/],
+    ["with a mount point of two lines", app({ mountPoints: [{ name: "m", path: "/a\nb" }] }), /mountPoints/],
+    [
+      "with a kernel parameter of the host",
+      app({ isolators: [{ name: "os/unix/sysctl", value: { "kernel.core_pattern": "|/x" } }] }),
+      /sysctl|core_pattern/,
+    ],
     ["with a dependency on a path", manifest({ dependencies: [{ imageName: "../x" }] }), /dependencies/],
   ];
   for (const [what, text, message] of bad) yield refused(`a manifest ${what}`, message, () => withManifest(text));
