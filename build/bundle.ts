@@ -10,7 +10,7 @@ import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { type BuildFailure, type BuildOptions, build, type Message, type Plugin } from "esbuild";
 import { RktError } from "../shared/errors.ts";
-import { containerLayout, STAGE1 } from "../shared/layout.ts";
+import { containerLayout, RUNTIME_OPTIONS, STAGE1 } from "../shared/layout.ts";
 import { ROOT } from "./paths.ts";
 import { strippedRuntime } from "./runtime.ts";
 import { lazyBuiltins, SLIM } from "./slim.ts";
@@ -129,7 +129,7 @@ export async function singleExecutable(main: string, output: string, cache: stri
     disableExperimentalSEAWarning: true,
     useSnapshot: false,
     useCodeCache: true,
-    execArgv: ["--no-warnings", HEAP],
+    execArgv: ["--no-warnings", RUNTIME_OPTIONS, HEAP],
     // NODE_OPTIONS is for the user's own programs.
     execArgvExtension: "none",
   };
@@ -166,6 +166,8 @@ export async function bundleScript(name: ScriptName, directory: string, entry?: 
 "use strict";
 // As --no-warnings: the kernel passes on one option of a first line.
 process.removeAllListeners("warning");
+// Whoever starts this without what the stages give it: SIGUSR1 would open a debugger's port.
+if (process.env.NODE_OPTIONS !== ${JSON.stringify(RUNTIME_OPTIONS)}) process.on("SIGUSR1", () => {});
 // Bytecode of another V8 is refused, and the code compiled as ever.
 const { readFileSync } = require("node:fs");
 const { Script } = require("node:vm");

@@ -10,7 +10,7 @@
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { addDirectory, addFile, addSymlink, readTree, type Tree } from "../shared/aci/tree.ts";
 import { archive, COMPRESSIONS, type Compression, sourceDateEpoch, writeAci } from "../shared/aci/writer.ts";
@@ -90,6 +90,8 @@ interface FlavorParts {
   privateUsers: boolean;
   /** Releasing what lies outside of the container directory takes no entrypoint: cgroups are listed (docs/layout.md). */
   entrypoints: readonly Entrypoint[];
+  /** Its programs are read-only while it runs. */
+  sealed: boolean;
 }
 
 const INIT = join(dirname(STAGE1.launcher), "init");
@@ -106,6 +108,7 @@ const PARTS: Record<Flavor, FlavorParts> = {
     assets: "stage1/assets/rootfs",
     privateUsers: true,
     entrypoints: ["init", "enter", "stop"],
+    sealed: true,
   },
   fly: {
     picked: new Map([
@@ -119,6 +122,7 @@ const PARTS: Record<Flavor, FlavorParts> = {
     assets: "stage1/fly/rootfs",
     privateUsers: false,
     entrypoints: ["init", "enter", "stop"],
+    sealed: false,
   },
 };
 
@@ -192,11 +196,18 @@ export async function buildStage1(options: Stage1Options, load = stage1Loader(op
   return { ...written, packages };
 }
 
+/** The founding document has init at the top. What the host executes of a running container lies where nothing in it can write. */
+const entrypointPath = (entrypoint: Entrypoint, sealed: boolean): string =>
+  sealed && entrypoint !== "init" ? `${dirname(STAGE1.launcher)}/${entrypoint}` : `/${entrypoint}`;
+
 export function stage1Manifest(
   name: string,
-  { entrypoints: provided, privateUsers }: Pick<FlavorParts, "entrypoints" | "privateUsers">,
+  { entrypoints: provided, privateUsers, sealed }: Pick<FlavorParts, "entrypoints" | "privateUsers" | "sealed">,
 ): string {
-  const entrypoints = provided.map((entrypoint) => ({ name: ENTRYPOINTS[entrypoint], value: `/${entrypoint}` }));
+  const entrypoints = provided.map((entrypoint) => ({
+    name: ENTRYPOINTS[entrypoint],
+    value: entrypointPath(entrypoint, sealed),
+  }));
   const manifest = {
     acKind: "ImageManifest",
     acVersion: APPC_VERSION,
@@ -230,7 +241,7 @@ export async function flavorScripts(
 }
 
 async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree: Tree; packages: Package[] }> {
-  const { picked: wanted, busybox, runtimeLibraries, scripts, assets, entrypoints } = PARTS[options.flavor];
+  const { picked: wanted, busybox, runtimeLibraries, scripts, assets, entrypoints, sealed } = PARTS[options.flavor];
   const [runtime, bundled] = await Promise.all([
     strippedRuntime(options.cache),
     options.scripts ?? flavorScripts(options.flavor, options),
@@ -254,7 +265,10 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   const created = sourceDateEpoch();
   addFile(tree, SBOM, spdxDocument({ name: options.name, packages: picked.packages, created }));
   for (const p of picked.packages) await addLicence(tree, p, load);
-  for (const [name, text] of [["rkt", ownLicence()], ["nodejs", nodeLicence()]] as const)
+  for (const [name, text] of [
+    ["rkt", ownLicence()],
+    ["nodejs", nodeLicence()],
+  ] as const)
     addFile(tree, `usr/share/doc/${name}/copyright`, text);
   addFile(tree, PACKAGE_LIST, picked.packages.map((p) => `${p.name} ${p.version}\n`).join(""));
   for (const [name, { option, path }] of Object.entries(scripts))
@@ -263,7 +277,10 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   // Else Node.js would ask the directories above, on the host, what kind of module a script without a suffix is.
   addFile(tree, inRoot(`${dirname(STAGE1.runtime)}/package.json`), '{"type":"commonjs"}\n');
   if (scripts.init !== undefined)
-    for (const entrypoint of entrypoints) addSymlink(tree, entrypoint, inRoot(scripts.init.path));
+    for (const entrypoint of entrypoints) {
+      const path = inRoot(entrypointPath(entrypoint, sealed));
+      addSymlink(tree, path, relative(dirname(path), inRoot(scripts.init.path)));
+    }
   overlay(tree, stage1Assets(assets));
   if (scripts.init === undefined && options.init !== undefined) addExecutable(tree, "init", options.init);
   for (const { source, target } of options.files) overlay(tree, placed(source, target));

@@ -340,6 +340,8 @@ export const STAGE1 = {
   hostname: stage1Path("/rkt/etc/hostname"),
   /** Where systemd finds the units made for this container. */
   units: stage1Path("/etc/systemd/system"),
+  /** All programs and libraries; read-only while a container runs. */
+  programs: stage1Path("/usr"),
   runtime: stage1Path("/usr/lib/rkt/node"),
   launcher: stage1Path("/usr/lib/rkt/launcher"),
   busybox: stage1Path("/usr/bin/busybox"),
@@ -377,6 +379,12 @@ export const STAGE1 = {
   appStdin: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.in`),
   appStderr: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.err`),
 } as const;
+
+/**
+ * For every start of stage 1's runtime, as NODE_OPTIONS: a signal must not make it listen for a debugger, which whoever
+ * may send one could then be.
+ */
+export const RUNTIME_OPTIONS = "--disable-sigusr1";
 
 /** Exit statuses of the launcher when an app cannot be started, beside the app's own (as systemd.exec(5) uses them). */
 export const LAUNCH_EXIT = {

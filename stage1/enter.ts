@@ -12,12 +12,12 @@
  * `rkt enter` has long ended.
  */
 
-import { closeSync, openSync, readFileSync, readlinkSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync, readlinkSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execve } from "../shared/exec.ts";
-import { containerLayout, ENV_ENTER_FDS, STAGE1 } from "../shared/layout.ts";
+import { containerLayout, ENV_ENTER_FDS, RUNTIME_OPTIONS, STAGE1 } from "../shared/layout.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
-import { closeOnExecFrom, dup2, isTerminal, PR_CAPBSET_DROP, prctl } from "../shared/syscall/linux.ts";
+import { closeOnExecFrom, dup2, isTerminal, memfdCreate, PR_CAPBSET_DROP, prctl } from "../shared/syscall/linux.ts";
 import { firstProcess } from "./first-process.ts";
 import { hierarchies, ownCgroup } from "./cgroups.ts";
 import { readContainer } from "./container.ts";
@@ -58,6 +58,7 @@ export function enter(args: readonly string[]): never {
   const env = {
     PATH: "/usr/bin",
     SHELL: "/usr/bin/sh",
+    NODE_OPTIONS: RUNTIME_OPTIONS,
     [ENV_ENTER_FDS]: fds.join(),
     ...(terminal && term !== undefined ? { TERM: term } : {}),
   };
@@ -163,7 +164,8 @@ function nsenter(first: number, command: readonly string[]): string[] {
   if (!hasOwnUsers(first)) return loaderCommand("/usr/bin/nsenter", [...options, "--", ...command]).argv;
   // Who joins a user namespace, as its root, has every capability there, whatever he had before.
   const dropped = missingCapabilities(first).map((number) => `-cap_${number}`);
-  const limited = dropped.length === 0 ? command : [STAGE1.setpriv, `--bounding-set=${dropped.join()}`, "--", ...command];
+  const limited =
+    dropped.length === 0 ? command : [STAGE1.setpriv, `--bounding-set=${dropped.join()}`, "--", ...command];
   return loaderCommand("/usr/bin/nsenter", [...options, "--user", "--", ...limited]).argv;
 }
 
@@ -175,11 +177,16 @@ function onPty(command: readonly string[]): string[] {
 
 const ENDS_WITH_PARENT = [STAGE1.setpriv, "--pdeathsig", "KILL", "--"];
 
-/** Streams as they are, byte by byte; a terminal among them is read from not at all, and written to by a relay. */
+/**
+ * Streams byte by byte. Pipes and sockets are passed on as they are. A file is not: who has it open, for reading even,
+ * may change its mode and owner, and the command may be the host's root. A terminal is not read from at all, and, as
+ * a file, written to by a relay.
+ */
 function relayed(first: number, app: string, command: readonly string[]): string[] {
   const launcher = [STAGE1.launcher, app, "enter", ...command];
-  if (isTerminal(0)) dup2(openSync("/dev/null", "r"), 0);
-  const script = relayScript(isTerminal(1), isTerminal(2));
+  // A file of memory, and empty: the host's /dev/null is a file, too.
+  if (isTerminal(0) || fstatSync(0).isCharacterDevice()) dup2(memfdCreate("input"), 0);
+  const script = relayScript({ input: isFile(0), output: isFile(1), errors: isFile(2), same: isSame(1, 2) });
   if (script === undefined) return nsenter(first, launcher);
   const busybox = containerLayout(".").inStage1("/usr/bin/busybox");
   const [setpriv = "", ...options] = ENDS_WITH_PARENT;
@@ -187,12 +194,42 @@ function relayed(first: number, app: string, command: readonly string[]): string
   return [busybox, "sh", "-c", script, busybox, ...inside];
 }
 
-/** `$0` is busybox, the arguments what to run. */
-function relayScript(output: boolean, errors: boolean): string | undefined {
-  if (output && errors) return 'set -o pipefail; "$@" 2>&1 | "$0" cat';
-  if (output) return 'set -o pipefail; "$@" | "$0" cat';
-  if (errors) return 'set -o pipefail; { "$@" 2>&1 >&3 3>&- | "$0" cat >&2 3>&-; } 3>&1';
-  return undefined;
+/** What has a mode of its own on the host. */
+function isFile(fd: number): boolean {
+  const stat = fstatSync(fd);
+  return !stat.isFIFO() && !stat.isSocket() && !isMemory(fd);
+}
+
+const isMemory = (fd: number): boolean => readlinkSync(`/proc/self/fd/${fd}`).startsWith("/memfd:");
+
+function isSame(one: number, other: number): boolean {
+  const [a, b] = [fstatSync(one), fstatSync(other)];
+  return a.dev === b.dev && a.ino === b.ino;
+}
+
+export interface Relays {
+  input: boolean;
+  output: boolean;
+  errors: boolean;
+  /** Output and errors go to one place, and in their order. */
+  same: boolean;
+}
+
+/** `$0` is busybox, the arguments what to run. Its status is the command's, whatever becomes of the relay of its input. */
+export function relayScript({ input, output, errors, same }: Relays): string | undefined {
+  if (!input && !output && !errors) return undefined;
+  const command = `${input ? '{ "$0" cat 2>/dev/null || :; } | ' : ""}"$@"`;
+  const line =
+    output && errors && same
+      ? `${command} 2>&1 | "$0" cat`
+      : output && errors
+        ? `{ { ${command} 2>&4 3>&- 4>&- | "$0" cat >&3 3>&- 4>&-; } 4>&1 | "$0" cat >&2 3>&-; } 3>&1`
+        : output
+          ? `${command} | "$0" cat`
+          : errors
+            ? `{ ${command} 2>&1 >&3 3>&- | "$0" cat >&2 3>&-; } 3>&1`
+            : command;
+  return `set -o pipefail; ${line}`;
 }
 
 function hasOwnUsers(first: number): boolean {

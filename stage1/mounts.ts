@@ -39,7 +39,9 @@ export type MountStep =
   | { kind: "bind"; source: HostPath; target: HostPath; readOnly: boolean; recursive: boolean; mapped: boolean }
   /** The first of the sources that is there. */
   | { kind: "copy"; sources: readonly HostPath[]; target: HostPath }
-  | { kind: "text"; target: HostPath; text: string };
+  | { kind: "text"; target: HostPath; text: string }
+  /** What is there can't be written any more by who sees it through this mount. */
+  | { kind: "freeze"; target: HostPath };
 
 /** The mounts of a container, in order. */
 export function mountPlan(
@@ -60,6 +62,8 @@ export function mountPlan(
   });
   const hostname = containerHostname(manifest, uuid);
   const plan: MountStep[] = [
+    // The host executes some of it, and an app may execute /proc/self/exe: the runtime, while it is the launcher.
+    { kind: "freeze", target: inside(STAGE1.programs) },
     { kind: "tmpfs", target: inside(STAGE1.base), mode: "0755" },
     part(here.manifest, STAGE1.manifest, { readOnly: true }),
     part(here.status, STAGE1.status),
@@ -166,7 +170,7 @@ export function applyMounts(plan: readonly MountStep[], users?: Users): void {
   for (const step of plan) {
     try {
       apply(step, users);
-      if (step.kind !== "bind" && existsSync(step.target)) giveToRoot(step.target, users);
+      if (step.kind !== "bind" && step.kind !== "freeze" && existsSync(step.target)) giveToRoot(step.target, users);
     } catch (error) {
       if (error instanceof RktError) throw error;
       const source = step.kind === "bind" ? step.source : step.target;
@@ -193,6 +197,9 @@ function apply(step: MountStep, users: Users | undefined): void {
     case "bind":
       bind(step, users);
       break;
+    case "freeze":
+      freeze(step.target);
+      break;
   }
 }
 
@@ -205,6 +212,21 @@ function copyFirst(sources: readonly HostPath[], target: HostPath): void {
     } catch (error) {
       if (errorCode(error) !== "ENOENT") throw error;
     }
+  }
+}
+
+function freeze(target: HostPath): void {
+  const tree = openTree(AT_FDCWD, target, OPEN_TREE_CLONE);
+  try {
+    mountSetattr(tree, "", MOUNT_ATTR_RDONLY, 0, { propagation: MS_PRIVATE });
+    const fd = openSync(target, O_PATH | constants.O_NOFOLLOW);
+    try {
+      moveMountTo(tree, fd);
+    } finally {
+      closeSync(fd);
+    }
+  } finally {
+    closeSync(tree);
   }
 }
 

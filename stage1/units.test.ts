@@ -74,6 +74,7 @@ FailureActionExitStatus=254
 
 [Service]
 Type=simple
+Environment=NODE_OPTIONS=--disable-sigusr1
 ExecStart=/usr/lib/rkt/launcher etcd
 ExecStopPost=/usr/lib/rkt/record etcd
 TimeoutStartSec=infinity

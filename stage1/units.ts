@@ -6,9 +6,9 @@
  * cgroup may use. The fixed units they refer to are in `assets/`.
  */
 
-import { execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
+import { environment, execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
 import { RktError } from "../shared/errors.ts";
-import { NOTIFY_ANNOTATION, PRE_START_TIMEOUT_ANNOTATION, STAGE1 } from "../shared/layout.ts";
+import { NOTIFY_ANNOTATION, PRE_START_TIMEOUT_ANNOTATION, RUNTIME_OPTIONS, STAGE1 } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import type { EventHandler, NameValue, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import { FAILURE } from "./failure.ts";
@@ -132,6 +132,7 @@ function appService(
     ...FAILURE,
     ...socketDependencies(app),
     ...readiness(app),
+    ["Service", "Environment", environment([["NODE_OPTIONS", RUNTIME_OPTIONS]])],
     ["Service", "ExecStart", execLine([STAGE1.launcher, app.name])],
     ...eventHandlers(app),
     // A pre-start handler has a limit of its own.

@@ -26,6 +26,7 @@ import { execve } from "../shared/exec.ts";
 import { type HostPath, joinFile, LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
 import { defaultFilter, type SystemCallFilter } from "../shared/seccomp.ts";
 import {
+  AT_FDCWD,
   CLONE_FS,
   CLONE_NEWNS,
   capget,
@@ -39,6 +40,8 @@ import {
   MS_REC,
   MS_SLAVE,
   mount,
+  O_PATH,
+  openat2,
   PR_CAP_AMBIENT,
   PR_CAP_AMBIENT_CLEAR_ALL,
   PR_CAPBSET_DROP,
@@ -48,6 +51,7 @@ import {
   PR_SET_PDEATHSIG,
   pivotRoot,
   prctl,
+  RESOLVE_NO_MAGICLINKS,
   RLIMIT_NOFILE,
   resetSignal,
   setns,
@@ -65,7 +69,7 @@ import { findProblem } from "./diagnose.ts";
 import { buildRoot } from "./mount.ts";
 import type { MountStep, SourcePath } from "./mount-plan.ts";
 import type { RunningApp } from "./plan.ts";
-import { findProgram } from "./program.ts";
+import { cannotExecute, findProgram } from "./program.ts";
 
 export interface Kernel {
   /** Opens a FIFO in the place of a standard stream, if it exists. */
@@ -172,7 +176,9 @@ export const linux: Kernel = {
 
   openCgroups(dir) {
     try {
-      return readdirSync(dir).map((controller) => openSync(`${dir}/${controller}/${joinFile(controller)}`, constants.O_WRONLY));
+      return readdirSync(dir).map((controller) =>
+        openSync(`${dir}/${controller}/${joinFile(controller)}`, constants.O_WRONLY),
+      );
     } catch (error) {
       if (errorCode(error) === "ENOENT") return [];
       throw error;
@@ -284,10 +290,27 @@ export const linux: Kernel = {
   },
 
   changeDirectory(path) {
-    process.chdir(path);
+    // Not process.chdir: /proc/self/task/N/root, say, is the root that the runtime's other threads still have.
+    const fd = openat2(AT_FDCWD, path, O_PATH | constants.O_DIRECTORY, 0, RESOLVE_NO_MAGICLINKS);
+    try {
+      fchdir(fd);
+    } finally {
+      closeSync(fd);
+    }
   },
 
-  findProgram,
+  findProgram(name, searchPath) {
+    const path = findProgram(name, searchPath);
+    try {
+      closeSync(openat2(AT_FDCWD, path, O_PATH, 0, RESOLVE_NO_MAGICLINKS));
+    } catch (error) {
+      // Whatever else is wrong with it, execve(2) will say.
+      if (errorCode(error) === "ELOOP" && statSync(path, { throwIfNoEntry: false }) !== undefined)
+        throw cannotExecute(path, "its path leads through a link of /proc, out of the app's root");
+    }
+    return path;
+  },
+
   findProblem,
 
   compileFilter(filter, libseccomp) {

@@ -159,6 +159,7 @@ const CHDIR_REASONS: Record<string, string> = {
   ENOENT: "it does not exist in the image",
   ENOTDIR: "it is not a directory",
   EACCES: "the app's user may not enter it",
+  ELOOP: "its path has a loop of links, or leads through a link of /proc",
 };
 
 function changeDirectory(path: string, kernel: Kernel): void {

@@ -41,6 +41,7 @@ import {
   openat2IfThere,
   openTree,
   RESOLVE_IN_ROOT,
+  RESOLVE_NO_SYMLINKS,
   SyscallError,
   symlinkat,
   unlinkat,
@@ -200,6 +201,8 @@ function mask(root: Root, step: Step<"mask">): void {
     return;
   }
   using nothing = held(openTree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE));
+  // Its mode is everybody's.
+  mountSetattr(nothing.fd, "", MOUNT_ATTR_RDONLY, 0);
   moveMountTo(nothing.fd, target.fd);
 }
 
@@ -219,13 +222,22 @@ function protect(root: Root, step: Step<"protect">): void {
 
 // --- paths inside the root ----------------------------------------------------------
 
+/** Where the kernel's file systems are: no link of the image may put them, or what hides parts of them, elsewhere. */
+const KERNEL = /^\/(?:proc|sys|dev)(?:\/|$)/;
+const rules = (path: string): number => RESOLVE_IN_ROOT | (KERNEL.test(path) ? RESOLVE_NO_SYMLINKS : 0);
+
 /** What a path of the app leads to, links followed inside the root; undefined when nothing is there. */
 function find(root: Root, path: string): number | undefined {
-  return openat2IfThere(root.fd, path, O_PATH, 0, RESOLVE_IN_ROOT);
+  try {
+    return openat2IfThere(root.fd, path, O_PATH, 0, rules(path));
+  } catch (error) {
+    if (errorCode(error) === "ELOOP" && KERNEL.test(path)) throw conflict("the image has a link in its place");
+    throw error;
+  }
 }
 
 function open(root: Root, path: string): number {
-  return openat2(root.fd, path, O_PATH, 0, RESOLVE_IN_ROOT);
+  return openat2(root.fd, path, O_PATH, 0, rules(path));
 }
 
 /**

@@ -6,7 +6,14 @@
 
 import { existsSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
-import { containerLayout, type Entrypoint, ENTRYPOINTS, type HostPath, hostPath } from "../../shared/layout.ts";
+import {
+  containerLayout,
+  type Entrypoint,
+  ENTRYPOINTS,
+  type HostPath,
+  hostPath,
+  RUNTIME_OPTIONS,
+} from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import { readManifest, readStage1Manifest, requireLayout, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
@@ -59,6 +66,7 @@ function environment(): Record<string, string> {
     PATH: "/usr/bin:/bin",
     // The real path of what lies behind the magic link is one of another mount namespace.
     NODE_PRESERVE_SYMLINKS_MAIN: "1",
+    NODE_OPTIONS: RUNTIME_OPTIONS,
     ...(term === undefined ? {} : { TERM: term }),
   };
 }

@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import { spawn } from "node:child_process";
 import { errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
-import { containerLayout, ENTRYPOINTS, ENV_LOCK_FD, ENV_USERS_FD } from "../../shared/layout.ts";
+import { containerLayout, ENTRYPOINTS, ENV_LOCK_FD, ENV_USERS_FD, RUNTIME_OPTIONS } from "../../shared/layout.ts";
 import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { MNT_DETACH, umount } from "../../shared/syscall/linux.ts";
 import { type OwnedContainer, transition } from "./lifecycle.ts";
@@ -48,7 +48,12 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
     try {
       const locks = { [ENV_LOCK_FD]: container.lock.fd, ...(users === undefined ? {} : { [ENV_USERS_FD]: users }) };
       const variables = Object.entries(locks).map(([name, fd]) => [name, String(fd)]);
-      execve(path, [path], { ...options.env, ...Object.fromEntries(variables) }, Object.values(locks));
+      execve(
+        path,
+        [path],
+        { ...stage1Environment(options.env), ...Object.fromEntries(variables) },
+        Object.values(locks),
+      );
     } catch (error) {
       throw new RktError("bad-stage1", `cannot execute ${init} of stage1 image ${manifest.name}: ${errorText(error)}`, {
         hint: "the stage1 image is broken, or made for another machine",
@@ -61,6 +66,12 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
     abandon(options.data, container);
     throw error;
   }
+}
+
+/** The caller's, but for what would tell stage 1's runtime and loader what to do: these are root's, whoever sudo let through. */
+function stage1Environment(env: Readonly<Record<string, string>>): Record<string, string> {
+  const kept = Object.entries(env).filter(([name]) => !/^(?:NODE_|LD_)/.test(name));
+  return { ...Object.fromEntries(kept), NODE_OPTIONS: RUNTIME_OPTIONS };
 }
 
 /**
