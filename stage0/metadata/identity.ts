@@ -8,24 +8,28 @@ import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { errorCode, RktError } from "../../shared/errors.ts";
-import type { HostPath } from "../../shared/layout.ts";
-import type { Identity } from "./service.ts";
+import { type HostPath, isUuid } from "../../shared/layout.ts";
+import type { Identity, Signed } from "./service.ts";
 
 /** Bytes: as long as what HMAC-SHA512 makes of it (RFC 2104, section 3). */
 const KEY_LENGTH = 64;
 
 export function openIdentity(path: HostPath): Identity {
   const key = readKey(path) ?? makeKey(path);
-  const mac = (uuid: string, content: string): Buffer => {
-    const own = createHmac("sha512", key).update(uuid.toLowerCase()).digest();
+  const sign = (uuid: string, kind: Signed, content: Uint8Array): Buffer => {
+    const name = uuid.toLowerCase();
+    // With a word before it no UUID is another one: no key has two uses.
+    const own = createHmac("sha512", key)
+      .update(kind === "content" ? name : `${kind} ${name}`)
+      .digest();
     return createHmac("sha512", own).update(content).digest();
   };
   return {
-    sign: (uuid, content) => mac(uuid, content).toString("base64"),
-    verify(uuid, content, signature) {
-      const given = Buffer.from(signature, "base64");
-      const expected = mac(uuid, content);
-      return given.length === expected.length && timingSafeEqual(given, expected);
+    sign,
+    verify(uuid, kind, content, signature) {
+      if (!isUuid(uuid.toLowerCase())) return false;
+      const expected = sign(uuid, kind, content);
+      return signature.length === expected.length && timingSafeEqual(signature, expected);
     },
   };
 }

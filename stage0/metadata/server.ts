@@ -123,7 +123,7 @@ async function serve(request: IncomingMessage, response: ServerResponse, respond
       path: (request.url ?? "/").replace(/\?.*/s, ""),
       flavor: typeof flavor === "string" ? flavor : undefined,
       contentType: request.headers["content-type"],
-      body: Buffer.concat(parts).toString("utf8"),
+      body: Buffer.concat(parts),
       source: (request.socket.remoteAddress ?? "").replace(/^::ffff:/, ""),
     }),
   );

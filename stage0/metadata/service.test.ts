@@ -3,12 +3,12 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { hostPath } from "../../shared/layout.ts";
 import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import { openIdentity } from "./identity.ts";
-import { answer, type Identity, type MetadataRequest, type Pod, type Pods } from "./service.ts";
+import { answer, type MetadataRequest, type Pod, type Pods } from "./service.ts";
 
 const ID = `sha512-${"a".repeat(128)}`;
 const imageText = ` {"acKind": "ImageManifest", "acVersion": "0.8.11", "name": "example.com/db",
@@ -43,10 +43,9 @@ const pods: Pods = {
   byToken: (token) => (token === TOKEN ? pod : undefined),
   byAddress: (address) => (address === "172.16.0.2" ? pod : undefined),
 };
-const identity: Identity = {
-  sign: (uuid, content) => Buffer.from(`${uuid}:${content}`).toString("base64"),
-  verify: (uuid, content, signature) => identity.sign(uuid, content) === signature,
-};
+const key = hostPath(join(mkdtempSync(join(tmpdir(), "rkt-identity-")), "metadata", "hmac-key"));
+after(() => rmSync(join(key, "../.."), { recursive: true }));
+const identity = openIdentity(key);
 const ASCII = "text/plain; charset=us-ascii";
 
 function ask(path: string, over: Partial<MetadataRequest> = {}): { status: number; type: string; body: string } {
@@ -56,7 +55,7 @@ function ask(path: string, over: Partial<MetadataRequest> = {}): { status: numbe
       path,
       flavor: "AppContainer",
       contentType: undefined,
-      body: "",
+      body: Buffer.alloc(0),
       source: "192.0.2.1",
       ...over,
     },
@@ -140,8 +139,9 @@ for (const [name, status, path, over] of refused)
 const form = (values: Record<string, string>): Partial<MetadataRequest> => ({
   method: "POST",
   contentType: "application/x-www-form-urlencoded; charset=utf-8",
-  body: new URLSearchParams(values).toString(),
+  body: Buffer.from(new URLSearchParams(values).toString()),
 });
+const raw = (body: string | Buffer): Partial<MetadataRequest> => ({ ...form({}), body: Buffer.from(body) });
 
 for (const [group, key] of [
   ["pod", "uuid"],
@@ -155,14 +155,16 @@ for (const [group, key] of [
     const signature = signed.body;
     assert.equal(ask(at("verify"), form({ content, [key]: pod.uuid, signature })).status, 200);
     assert.equal(ask(at("verify"), form({ content: "other", [key]: pod.uuid, signature })).status, 403);
-    assert.equal(ask(at("verify"), form({ [key]: pod.uuid, signature })).status, 403);
+    // Without the content, by the first version's signatures only.
+    const bare = ask(at("verify"), form({ [key]: pod.uuid, signature }));
+    assert.equal(bare.status, group === "pod" ? 400 : 403);
     assert.equal(ask(at("verify"), form({ content, [key]: pod.uuid })).status, 400);
     assert.equal(ask(at("sign"), form({})).status, 400);
   });
 
 test("metadata: an object that is no form is signed so that it is verified without it, as in the first version", () => {
   const at = (action: string) => `/${TOKEN}/acMetadata/v1/container/hmac/${action}`;
-  const { body: signature } = ask(at("sign"), { method: "POST", contentType: "text/plain", body: "anything" });
+  const { body: signature } = ask(at("sign"), { ...raw("anything"), contentType: "text/plain" });
   const digest = createHash("sha512").update("anything").digest();
   assert.deepEqual(Buffer.from(signature, "base64").subarray(0, 64), digest);
   const verify = (uid: string, given: string) => ask(at("verify"), form({ uid, signature: given })).status;
@@ -172,7 +174,90 @@ test("metadata: an object that is no form is signed so that it is verified witho
   other[0] = (other[0] ?? 0) ^ 1;
   assert.equal(verify(pod.uuid, other.toString("base64")), 403);
   assert.equal(verify(pod.uuid, ""), 403);
-  assert.equal(ask(at("verify"), { method: "POST", body: "anything" }).status, 400);
+  assert.equal(ask(at("verify"), { ...raw("anything"), contentType: undefined }).status, 415);
+});
+
+/** Contents that are the same text to who takes them for text. */
+const alike: [name: string, one: Partial<MetadataRequest>, two: Partial<MetadataRequest>][] = [
+  ["escaped bytes", raw("content=%ff"), raw("content=%fe")],
+  ["bytes as they are", raw(Buffer.from("content=a\xff", "latin1")), raw(Buffer.from("content=a\xfe", "latin1"))],
+  ["a byte and the character for none", raw("content=%ff"), raw("content=%ef%bf%bd")],
+  ["a byte order mark", raw("content=%ef%bb%bfa"), raw("content=a")],
+];
+for (const [name, one, two] of alike)
+  test(`metadata: signs bytes, not text: ${name}`, () => {
+    const at = (action: string) => `/${TOKEN}/acMetadata/v1/pod/hmac/${action}`;
+    const [first, second] = [ask(at("sign"), one), ask(at("sign"), two)];
+    assert.deepEqual([first.status, second.status], [200, 200]);
+    assert.notEqual(first.body, second.body);
+    const proof = Buffer.from(`&uuid=${pod.uuid}&signature=${encodeURIComponent(first.body)}`);
+    const verify = (content: Partial<MetadataRequest>) =>
+      ask(at("verify"), raw(Buffer.concat([Buffer.from(content.body ?? []), proof]))).status;
+    assert.deepEqual([verify(one), verify(two)], [200, 403]);
+  });
+
+test("metadata: one content, however it is escaped, has one signature", () => {
+  const sign = (body: string | Buffer) => ask(`/${TOKEN}/acMetadata/v1/pod/hmac/sign`, raw(body)).body;
+  const expected = identity.sign(pod.uuid, "content", Buffer.from("100% ü")).toString("base64");
+  for (const body of ["content=100%+%c3%bc", "other=1&content=100%25%20%C3%BC&", "c%6fntent=100% ü"])
+    assert.equal(sign(body), expected, body);
+});
+
+test("metadata: an object of the first version is signed to the byte", () => {
+  const at = `/${TOKEN}/acMetadata/v1/container/hmac/sign`;
+  const sign = (byte: number) => ask(at, { method: "POST", body: Buffer.from([byte]) }).body;
+  assert.notEqual(sign(0xff), sign(0xfe));
+  // Nor is it what is signed by a form.
+  const digest = createHash("sha512")
+    .update(Buffer.from([0xff]))
+    .digest();
+  const name = `sha512-${digest.toString("hex")}`;
+  for (const content of [digest, Buffer.from(name)])
+    assert.notDeepEqual(Buffer.from(sign(0xff), "base64").subarray(64), identity.sign(pod.uuid, "content", content));
+});
+
+for (const contentType of [undefined, "text/plain", "multipart/form-data; boundary=x", "application/json"])
+  for (const action of ["sign", "verify"])
+    test(`metadata: pod/hmac/${action} takes a form, not ${contentType}`, () => {
+      const body = '--x\r\nContent-Disposition: form-data; name="content"\r\n\r\nhello\r\n--x--\r\n';
+      const given = ask(`/${TOKEN}/acMetadata/v1/pod/hmac/${action}`, { ...raw(body), contentType });
+      assert.deepEqual([given.status, given.body], [415, "this takes a form, application/x-www-form-urlencoded\n"]);
+    });
+
+test("metadata: nobody means the text of a multipart form", () => {
+  const multipart = { ...raw("--x--"), contentType: "Multipart/Form-Data; boundary=x" };
+  assert.equal(ask(`/${TOKEN}/acMetadata/v1/container/hmac/sign`, multipart).status, 415);
+});
+
+const notQuite: [name: string, change: (signature: string) => string][] = [
+  ["words after it", (signature) => `${signature}!!garbage`],
+  ["more after its end", (signature) => `${signature}AAAA`],
+  ["a line end after it", (signature) => `${signature}\n`],
+  ["a blank in it", (signature) => ` ${signature}`],
+  ["no padding", (signature) => signature.replace(/=+$/, "")],
+  ["the alphabet of URLs", (signature) => signature.replaceAll("+", "-").replaceAll("/", "_")],
+  ["other bits where none count", (signature) => signature.replace(/[AQgw]==$/, (end) => `${next(end)}==`)],
+];
+/** A digit that decodes to the same byte. */
+const next = (end: string): string => String.fromCharCode(end.charCodeAt(0) + 1);
+for (const [name, change] of notQuite)
+  test(`metadata: a signature with ${name} is none`, () => {
+    const at = (action: string) => `/${TOKEN}/acMetadata/v1/pod/hmac/${action}`;
+    // The first content whose signature has what there is to change.
+    for (let i = 0; ; i++) {
+      const content = `content ${i}`;
+      const signature = ask(at("sign"), form({ content })).body;
+      if (change(signature) === signature) continue;
+      const verify = (given: string) => ask(at("verify"), form({ content, uuid: pod.uuid, signature: given })).status;
+      assert.deepEqual([verify(signature), verify(change(signature))], [200, 403]);
+      return;
+    }
+  });
+
+test("metadata: a field that is there twice is meant by nobody", () => {
+  const at = (action: string) => `/${TOKEN}/acMetadata/v1/pod/hmac/${action}`;
+  assert.equal(ask(at("sign"), raw("content=a&content=b")).status, 400);
+  assert.equal(ask(at("verify"), raw(`content=a&uuid=${pod.uuid}&signature=a&signature=b`)).status, 400);
 });
 
 test("metadata: the first version's flavor", () => {
@@ -183,16 +268,23 @@ test("identity: HMAC-SHA512 by a key per container, which outlives the service",
   const dir = mkdtempSync(join(tmpdir(), "rkt-identity-"));
   t.after(() => rmSync(dir, { recursive: true }));
   const path = hostPath(join(dir, "metadata", "hmac-key"));
+  const hello = Buffer.from("hello");
   const first = openIdentity(path);
-  const signature = first.sign(pod.uuid, "hello");
-  assert.equal(Buffer.from(signature, "base64").length, 64);
+  const signature = first.sign(pod.uuid, "content", hello);
+  assert.equal(signature.length, 64);
   assert.equal(statSync(path).mode & 0o777, 0o600);
   const again = openIdentity(path);
-  assert.ok(again.verify(pod.uuid, "hello", signature));
-  assert.ok(again.verify(pod.uuid.toUpperCase(), "hello", signature));
-  assert.ok(!again.verify("6ba7b811-9dad-41d1-80b4-00c04fd430c8", "hello", signature));
-  assert.ok(!again.verify(pod.uuid, "hello!", signature));
-  assert.ok(!again.verify(pod.uuid, "hello", ""));
+  const good = (uuid: string, content: Buffer, given = signature) => again.verify(uuid, "content", content, given);
+  assert.ok(good(pod.uuid, hello));
+  assert.ok(good(pod.uuid.toUpperCase(), hello));
+  assert.ok(!good("6ba7b811-9dad-41d1-80b4-00c04fd430c8", hello));
+  assert.ok(!good(pod.uuid, Buffer.from("hello!")));
+  assert.ok(!good(pod.uuid, hello, Buffer.alloc(0)));
+  // Neither kind is made of the other, whatever one calls oneself.
+  assert.ok(!again.verify(pod.uuid, "digest", hello, signature));
+  const digest = first.sign(pod.uuid, "digest", hello);
+  assert.ok(again.verify(pod.uuid, "digest", hello, digest));
+  assert.ok(!good(`digest ${pod.uuid}`, hello, digest));
   writeFileSync(path, "short");
   assert.throws(() => openIdentity(path), { code: "bad-key" });
 });

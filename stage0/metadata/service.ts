@@ -13,6 +13,7 @@ import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { ImageManifest, Json, NameValue, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
 import { olderThan } from "../../shared/schema/values.ts";
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
+import { fields, fromBase64 } from "./form.ts";
 
 export interface MetadataRequest {
   method: string;
@@ -21,7 +22,7 @@ export interface MetadataRequest {
   /** Header Metadata-Flavor. */
   flavor: string | undefined;
   contentType: string | undefined;
-  body: string;
+  body: Uint8Array;
   /** The client's IP address. */
   source: string;
 }
@@ -47,10 +48,14 @@ export interface Pods {
   byAddress(address: string): Pod | undefined;
 }
 
+/** What a signature is of: bytes, or the SHA-512 of bytes that are not there when it is verified. */
+export type Signed = "content" | "digest";
+
 export interface Identity {
-  /** base64 of a HMAC-SHA512 by the pod's own key. */
-  sign(uuid: string, content: string): string;
-  verify(uuid: string, content: string, signature: string): boolean;
+  /** A HMAC-SHA512 by the pod's own key for that kind: a signature of one kind is none of the other. */
+  sign(uuid: string, kind: Signed, content: Uint8Array): Buffer;
+  /** In constant time; false for what is no UUID. */
+  verify(uuid: string, kind: Signed, content: Uint8Array, signature: Uint8Array): boolean;
 }
 
 const ASCII = "text/plain; charset=us-ascii";
@@ -106,7 +111,7 @@ function podAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest,
     case "uuid":
       return read(request, ASCII, () => pod.uuid);
     default:
-      return hmacAnswer(pod, entry, request, identity);
+      return hmacAnswer(pod, entry, request, identity, "pod");
   }
 }
 
@@ -120,7 +125,7 @@ function containerAnswer(pod: Pod, entry: readonly string[], request: MetadataRe
     case "uid":
       return entry.length === 1 ? read(request, ASCII, () => pod.uuid) : notFound();
     default:
-      return hmacAnswer(pod, entry, request, identity);
+      return hmacAnswer(pod, entry, request, identity, "container");
   }
 }
 
@@ -168,42 +173,65 @@ function read(request: MetadataRequest, type: string, body: () => string): Answe
   return ok(type, body());
 }
 
-function hmacAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest, identity: Identity): Answer {
+/**
+ * `hmac/sign` and `hmac/verify`. Before 0.2.0 the object itself was posted, and a signature, which began with the
+ * object's digest, verified without it: below `container` that is so still.
+ */
+function hmacAnswer(
+  pod: Pod,
+  entry: readonly string[],
+  request: MetadataRequest,
+  identity: Identity,
+  group: "pod" | "container",
+): Answer {
   const action = entry.join("/");
   if (action !== "hmac/sign" && action !== "hmac/verify") return notFound();
   if (request.method !== "POST") return refusal(405, "this takes a POST");
-  if (!isForm(request)) {
-    if (action === "hmac/sign") return ok(ASCII, earlySign(identity, pod.uuid, request.body));
-    return refusal(400, "this takes a form");
+  const early = group === "container";
+  const type = mediaType(request);
+  if (type !== FORM) {
+    if (early && action === "hmac/sign" && !type.startsWith("multipart/"))
+      return ok(ASCII, earlySign(identity, pod.uuid, request.body));
+    return refusal(415, `this takes a form, ${FORM}`);
   }
-  const form = new URLSearchParams(request.body);
+  const form = fields(request.body);
+  if (form === undefined) return refusal(400, "the form has a field twice");
   const content = form.get("content");
-  if (action === "hmac/sign")
-    return content === null ? refusal(400, "the form has no content") : ok(ASCII, identity.sign(pod.uuid, content));
-  const uuid = form.get("uuid") ?? form.get("uid");
-  const signature = form.get("signature");
-  if (uuid === null || signature === null) return refusal(400, "the form has no uuid or no signature");
-  const good = content === null ? earlyVerify(identity, uuid, signature) : identity.verify(uuid, content, signature);
+  if (action === "hmac/sign") {
+    if (content === undefined) return refusal(400, "the form has no content");
+    return ok(ASCII, identity.sign(pod.uuid, "content", content).toString("base64"));
+  }
+  const uuid = (form.get("uuid") ?? form.get("uid"))?.toString();
+  const given = form.get("signature")?.toString();
+  if (uuid === undefined || given === undefined) return refusal(400, "the form has no uuid or no signature");
+  if (content === undefined && !early) return refusal(400, "the form has no content");
+  const signature = fromBase64(given);
+  const good =
+    signature !== undefined &&
+    (content === undefined
+      ? earlyVerify(identity, uuid, signature)
+      : identity.verify(uuid, "content", content, signature));
   if (!good) return refusal(403, "the signature is not that container's");
   return ok(ASCII, "");
 }
 
-// Before 0.2.0 the object itself was posted, and a signature verified without it: it began with the object's digest.
-
-function earlySign(identity: Identity, uuid: string, object: string): string {
+function earlySign(identity: Identity, uuid: string, object: Uint8Array): string {
   const digest = createHash("sha512").update(object).digest();
-  return Buffer.concat([digest, Buffer.from(identity.sign(uuid, early(digest)), "base64")]).toString("base64");
+  return Buffer.concat([digest, identity.sign(uuid, "digest", digest)]).toString("base64");
 }
 
-function earlyVerify(identity: Identity, uuid: string, signature: string): boolean {
-  const bytes = Buffer.from(signature, "base64");
-  return identity.verify(uuid, early(bytes.subarray(0, 64)), bytes.subarray(64).toString("base64"));
+function earlyVerify(identity: Identity, uuid: string, signature: Buffer): boolean {
+  const [digest, mac] = [signature.subarray(0, DIGEST_LENGTH), signature.subarray(DIGEST_LENGTH)];
+  return identity.verify(uuid, "digest", digest, mac);
 }
 
-const early = (digest: Buffer): string => `sha512-${digest.toString("hex")}`;
+/** Bytes of a SHA-512. */
+const DIGEST_LENGTH = 64;
 
-const isForm = ({ contentType = "" }: MetadataRequest): boolean =>
-  contentType.split(";")[0]?.trim().toLowerCase() === "application/x-www-form-urlencoded";
+const FORM = "application/x-www-form-urlencoded";
+
+const mediaType = ({ contentType = "" }: MetadataRequest): string =>
+  contentType.split(";")[0]?.trim().toLowerCase() ?? "";
 
 /**
  * The container manifest as it was before it was a PodManifest, by the oldest of its images. Before 0.2.0 annotations
