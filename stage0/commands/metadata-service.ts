@@ -65,7 +65,8 @@ async function serve(at: string, globals: GlobalOptions, pidFile: string | undef
 
   const listener = await listen(at, (request) => {
     const given = answer(request, pods, identity);
-    if (globals.debug) say(`${request.source} ${request.method} ${withoutToken(request.path)}: ${given.status}`);
+    if (globals.debug && given !== undefined)
+      say(`${request.source} ${request.method} ${withoutToken(request.path)}: ${given.status}`);
     return given;
   });
   try {

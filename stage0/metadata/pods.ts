@@ -31,7 +31,7 @@ export function openPods(data: string, store: Store): RegisteredPods {
   // A manifest never changes.
   const known = new Map<string, Known>();
 
-  /** The running containers that are registered. */
+  /** The containers that are registered, whether they still run or not. */
   function* registered(): Generator<{ ref: ContainerRef; manifest: PodManifest; token: string }> {
     const refs = listContainers(data, ["run"]);
     const uuids = new Set(refs.map(({ uuid }) => uuid));
@@ -41,7 +41,7 @@ export function openPods(data: string, store: Store): RegisteredPods {
       if (facts === undefined) continue;
       known.set(ref.uuid, facts);
       const { manifest, token } = facts;
-      if (token !== undefined && phase(ref) === "running") yield { ref, manifest, token };
+      if (token !== undefined) yield { ref, manifest, token };
     }
   }
 
@@ -53,17 +53,23 @@ export function openPods(data: string, store: Store): RegisteredPods {
   });
 
   return {
-    count: () => [...registered()].length,
+    count: () => [...registered()].filter(runs).length,
     byToken(token) {
-      for (const one of registered()) if (sameText(one.token, token)) return pod(one.ref, one.manifest);
+      // What cannot be one costs nothing.
+      if (!TOKEN.test(token)) return undefined;
+      for (const one of registered())
+        if (sameText(one.token, token)) return runs(one) ? pod(one.ref, one.manifest) : undefined;
       return undefined;
     },
     byAddress(address) {
-      for (const one of registered()) if (addressesOf(one.ref).includes(address)) return pod(one.ref, one.manifest);
+      for (const one of registered())
+        if (addressesOf(one.ref).includes(address) && runs(one)) return pod(one.ref, one.manifest);
       return undefined;
     },
   };
 }
+
+const runs = ({ ref }: { ref: ContainerRef }): boolean => phase(ref) === "running";
 
 /** A damaged or vanished container has no metadata; others have theirs. */
 function examine(ref: ContainerRef): Known | undefined {
@@ -75,6 +81,8 @@ function examine(ref: ContainerRef): Known | undefined {
     throw error;
   }
 }
+
+const TOKEN = /^[0-9a-f]+$/;
 
 /** The last part of the URL's path. */
 function tokenOf(url: string | undefined): string | undefined {

@@ -5,7 +5,7 @@
 
 import { spawnSync } from "node:child_process";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { isIP } from "node:net";
+import { isIP, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
 import { errorCode, RktError, usageError } from "../../shared/errors.ts";
 import type { Answer, MetadataRequest } from "./service.ts";
@@ -13,10 +13,22 @@ import type { Answer, MetadataRequest } from "./service.ts";
 /** By convention of the specification's first versions; the port is rkt's. */
 export const DEFAULT_LISTEN = "169.254.169.255:18112";
 
-/** Bytes of a request's body: what an app wants signed. */
-const BODY_LIMIT = 1024 * 1024;
-/** Milliseconds for a whole request. */
-const REQUEST_LIMIT = 10_000;
+/** What a client may take. */
+export interface Limits {
+  /** Bytes of a request's body: what an app wants signed. */
+  body: number;
+  /** Bytes of a request's line and headers. */
+  head: number;
+  /** Milliseconds for a whole request, and for each pause. */
+  time: number;
+  /**
+   * Connections at once. One more ends the one that has been silent for longest: who keeps connections, or is slow,
+   * loses them, and who asks and has the answer does not notice.
+   */
+  connections: number;
+}
+
+const LIMITS: Limits = { body: 1024 * 1024, head: 16 * 1024, time: 10_000, connections: 1024 };
 
 export interface Listener {
   server: Server;
@@ -26,12 +38,11 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-export type Respond = (request: MetadataRequest) => Answer;
+/** Undefined when it takes the body. */
+export type Respond = (request: MetadataRequest) => Answer | undefined;
 
-export async function listen(at: string, respond: Respond): Promise<Listener> {
-  const server = createServer({ requestTimeout: REQUEST_LIMIT, headersTimeout: REQUEST_LIMIT }, (request, response) => {
-    serve(request, response, respond).catch(() => response.destroy());
-  });
+export async function listen(at: string, respond: Respond, limits: Limits = LIMITS): Promise<Listener> {
+  const server = httpServer(respond, limits);
   let added: string | undefined;
   if (isActivated()) await bind(server, { fd: FIRST_FD });
   else {
@@ -63,6 +74,50 @@ export async function listen(at: string, respond: Respond): Promise<Listener> {
     },
   };
 }
+
+function httpServer(respond: Respond, { body, head, time, connections }: Limits): Server {
+  const server = createServer({
+    maxHeaderSize: head,
+    requestTimeout: time,
+    headersTimeout: time,
+    keepAliveTimeout: time / 2,
+    connectionsCheckingInterval: time / 10,
+  });
+  server.setTimeout(time);
+  // The longest silent first.
+  const open = new Set<Socket>();
+  const speaks = (socket: Socket) => {
+    open.delete(socket);
+    open.add(socket);
+  };
+  server.on("connection", (socket) => {
+    open.add(socket);
+    socket.once("close", () => open.delete(socket));
+    const [silent] = open;
+    if (open.size > connections) silent?.destroy();
+  });
+  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+    if (!request.socket.destroyed) speaks(request.socket);
+    serve(request, response, respond, body).catch(() => response.destroy());
+  };
+  server.on("request", onRequest);
+  server.on("checkContinue", onRequest);
+  server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+    const status = REFUSALS[error.code ?? ""] ?? "400 Bad Request";
+    if (socket.writable && socket.bytesWritten === 0)
+      socket.write(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+    socket.destroySoon();
+  });
+  return server;
+}
+
+/** To what is no request that `serve` sees. */
+const REFUSALS: Readonly<Record<string, string>> = {
+  // Of words that Node.js knows for no method.
+  HPE_INVALID_METHOD: "405 Method Not Allowed\r\nAllow: GET, POST",
+  HPE_HEADER_OVERFLOW: "431 Request Header Fields Too Large",
+  ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",
+};
 
 /** SD_LISTEN_FDS_START. */
 const FIRST_FD = 3;
@@ -107,33 +162,56 @@ function removeAddress(host: string): void {
   spawnSync("ip", ["address", "delete", `${host}/32`, "dev", "lo"], { stdio: "ignore" });
 }
 
-async function serve(request: IncomingMessage, response: ServerResponse, respond: Respond): Promise<void> {
-  const parts: Buffer[] = [];
-  let size = 0;
-  for await (const part of request as AsyncIterable<Buffer>) {
-    size += part.length;
-    if (size > BODY_LIMIT) return write(response, { status: 413, type: "text/plain", body: "" });
-    parts.push(part);
-  }
+async function serve(request: IncomingMessage, response: ServerResponse, respond: Respond, limit: number) {
   const flavor = request.headers["metadata-flavor"];
-  write(
-    response,
-    respond({
-      method: request.method ?? "",
-      path: (request.url ?? "/").replace(/\?.*/s, ""),
-      flavor: typeof flavor === "string" ? flavor : undefined,
-      contentType: request.headers["content-type"],
-      body: Buffer.concat(parts),
-      source: (request.socket.remoteAddress ?? "").replace(/^::ffff:/, ""),
-    }),
-  );
+  const asked = {
+    method: request.method ?? "",
+    path: (request.url ?? "/").replace(/\?.*/s, ""),
+    flavor: typeof flavor === "string" ? flavor : undefined,
+    contentType: request.headers["content-type"],
+    // Of the connection: what headers say of it, anybody can say.
+    source: (request.socket.remoteAddress ?? "").replace(/^::ffff:/, ""),
+  };
+  const { "content-length": length = "0", "transfer-encoding": encoding, expect } = request.headers;
+  const answer = respond({ ...asked, body: undefined });
+  if (answer !== undefined) return write(response, answer, length !== "0" || encoding !== undefined);
+  if (Number(length) > limit) return write(response, TOO_LARGE, true);
+  if (expect !== undefined) response.writeContinue();
+  const body = await readBody(request, limit);
+  if (body === undefined) return write(response, TOO_LARGE, true);
+  const answered = respond({ ...asked, body });
+  if (answered === undefined) throw new Error("no answer, though the body is there");
+  write(response, answered);
 }
 
-function write(response: ServerResponse, { status, type, body }: Answer): void {
+const TOO_LARGE: Answer = { status: 413, type: "text/plain", body: "" };
+
+/** Undefined when there is more of it. */
+function readBody(request: IncomingMessage, limit: number): Promise<Buffer | undefined> {
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = [];
+    let size = 0;
+    request.on("data", (part: Buffer) => {
+      size += part.length;
+      if (size <= limit) parts.push(part);
+      else {
+        parts.length = 0;
+        resolve(undefined);
+      }
+    });
+    request.once("end", () => resolve(Buffer.concat(parts)));
+    request.once("error", reject);
+  });
+}
+
+/** `last`: there may be more of the request, which nobody waits for. */
+function write(response: ServerResponse, { status, type, body, allow }: Answer, last = false): void {
   response.writeHead(status, {
     "content-type": type,
     "content-length": Buffer.byteLength(body),
     "cache-control": "no-store",
+    ...(allow === undefined ? {} : { allow }),
+    ...(last ? { connection: "close" } : {}),
   });
   response.end(response.req.method === "HEAD" ? undefined : body);
 }

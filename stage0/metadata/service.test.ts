@@ -8,7 +8,7 @@ import { hostPath } from "../../shared/layout.ts";
 import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import { openIdentity } from "./identity.ts";
-import { answer, type MetadataRequest, type Pod, type Pods } from "./service.ts";
+import { type Answer, answer, type MetadataRequest, type Pod, type Pods } from "./service.ts";
 
 const ID = `sha512-${"a".repeat(128)}`;
 const imageText = ` {"acKind": "ImageManifest", "acVersion": "0.8.11", "name": "example.com/db",
@@ -48,8 +48,8 @@ after(() => rmSync(join(key, "../.."), { recursive: true }));
 const identity = openIdentity(key);
 const ASCII = "text/plain; charset=us-ascii";
 
-function ask(path: string, over: Partial<MetadataRequest> = {}): { status: number; type: string; body: string } {
-  return answer(
+function ask(path: string, over: Partial<MetadataRequest> = {}): Answer {
+  const given = answer(
     {
       method: "GET",
       path,
@@ -62,6 +62,8 @@ function ask(path: string, over: Partial<MetadataRequest> = {}): { status: numbe
     pods,
     identity,
   );
+  assert.ok(given);
+  return given;
 }
 
 const merged = [
@@ -135,6 +137,82 @@ const refused: [name: string, status: number, path: string, over?: Partial<Metad
 ];
 for (const [name, status, path, over] of refused)
   test(`metadata: refuses ${name}`, () => assert.equal(ask(path, over).status, status));
+
+for (const method of ["HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get", "POST", "GET"])
+  for (const [entry, allow] of [
+    ["pod/uuid", "GET"],
+    ["container/annotations/", "GET"],
+    ["apps/main/image/id", "GET"],
+    ["pod/hmac/sign", "POST"],
+    ["container/hmac/verify", "POST"],
+  ])
+    if (method !== allow)
+      test(`metadata: ${method} of ${entry} is refused with what is taken`, () => {
+        const { status, allow: taken } = ask(`/${TOKEN}/acMetadata/v1/${entry}`, { method });
+        assert.equal(status, 405);
+        assert.ok(taken?.split(", ").includes(allow ?? ""));
+      });
+
+/** Each reaches what it names to the letter, which is nothing. */
+const crooked = [
+  "pod%2fuuid",
+  "pod/hmac%2fsign",
+  "pod/./uuid",
+  "pod//uuid",
+  "/pod/uuid",
+  "pod/uuid/",
+  "pod/uuid/.",
+  "pod/../container/uid",
+  "pod/%2e%2e/container/uid",
+  "pod/uuid%00",
+  "pod/uuid%0d%0aX: y",
+  "container/uid%2f",
+  "container/annotations//ip-address",
+  "container/annotations/./ip-address",
+  "container/annotations/../uid",
+  "container/annotations/ip-address/",
+  "container/annotations/__proto__",
+  "container%2fannotations/ip-address",
+  "apps//image/id",
+  "apps/main//image/id",
+  "apps/./main/image/id",
+  "apps/main/image%2fid",
+  "apps/main%2fimage%2fid",
+  "apps/main/../other/image/id",
+  "apps/..%2fmain/image/id",
+  "apps/main/annotations/../image/id",
+  "apps/main/annotations/%2e%2e%2fimage%2fid",
+  "apps/example.com/../main/image/id",
+  "apps/main/image/manifest/../../../../../../etc/passwd",
+  "../../etc/passwd",
+];
+for (const path of crooked)
+  test(`metadata: ${path} is nothing`, () => assert.equal(ask(`/${TOKEN}/acMetadata/v1/${path}`).status, 404));
+for (const path of ["acMetadata/v1/../v1/pod/uuid", "acMetadata%2fv1/pod/uuid", "/acMetadata/v1/pod/uuid", "..//pod"])
+  test(`metadata: ${path} below a token is nothing`, () => assert.equal(ask(`/${TOKEN}/${path}`).status, 404));
+
+test("metadata: an app's name may be escaped, as a client does that takes it for one segment", () => {
+  assert.equal(ask(`/${TOKEN}/acMetadata/v1/apps/example.com%2Fdb/image/id`).body, ID);
+});
+
+test("metadata: a body is wanted only where it is used, of a container that is known", () => {
+  const sign = (path: string, over: Partial<MetadataRequest> = {}) =>
+    answer(
+      {
+        ...{ method: "POST", path, flavor: "AppContainer", source: "192.0.2.1", body: undefined },
+        contentType: "application/x-www-form-urlencoded",
+        ...over,
+      },
+      pods,
+      identity,
+    )?.status;
+  const path = `/${TOKEN}/acMetadata/v1/pod/hmac/sign`;
+  assert.equal(sign(path), undefined);
+  assert.equal(sign(path, { flavor: undefined }), 403);
+  assert.equal(sign(path.replace(TOKEN, "other")), 403);
+  assert.equal(sign(path, { contentType: "multipart/form-data" }), 415);
+  assert.equal(sign(`/${TOKEN}/acMetadata/v1/pod/uuid`), 405);
+});
 
 const form = (values: Record<string, string>): Partial<MetadataRequest> => ({
   method: "POST",

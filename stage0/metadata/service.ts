@@ -22,7 +22,8 @@ export interface MetadataRequest {
   /** Header Metadata-Flavor. */
   flavor: string | undefined;
   contentType: string | undefined;
-  body: Uint8Array;
+  /** Undefined: not read yet. */
+  body: Uint8Array | undefined;
   /** The client's IP address. */
   source: string;
 }
@@ -31,6 +32,8 @@ export interface Answer {
   status: number;
   type: string;
   body: string;
+  /** Header Allow, of a 405. */
+  allow?: string;
 }
 
 export interface Pod {
@@ -67,7 +70,9 @@ const FLAVOR = "AppContainer";
 /** The first service asked for these words, taken from a sentence of the specification. */
 const EARLY_FLAVOR = "AppContainer header";
 
-export function answer(request: MetadataRequest, pods: Pods, identity: Identity): Answer {
+/** Undefined when it takes the body, which then is of a container that may ask for that. */
+export function answer(request: MetadataRequest, pods: Pods, identity: Identity): Answer | undefined {
+  if (request.method !== "GET" && request.method !== "POST") return notAllowed("GET, POST");
   const segments = decoded(request.path);
   if (segments === undefined) return refusal(400, "the path is not well-formed");
   const token = segments[0] === BASE ? undefined : segments.shift();
@@ -90,6 +95,7 @@ export function answer(request: MetadataRequest, pods: Pods, identity: Identity)
 }
 
 const refusal = (status: number, reason: string): Answer => ({ status, type: UTF8, body: `${reason}\n` });
+const notAllowed = (allow: string): Answer => ({ ...refusal(405, `this takes ${allow}`), allow });
 const notFound = (): Answer => refusal(404, "there is no such metadata");
 const ok = (type: string, body: string): Answer => ({ status: 200, type, body });
 
@@ -102,8 +108,16 @@ function decoded(path: string): string[] | undefined {
   }
 }
 
-function podAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest, identity: Identity): Answer {
-  switch (entry.join("/")) {
+/** Segments that are words of the specification; an escaped slash in one separates nothing. */
+const words = (segments: readonly string[]): string => segments.map(encodeURIComponent).join("/");
+
+function podAnswer(
+  pod: Pod,
+  entry: readonly string[],
+  request: MetadataRequest,
+  identity: Identity,
+): Answer | undefined {
+  switch (words(entry)) {
     case "annotations":
       return read(request, JSON_TYPE, () => JSON.stringify(pod.manifest.annotations));
     case "manifest":
@@ -116,7 +130,12 @@ function podAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest,
 }
 
 /** As the service was before 0.5.0 of the specification. */
-function containerAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest, identity: Identity): Answer {
+function containerAnswer(
+  pod: Pod,
+  entry: readonly string[],
+  request: MetadataRequest,
+  identity: Identity,
+): Answer | undefined {
   switch (entry[0]) {
     case "annotations":
       return directoryAnswer(pod.manifest.annotations, entry.slice(1), request);
@@ -135,7 +154,7 @@ function appAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest)
     const app = findApp(pod, entry.slice(0, end).join("/"));
     if (app === undefined) continue;
     const rest = entry.slice(end);
-    switch (rest.join("/")) {
+    switch (words(rest)) {
       case "annotations":
         return read(request, JSON_TYPE, () => JSON.stringify(appAnnotations(pod, app)));
       case "image/manifest":
@@ -169,7 +188,7 @@ function directoryAnswer(annotations: readonly NameValue[], path: readonly strin
 }
 
 function read(request: MetadataRequest, type: string, body: () => string): Answer {
-  if (request.method !== "GET" && request.method !== "HEAD") return refusal(405, "this is read with GET");
+  if (request.method !== "GET") return notAllowed("GET");
   return ok(type, body());
 }
 
@@ -183,18 +202,19 @@ function hmacAnswer(
   request: MetadataRequest,
   identity: Identity,
   group: "pod" | "container",
-): Answer {
-  const action = entry.join("/");
+): Answer | undefined {
+  const action = words(entry);
   if (action !== "hmac/sign" && action !== "hmac/verify") return notFound();
-  if (request.method !== "POST") return refusal(405, "this takes a POST");
+  if (request.method !== "POST") return notAllowed("POST");
   const early = group === "container";
   const type = mediaType(request);
-  if (type !== FORM) {
-    if (early && action === "hmac/sign" && !type.startsWith("multipart/"))
-      return ok(ASCII, earlySign(identity, pod.uuid, request.body));
+  const isObject = type !== FORM;
+  if (isObject && !(early && action === "hmac/sign" && !type.startsWith("multipart/")))
     return refusal(415, `this takes a form, ${FORM}`);
-  }
-  const form = fields(request.body);
+  const { body } = request;
+  if (body === undefined) return undefined;
+  if (isObject) return ok(ASCII, earlySign(identity, pod.uuid, body));
+  const form = fields(body);
   if (form === undefined) return refusal(400, "the form has a field twice");
   const content = form.get("content");
   if (action === "hmac/sign") {
