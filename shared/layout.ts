@@ -145,6 +145,8 @@ export interface DataLayout {
   storeLock: HostPath;
   /** The URL of the metadata service, which holds a lock on the file while it runs. */
   metadataService: HostPath;
+  /** A Unix socket of systemd's, if there is one: to connect to it starts the service. */
+  metadataActivation: HostPath;
   /** The key that its signatures are made with. */
   metadataKey: HostPath;
 }
@@ -171,6 +173,7 @@ export function dataLayout(data: string): DataLayout {
     locks: join(cas, "locks"),
     storeLock: join(cas, "locks", "store"),
     metadataService: join(data, "metadata", "service"),
+    metadataActivation: join(data, "metadata", "activate.sock"),
     metadataKey: join(data, "metadata", "hmac-key"),
   };
 }

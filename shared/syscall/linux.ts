@@ -162,6 +162,7 @@ const definitions = {
   syncfs: { return: "i32", arguments: ["i32"] },
   ioctl: { return: "i32", arguments: ["i32", "u64", "i64"] },
   isatty: { return: "i32", arguments: ["i32"] },
+  getsockopt: { return: "i32", arguments: ["i32", "i32", "i32", "buffer", "buffer"] },
   setresuid: { return: "i32", arguments: ["u32", "u32", "u32"] },
   setresgid: { return: "i32", arguments: ["u32", "u32", "u32"] },
   fallocate: { return: "i32", arguments: ["i32", "i32", "i64", "i64"] },
@@ -312,6 +313,17 @@ export function isOpenFd(fd: number): boolean {
 /** isatty(3), for programs that would load `node:tty` for nothing else. */
 export function isTerminal(fd: number): boolean {
   return ffi().libc.isatty(fd) === 1;
+}
+
+export const AF_UNIX = 1;
+
+/** The address family of a socket (socket(7), SO_DOMAIN). */
+export function socketFamily(fd: number): number {
+  const [SOL_SOCKET, SO_DOMAIN] = [1, 39];
+  const [value, length] = [Buffer.alloc(4), Buffer.alloc(4)];
+  length.writeInt32LE(value.length);
+  check("getsockopt", ffi().libc.getsockopt(fd, SOL_SOCKET, SO_DOMAIN, value, length));
+  return value.readInt32LE();
 }
 
 export function dup2(from: number, to: number): void {

@@ -13,7 +13,7 @@ const options = {
   listen: {
     type: "string",
     value: "ADDRESS:PORT",
-    description: `where (${DEFAULT_LISTEN}); systemd's socket when it gives one`,
+    description: `where (${DEFAULT_LISTEN}); systemd's sockets of TCP when it gives any`,
   },
   "listen-port": { type: "string", value: "PORT", description: "port at the usual address" },
   "pid-file": { type: "string", value: "FILE", description: "write the process ID to a file while it listens" },
@@ -30,7 +30,9 @@ export const command: Command = {
   usage: "metadata-service [options]",
   description: `Serves the metadata of running containers to their apps, by HTTP, in the foreground: manifests, annotations, image IDs, and signatures by which containers prove to each other who they are (App Container specification, "Metadata Service").
 
-A container that was run with --mds-register finds it in the variable AC_METADATA_URL, which holds a token of its own; a container with a network of its own is also known by its address. There is one service for a data directory.`,
+A container that was run with --mds-register finds it in the variable AC_METADATA_URL, which holds a token of its own; a container with a network of its own is also known by its address. There is one service for a data directory.
+
+systemd can start it: a Unix socket at metadata/activate.sock of the data directory is connected to by \`rkt run\` when no service runs (see docs/metadata-service.md).`,
   examples: [
     ["rkt metadata-service &", "then: rkt run --mds-register IMAGE"],
     ["rkt metadata-service --listen-port=80", "where apps of the first specification look for it"],
@@ -69,14 +71,18 @@ async function serve(at: string, globals: GlobalOptions, pidFile: string | undef
       say(`${request.source} ${request.method} ${withoutToken(request.path)}: ${given.status}`);
     return given;
   });
+  let shut: (() => void) | undefined;
   try {
     if (pidFile !== undefined) writeFileSync(pidFile, `${process.pid}\n`);
     announcement.publish(listener.url);
+    shut = await listener.letGo();
     if (!globals.quiet) say(`metadata service at ${listener.url}`);
     const timer = idle === undefined ? undefined : endWhenIdle(pods.count, idle, stopped.resolve);
     await stopped.promise;
     clearInterval(timer);
   } finally {
+    // First: who has connected and was not let go has the next service started.
+    shut?.();
     announcement.withdraw();
     if (pidFile !== undefined) rmSync(pidFile, { force: true });
     await listener.close();

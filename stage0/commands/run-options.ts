@@ -91,7 +91,7 @@ export const containerOptions = {
     type: "string",
     bare: "true",
     choices: ["true", "false"],
-    description: "register with the metadata service, which must run; without it, if it runs",
+    description: "register with the metadata service, or fail; unless told, if there is one",
     group: container,
   },
   "spawn-metadata-svc": {

@@ -41,7 +41,7 @@ export async function setUpContainer(
     configDirs: configDirs(globals),
     unifiedCgroups: hasUnifiedCgroups(),
     unprotected: PROTECTIONS.filter((protection) => globals.insecure.has(protection)),
-    metadataUrl: await register(globals, options),
+    metadataUrl: await registered(globals, request.network, options),
   };
   // Before any image is imported: a slip in the line costs nothing.
   const wanted = given === undefined ? wantedImages(request) : imagesOf(given);
@@ -98,12 +98,18 @@ function configDirs({ localConfig, systemConfig }: GlobalOptions): string[] | un
 }
 
 /** AC_METADATA_URL of the container's apps; undefined without the metadata service. */
-async function register(globals: GlobalOptions, options: RunLine["options"]): Promise<string | undefined> {
-  if (options["mds-register"] === "false") return undefined;
-  const { metadataUrl, requireService, spawnService } = await import("../metadata/registration.ts");
-  if (options["spawn-metadata-svc"]) await spawnService(globals.dir, thisProgram());
-  if (options["spawn-metadata-svc"] || options["mds-register"] === "true") requireService(globals.dir);
-  return metadataUrl(globals.dir);
+async function registered(
+  globals: GlobalOptions,
+  network: string,
+  { "mds-register": wish, "spawn-metadata-svc": spawn }: RunLine["options"],
+): Promise<string | undefined> {
+  if (wish === "false") return undefined;
+  const { ASLEEP, register } = await import("../metadata/registration.ts");
+  const url = await register({ data: globals.dir, network, program: spawn ? thisProgram() : undefined });
+  if (typeof url === "string") return url;
+  if (spawn || wish === "true") throw url;
+  if (url.code === ASLEEP && !globals.quiet) say(`warning: ${url.message}: the container is not registered`);
+  return undefined;
 }
 
 function wantedImages(request: RunRequest): WantedImage[] {

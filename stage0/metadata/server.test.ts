@@ -1,10 +1,13 @@
 /** The service's sockets, against clients that are slow, many, or speak no HTTP. */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { request } from "node:http";
 import { connect, type Socket } from "node:net";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { type Limits, listen, type Respond } from "./server.ts";
+import { DEFAULT_DATA_DIR, dataLayout } from "../../shared/layout.ts";
+import { DEFAULT_LISTEN, type Limits, listen, type Respond } from "./server.ts";
 
 const GENEROUS: Limits = { body: 1000, head: 4096, time: 10_000, connections: 1024 };
 
@@ -196,4 +199,11 @@ test("a HEAD has the headers of the answer, and no body", async (t) => {
   assert.match(said, /^HTTP\/1\.1 405 /);
   assert.match(said, /^allow: GET\r$/m);
   assert.match(said, /\r\n\r\n$/);
+});
+
+test("the socket unit listens where rkt looks for the service", () => {
+  const text = readFileSync(join(import.meta.dirname, "../../examples/systemd/rkt-metadata.socket"), "utf8");
+  const listens = [...text.matchAll(/^ListenStream=(.*)$/gm)].map(([, at]) => at);
+  assert.deepEqual(listens, [DEFAULT_LISTEN, dataLayout(DEFAULT_DATA_DIR).metadataActivation]);
+  assert.match(text, /^SocketMode=0600$/m);
 });

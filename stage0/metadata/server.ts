@@ -5,9 +5,10 @@
 
 import { spawnSync } from "node:child_process";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { isIP, type Socket } from "node:net";
+import { createServer as createDoor, isIP, type Server as NetServer, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
 import { errorCode, RktError, usageError } from "../../shared/errors.ts";
+import { AF_UNIX, socketFamily } from "../../shared/syscall/linux.ts";
 import type { Answer, MetadataRequest } from "./service.ts";
 
 /** By convention of the specification's first versions; the port is rkt's. */
@@ -31,9 +32,10 @@ export interface Limits {
 const LIMITS: Limits = { body: 1024 * 1024, head: 16 * 1024, time: 10_000, connections: 1024 };
 
 export interface Listener {
-  server: Server;
   /** Without a slash at the end. */
   url: string;
+  /** From now on who connects to have the service started is let go; until then he waits. Returns what ends that. */
+  letGo(): Promise<() => void>;
   /** Stops listening, and takes the address away if it was added. */
   close(): Promise<void>;
 }
@@ -41,15 +43,20 @@ export interface Listener {
 /** Undefined when it takes the body. */
 export type Respond = (request: MetadataRequest) => Answer | undefined;
 
+/**
+ * Listens at systemd's sockets, or, when it gives none of TCP, at an address. Of a Unix socket nothing is wanted but
+ * that systemd watches it: whoever connects has the service started (see registration.ts).
+ */
 export async function listen(at: string, respond: Respond, limits: Limits = LIMITS): Promise<Listener> {
-  const server = httpServer(respond, limits);
+  const { addresses, wakers } = inheritedSockets();
+  const servers: Server[] = [];
   let added: string | undefined;
-  if (isActivated()) await bind(server, { fd: FIRST_FD });
-  else {
+  for (const fd of addresses) servers.push(await bind(httpServer(respond, limits), { fd }));
+  if (addresses.length === 0) {
     const { host, port } = parseAddress(at);
     added = addAddress(host);
     try {
-      await bind(server, { host, port });
+      servers.push(await bind(httpServer(respond, limits), { host, port }));
     } catch (error) {
       if (added !== undefined) removeAddress(added);
       throw new RktError("cannot-listen", `cannot listen on ${at}: ${errorCode(error) ?? error}`, {
@@ -58,20 +65,47 @@ export async function listen(at: string, respond: Respond, limits: Limits = LIMI
       });
     }
   }
-  const address = server.address();
-  if (address === null || typeof address === "string")
-    throw new RktError("cannot-listen", "the socket given by systemd is none of TCP", {
-      hint: "ListenStream= of the socket unit takes an address and a port",
-    });
-  const host = isIP(address.address) === 6 ? `[${address.address}]` : address.address;
   return {
-    server,
-    url: `http://${host}:${address.port}`,
+    url: urlOf(servers[0]?.address()),
+    async letGo() {
+      const doors: NetServer[] = [];
+      for (const fd of wakers)
+        doors.push(
+          await bind(
+            createDoor((socket) => socket.destroy()),
+            { fd },
+          ),
+        );
+      return () => {
+        for (const door of doors) door.close();
+      };
+    },
     async close() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
+      for (const server of servers) {
+        server.closeAllConnections();
+        await new Promise((resolve) => server.close(resolve));
+      }
       if (added !== undefined) removeAddress(added);
     },
+  };
+}
+
+function urlOf(address: ReturnType<Server["address"]> | undefined): string {
+  if (typeof address !== "object" || address === null) throw new Error(`${address} is no address of TCP`);
+  return `http://${isIP(address.address) === 6 ? `[${address.address}]` : address.address}:${address.port}`;
+}
+
+/** SD_LISTEN_FDS_START. */
+const FIRST_FD = 3;
+
+/** What systemd gives, of whatever name and in whatever order; by family. */
+function inheritedSockets(): { addresses: number[]; wakers: number[] } {
+  const { LISTEN_PID: pid, LISTEN_FDS: count } = process.env;
+  const length = pid === String(process.pid) ? Number(count) : 0;
+  const fds = Array.from({ length }, (_, i) => FIRST_FD + i);
+  return {
+    addresses: fds.filter((fd) => socketFamily(fd) !== AF_UNIX),
+    wakers: fds.filter((fd) => socketFamily(fd) === AF_UNIX),
   };
 }
 
@@ -119,19 +153,12 @@ const REFUSALS: Readonly<Record<string, string>> = {
   ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",
 };
 
-/** SD_LISTEN_FDS_START. */
-const FIRST_FD = 3;
-
-function isActivated(): boolean {
-  return process.env["LISTEN_PID"] === String(process.pid) && Number(process.env["LISTEN_FDS"]) >= 1;
-}
-
-function bind(server: Server, options: object): Promise<void> {
+function bind<T extends NetServer>(server: T, options: object): Promise<T> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen(options, () => {
       server.removeListener("error", reject);
-      resolve();
+      resolve(server);
     });
   });
 }

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, existsSync } from "node:fs";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { startMetadataService } from "../helpers/metadata-service.ts";
 import {
   eventually,
@@ -24,8 +25,17 @@ const get = (entry: string, url = "$AC_METADATA_URL") =>
 
 const shell = (script: string): string[] => [busybox, "--exec=/bin/sh", "--", "-c", script];
 
+interface Waiting {
+  url: string;
+  uuid: string;
+  child: ChildProcess;
+  done: Promise<unknown>;
+  /** Kills it. */
+  end(): Promise<unknown>;
+}
+
 /** A container that waits, and its AC_METADATA_URL. */
-async function waiting(rkt: Rkt): Promise<{ url: string; uuid: string; end(): Promise<unknown> }> {
+async function waiting(rkt: Rkt): Promise<Waiting> {
   const child = rkt.start(["run", ...shell(`echo "$AC_METADATA_URL"; ${get("pod/uuid")}; echo; exec sleep 1000`)], {
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -41,6 +51,8 @@ async function waiting(rkt: Rkt): Promise<{ url: string; uuid: string; end(): Pr
   return {
     url,
     uuid,
+    child,
+    done,
     end: () => {
       child.kill("SIGKILL");
       return done;
@@ -156,30 +168,260 @@ test("there is one service for a data directory, and none is left behind", async
   rkt.fails(["run", "--mds-register", ...shell("true")], 254, /does not run/);
 });
 
-test("socket activation", async (t) => {
-  if (!requires(t, "root", "build", "systemd-socket-activate", "curl")) return;
-  const rkt = makeRkt(t);
-  mkdirSync(rkt.dir);
+const activation = (dir: string): string => join(dir, "metadata", "activate.sock");
+
+interface Activated {
+  child: ChildProcess;
+  /** What it becomes at the first connection has begun. */
+  isAwake(): boolean;
+}
+
+/** Sockets as systemd has them, of which the first connection starts a program: the service, unless told. */
+async function activated(
+  t: TestContext,
+  rkt: Rkt,
+  { unix = "last", program = service(rkt.dir) }: { unix?: "first" | "last" | "only"; program?: string[] } = {},
+): Promise<Activated> {
+  mkdirSync(join(rkt.dir, "metadata"), { recursive: true });
+  const path = activation(rkt.dir);
+  const address = `127.0.0.1:${await freePort()}`;
+  const sockets = { first: [path, address], last: [address, path], only: [path] }[unix];
+  const argv = [...sockets.map((socket) => `--listen=${socket}`), ...program];
+  const child = spawn("systemd-socket-activate", argv, { stdio: ["ignore", "ignore", "pipe"] });
+  t.after(() => child.kill("SIGKILL"));
+  let said = "";
+  child.stderr?.on("data", (chunk) => {
+    said += chunk;
+  });
+  await eventually("all listen", () => (said.split("Listening on").length > sockets.length ? true : undefined));
+  return { child, isAwake: () => commandLine(String(child.pid))[0] !== "systemd-socket-activate" };
+}
+
+const service = (dir: string): string[] => [rktBinary, `--dir=${dir}`, "metadata-service"];
+
+async function freePort(): Promise<number> {
   const probe = createServer().listen(0, "127.0.0.1");
   await new Promise((resolve) => probe.once("listening", resolve));
   const { port } = probe.address() as { port: number };
   await new Promise((resolve) => probe.close(resolve));
-  const pidFile = join(rkt.scratch, "pid");
-  const child = spawn(
-    "systemd-socket-activate",
-    [`--listen=127.0.0.1:${port}`, rktBinary, `--dir=${rkt.dir}`, "metadata-service", `--pid-file=${pidFile}`],
-    { stdio: "ignore" },
+  return port;
+}
+
+const activatable = (t: TestContext): boolean => requires(t, "root", "build", "systemd-socket-activate");
+
+for (const [unix, ...options] of [["last", "--mds-register"], ["first"], ["last", "--spawn-metadata-svc"]] as [
+  "first" | "last",
+  ...string[],
+][])
+  test(`socket activation by rkt run ${options}, Unix socket ${unix}`, async (t) => {
+    if (!activatable(t)) return;
+    const rkt = makeRkt(t);
+    const pidFile = join(rkt.scratch, "pid");
+    const { child, isAwake } = await activated(t, rkt, {
+      unix,
+      program: [...service(rkt.dir), `--pid-file=${pidFile}`],
+    });
+    rkt.ok(["run", "--mds-register=false", ...shell("true")]);
+    rkt.ok(["list"]);
+    assert.ok(!isAwake(), "nobody has asked for it");
+    const run = ["run", ...options, ...shell(get("pod/uuid"))];
+    const first = rkt.ok(run);
+    assert.equal(readFileSync(pidFile, "utf8"), `${child.pid}\n`, "it is the one that the sockets are of");
+    const second = rkt.ok(run);
+    assert.notEqual(first.stdout, second.stdout);
+    for (const { stdout, stderr } of [first, second]) {
+      assert.match(stdout, /^[0-9a-f-]{36}$/);
+      assert.equal(stderr, "");
+    }
+    child.kill("SIGTERM");
+    assert.equal((await finished(child)).status, 0);
+    assert.ok(!existsSync(pidFile));
+    assert.ok(existsSync(activation(rkt.dir)), "the socket is systemd's");
+  });
+
+test("socket activation by rkt prepare", async (t) => {
+  if (!activatable(t)) return;
+  const rkt = makeRkt(t);
+  await activated(t, rkt);
+  const uuid = rkt.ok(["prepare", "--mds-register", ...shell(get("pod/uuid"))]).stdout.trim();
+  assert.equal(rkt.ok(["run-prepared", uuid]).stdout, uuid);
+});
+
+test("many at once wake one service, which by itself listens where it is told", async (t) => {
+  if (!activatable(t)) return;
+  const rkt = makeRkt(t);
+  await activated(t, rkt, { unix: "only", program: [...service(rkt.dir), "--listen=127.0.0.1:0"] });
+  const runs = Array.from({ length: 5 }, () =>
+    finished(rkt.start(["run", "--mds-register", ...shell(get("pod/uuid"))], { stdio: ["ignore", "pipe", "inherit"] })),
   );
-  t.after(() => child.kill("SIGKILL"));
-  // The first connection starts it.
-  await eventually("an answer", () =>
-    curl(`http://127.0.0.1:${port}/acMetadata/v1/pod/uuid`).status === 403 ? true : undefined,
+  const done = await Promise.all(runs);
+  assert.deepEqual(
+    done.map(({ status }) => status),
+    [0, 0, 0, 0, 0],
   );
-  assert.equal(readFileSync(pidFile, "utf8"), `${child.pid}\n`);
-  assert.match(rkt.ok(["run", "--mds-register", ...shell(get("pod/uuid"))]).stdout, /^[0-9a-f-]{36}$/);
-  child.kill("SIGTERM");
+  assert.equal(new Set(done.map(({ stdout }) => stdout)).size, 5);
+});
+
+test("the socket that wakes the service says nothing", async (t) => {
+  if (!activatable(t)) return;
+  const rkt = makeRkt(t);
+  const { isAwake } = await activated(t, rkt);
+  const socket = connect({ path: activation(rkt.dir) });
+  let said = "";
+  socket.on("data", (part) => {
+    said += part;
+  });
+  socket.on("error", () => {});
+  socket.write("GET /acMetadata/v1/pod/uuid HTTP/1.1\r\nHost: a\r\n\r\n");
+  await new Promise((resolve) => socket.once("close", resolve));
+  assert.deepEqual([said, isAwake()], ["", true]);
+});
+
+const NO_REGISTRATION = shell('echo "[$AC_METADATA_URL]"');
+
+test("a socket that nobody listens at is none", async (t) => {
+  if (!activatable(t)) return;
+  const rkt = makeRkt(t);
+  const { child } = await activated(t, rkt);
+  child.kill("SIGKILL");
   await finished(child);
-  assert.ok(!existsSync(pidFile));
+  assert.ok(existsSync(activation(rkt.dir)));
+  const { stdout, stderr } = rkt.ok(["run", ...NO_REGISTRATION]);
+  assert.deepEqual([stdout, stderr], ["[]\n", ""]);
+  rkt.fails(["run", "--mds-register", ...shell("true")], 254, /^rkt: run: the metadata service does not run\nhint: /);
+});
+
+for (const [name, program] of [
+  ["serves another data directory", (other: string) => service(other)],
+  ["fails", () => ["/bin/false"]],
+  ["hangs", () => ["/bin/sleep", "1000"]],
+] as [string, (other: string) => string[]][])
+  for (const required of [false, true])
+    test(`${required ? "--mds-register" : "a plain run"}, when the service that is woken ${name}`, async (t) => {
+      if (!activatable(t)) return;
+      const rkt = makeRkt(t);
+      await activated(t, rkt, { program: program(join(rkt.scratch, "other")) });
+      const begun = Date.now();
+      const failure = `the metadata service was to be started by ${activation(rkt.dir)}, and did not`;
+      if (required) {
+        const refusal = new RegExp(`^rkt: run: ${failure}\nhint: the journal of systemd's unit says why`);
+        rkt.fails(["run", "--mds-register", ...shell("true")], 254, refusal);
+        assert.deepEqual(rkt.containers(), []);
+      } else {
+        const { stdout, stderr } = rkt.ok(["run", ...NO_REGISTRATION]);
+        assert.deepEqual([stdout, stderr], ["[]\n", `rkt: warning: ${failure}: the container is not registered\n`]);
+      }
+      assert.ok(Date.now() - begun < 20_000);
+    });
+
+test("a container without a network is not registered, and not silently if it was to be", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  await startMetadataService(t, rkt);
+  assert.equal(rkt.ok(["run", "--net=none", ...NO_REGISTRATION]).stdout, "[]\n");
+  for (const option of ["--mds-register", "--spawn-metadata-svc"])
+    rkt.fails(
+      ["run", "--net=none", option, ...NO_REGISTRATION],
+      254,
+      /^rkt: run: a container without a network cannot reach the metadata service\nhint: give it one with --net, /,
+    );
+  rkt.fails(
+    ["run", "--net", "--mds-register", ...NO_REGISTRATION],
+    254,
+    /listens on http:\/\/127\.0\.0\.1:\d+, which a container with a network of its own cannot reach\nhint: /,
+  );
+});
+
+test("a registration ends with its container, however that ends", async (t) => {
+  if (!requires(t, "root", "build", "curl")) return;
+  const rkt = makeRkt(t);
+  await startMetadataService(t, rkt);
+  const ends: [name: string, end: (one: Waiting) => void][] = [
+    ["rkt is killed", ({ child }) => child.kill("SIGKILL")],
+    ["its first process is killed", ({ uuid }) => process.kill(firstProcess(rkt, uuid), "SIGKILL")],
+    ["it is stopped", ({ uuid }) => rkt.ok(["stop", uuid])],
+    ["it is stopped by force", ({ uuid }) => rkt.ok(["stop", "--force", uuid])],
+  ];
+  for (const [name, end] of ends) {
+    const one = await waiting(rkt);
+    const ask = () => curl(`${one.url}/acMetadata/v1/pod/uuid`).status;
+    assert.equal(ask(), 200);
+    end(one);
+    await one.done;
+    // Not eventually: when rkt has ended, so has the registration.
+    assert.equal(ask(), 403, name);
+  }
+});
+
+/** The one that the container's others are children of. */
+function firstProcess(rkt: Rkt, uuid: string): number {
+  const supervisor = readFileSync(join(rkt.dir, "containers/run", uuid, "pid"), "utf8").trim();
+  const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, "utf8").trim();
+  return Number(children === "" ? supervisor : children.split(" ")[0]);
+}
+
+test("a token is all it takes: who is told it, is that container", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  await startMetadataService(t, rkt);
+  const one = await waiting(rkt);
+  assert.equal(rkt.ok(["run", ...shell(get("pod/uuid", one.url))]).stdout, one.uuid);
+  await one.end();
+});
+
+test("ten thousand requests of garbage harm nobody", async (t) => {
+  if (!requires(t, "root", "build", "curl")) return;
+  const rkt = makeRkt(t);
+  const { url, pid } = await startMetadataService(t, rkt);
+  const one = await waiting(rkt);
+  const { hostname, port } = new URL(url);
+  const headers = "HTTP/1.1\r\nHost: a\r\nMetadata-Flavor: AppContainer\r\n\r\n";
+  // Requests, nine on a connection, and what ends each connection.
+  const requests = [
+    `GET /${"0".repeat(64)}/acMetadata/v1/pod/uuid ${headers}`,
+    `GET /%zz ${headers}`,
+    `HEAD /${"a/".repeat(2000)} ${headers}`,
+  ].join("");
+  const ends = [
+    randomBytes(2000).toString("latin1"),
+    `GET /${"a/".repeat(20_000)} ${headers}`,
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\nabc",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n",
+    `${"X".repeat(50)} / ${headers}`,
+    "GET / HTTP/1.1\r\nHost: a\r\n",
+    "",
+  ];
+  const send = (text: string) =>
+    new Promise<void>((resolve) => {
+      const socket = connect({ host: hostname, port: Number(port) });
+      socket.on("error", () => {});
+      socket.once("close", () => resolve());
+      socket.resume();
+      socket.on("connect", () => socket.end(text, "latin1"));
+    });
+  let next = 0;
+  const senders = Array.from({ length: 100 }, async () => {
+    while (next < 1000) await send(requests.repeat(3) + ends[next++ % ends.length]);
+  });
+  const asked: number[] = [];
+  const asking = (async () => {
+    while (next < 1000) {
+      const answer = await fetch(`${one.url}/acMetadata/v1/pod/uuid`, {
+        headers: { "Metadata-Flavor": "AppContainer" },
+      });
+      assert.equal(await answer.text(), one.uuid);
+      asked.push(answer.status);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  })();
+  await Promise.all([...senders, asking]);
+  assert.ok(asked.length > 0 && asked.every((status) => status === 200));
+  assert.equal(curl(`${one.url}/acMetadata/v1/pod/uuid`).body, one.uuid);
+  const descriptors = () => readdirSync(`/proc/${pid}/fd`).length;
+  await eventually("their connections are gone", () => (descriptors() < 100 ? true : undefined));
+  const peak = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+  assert.ok(Number(peak) < 400 * 1024, `${peak} kB`);
+  await one.end();
 });
 
 test("the units are valid", (t) => {

@@ -6,6 +6,7 @@ import { finished, type Rkt } from "./rkt.ts";
 
 export interface MetadataService {
   url: string;
+  pid: number;
   /** Ends it in order; its exit status. */
   stop(): Promise<number | null>;
 }
@@ -29,6 +30,7 @@ export async function startMetadataService(
   });
   return {
     url,
+    pid: child.pid ?? 0,
     async stop() {
       assert.ok(child.kill("SIGTERM"));
       return (await done).status;
