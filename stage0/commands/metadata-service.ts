@@ -1,9 +1,9 @@
-import { closeSync, constants, mkdirSync, openSync, rmSync, truncateSync, writeFileSync, writeSync } from "node:fs";
-import { dirname } from "node:path";
+import { closeSync, constants, openSync, rmSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { RktError, usageError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
 import { flock, LOCK_EX, LOCK_NB } from "../../shared/syscall/linux.ts";
 import { type Command, readLine } from "../command.ts";
+import { makeMetadataDirectory } from "../data-directory.ts";
 import type { GlobalOptions } from "../globals.ts";
 import { DEFAULT_LISTEN } from "../metadata/server.ts";
 import { say } from "../output.ts";
@@ -93,7 +93,7 @@ async function serve(at: string, globals: GlobalOptions, pidFile: string | undef
 /** The file that says where the service is; its lock, that it runs. Throws when another service holds it. */
 function announce(data: string): { publish(url: string): void; withdraw(): void } {
   const path = dataLayout(data).metadataService;
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeMetadataDirectory(data);
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   // Whoever looks whether a service runs has the lock for a moment too.
   let mine = flock(fd, LOCK_EX | LOCK_NB);

@@ -7,6 +7,7 @@
 import { type Dirent, mkdirSync, readdirSync, renameSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { dataLayout, type HostPath, isUuid, STATES, type State } from "../../shared/layout.ts";
+import { makeContainerDirectories, secureData } from "../data-directory.ts";
 import { type DirectoryLock, isLocked, tryLock, waitUnlocked } from "./lock.ts";
 
 /** What a person calls the state of a container. */
@@ -56,15 +57,9 @@ export function phase(ref: ContainerRef): Phase | undefined {
   return locked === "gone" ? undefined : phaseOf(ref.state, locked);
 }
 
-/** Makes the data directory's container tree. Root only: others can't even list it. */
-export function ensureStates(data: string): void {
-  const layout = dataLayout(data);
-  for (const state of STATES) mkdirSync(layout.state(state), { recursive: true, mode: 0o750 });
-}
-
 /** Creates a container directory in `embryo` and locks it. */
 export function createContainer(data: string, uuid: string): OwnedContainer {
-  ensureStates(data);
+  makeContainerDirectories(data);
   const dir = dataLayout(data).container("embryo", uuid);
   // Between mkdir and flock a gc may take the unlocked embryo for rubbish: then it is made again.
   for (;;) {
@@ -84,6 +79,7 @@ export function transition(data: string, container: OwnedContainer, to: State): 
 
 /** Every container directory; what is no directory, or not named by a UUID, is not ours and left alone. */
 export function listContainers(data: string, states: readonly State[] = STATES): ContainerRef[] {
+  secureData(data);
   const layout = dataLayout(data);
   const found = new Map<string, ContainerRef>();
   for (const state of states) {

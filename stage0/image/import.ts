@@ -199,7 +199,7 @@ async function place(
     return;
   }
   await fsyncAsync(temporary.fd);
-  mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
+  mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
   renameSync(temporary.path, target);
   temporary.keep();
   const directory = openSync(dirname(target), "r");

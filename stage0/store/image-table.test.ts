@@ -10,6 +10,7 @@ import { printable } from "../../shared/errors.ts";
 import { dataLayout, shortId } from "../../shared/layout.ts";
 import { ago, bytes, table } from "../table.ts";
 import { IMAGE_ORDERS, type ImageOrder, type ImageTableOptions, imageTable } from "./image-table.ts";
+import { makeStoreDirectories } from "../data-directory.ts";
 import { type IndexDb, openIndex } from "./index-db.ts";
 
 interface Image {
@@ -25,6 +26,7 @@ const NOW = 1_795_000_000_123;
 
 function indexOf(t: TestContext, images: readonly Image[]): IndexDb {
   const dir = mkdtempSync(join(tmpdir(), "rkt-table-"));
+  makeStoreDirectories(dir);
   const { db } = openIndex(dataLayout(dir));
   t.after(() => {
     db.close();

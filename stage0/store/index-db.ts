@@ -6,8 +6,7 @@
  * was checked when it was written, by root.
  */
 
-import { mkdirSync, rmSync } from "node:fs";
-import { dirname } from "node:path";
+import { rmSync } from "node:fs";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorText, RktError } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/layout.ts";
@@ -50,7 +49,6 @@ export type Row = Record<string, unknown>;
 
 /** Opens the index; `fresh` says that it was made just now, and so is empty. */
 export function openIndex(layout: DataLayout): { db: IndexDb; fresh: boolean } {
-  mkdirSync(dirname(layout.index), { recursive: true, mode: 0o755 });
   try {
     return open(layout);
   } catch (error) {

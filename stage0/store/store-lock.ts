@@ -7,7 +7,7 @@
  * A download of hours holds nothing: its file is its own until it is whole.
  */
 
-import { closeSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import type { DataLayout } from "../../shared/layout.ts";
 import { flock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../shared/syscall/linux.ts";
 
@@ -23,10 +23,7 @@ export function openStoreLock(layout: DataLayout): StoreLock {
   let fd: number | undefined;
   let held = false;
   const descriptor = (): number => {
-    if (fd === undefined) {
-      mkdirSync(layout.locks, { recursive: true, mode: 0o700 });
-      fd = openSync(layout.storeLock, "w", 0o600);
-    }
+    fd ??= openSync(layout.storeLock, "w", 0o600);
     return fd;
   };
   return {

@@ -8,6 +8,7 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, dataLayout, KEY_DIGITS, shortId } from "../../shared/layout.ts";
 import { label, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
+import { makeStoreDirectories } from "../data-directory.ts";
 import { fileChunks } from "../image/file-chunks.ts";
 import {
   type BlobImport,
@@ -107,6 +108,7 @@ export interface Store {
 const USED_PRECISION = 60_000;
 
 export function openStore(dataDir: string, { hold = false, maxImageSize }: StoreOptions = {}): Store {
+  makeStoreDirectories(dataDir);
   const layout = dataLayout(dataDir);
   const limits: ImportLimits =
     maxImageSize === undefined

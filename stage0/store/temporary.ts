@@ -42,14 +42,12 @@ function owned(path: string, fd: number): Temporary {
 }
 
 export function temporaryFile(layout: DataLayout, kind: string): Temporary {
-  mkdirSync(layout.tmp, { recursive: true, mode: 0o700 });
   const path = uniquePath(layout, kind);
   const fd = openSync(path, "wx+", 0o644);
   return owned(path, fd);
 }
 
 export function temporaryDirectory(layout: DataLayout, kind: string): Temporary {
-  mkdirSync(layout.tmp, { recursive: true, mode: 0o700 });
   const path = uniquePath(layout, kind);
   mkdirSync(path, { mode: 0o755 });
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -58,7 +56,6 @@ export function temporaryDirectory(layout: DataLayout, kind: string): Temporary 
 
 /** Makes a directory of the store work in progress: out of its place at once, and gone when the given function is called. */
 export function discardLater(layout: DataLayout, kind: string, path: string): () => void {
-  mkdirSync(layout.tmp, { recursive: true, mode: 0o700 });
   const aside = uniquePath(layout, kind);
   renameSync(path, aside);
   return () => rmSync(aside, { recursive: true, force: true });

@@ -54,8 +54,6 @@ export async function renderTree(layout: DataLayout, key: string, source: TreeSo
   // The marker is renamed into place together with the tree.
   if (existsSync(layout.treeManifest(id))) return tree;
 
-  mkdirSync(layout.locks, { recursive: true, mode: 0o700 });
-  mkdirSync(layout.trees, { recursive: true, mode: 0o755 });
   const lock = openSync(`${layout.locks}/${id}`, "w", 0o600);
   try {
     // Whoever comes second waits here and then finds the tree.

@@ -1,0 +1,117 @@
+/** Nobody but root gets below the data directory, whichever command made it. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { chmodSync, chownSync, existsSync, lchownSync, mkdirSync, readdirSync, statSync, symlinkSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { gzipped, makeAci } from "../fixtures/aci.ts";
+import { exampleAci, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+
+/** What an unprivileged user of the host gets done with a shell. */
+function nobody(script: string, ...args: string[]): string {
+  const id = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+  const done = spawnSync("setpriv", [...id, "sh", "-c", script, "sh", ...args], { encoding: "utf8", cwd: "/" });
+  return done.stdout;
+}
+
+/** A data directory that only its own modes protect. */
+function reachable(rkt: Rkt): Rkt {
+  chmodSync(dirname(rkt.dir), 0o755);
+  return rkt;
+}
+
+const commands: [name: string, ...words: string[]][] = [
+  ["image list"],
+  ["list"],
+  ["gc"],
+  ["image gc"],
+  ["fetch", "example.com/nothing", "--pull-policy=never"],
+  ["run", "example.com/nothing", "--pull-policy=never"],
+  ["prepare", "example.com/nothing", "--pull-policy=never"],
+  ["prepare", exampleAci("busybox")],
+];
+
+/** Has an image rendered that has a setuid-root file and a world-writable directory. */
+function renderDangerous(rkt: Rkt): void {
+  const entries = [
+    { name: "rootfs/tmp", type: "5", mode: 0o1777 },
+    { name: "rootfs/su", data: "#!/bin/sh\necho got-root\n", mode: 0o4755 },
+  ];
+  const aci = scratchFile(rkt, "setuid.aci", gzipped(makeAci(entries)));
+  rkt.ok(["prepare", "--insecure-options=image", aci]);
+}
+
+const GET_IN = `
+find "$1" -mindepth 2
+for at in "$1"/* "$1"/*/* "$1"/cas/blob/sha512 "$1"/cas/tree/* "$1"/containers/prepared; do
+  ls "$at"; ( : >"$at/nobody" ) && echo "wrote $at"
+done
+for tree; do
+  [ "$tree" = "$1" ] || { "$tree/rootfs/su"; : >"$tree/rootfs/tmp/x" && echo "wrote $tree"; cat "$tree/manifest"; }
+done
+for file in index.sqlite index.sqlite-wal index.sqlite-shm locks/store; do
+  ( exec 9<"$1/cas/$file" && echo "opened $file" )
+done
+exit 0`;
+
+for (const [name, ...words] of commands)
+  test(`an unprivileged user gets nowhere below it: ${[name, ...words.slice(0, 1)].join(" ")} first`, (t) => {
+    if (!requires(t, "root", "build", "setpriv")) return;
+    const rkt = reachable(makeRkt(t));
+    rkt.run([...name.split(" "), ...words]);
+    renderDangerous(rkt);
+    const trees = readdirSync(join(rkt.dir, "cas/tree")).map((id) => join(rkt.dir, "cas/tree", id));
+    assert.ok(trees.length >= 2);
+    // To find nothing means something only when the same script finds it as root.
+    const asRoot = spawnSync("sh", ["-c", "$0/rootfs/su", trees.find((tree) => existsSync(`${tree}/rootfs/su`)) ?? ""]);
+    assert.equal(asRoot.stdout.toString(), "got-root\n");
+    assert.equal(nobody(GET_IN, rkt.dir, ...trees), "");
+  });
+
+test("directories that are too open are closed, by a command that only looks too", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  renderDangerous(rkt);
+  const modes = () =>
+    ["", "cas", "cas/tree", "cas/blob", "containers"].map((path) => statSync(join(rkt.dir, path)).mode & 0o7777);
+  for (const words of [["list"], ["image", "list"], ["gc"]]) {
+    for (const path of ["", "cas", "cas/tree", "cas/blob", "containers"]) chmodSync(join(rkt.dir, path), 0o777);
+    rkt.ok(words);
+    assert.deepEqual(modes(), [0o755, 0o700, 0o700, 0o700, 0o750], words.join(" "));
+  }
+});
+
+test("a directory of somebody else's is refused, and so is his link", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const cases: [path: string, words: string[]][] = [
+    ["", ["image", "list"]],
+    ["", ["list"]],
+    ["cas", ["image", "list"]],
+    ["cas/tree", ["fetch", exampleAci("busybox")]],
+    ["containers", ["list"]],
+    ["metadata", ["metadata-service", "--listen=127.0.0.1:0"]],
+  ];
+  for (const [path, words] of cases) {
+    const rkt = makeRkt(t);
+    const at = join(rkt.dir, path);
+    mkdirSync(at, { recursive: true });
+    chownSync(at, 65534, 65534);
+    rkt.fails(words, 254, /data directory: \S+ belongs to user 65534\nhint: if nobody else .*chown root \S+;/);
+  }
+  const rkt = makeRkt(t);
+  mkdirSync(rkt.dir);
+  symlinkSync(rkt.scratch, join(rkt.dir, "cas"));
+  rkt.ok(["image", "list"]);
+  lchownSync(join(rkt.dir, "cas"), 65534, 65534);
+  rkt.fails(["image", "list"], 254, /\/cas belongs to user 65534\nhint: .*chown -h root/);
+});
+
+test("a directory that others use keeps its mode", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  mkdirSync(rkt.dir);
+  chmodSync(rkt.dir, 0o1777);
+  rkt.ok(["image", "list"]);
+  assert.equal(statSync(rkt.dir).mode & 0o7777, 0o1777);
+});
