@@ -42,6 +42,7 @@ import {
   symlinkat,
   utimensat,
 } from "../../shared/syscall/linux.ts";
+import { PathSet } from "./path-set.ts";
 import { type EntrySink, shownPath, type TarEntry, tarError } from "./tar-reader.ts";
 
 const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
@@ -61,6 +62,9 @@ const KNOWN_XATTR = /^(?:user|trusted|security)\.|^system\.posix_acl_(?:access|d
 
 type DirectoryEntry = Pick<TarEntry, "uid" | "gid" | "mode" | "mtime" | "xattrs">;
 
+/** All are held until the end, and one entry can bring 512: what an image may hold. */
+const MAX_DIRECTORY_BYTES = 256 * 1024 ** 2;
+
 /** A directory that an archive has files in and no entry for: the same whenever it is made. */
 const UNNAMED_DIRECTORY = { uid: 0, gid: 0, mode: 0o755, mtime: 0n, xattrs: new Map<string, Buffer>() };
 
@@ -78,14 +82,22 @@ export function extractInto(root: string): Extractor {
   const rootFd = openSync(root, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   let parentPath = "";
   let parentFd = rootFd;
-  let seen = new Set<string>();
+  let seen = new PathSet();
   /** Writing into a directory changes its mtime, and a read-only mode is set last. */
   const directories = new Map<string, DirectoryEntry>();
+  let directoryBytes = 0;
 
   const describe = (path: string, error: unknown): Error =>
     error instanceof RktError
       ? error
       : new RktError("extract-failed", `cannot write /${shownPath(path)}: ${errorText(error)}`, { cause: error });
+
+  function setLater(path: string, { uid, gid, mode, mtime, xattrs }: DirectoryEntry): void {
+    if (!directories.has(path)) directoryBytes += path.length;
+    if (directoryBytes > MAX_DIRECTORY_BYTES)
+      throw tarError(`its directories' names are longer than ${MAX_DIRECTORY_BYTES} bytes in all`);
+    directories.set(path, { uid, gid, mode, mtime, xattrs });
+  }
 
   function openDirectory(path: string): number {
     if (path === "") return rootFd;
@@ -130,7 +142,7 @@ export function extractInto(root: string): Extractor {
         if (is === "directory") continue;
         if (is !== undefined) replace(fd, part, made);
         mkdirat(fd, bytes(part), 0o755);
-        directories.set(made, UNNAMED_DIRECTORY);
+        setLater(made, UNNAMED_DIRECTORY);
       } finally {
         if (fd !== rootFd) closeSync(fd);
       }
@@ -186,7 +198,7 @@ export function extractInto(root: string): Extractor {
       if (is === "other") replace(parentFd, name, path);
       if (is !== "directory") mkdirat(parentFd, bytes(name), 0o700);
     }
-    directories.set(path, entry);
+    setLater(path, entry);
   }
 
   function file(entry: TarEntry, path: string): EntrySink {
@@ -307,7 +319,7 @@ export function extractInto(root: string): Extractor {
       }
     },
     nextImage() {
-      seen = new Set();
+      seen = new PathSet();
     },
     finish() {
       leaveParent();

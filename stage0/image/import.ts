@@ -16,6 +16,7 @@ import { MAX_MANIFEST_BYTES } from "../../shared/schema/json.ts";
 import type { ImageID, ImageManifest } from "../../shared/schema/types.ts";
 import { temporaryFile } from "../store/temporary.ts";
 import { type Decompressor, decompressor, detectCompression, MAGIC_BYTES } from "./decompress.ts";
+import { PathSet } from "./path-set.ts";
 import {
   type EntrySink,
   GET_AGAIN,
@@ -215,7 +216,7 @@ class ImageContents {
   readonly reader: TarReader;
   #manifest: Buffer[] | undefined;
   #rootfs = false;
-  #seen = new Set<string>();
+  readonly #seen = new PathSet();
 
   constructor(limits: TarLimits) {
     this.reader = new TarReader((entry) => this.#entry(entry), limits);
@@ -232,9 +233,8 @@ class ImageContents {
       );
     if (path === "rootfs" && entry.type !== "directory")
       throw tarError(`its rootfs is a ${entry.type}, not a directory`);
-    if (entry.type !== "directory" && this.#seen.has(path))
+    if (!this.#seen.add(path) && entry.type !== "directory")
       throw tarError(`${JSON.stringify(shownPath(path))} is in it twice`);
-    this.#seen.add(path);
     this.#rootfs = true;
     return undefined;
   }
@@ -251,7 +251,6 @@ class ImageContents {
   /** The manifest's text, when the archive was whole. */
   finish(): string {
     this.reader.end();
-    this.#seen.clear();
     if (this.#manifest === undefined)
       throw tarError("it has no manifest", "it is a tar archive, but no App Container image");
     if (!this.#rootfs)

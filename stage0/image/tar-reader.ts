@@ -67,6 +67,9 @@ const MAX_PATH = 4096;
 const MAX_META = 1024 * 1024;
 const MAX_ID = 0xffff_fffe;
 const MAX_SEGMENTS = 1_000_000;
+/** Global records hold for each entry that follows, so each pays for them: a real archive has a handful. */
+const MAX_GLOBALS = 64;
+const MAX_GLOBAL_BYTES = 64 * 1024;
 
 export function tarError(message: string, hint?: string): RktError {
   return new RktError("bad-archive", message, { hint });
@@ -84,7 +87,7 @@ type State =
   | { kind: "header" }
   | { kind: "meta"; type: string; parts: Buffer[]; left: number; pad: number }
   | { kind: "sparse-header"; entry: PendingEntry }
-  | { kind: "sparse-map"; entry: PendingEntry; text: string; used: number }
+  | { kind: "sparse-map"; entry: PendingEntry; map: SparseMap }
   | { kind: "data"; sink: EntrySink | undefined; left: number; pad: number }
   | { kind: "pad"; left: number }
   | { kind: "end" };
@@ -96,12 +99,25 @@ interface PendingEntry {
   segments: Segment[];
 }
 
+/** A map that is being read, number by number: their count, then offset and size of each piece. */
+interface SparseMap {
+  /** Bytes of the archive read so far. */
+  used: number;
+  /** Digits of a number that goes on in the next block. */
+  digits: string;
+  /** Pieces it has; undefined while its first number is not known. */
+  count: number | undefined;
+  /** Of the piece whose size comes next. */
+  offset: number | undefined;
+}
+
 export class TarReader {
   readonly #onEntry: (entry: TarEntry) => EntrySink | undefined;
   readonly #limits: TarLimits;
   #state: State = { kind: "header" };
   #rest: Buffer = Buffer.alloc(0);
-  #global = new Map<string, Buffer>();
+  readonly #global = new Map<string, Buffer>();
+  #globalXattrs = NO_XATTRS;
   #local = new Map<string, Buffer>();
   #longName: string | undefined;
   #longLink: string | undefined;
@@ -192,8 +208,19 @@ export class TarReader {
   #takeMeta(type: string, body: Buffer): void {
     if (type === "L") this.#longName = cText(body);
     else if (type === "K") this.#longLink = cText(body);
-    else if (type === "g") for (const [key, value] of paxRecords(body)) this.#global.set(key, value);
+    else if (type === "g") this.#takeGlobals(paxRecords(body));
     else this.#local = paxRecords(body);
+  }
+
+  #takeGlobals(records: ReadonlyMap<string, Buffer>): void {
+    for (const [key, value] of records) {
+      this.#global.set(key, value);
+      if (this.#global.size > MAX_GLOBALS) throw tarError(`it has more than ${MAX_GLOBALS} global records`);
+    }
+    let size = 0;
+    for (const [key, value] of this.#global) size += key.length + value.length;
+    if (size > MAX_GLOBAL_BYTES) throw tarError(`its global records have more than ${MAX_GLOBAL_BYTES} bytes`);
+    this.#globalXattrs = xattrsOf(this.#global);
   }
 
   #header(block: Buffer): void {
@@ -217,7 +244,7 @@ export class TarReader {
 
   #entry(block: Buffer, type: string, headerSize: number): void {
     if (++this.#entries > this.#limits.entries) throw tarError(`it has more than ${this.#limits.entries} entries`);
-    const pax = new Pax(this.#local, this.#global);
+    const pax = new Pax(this.#local, this.#global, this.#globalXattrs);
     const stored = pax.number("size") ?? headerSize;
     const rawName = pax.text("GNU.sparse.name") ?? pax.text("path") ?? this.#longName ?? headerName(block);
     const path = cleanPath(rawName, this.#limits.depth);
@@ -300,32 +327,45 @@ export class TarReader {
       throw tarError(`${path}: unknown sparse format`);
     pending.entry.size = pax.number("GNU.sparse.realsize") ?? pending.stored;
     if (pending.stored < BLOCK) throw tarError(`${path}: its sparse map is missing`);
-    this.#state = { kind: "sparse-map", entry: pending, text: "", used: 0 };
+    const map = { used: 0, digits: "", count: undefined, offset: undefined };
+    this.#state = { kind: "sparse-map", entry: pending, map };
   }
 
-  #sparseMap(state: Extract<State, { kind: "sparse-map" }>, block: Buffer): void {
-    const { entry: pending } = state;
-    state.text += cText(block);
-    state.used += BLOCK;
-    const lines = state.text.split("\n");
-    const complete = lines.slice(0, -1);
-    const count = complete[0] === undefined ? undefined : decimal(complete[0], "sparse map");
-    if (count !== undefined && count > MAX_SEGMENTS)
-      throw tarError(`${shownPath(pending.entry.path)}: its sparse map is too long`);
-    if (count !== undefined && complete.length > count * 2) {
-      for (let i = 0; i < count; i++)
-        addSegment(
-          pending,
-          decimal(complete[1 + i * 2] ?? "", "sparse map"),
-          decimal(complete[2 + i * 2] ?? "", "sparse map"),
-        );
-      pending.stored -= state.used;
-      if (pending.stored < 0)
-        throw tarError(`${shownPath(pending.entry.path)}: its sparse map is longer than its data`);
-      this.#start(pending);
-    } else if (state.used >= pending.stored)
+  #sparseMap({ entry: pending, map }: Extract<State, { kind: "sparse-map" }>, block: Buffer): void {
+    map.used += BLOCK;
+    const whole = readSparseMap(map, block, pending);
+    if (map.used > pending.stored || (!whole && map.used === pending.stored))
       throw tarError(`${shownPath(pending.entry.path)}: its sparse map is cut short`);
+    if (!whole) return;
+    pending.stored -= map.used;
+    this.#start(pending);
   }
+}
+
+/** Takes a block of the map; true when it was the last. */
+function readSparseMap(map: SparseMap, block: Buffer, pending: PendingEntry): boolean {
+  for (let at = 0; at < BLOCK; ) {
+    const newline = block.indexOf(0x0a, at);
+    map.digits += block.toString("latin1", at, newline < 0 ? BLOCK : newline);
+    if (newline < 0) {
+      // Too long or no digits: judged now, or it would grow for ever.
+      if (map.digits !== "") decimal(map.digits, "sparse map");
+      return false;
+    }
+    const value = decimal(map.digits, "sparse map");
+    map.digits = "";
+    at = newline + 1;
+    if (map.count === undefined) {
+      map.count = value;
+      if (value > MAX_SEGMENTS) throw tarError(`${shownPath(pending.entry.path)}: its sparse map is too long`);
+    } else if (map.offset === undefined) map.offset = value;
+    else {
+      addSegment(pending, map.offset, value);
+      map.offset = undefined;
+    }
+    if (pending.segments.length === map.count) return true;
+  }
+  return false;
 }
 
 function entryType(type: string, rawName: string, path: string): EntryType {
@@ -506,10 +546,16 @@ const XATTR = "SCHILY.xattr.";
 class Pax {
   readonly #local: ReadonlyMap<string, Buffer>;
   readonly #global: ReadonlyMap<string, Buffer>;
+  readonly #globalXattrs: ReadonlyMap<string, Buffer>;
 
-  constructor(local: ReadonlyMap<string, Buffer>, global: ReadonlyMap<string, Buffer>) {
+  constructor(
+    local: ReadonlyMap<string, Buffer>,
+    global: ReadonlyMap<string, Buffer>,
+    globalXattrs: ReadonlyMap<string, Buffer>,
+  ) {
     this.#local = local;
     this.#global = global;
+    this.#globalXattrs = globalXattrs;
   }
 
   has(key: string): boolean {
@@ -538,12 +584,17 @@ class Pax {
   }
 
   xattrs(): ReadonlyMap<string, Buffer> {
-    if (this.#local.size === 0 && this.#global.size === 0) return NO_XATTRS;
-    const found = new Map<string, Buffer>();
-    for (const records of [this.#global, this.#local])
-      for (const [key, value] of records) if (key.startsWith(XATTR)) found.set(key.slice(XATTR.length), value);
-    return found;
+    const own = xattrsOf(this.#local);
+    if (own.size === 0) return this.#globalXattrs;
+    return this.#globalXattrs.size === 0 ? own : new Map([...this.#globalXattrs, ...own]);
   }
+}
+
+function xattrsOf(records: ReadonlyMap<string, Buffer>): ReadonlyMap<string, Buffer> {
+  if (records.size === 0) return NO_XATTRS;
+  const found = new Map<string, Buffer>();
+  for (const [key, value] of records) if (key.startsWith(XATTR)) found.set(key.slice(XATTR.length), value);
+  return found;
 }
 
 const NO_XATTRS: ReadonlyMap<string, Buffer> = new Map();

@@ -4,6 +4,7 @@
  * rendered root file system.
  */
 
+import { randomBytes } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { type Entry, makeAci, manifest, rootfs, tar } from "../fixtures/aci.ts";
 
@@ -348,6 +349,10 @@ function* sparseFiles(): Generator<HostileImage> {
     ["that is no number", "one\n", "4096", "", /is no number/],
     ["that is negative", "-1\n", "4096", "", /is no number/],
     ["that never ends", "7".repeat(511), "4096", "", /map is|is no number/],
+    ["of 8 MB without a newline", "7".repeat(8 << 20), "4096", "", /is no number/],
+    ["of 8 MB of newlines", "\n".repeat(8 << 20), "4096", "", /is no number/],
+    ["that is cut short", `500\n${"0\n".repeat(254)}`, "4096", "", /cut short/],
+    ["with NUL between its numbers", `1\n${"\0".repeat(510)}0\n0\n`, "4096", "", /is no number/],
   ];
   for (const [what, map, size, data, message] of bad)
     yield refused(`a sparse map ${what}`, message, () => image(sparse1(map, size, data)));
@@ -361,6 +366,43 @@ function* sparseFiles(): Generator<HostileImage> {
     const entry = sparse1("0\n", "512");
     return image({ ...entry, pax: { ...entry.pax, "GNU.sparse.major": "2" } });
   });
+}
+
+// --- global headers ----------------------------------------------------------------------
+
+/** Global records "KEY=VALUE" of one length, in one header. */
+const globals = (...records: string[]): Entry =>
+  file("pax", records.map((record) => `${String(record.length + 6).padStart(4, "0")} ${record}\n`).join(""), {
+    type: "g",
+  });
+
+function* globalHeaders(): Generator<HostileImage> {
+  const many = (count: number, prefix: string, from = 0) =>
+    globals(...Array.from({ length: count }, (_, i) => `${prefix}${from + i}=v`));
+  const entries = Array.from({ length: 3000 }, (_, i) => file(`rootfs/${i}`, ""));
+  for (const prefix of ["comment", "SCHILY.xattr.user.k"])
+    yield refused(`30,000 global records ${prefix}*, for 3,000 entries`, /more than 64 global records/, () =>
+      image(many(30_000, prefix), ...entries),
+    );
+  yield refused("65 global records in as many headers", /more than 64 global records/, () =>
+    image(...Array.from({ length: 65 }, (_, i) => many(1, "k", i)), file("rootfs/x")),
+  );
+  yield refused("global records of 80 kB", /global records have more than/, () =>
+    image(...Array.from({ length: 10 }, (_, i) => globals(`k${i}=${"v".repeat(8000)}`)), file("rootfs/x")),
+  );
+  yield kept("one global record, 10,000 times", ["x f 0644 "], () =>
+    image(...Array.from({ length: 10_000 }, () => globals("comment=a commit")), file("rootfs/x")),
+  );
+  yield kept("long names and headers that others replace, 10,000 times", ["x f 0644 "], () =>
+    image(
+      ...Array.from({ length: 10_000 }, (_, i) => [
+        file("././@LongLink", `rootfs/${i}\0`, { type: "L" }),
+        file("././@LongLink", `rootfs/${i}\0`, { type: "K" }),
+        file("pax", "17 path=rootfs/x\n", { type: "x" }),
+      ]).flat(),
+      file("rootfs/y"),
+    ),
+  );
 }
 
 // --- attributes and devices -----------------------------------------------------------------
@@ -513,6 +555,14 @@ function* bombs(): Generator<HostileImage> {
     ["d d 0755 ", ...Array.from({ length: 20_000 }, (_, i) => `d/${i} f 0644 `)].sort(),
     () => image(...Array.from({ length: 20_000 }, (_, i) => file(`rootfs/d/${i}`, ""))),
   );
+  yield refused("60,000 names of 4 KB, and a stranger at the end", /beside "manifest" and "rootfs"/, () => {
+    const deep = `rootfs/${`${"d".repeat(254)}/`.repeat(15)}`;
+    const long = (i: number) =>
+      tar([file("././@LongLink", `${deep}${i}\0`, { type: "L" }), file("rootfs/x", "")], { end: false });
+    const parts = Array.from({ length: 60_000 }, (_, i) => long(i));
+    const start = makeAci([file("rootfs/ratio", "", { data: randomBytes(2_000_000) })]).subarray(0, -1024);
+    return gzipSync(Buffer.concat([start, ...parts, tar([file("stranger")])]), { level: 1 });
+  });
   yield kept("500 directories deep", Array.from({ length: 500 }, (_, i) => `${"d/".repeat(i)}d d 0755 `).sort(), () =>
     image(pax("rootfs/x", { path: `rootfs/${"d/".repeat(500)}` }, { type: "5" })),
   );
@@ -525,6 +575,7 @@ export const hostileImages: readonly HostileImage[] = [
   ...names(),
   ...headers(),
   ...sparseFiles(),
+  ...globalHeaders(),
   ...attributes(),
   ...manifests(),
   ...bombs(),
