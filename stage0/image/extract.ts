@@ -78,7 +78,8 @@ export interface Extractor {
   close(): void;
 }
 
-export function extractInto(root: string): Extractor {
+/** `links.below` becomes true when there is a hard link to what its own image has not brought. */
+export function extractInto(root: string, links?: { below: boolean }): Extractor {
   const rootFd = openSync(root, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   let parentPath = "";
   let parentFd = rootFd;
@@ -233,6 +234,7 @@ export function extractInto(root: string): Extractor {
 
   /** The target must be a file this archive, or an earlier image, has put below the root. */
   function hardLink(entry: TarEntry, path: string, target: string): void {
+    if (links !== undefined && !seen.has(target)) links.below = true;
     let fd: number;
     try {
       fd = openat2(

@@ -6,6 +6,7 @@
 
 import { existsSync } from "node:fs";
 import { RktError, usageError } from "../../shared/errors.ts";
+import { LAYER_LIMITS } from "../store/layers.ts";
 import type { StoredImage } from "../store/store.ts";
 import { discoverEndpoints, formatAttempts } from "./discovery.ts";
 import { type Expectation, type FetchContext, unexpected } from "./fetch-context.ts";
@@ -22,7 +23,7 @@ export interface FetchRequest {
 
 const PARALLEL_FETCHES = 4;
 /** Of dependencies; a server that invents ever new ones ends here. */
-const MAX_DEPTH = 64;
+const MAX_DEPTH = LAYER_LIMITS.depth;
 
 /**
  * In the order of the requests; the first failure ends the others. With
@@ -157,18 +158,25 @@ function newestStored(expected: Expectation, { store }: FetchContext): StoredIma
 /** Fetches all that an image depends on; the keys of the image and those. */
 async function fetchDependencies(image: StoredImage, context: FetchContext): Promise<Set<string>> {
   const done = new Set<string>();
-  await fetchDependenciesOf(image, [], done, context);
+  await fetchDependenciesOf(image, [], { done, found: new Map() }, context);
   return done;
 }
 
-/** `path`: the images on the way here; `done`: those whose dependencies are there. */
+interface Fetched {
+  /** Keys of images whose dependencies are there. */
+  done: Set<string>;
+  /** What each way to ask for a dependency has come to: each is asked once. */
+  found: Map<string, StoredImage>;
+}
+
+/** `path`: the images on the way here. */
 async function fetchDependenciesOf(
   image: StoredImage,
   path: readonly StoredImage[],
-  done: Set<string>,
+  fetched: Fetched,
   context: FetchContext,
 ): Promise<void> {
-  if (done.has(image.key)) return;
+  if (fetched.done.has(image.key)) return;
   const here = [...path, image];
   if (path.some(({ key }) => key === image.key)) {
     const names = here.map(({ name }) => name).join(" → ");
@@ -181,10 +189,11 @@ async function fetchDependenciesOf(
     const asked = { name: imageName, labels };
     const expected = { asked, id: imageID, size };
     const request = { label: `Downloading ${shortName({ kind: "name", ...asked })}`, expected };
-    let dependency: StoredImage;
+    const text = JSON.stringify([asked.name, labels, imageID, size]);
+    let dependency = fetched.found.get(text);
     try {
       // An ID leaves nothing to be newer.
-      const stored = imageID === undefined ? undefined : newestStored(expected, context);
+      const stored = dependency ?? (imageID === undefined ? undefined : newestStored(expected, context));
       dependency = stored ?? (await fetchName(asked, request, context));
     } catch (error) {
       if (!(error instanceof RktError) || context.signal?.aborted === true) throw error;
@@ -194,7 +203,8 @@ async function fetchDependenciesOf(
         cause: error,
       });
     }
-    await fetchDependenciesOf(dependency, here, done, context);
+    fetched.found.set(text, dependency);
+    await fetchDependenciesOf(dependency, here, fetched, context);
   }
-  done.add(image.key);
+  fetched.done.add(image.key);
 }

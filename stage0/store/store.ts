@@ -22,7 +22,8 @@ import { type ImageTableOptions, imageTable } from "./image-table.ts";
 import { type IndexDb, openIndex, type Row } from "./index-db.ts";
 import { openStoreLock } from "./store-lock.ts";
 import { collectTemporaries } from "./temporary.ts";
-import type { Tree, TreeSource } from "./trees.ts";
+import type { TreeSource } from "./layers.ts";
+import type { Tree } from "./trees.ts";
 
 export interface StoredImage {
   /** `sha512-` and 128 hex digits. */

@@ -2,10 +2,7 @@
  * Rendered images: `cas/tree/<id>/` with `rootfs/` and `manifest`, a JSON file
  * that names the images it was made of, lowest first. Lower layers of overlays:
  * complete or not there, and never written again.
- *
- * Rendering follows appc spec ace.md "Filesystem Setup": dependencies depth
- * first in their order, then the image itself, later files over earlier ones;
- * a pathWhitelist holds for the image itself and all it depends on.
+ * Images are laid in the order of `layers.ts`, later files over earlier ones.
  */
 
 import { createHash } from "node:crypto";
@@ -22,11 +19,11 @@ import {
 } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, type HostPath, SHORT_DIGITS, shortId, TREE_FORMAT } from "../../shared/layout.ts";
-import type { Dependency, ImageManifest } from "../../shared/schema/types.ts";
 import { flock, LOCK_EX, syncfs } from "../../shared/syscall/linux.ts";
 import { type Extractor, extractInto } from "../image/extract.ts";
 import { fileChunks } from "../image/file-chunks.ts";
 import { TarReader } from "../image/tar-reader.ts";
+import { type Layer, type LayerOrder, layersOf, type TreeSource } from "./layers.ts";
 import { discardLater, temporaryDirectory } from "./temporary.ts";
 
 export interface Tree {
@@ -34,22 +31,9 @@ export interface Tree {
   rootfs: HostPath;
 }
 
-/** An image to be laid over those before it. */
-interface Layer {
-  key: string;
-  /** Of the image itself and of each that depends on it: a path must be in every one. */
-  whitelists: ReadonlySet<string>[];
-}
-
-export interface TreeSource {
-  manifest(key: string): ImageManifest;
-  /** The image in the store that fulfils a dependency; throws when there is none. */
-  dependency(of: ImageManifest, dependency: Dependency): string;
-}
-
 export async function renderTree(layout: DataLayout, key: string, source: TreeSource): Promise<Tree> {
-  const layers = layersOf(key, source);
-  const id = treeId(layers);
+  const order = layersOf(key, source);
+  const id = treeId(order);
   const tree: Tree = { id, rootfs: layout.treeRootfs(id) };
   // The marker is renamed into place together with the tree.
   if (existsSync(layout.treeManifest(id))) return tree;
@@ -58,20 +42,20 @@ export async function renderTree(layout: DataLayout, key: string, source: TreeSo
   try {
     // Whoever comes second waits here and then finds the tree.
     flock(lock, LOCK_EX);
-    if (!existsSync(layout.treeManifest(id))) await make(layout, id, layers);
+    if (!existsSync(layout.treeManifest(id))) await make(layout, id, order);
     return tree;
   } finally {
     closeSync(lock);
   }
 }
 
-async function make(layout: DataLayout, id: string, layers: readonly Layer[]): Promise<void> {
+async function make(layout: DataLayout, id: string, order: LayerOrder): Promise<void> {
   const temporary = temporaryDirectory(layout, "tree");
   try {
-    await extractLayers(layout, layers, `${temporary.path}/rootfs`);
+    await extractOrder(layout, order, `${temporary.path}/rootfs`);
     writeFileSync(
       `${temporary.path}/manifest`,
-      `${JSON.stringify({ format: TREE_FORMAT, images: layers.map((layer) => layer.key) })}\n`,
+      `${JSON.stringify({ format: TREE_FORMAT, images: order.layers.map((layer) => layer.key) })}\n`,
     );
     // A tree that a power cut left half empty would look complete for ever.
     syncfs(temporary.fd);
@@ -85,9 +69,32 @@ async function make(layout: DataLayout, id: string, layers: readonly Layer[]): P
   }
 }
 
-async function extractLayers(layout: DataLayout, layers: readonly Layer[], rootfs: string): Promise<void> {
+/** Only where an image links to what another has laid does each of its times count. */
+export async function extractOrder(layout: DataLayout, order: LayerOrder, rootfs: string): Promise<void> {
+  if (!order.shortened) {
+    await extractLayers(layout, order.layers, rootfs);
+    return;
+  }
+  const links = { below: false };
+  try {
+    await extractLayers(layout, order.layers, rootfs, links);
+  } catch (error) {
+    if (!links.below) throw error;
+  }
+  if (!links.below) return;
+  rmSync(rootfs, { recursive: true });
+  await extractLayers(layout, order.all(), rootfs);
+}
+
+/** `links.below` becomes true when an image has a hard link to what it has not brought itself. */
+async function extractLayers(
+  layout: DataLayout,
+  layers: readonly Layer[],
+  rootfs: string,
+  links?: { below: boolean },
+): Promise<void> {
   mkdirSync(rootfs, { mode: 0o755 });
-  const extractor = extractInto(rootfs);
+  const extractor = extractInto(rootfs, links);
   try {
     for (const layer of layers) await extractLayer(layout, layer, extractor);
     extractor.finish();
@@ -100,7 +107,7 @@ async function extractLayers(layout: DataLayout, layers: readonly Layer[], rootf
 
 /** Renders an image at `rootfs`, which must not be there. */
 export async function renderAt(layout: DataLayout, key: string, source: TreeSource, rootfs: string): Promise<void> {
-  await extractLayers(layout, layersOf(key, source), rootfs);
+  await extractOrder(layout, layersOf(key, source), rootfs);
 }
 
 /** What the image itself has, at `rootfs`: without its dependencies, and whatever its whitelist says. */
@@ -134,49 +141,15 @@ async function extractLayer(layout: DataLayout, layer: Layer, extractor: Extract
 
 const hasBelow = (list: ReadonlySet<string>, path: string): boolean => list.has(`${path}/`);
 
-/** A whitelist as a set of paths; a directory above a listed path is known by its name with a slash. */
-function whitelist(paths: readonly string[]): Set<string> {
-  const set = new Set<string>();
-  for (const path of paths) {
-    const parts = Buffer.from(path)
-      .toString("latin1")
-      .split("/")
-      .filter((part) => part !== "" && part !== ".");
-    set.add(parts.join("/"));
-    for (let i = 1; i < parts.length; i++) set.add(`${parts.slice(0, i).join("/")}/`);
-  }
-  return set;
-}
-
-/** The images of a tree, lowest first: of `A → [B, C], C → [D]` they are B, D, C, A. */
-function layersOf(key: string, source: TreeSource): Layer[] {
-  const layers: Layer[] = [];
-  const above: { key: string; name: string }[] = [];
-  const visit = (at: string, inherited: ReadonlySet<string>[]): void => {
-    const manifest = source.manifest(at);
-    if (above.some((one) => one.key === at))
-      throw new RktError(
-        "dependency-cycle",
-        `image ${manifest.name} depends on itself: ${[...above.map((one) => one.name), manifest.name].join(" → ")}`,
-      );
-    const whitelists =
-      manifest.pathWhitelist.length === 0 ? inherited : [...inherited, whitelist(manifest.pathWhitelist)];
-    above.push({ key: at, name: manifest.name });
-    for (const dependency of manifest.dependencies) visit(source.dependency(manifest, dependency), whitelists);
-    above.pop();
-    layers.push({ key: at, whitelists });
-  };
-  visit(key, []);
-  return layers;
-}
-
 /**
  * Of the images in their order: their whitelists are their manifests', and so
- * their keys'. An image that depends on none has its own name, which needs no hash.
+ * their keys', save in an order that was shortened. An image that depends on
+ * none has its own name, which needs no hash.
  */
-function treeId(layers: readonly Layer[]): string {
+function treeId({ layers, shortened, text }: LayerOrder): string {
   const keys = layers.map((layer) => layer.key.replace(/^sha512-/, ""));
-  const name = keys.length === 1 ? (keys[0] ?? "") : createHash("sha512").update(keys.join("\n")).digest("hex");
+  const said = shortened ? `last times\n${text}` : keys.join("\n");
+  const name = keys.length === 1 ? (keys[0] ?? "") : createHash("sha512").update(said).digest("hex");
   return `tree-${TREE_FORMAT}-${name.slice(0, SHORT_DIGITS)}`;
 }
 
