@@ -412,7 +412,7 @@ const texts: HostileApp[] = [
     mountPoints: [{ name: "data", path: STRANGE }],
     script: `echo x >'${STRANGE}/file' && cat '${STRANGE}/file'; ls /; exit 9`,
     status: 9,
-    out: /^x\n[^]*a,lowerdir=[^]*$/,
+    out: /^x\n[\s\S]*a,lowerdir=[\s\S]*$/,
   },
 ];
 
