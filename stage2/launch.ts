@@ -23,7 +23,7 @@ const SHELL = "/bin/sh";
 
 /** Becomes the process that the plan describes; returns only by throwing. */
 export function launch(plan: LaunchPlan, kernel: Kernel): never {
-  // First of all, so that what goes wrong below is said where the app's own messages go.
+  // First of all, so that what is left to go wrong is said where the app's own messages go.
   for (const { fd, fifo } of plan.streams) kernel.connect(fd, fifo);
 
   // What needs files or libraries of stage 1.

@@ -125,6 +125,18 @@ test("streams are the FIFOs that stage 1 made", async (t) => {
   assert.equal(ok(done), "out: out in\nerr: err\n");
 });
 
+test("what is refused before anything is done is said on the app's stderr", async (t) => {
+  const root = await makeStage1Root(t, { apps: [{ app: { exec: [] } }] });
+  mkfifo(root.path(STAGE1.appStderr("app")), 0o600);
+  const refused = () =>
+    root.script(`cat /rkt/stdio/app.err >/tmp/err & launcher app 2>/dev/null; status=$?; wait; cat /tmp/err; exit $status`);
+  assert.deepEqual(refused(), { status: 254, stdout: "rkt: app app: it does not say what to execute\n", stderr: "" });
+  put(root.path(STAGE1.manifest), "{");
+  const { status, stdout } = refused();
+  assert.equal(status, 254);
+  assert.match(stdout, /^rkt: app app: container manifest: line 1, column 2: .*\n$/);
+});
+
 test("the terminal of an interactive app is /dev/console", async (t) => {
   const settings = shell("tty; [ -t 0 ] && [ -t 1 ] && echo $TERM");
   const root = await makeStage1Root(t, {

@@ -25,6 +25,8 @@ import { appDirectory, launchPlan, type Process } from "./plan.ts";
 function main(argv: readonly string[]): never {
   if (basename(process.argv[1] ?? "") === basename(STAGE1.hostLauncher)) return onHost(argv);
   const asked = parseArguments(argv);
+  // Stage 1 gives a service no stderr: what is refused below must be said where the app's own messages go.
+  if (asked.command === undefined) linux.connect(2, STAGE1.appStderr(asked.app));
   const manifest = parsePodManifest(read(STAGE1.manifest));
   const inherited = { pid: process.pid, env: process.env };
   return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app, STAGE1.app)), linux);
