@@ -39,9 +39,15 @@ export const imageID: Rule = (text) =>
 const VERSION =
   /^([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?$/;
 
-/** Semantic Versioning 2.0.0; as the Go code, leading zeros pass and 0.0.0 doesn't. */
-export const acVersion: Rule = (text) =>
-  VERSION.test(text) && text !== "0.0.0" ? undefined : 'must be a semantic version like "0.8.11"';
+/**
+ * Semantic Versioning 2.0.0; as the Go code, leading zeros pass and 0.0.0 doesn't. Of a series that may mean something
+ * else nothing is read (types.md, "AC Version Type"); 1.0.0 is what tools of 0.1.0 wrote.
+ */
+export const acVersion: Rule = (text) => {
+  const [, major] = VERSION.exec(text) ?? [];
+  if (major === undefined || text === "0.0.0") return 'must be a semantic version like "0.8.11"';
+  return Number(major) > 1 ? "must be 0.x or 1.x, which is what this rkt understands" : undefined;
+};
 
 /** Whether a version comes before another, pre-release and build parts aside. A text that is no version doesn't. */
 export function olderThan(version: string, other: string): boolean {
