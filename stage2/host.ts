@@ -103,8 +103,10 @@ function written(path: HostPath, text: string): HostPath {
 
 /** What comes before the app: its supervisor learns of it, its handler runs to the end. */
 export function beginApp(manifest: PodManifest, name: string, imagesApp: App | undefined): void {
-  written(here.inStage1(STAGE1.hostApp), `${name}\n`);
   const app = manifest.apps[0]?.app ?? imagesApp;
+  const socket = app?.ports.find(({ socketActivated }) => socketActivated);
+  if (socket !== undefined) throw refused(`nobody listens on port ${socket.name} before its app starts`);
+  written(here.inStage1(STAGE1.hostApp), `${name}\n`);
   const ignored = app?.isolators.map((isolator) => isolator.name).filter((isolator) => STAGE1_ISOLATORS.test(isolator));
   if (ignored !== undefined && ignored.length > 0)
     linux.warn(`rkt: app ${name}: this stage1 has no cgroups, and does not apply ${ignored.join(", ")}`);

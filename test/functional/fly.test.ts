@@ -6,7 +6,18 @@ import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { dist, eventually, exampleAci, finished, makeRkt, type Result, type Rkt, requires } from "../helpers/rkt.ts";
+import { makeAci, manifest } from "../fixtures/aci.ts";
+import {
+  dist,
+  eventually,
+  exampleAci,
+  finished,
+  makeRkt,
+  type Result,
+  type Rkt,
+  requires,
+  scratchFile,
+} from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
 const fly = `--stage1-image=${join(dist, "stage1-fly.aci")}`;
@@ -284,6 +295,18 @@ const refusals = [
     message: /shares the host's name: --hostname has no meaning/,
   },
 ];
+test("refused: sockets that somebody would have to open", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const ports = [{ name: "www", protocol: "tcp", port: 8080, socketActivated: true }];
+  const app = { exec: ["/bin/true"], user: "0", group: "0", ports };
+  const program = { name: "rootfs/bin/true", data: "#!/bin/true\n", mode: 0o755 };
+  const file = scratchFile(rkt, "sockets.aci", makeAci([program], manifest({ app })));
+  const message =
+    /^rkt: this stage1 isolates nothing but the file system: nobody listens on port www before its app starts\nhint: /;
+  rkt.fails(["--insecure-options=image", "run", fly, file], 254, message);
+});
+
 for (const { name, words, message } of refusals)
   test(`refused: ${name}`, (t) => {
     if (!ready(t)) return;
@@ -300,6 +323,8 @@ test("isolators that take cgroups are named as not applied", (t) => {
 test("an app that cannot start says why, and its status is recorded", (t) => {
   if (!ready(t)) return;
   const rkt = makeRkt(t);
-  rkt.fails(["run", fly, busybox, "--exec=/nowhere"], 203, /cannot execute "\/nowhere": no such file/);
+  const nowhere = ["--mount=volume=v,target=/v", "--exec=/v/nowhere"];
+  const said = /cannot execute "\/v\/nowhere": no such file/;
+  rkt.fails(["run", fly, "--volume=v,kind=empty", busybox, ...nowhere], 203, said);
   assert.equal(readFileSync(join(only(rkt), "status/busybox"), "utf8"), "203\n");
 });
