@@ -29,6 +29,9 @@ export const DEFAULT_DATA_DIR = hostPath("/var/lib/rkt");
 
 // --- annotation keys ----------------------------------------------------------
 
+/** What rkt's own annotations begin with; of these, who writes an app may only use PRE_START_TIMEOUT_ANNOTATION. */
+export const RESERVED_ANNOTATIONS = "coreos.com/rocket/";
+
 /** Annotations of a stage1 image's manifest: the entrypoints, absolute paths in its rootfs. */
 export const ENTRYPOINTS = {
   init: "coreos.com/rocket/stage1/init",

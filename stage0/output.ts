@@ -21,9 +21,9 @@ export function print(data: string | Uint8Array): void {
   }
 }
 
-/** A line for the person, on stderr. */
-export function say(text: string): void {
-  writeError(`rkt: ${printable(text)}\n`);
+/** A line for the person, on stderr, and what to do about it. */
+export function say(text: string, hint?: string): void {
+  writeError(`rkt: ${printable(text)}\n${hint === undefined ? "" : `hint: ${printable(hint)}\n`}`);
 }
 
 /** Text for stderr, as it is; there is nowhere to say that it can't be written. */

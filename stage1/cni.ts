@@ -10,7 +10,7 @@ import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { isObject } from "../shared/schema/place.ts";
 import type { Json } from "../shared/schema/types.ts";
 import { hasCapability, ipamType, type NetworkConf, type PluginConf } from "./network-conf.ts";
-import type { PortMapping } from "./network-request.ts";
+import type { PortMapping } from "../shared/network-request.ts";
 
 /** Where plugins find the host's own tools (iptables). */
 export const HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

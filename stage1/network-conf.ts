@@ -22,7 +22,7 @@ import {
   string,
 } from "../shared/schema/place.ts";
 import type { Json } from "../shared/schema/types.ts";
-import { NETWORK_NAME } from "./network-request.ts";
+import { NETWORK_NAME } from "../shared/network-request.ts";
 
 export type PluginConf = { [key: string]: Json } & { type: string };
 

@@ -16,6 +16,14 @@ import {
   STAGE1,
   STAGE1_PLUGINS,
 } from "../shared/layout.ts";
+import {
+  type NetworkChoice,
+  networkRequest,
+  type PortMapping,
+  portMappings,
+  portName,
+  refusePorts,
+} from "../shared/network-request.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { NETWORK_PARAMETERS, sysctlSettings } from "../shared/schema/sysctl.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
@@ -32,7 +40,6 @@ import {
 import type { Container } from "./container.ts";
 import { currentSubnets, DEFAULT_NETWORK, defaultNetwork, installRules, releaseUnused } from "./default-network.ts";
 import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-conf.ts";
-import { type NetworkChoice, networkRequest, type PortMapping, portMappings, portName } from "./network-request.ts";
 import { portFile, reservePorts } from "./ports.ts";
 import { guardRelease, guardRules, installGuard } from "./source-guard.ts";
 import type { Users } from "./users.ts";
@@ -67,20 +74,6 @@ export function setUpNetwork(container: Container): ContainerNetwork {
     };
   }
   return joinNetworks(container, request, ports);
-}
-
-/** Ports of a container without a network of its own: there is nothing to publish. */
-function refusePorts(network: "host" | "none", ports: readonly PortMapping[]): void {
-  for (const port of ports) {
-    if (network === "host" && port.hostPort === port.containerPort && port.hostIP === undefined) continue;
-    throw new RktError(
-      "bad-network",
-      network === "none"
-        ? `port ${portName(port)} can't be published: the container has no network`
-        : `port ${portName(port)} can't lead to port ${port.containerPort}: the container shares the host's network`,
-      { hint: "--net gives the container a network of its own" },
-    );
-  }
 }
 
 // --- the namespace ----------------------------------------------------------------------

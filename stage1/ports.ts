@@ -6,7 +6,7 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { errorCode, RktError } from "../shared/errors.ts";
 import { NETWORK_STATE } from "../shared/layout.ts";
-import { type PortMapping, portName, sameAddress } from "./network-request.ts";
+import { type PortMapping, portName, sameAddress } from "../shared/network-request.ts";
 
 /** `tcp-8080`, `udp-53-192.0.2.1`: the name of a port's file. */
 export function portFile({ protocol, hostPort, hostIP }: PortMapping): string {

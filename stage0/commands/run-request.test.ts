@@ -317,6 +317,18 @@ const refused: { words: string[]; message: RegExp; hint?: string }[] = [
   { words: ["--set-env==x", "i"], message: /^--set-env "=x": is not NAME=VALUE$/ },
   { words: ["--set-env=1A=x", "i"], message: /^--set-env "1A": must be a letter/ },
   { words: ["--set-env=A=1", "--set-env=A=2", "i"], message: /^--set-env "A=2": A is given twice$/ },
+  {
+    words: ["--annotation=coreos.com/rocket/insecure-options=seccomp", "i"],
+    message: /^--annotation: coreos.com\/rocket\/insecure-options is rkt's own$/,
+  },
+  {
+    words: ["i", "--annotation=coreos.com/rocket/early-image=0.1.0"],
+    message: /^--annotation: coreos.com\/rocket\/early-image is rkt's own$/,
+  },
+  {
+    words: ["--annotation=coreos.com/rocket/pre-start-timeout=1", "i"],
+    message: /^--annotation: coreos.com\/rocket\/pre-start-timeout is rkt's own$/,
+  },
   { words: ["i", "--annotation=A b=1"], message: /^--annotation "A b": must be/ },
 
   { words: ["--volume=data", "i"], message: /^--volume "data": says no source$/, hint: "--volume=NAME:/PATH" },

@@ -1,12 +1,13 @@
 /** From the line of `run` or `prepare` to a request. */
 
 import { usageError } from "../../shared/errors.ts";
-import type { Isolator } from "../../shared/schema/types.ts";
+import type { Isolator, NameValue } from "../../shared/schema/types.ts";
 import { acIdentifier, acName, account, argument, absolutePath } from "../../shared/schema/values.ts";
 import type { Stage1Request } from "../image/find.ts";
 import { hasUnifiedCgroups } from "../container/cgroups.ts";
 import { leastOfApp } from "../container/isolators.ts";
 import type { AppRequest, MountRequest, ResolverRequest, RunRequest } from "../container/request.ts";
+import { findReserved } from "../container/reserved-annotations.ts";
 import { readOptions, type Values } from "../options.ts";
 import type { Line, Operand, OptionTable, OptionWord } from "../words.ts";
 import type { PullPolicy } from "../image/fetch-context.ts";
@@ -90,7 +91,7 @@ export async function readRunLine(line: Line): Promise<RunLine> {
       files: values["set-env-file"],
       set: parseVariables("set-env", values["set-env"]),
     },
-    annotations: parseUniquePairs("annotation", shared.annotation, acIdentifier),
+    annotations: readAnnotations(shared.annotation, "container"),
     userAnnotations: parseUniquePairs("user-annotation", shared["user-annotation"], argument),
     userLabels: parseUniquePairs("user-label", shared["user-label"], argument),
     ports: values.port.map(parsePort),
@@ -136,7 +137,7 @@ async function readApp(operand: Operand): Promise<AppRequest> {
     mounts: uniqueMounts(values.mount),
     isolators: readIsolators(values),
     readOnlyRootFS: values["readonly-rootfs"],
-    annotations: parseUniquePairs("annotation", values.annotation, acIdentifier),
+    annotations: readAnnotations(values.annotation, "app"),
     userAnnotations: parseUniquePairs("user-annotation", values["user-annotation"], argument),
     userLabels: parseUniquePairs("user-label", values["user-label"], argument),
   };
@@ -147,6 +148,13 @@ function uniqueMounts(texts: readonly string[]): MountRequest[] {
   const twice = mounts.find((mount, i) => mounts.findIndex(({ path }) => path === mount.path) < i);
   if (twice !== undefined) throw usageError(`--mount: two volumes are to be mounted at ${twice.path}`);
   return mounts;
+}
+
+function readAnnotations(texts: readonly string[], of: "app" | "container"): NameValue[] {
+  const annotations = parseUniquePairs("annotation", texts, acIdentifier);
+  const reserved = findReserved(annotations, of);
+  if (reserved !== undefined) throw usageError(`--annotation: ${reserved.name} is rkt's own`, reserved.hint);
+  return annotations;
 }
 
 function readGroups(texts: readonly string[]): number[] | undefined {

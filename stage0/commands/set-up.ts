@@ -53,12 +53,16 @@ export async function setUpContainer(
   try {
     const images = await findImages(wanted, finder);
     const resolved = images.map(({ id, key }) => ({ id, manifest: store.manifest(key) }));
-    const { manifest, warnings } =
+    const { manifest, warnings, notes } =
       given === undefined
         ? containerManifest(request, resolved, circumstances)
         : fromPodManifest(given, request, resolved, circumstances);
     checkVolumeSources(manifest);
-    if (!globals.quiet) for (const warning of warnings) say(`warning: ${warning}`);
+    const note = (text: string, hint?: string) => {
+      if (!globals.quiet) say(text, hint);
+    };
+    for (const warning of warnings) note(`warning: ${warning}`);
+    for (const { text, hint } of notes) note(text, hint);
     const [stage1Found] = await findImages([stage1Image], finder);
     if (stage1Found === undefined) throw new Error("no stage1 image");
     const container = await prepareContainer({

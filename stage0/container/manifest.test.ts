@@ -314,15 +314,55 @@ test("manifest: of a pod manifest's apps, one that its image describes", async (
   ]);
 });
 
+test("manifest: mount points without a volume get an empty one, shared by name", async () => {
+  const two = image("e", {
+    name: "two",
+    app: app({ mountPoints: ["/a", "/b"].map((path) => ({ name: "data", path })) }),
+  });
+  const { manifest, notes } = await build(["a", "b", "c"], [worker, backup, two]);
+  assert.deepEqual(
+    manifest.volumes,
+    ["work", "data"].map((name) => ({ name, kind: "empty", readOnly: false })),
+  );
+  assert.deepEqual(
+    manifest.apps.map(({ mounts }) => mounts.map(({ volume, path }) => `${volume} ${path}`)),
+    [["work /var/lib/work"], ["work /backup"], ["data /a", "data /b"]],
+  );
+  const note = (app: string, name: string) => ({
+    text: `app ${app}: mount point "${name}" has no volume: an empty one takes its place, and goes with the container`,
+    hint: `--volume ${name}:/PATH gives it a directory of the host`,
+  });
+  assert.deepEqual(notes, [note("reduce-worker", "work"), note("worker-backup", "work"), note("two", "data")]);
+  validate(manifest);
+});
+
+test("manifest: an image's own annotations are not the app's", async () => {
+  const name = "coreos.com/rocket/insecure-options";
+  const sly = image("e", {
+    name: "sly",
+    app: app({ userAnnotations: { [name]: "seccomp" } }),
+    annotations: [
+      { name, value: "seccomp" },
+      { name: "coreos.com/rocket/early-image", value: "0.1.0" },
+      { name: "coreos.com/rocket/pre-start-timeout", value: "9" },
+    ],
+  });
+  const { manifest } = await build(["i"], [sly]);
+  assert.deepEqual(manifest.apps[0]?.annotations, []);
+  assert.ok(!manifest.annotations.some((one) => one.name === name));
+});
+
 test("manifest: warnings", async () => {
   const isolators = [
     { name: "example.com/x", value: 1 },
     { name: "resource/block-iops", value: { default: true, limit: "10" } },
   ];
-  const strange = image("f", { name: "s", app: app({ isolators }) });
+  const annotations = [{ name: "appc.io/executor/supports-systemd-notify", value: "maybe" }];
+  const strange = image("f", { name: "s", app: app({ isolators }), annotations });
   const { warnings } = await build(["--volume=unused:/x", "s"], [strange]);
   assert.deepEqual(warnings, [
     'no app mounts the volume "unused"',
+    'app s: the annotation appc.io/executor/supports-systemd-notify is "maybe", neither true nor false: no effect',
     "app s: the isolator example.com/x is unknown and has no effect",
     "app s: the isolator resource/block-iops is not enforced and has no effect",
   ]);
@@ -353,13 +393,36 @@ const refused: {
     hint: "it is not made to run by itself; say with --exec what to run",
   },
   {
-    name: "mount points without a volume",
-    words: ["a", "b"],
-    images: [worker, backup],
-    code: "no-volume",
-    message:
-      "no volume for the mount point work (/var/lib/work of app reduce-worker), work (/backup of app worker-backup)",
-    hint: "--volume work:/PATH for a path of the host, or --volume work,kind=empty",
+    name: "nothing to execute",
+    words: ["i"],
+    images: [image("e", { name: "idle", app: app({ exec: [] }) })],
+    code: "no-exec",
+    message: "app idle: nothing says what to run",
+    hint: "say it with --exec after the image, or in the pod manifest",
+  },
+  {
+    name: "a handler with nothing to execute",
+    words: ["i"],
+    images: [image("e", { name: "idle", app: app({ eventHandlers: [{ name: "post-stop", exec: [] }] }) })],
+    code: "no-exec",
+    message: "app idle: its post-stop handler does not say what to run",
+    hint: "mend the image's manifest",
+  },
+  {
+    name: "a mount on the root",
+    words: ["--volume=a:/x", "i", "--mount=volume=a,target=/./"],
+    images: [plain],
+    code: "bad-mount",
+    message: "app busybox: a volume can't be mounted on the app's root",
+    hint: "mount it on a directory below",
+  },
+  {
+    name: "a mount point on the root",
+    words: ["i"],
+    images: [image("e", { name: "busybox", app: app({ mountPoints: [{ name: "a", path: "/" }] }) })],
+    code: "bad-mount",
+    message: "app busybox: a volume can't be mounted on the app's root",
+    hint: "mount it on a directory below",
   },
   {
     name: "a bound path with several candidates",
@@ -426,6 +489,7 @@ const refused: {
     ],
     code: "duplicate-mount",
     message: "app busybox: two volumes are to be mounted at /m",
+    hint: "--mount volume=NAME,target=/m after the image says which one",
   },
   {
     name: "an image of another platform",
@@ -478,6 +542,38 @@ const refused: {
     message: "more than one app has a port called health",
     hint: "give the number: --port 4000:80",
   },
+  {
+    name: "a port of the host for two ports",
+    words: ["--net", "--port=80-tcp:8080", "--port=81-tcp:8080", "i"],
+    images: [plain],
+    code: "port-in-use",
+    message: "port tcp 8080 of the host is to be published twice",
+    hint: "give one of the --port options another port of the host",
+  },
+  {
+    name: "a range that ends after 65535",
+    words: ["--net", "--port=many:65535", "i"],
+    images: [image("e", { name: "i", app: app({ ports: [{ name: "many", port: 1, count: 2, protocol: "tcp" }] }) })],
+    code: "bad-port",
+    message: "port many is a range of 2 ports, which ends after 65535",
+    hint: "publish it at a lower port of the host",
+  },
+  {
+    name: "a protocol that nothing forwards",
+    words: ["--net", "--port=odd:80", "i"],
+    images: [image("e", { name: "i", app: app({ ports: [{ name: "odd", port: 1, protocol: "sctp" }] }) })],
+    code: "bad-port",
+    message: 'port odd has protocol "sctp": only tcp and udp can be published',
+    hint: "leave the port out: containers of the same network reach it without",
+  },
+  {
+    name: "networks that contradict each other",
+    words: ["--net=a,host", "i"],
+    images: [plain],
+    code: "bad-network",
+    message: '--net=a,host: "host" stands alone',
+    hint: "--net=NAME[:KEY=VALUE;KEY=VALUE],NAME2, --net=host or --net=none",
+  },
 ];
 
 for (const { name, words, images, code, message, hint } of refused)
@@ -500,10 +596,7 @@ test("pod manifest: what it leaves to the images is filled in", async () => {
         { name: "b", image: { id: id("b") }, app: { exec: ["/y"], user: "1", group: "1" } },
       ],
       volumes: [{ name: "work", kind: "empty" }],
-      annotations: [
-        { name: "example.com/kept", value: "1" },
-        { name: "coreos.com/rocket/network", value: "host" },
-      ],
+      annotations: [{ name: "example.com/kept", value: "1" }],
     }),
   );
   const { manifest, warnings } = fromPodManifest(given, request, [worker, backup], circumstances);
@@ -532,3 +625,79 @@ test("pod manifest: what it leaves to the images is filled in", async () => {
   );
   validate(manifest);
 });
+
+const podRefused: { name: string; pod: object; words?: string[]; message: string; hint: string }[] = [
+  {
+    name: "a mount point without a volume",
+    pod: { volumes: [] },
+    message: "no volume for the mount point work (/var/lib/work of app w)",
+    hint: 'give the pod manifest a volume "work"',
+  },
+  {
+    name: "an annotation that switches protections off",
+    pod: { annotations: [{ name: "coreos.com/rocket/insecure-options", value: "seccomp" }] },
+    message: "the pod manifest has the annotation coreos.com/rocket/insecure-options, which is rkt's own",
+    hint: "--insecure-options is the option for it",
+  },
+  {
+    name: "an app's annotation that stage 0 makes",
+    pod: {
+      apps: [
+        {
+          name: "w",
+          image: { id: id("a") },
+          annotations: [
+            { name: "coreos.com/rocket/pre-start-timeout", value: "1" },
+            { name: "coreos.com/rocket/early-image", value: "0.1.0" },
+          ],
+        },
+      ],
+    },
+    message: "the pod manifest's app w has the annotation coreos.com/rocket/early-image, which is rkt's own",
+    hint: "leave it out: rkt writes it itself",
+  },
+  {
+    name: "a port's name in two apps",
+    pod: {
+      apps: ["w", "v"].map((name) => ({ name, image: { id: id("a") } })),
+      ports: [{ name: "health", hostPort: 4000 }],
+    },
+    words: ["--net"],
+    message: "more than one app has a port called health",
+    hint: "a podPort beside it says which one is meant",
+  },
+  {
+    name: "a port without a network to publish it on",
+    pod: { ports: [{ name: "health", hostPort: 4001 }] },
+    message: "port tcp 4001 can't lead to port 4000: the container shares the host's network",
+    hint: "--net gives the container a network of its own",
+  },
+  {
+    name: "a port without any network",
+    pod: { ports: [{ name: "health", hostPort: 4000 }] },
+    words: ["--net=none"],
+    message: "port tcp 4000 can't be published: the container has no network",
+    hint: "--net gives the container a network of its own",
+  },
+];
+for (const { name, pod, words = [], message, hint } of podRefused)
+  test(`pod manifest refused: ${name}`, async () => {
+    const { request } = await readRunLine(scanWords(["--pod-manifest=/m", ...words], runOptions, "images"));
+    const json = {
+      acVersion: "0.8.11",
+      acKind: "PodManifest",
+      apps: [{ name: "w", image: { id: id("a") } }],
+      volumes: [{ name: "work", kind: "empty" }],
+      ...pod,
+    };
+    const given = parsePodManifest(JSON.stringify(json));
+    const images = given.apps.map(() => worker);
+    assert.throws(
+      () => fromPodManifest(given, request, images, circumstances),
+      (error: unknown) => {
+        assert.ok(error instanceof RktError, String(error));
+        assert.deepEqual([error.message, error.hint, error.exitCode], [message, hint, 254]);
+        return true;
+      },
+    );
+  });

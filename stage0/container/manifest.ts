@@ -18,7 +18,9 @@ import {
   INTERFACE_VERSION_ANNOTATION,
   STAGE1_INTERFACE_VERSION,
 } from "../../shared/layout.ts";
+import { networkRequest, portMappings, refusePorts } from "../../shared/network-request.ts";
 import { APPC_VERSION, appFromImage, bareApp, requireHost } from "../../shared/schema/image-manifest.ts";
+import { quote } from "../../shared/schema/manifest-error.ts";
 import type {
   App,
   ExposedPort,
@@ -34,6 +36,7 @@ import type {
 import { olderThan, toACName, variableName } from "../../shared/schema/values.ts";
 import { checkIsolators, overrideIsolators } from "./isolators.ts";
 import { checkPrivateIds, wantsPrivateUsers } from "./private-users.ts";
+import { refuseReserved } from "./reserved-annotations.ts";
 import { widening } from "./widening.ts";
 import type { AppRequest, HostsEntry, MountRequest, PortRequest, ResolverConfig, RunRequest } from "./request.ts";
 
@@ -61,8 +64,15 @@ export interface Circumstances {
   metadataUrl?: string | undefined;
 }
 
+/** A line for the person, who asked for nothing strange and should know all the same. */
+export interface Note {
+  text: string;
+  hint?: string | undefined;
+}
+
 export interface ContainerManifest {
   manifest: PodManifest;
+  notes: Note[];
   /** What will not be as one might think; for the person. */
   warnings: string[];
 }
@@ -99,6 +109,7 @@ export function fromPodManifest(
   images: readonly ResolvedImage[],
   circumstances: Circumstances,
 ): ContainerManifest {
+  refuseReserved(given);
   const apps = given.apps.map((app, i): RuntimeApp => {
     const { id, manifest } = imageAt(images, i);
     requireHost(manifest);
@@ -120,7 +131,7 @@ export function fromPodManifest(
 
 /** `asked`: in place of the image's isolators; undefined when the app has none of its image's. */
 function withWidenings(
-  { manifest, warnings }: ContainerManifest,
+  { manifest, warnings, notes }: ContainerManifest,
   { unprotected = [] }: Circumstances,
   asked: (app: number) => readonly Isolator[] | undefined,
 ): ContainerManifest {
@@ -128,7 +139,7 @@ function withWidenings(
     const instead = asked(i);
     return instead === undefined ? [] : widening(app, instead, unprotected);
   });
-  return { manifest, warnings: [...warnings, ...widenings] };
+  return { manifest, notes, warnings: [...warnings, ...widenings] };
 }
 
 function imageAt(images: readonly ResolvedImage[], i: number): ResolvedImage {
@@ -140,8 +151,9 @@ function imageAt(images: readonly ResolvedImage[], i: number): ResolvedImage {
 function complete(draft: PodManifest, request: RunRequest, circumstances: Circumstances): ContainerManifest {
   if (draft.apps.length === 0) throw new RktError("bad-request", "the container has no apps");
   requireUniqueNames(draft.apps);
+  requireCommands(draft.apps);
   checkSockets(draft.apps);
-  const { apps, volumes } = mountVolumes(draft.apps, draft.volumes, request.boundPaths);
+  const { apps, volumes, notes } = mountVolumes(draft.apps, draft.volumes, request);
   for (const { name } of volumes) requireShort("volume", name, "a mount point with this name cannot be served");
   const options = annotations(request, circumstances);
   const manifest = {
@@ -153,10 +165,16 @@ function complete(draft: PodManifest, request: RunRequest, circumstances: Circum
       ...options,
     ],
   };
+  checkPorts(manifest);
   if (wantsPrivateUsers(manifest)) checkPrivateIds(manifest);
   return {
     manifest,
-    warnings: [...unusedVolumes(manifest), ...checkIsolators(manifest, circumstances.unifiedCgroups)],
+    notes,
+    warnings: [
+      ...unusedVolumes(manifest),
+      ...strangeReadiness(manifest),
+      ...checkIsolators(manifest, circumstances.unifiedCgroups),
+    ],
   };
 }
 
@@ -243,6 +261,28 @@ function requireUniqueNames(apps: readonly RuntimeApp[]): void {
   }
 }
 
+function requireCommands(apps: readonly RuntimeApp[]): void {
+  for (const { name, app } of apps) {
+    if (app?.exec.length === 0)
+      throw new RktError("no-exec", `app ${name}: nothing says what to run`, {
+        hint: "say it with --exec after the image, or in the pod manifest",
+      });
+    const handler = app?.eventHandlers.find(({ exec }) => exec.length === 0);
+    if (handler !== undefined)
+      throw new RktError("no-exec", `app ${name}: its ${handler.name} handler does not say what to run`, {
+        hint: "mend the image's manifest",
+      });
+  }
+}
+
+function strangeReadiness({ apps }: PodManifest): string[] {
+  return apps.flatMap(({ name, annotations }) => {
+    const { value } = annotations.find((one) => one.name === NOTIFY_ANNOTATION) ?? {};
+    if (value === undefined || value === "true" || value === "false") return [];
+    return [`app ${name}: the annotation ${NOTIFY_ANNOTATION} is ${quote(value)}, neither true nor false: no effect`];
+  });
+}
+
 /** The lists in order of growing weight; a variable keeps the place it was first seen at. */
 function environment(lists: readonly (readonly NameValue[])[]): NameValue[] {
   const variables = new Map(lists.flat().map(({ name, value }) => [name, value]));
@@ -291,13 +331,13 @@ interface OpenMountPoint {
 /**
  * Gives every app its mounts: those it has, and the volume of the same name
  * for each mount point at whose path there is none (pods.md, "mounts"). What
- * is still open gets the bound path, or is an error.
+ * is still open gets the bound path, or an empty volume.
  */
 function mountVolumes(
   apps: readonly RuntimeApp[],
   volumes: readonly Volume[],
-  boundPaths: readonly string[],
-): { apps: RuntimeApp[]; volumes: Volume[] } {
+  request: RunRequest,
+): { apps: RuntimeApp[]; volumes: Volume[]; notes: Note[] } {
   const known = new Set(volumes.map(({ name }) => name));
   const result = apps.map((app) => ({ ...app, mounts: app.mounts.map((mount) => ({ ...mount })) }));
   const open: OpenMountPoint[] = [];
@@ -316,18 +356,22 @@ function mountVolumes(
       else open.push({ app, mountPoint });
     }
   }
-  const further = volumesForOpen(open, boundPaths);
+  const { volumes: further, notes } = volumesForOpen(open, request);
   for (const { app, mountPoint } of open) app.mounts.push({ volume: mountPoint.name, path: mountPoint.path });
   for (const app of result) requireDistinctTargets(app);
-  return { apps: result, volumes: [...volumes, ...further] };
+  return { apps: result, volumes: [...volumes, ...further], notes };
 }
 
 /**
  * Volumes for mount points that have none. The one place that decides what
- * becomes of them: an error, rather than an empty directory that loses data
- * with the container.
+ * becomes of them: an empty volume each, which mount points of one name share
+ * as they would share any other, and a note, because its data go with the
+ * container. Who writes a pod manifest must satisfy them all (pods.md).
  */
-function volumesForOpen(open: readonly OpenMountPoint[], boundPaths: readonly string[]): Volume[] {
+function volumesForOpen(
+  open: readonly OpenMountPoint[],
+  { boundPaths, podManifest }: RunRequest,
+): { volumes: Volume[]; notes: Note[] } {
   const names = [...new Set(open.map(({ mountPoint }) => mountPoint.name))];
   const [source, second] = boundPaths;
   const [name] = names;
@@ -343,20 +387,40 @@ function volumesForOpen(open: readonly OpenMountPoint[], boundPaths: readonly st
     throw new RktError("ambiguous-volume", `bind:${source} could serve any of the mount points ${names.join(", ")}`, {
       hint: `name the one that is meant: --volume ${name}:${source}`,
     });
-  if (source !== undefined && name !== undefined) return [{ name, kind: "host", source, readOnly: false }];
-  if (name === undefined) return [];
-  const places = open.map(({ app, mountPoint }) => `${mountPoint.name} (${mountPoint.path} of app ${app.name})`);
-  throw new RktError("no-volume", `no volume for the mount point ${places.join(", ")}`, {
-    hint: `--volume ${name}:/PATH for a path of the host, or --volume ${name},kind=empty`,
-  });
+  if (source !== undefined && name !== undefined)
+    return { volumes: [{ name, kind: "host", source, readOnly: false }], notes: [] };
+  if (name !== undefined && podManifest !== undefined) {
+    const places = open.map(({ app, mountPoint }) => `${mountPoint.name} (${mountPoint.path} of app ${app.name})`);
+    throw new RktError("no-volume", `no volume for the mount point ${places.join(", ")}`, {
+      hint: `give the pod manifest a volume "${name}"`,
+    });
+  }
+  return {
+    volumes: names.map((name) => ({ name, kind: "empty", readOnly: false })),
+    notes: onePerName(open).map(({ app, mountPoint: { name } }) => ({
+      text: `app ${app.name}: mount point "${name}" has no volume: an empty one takes its place, and goes with the container`,
+      hint: `--volume ${name}:/PATH gives it a directory of the host`,
+    })),
+  };
+}
+
+function onePerName(open: readonly OpenMountPoint[]): OpenMountPoint[] {
+  const same = (a: OpenMountPoint, b: OpenMountPoint) => a.app === b.app && a.mountPoint.name === b.mountPoint.name;
+  return open.filter((one, i) => open.findIndex((other) => same(one, other)) === i);
 }
 
 function requireDistinctTargets(app: RuntimeApp): void {
   const targets = new Set<string>();
   for (const { path } of app.mounts) {
     const target = cleanPath(path);
+    if (target === "/")
+      throw new RktError("bad-mount", `app ${app.name}: a volume can't be mounted on the app's root`, {
+        hint: "mount it on a directory below",
+      });
     if (targets.has(target))
-      throw new RktError("duplicate-mount", `app ${app.name}: two volumes are to be mounted at ${target}`);
+      throw new RktError("duplicate-mount", `app ${app.name}: two volumes are to be mounted at ${target}`, {
+        hint: `--mount volume=NAME,target=${target} after the image says which one`,
+      });
     targets.add(target);
   }
 }
@@ -392,6 +456,13 @@ function checkSockets(apps: readonly RuntimeApp[]): void {
         taken.set(key, app);
       }
     }
+}
+
+/** What stage 1 would refuse, with the container made already. */
+function checkPorts(manifest: PodManifest): void {
+  const ports = portMappings(manifest);
+  const network = networkRequest(manifest);
+  if (network === "host" || network === "none") refusePorts(network, ports);
 }
 
 function exposedPorts(asked: readonly PortRequest[], apps: readonly RuntimeApp[]): ExposedPort[] {

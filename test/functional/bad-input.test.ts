@@ -134,10 +134,41 @@ const images: { name: string; aci: Buffer | string; message: RegExp; hint: RegEx
     hint: /linux\/amd64/,
   },
   {
-    name: "a mount point without a volume",
-    aci: makeAci([], app({ mountPoints: [{ name: "data", path: "/var/db" }] })),
-    message: /no volume for the mount point data \(\/var\/db of app test\)/,
-    hint: /--volume data:\/PATH for a path of the host, or --volume data,kind=empty/,
+    name: "nothing to execute",
+    aci: makeAci([], app({ exec: [] })),
+    message: /app test: nothing says what to run$/,
+    hint: /--exec/,
+  },
+  {
+    name: "a handler with nothing to execute",
+    aci: makeAci([], app({ eventHandlers: [{ name: "pre-start", exec: [] }] })),
+    message: /app test: its pre-start handler does not say what to run$/,
+    hint: /manifest/,
+  },
+  {
+    name: "a mount point on the root",
+    aci: makeAci([], app({ mountPoints: [{ name: "data", path: "/" }] })),
+    message: /app test: a volume can't be mounted on the app's root$/,
+    hint: /a directory below/,
+  },
+  {
+    name: "two mount points in one place",
+    aci: makeAci([], app({ mountPoints: ["a", "b"].map((name) => ({ name, path: "/data" })) })),
+    message: /app test: two volumes are to be mounted at \/data$/,
+    hint: /--mount/,
+  },
+  {
+    name: "a version of the specification that nobody knows",
+    aci: makeAci([], manifest({ acVersion: "99.0.0" })),
+    message: /manifest: acVersion: must be 0\.x or 1\.x, which is what this rkt understands, got "99\.0\.0"$/,
+    hint: /mend its manifest/,
+  },
+  {
+    name: "a range of ports that ends after 65535",
+    aci: makeAci([], app({ ports: [{ name: "many", protocol: "tcp", port: 1, count: 9 }] })),
+    options: ["--net", "--port=many:65530"],
+    message: /port many is a range of 9 ports, which ends after 65535$/,
+    hint: /lower port/,
   },
   {
     name: "a volume whose source is missing",
@@ -156,6 +187,51 @@ for (const c of images)
     assert.deepEqual(leftovers(rkt), []);
   });
 
+test("a pod manifest that cannot be run as it is", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const mountPoints = [{ name: "data", path: "/var/db" }];
+  const ports = [{ name: "www", protocol: "tcp", port: 80 }];
+  scratchFile(rkt, "app.aci", makeAci([], app({ mountPoints, ports })));
+  const id = rkt.ok(["fetch", "--full", "--insecure-options=image", "./app.aci"]).stdout.trim();
+  const apps = [{ name: "x", image: { id } }];
+  const volumes = [{ name: "data", kind: "empty" }];
+  const cases: ({ name: string; pod: object } & Refusal)[] = [
+    {
+      name: "a mount point without a volume",
+      pod: { apps },
+      message: /no volume for the mount point data \(\/var\/db of app x\)$/,
+      hint: /give the pod manifest a volume "data"/,
+    },
+    {
+      name: "a reserved annotation",
+      pod: { apps, volumes, annotations: [{ name: "coreos.com/rocket/insecure-options", value: "paths" }] },
+      message: /the pod manifest has the annotation coreos\.com\/rocket\/insecure-options, which is rkt's own$/,
+      hint: /--insecure-options/,
+    },
+    {
+      name: "a port's name in two apps",
+      pod: { apps: [...apps, { name: "y", image: { id } }], volumes, ports: [{ name: "www", hostPort: 80 }] },
+      message: /more than one app has a port called www$/,
+      hint: /podPort/,
+    },
+    {
+      name: "a port without a network",
+      pod: { apps, volumes, ports: [{ name: "www", hostPort: 8080 }] },
+      message: /port tcp 8080 can't lead to port 80: the container shares the host's network$/,
+      hint: /--net/,
+    },
+  ];
+  for (const { name, pod, ...refusal } of cases)
+    await t.test(name, () => {
+      scratchFile(rkt, "pod.json", JSON.stringify({ acVersion: "0.8.11", acKind: "PodManifest", ...pod }));
+      refused(rkt, refusal, () => rkt.run(["run", "--pod-manifest=./pod.json"]));
+    });
+  scratchFile(rkt, "pod.json", JSON.stringify({ acVersion: "2.0.0", acKind: "PodManifest", apps, volumes }));
+  const version = /^rkt: run: \.\/pod\.json: acVersion: must be 0\.x or 1\.x, .*, got "2\.0\.0"\n$/;
+  rkt.fails(["run", "--pod-manifest=./pod.json"], 254, version);
+});
+
 test("a file that is not there", (t) => {
   if (!requires(t, "root", "build")) return;
   const rkt = makeRkt(t);
@@ -171,6 +247,25 @@ const lines: ({ name: string; words: string[] } & Refusal)[] = [
     words: [busybox, busybox],
     message: /two apps are called "busybox"/,
     hint: /--name/,
+  },
+  {
+    name: "a mount on the root",
+    words: ["--volume=v,kind=empty", busybox, "--mount=volume=v,target=/"],
+    message: /app busybox: a volume can't be mounted on the app's root$/,
+    hint: /a directory below/,
+  },
+  {
+    name: "a port of the host twice",
+    words: ["--net", "--port=80-tcp:8080", "--port=81-tcp:8080", busybox],
+    message: /port tcp 8080 of the host is to be published twice$/,
+    hint: /another port/,
+  },
+  {
+    name: "an annotation that would switch protections off",
+    words: ["--annotation=coreos.com/rocket/insecure-options=seccomp", busybox],
+    status: 2,
+    message: /--annotation: coreos\.com\/rocket\/insecure-options is rkt's own/,
+    hint: /--insecure-options/,
   },
   {
     name: "an unknown hash",

@@ -22,7 +22,7 @@ import { scanWords } from "../../stage0/words.ts";
 import { globalOptions } from "../../stage0/globals.ts";
 import { runOptions } from "../../stage0/commands/run-options.ts";
 import { parseNetworkConf } from "../../stage1/network-conf.ts";
-import { networkRequest } from "../../stage1/network-request.ts";
+import { networkRequest } from "../../shared/network-request.ts";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
 import { makeGpg } from "../fixtures/gpg.ts";
 import { fuzz } from "./fuzz.ts";

@@ -1,9 +1,12 @@
-/** What the container manifest asks of the network. Pure. */
+/**
+ * What the container manifest asks of the network: stage 0 refuses what can't
+ * be before anything is made, stage 1 does it. Pure.
+ */
 
-import { RktError } from "../shared/errors.ts";
-import { ANNOTATIONS } from "../shared/layout.ts";
-import { annotation } from "../shared/schema/image-manifest.ts";
-import type { ExposedPort, PodManifest, Port } from "../shared/schema/types.ts";
+import { RktError } from "./errors.ts";
+import { ANNOTATIONS } from "./layout.ts";
+import { annotation } from "./schema/image-manifest.ts";
+import type { ExposedPort, PodManifest, Port } from "./schema/types.ts";
 
 export interface NetworkChoice {
   name: string;
@@ -58,7 +61,12 @@ function refuse(text: string, reason: string): never {
 export function portMappings(manifest: PodManifest): PortMapping[] {
   const there = manifest.apps.flatMap(({ app }) => app?.ports ?? []);
   const mappings = manifest.ports.flatMap((exposed) => {
-    const port = exposed.podPort ?? there.find(({ name }) => name === exposed.name);
+    const [port, second] =
+      exposed.podPort === undefined ? there.filter(({ name }) => name === exposed.name) : [exposed.podPort];
+    if (second !== undefined)
+      throw new RktError("ambiguous-port", `more than one app has a port called ${exposed.name}`, {
+        hint: "a podPort beside it says which one is meant",
+      });
     if (port === undefined) throw new RktError("no-such-port", `no app has a port called ${exposed.name}`);
     return mappingsOf(exposed, port);
   });
@@ -73,15 +81,33 @@ export function portMappings(manifest: PodManifest): PortMapping[] {
 function mappingsOf({ name, hostPort, hostIP }: ExposedPort, port: Port): PortMapping[] {
   const { protocol } = port;
   if (protocol !== "tcp" && protocol !== "udp")
-    throw new RktError("bad-port", `port ${name} has protocol "${protocol}": only tcp and udp can be published`);
+    throw new RktError("bad-port", `port ${name} has protocol "${protocol}": only tcp and udp can be published`, {
+      hint: "leave the port out: containers of the same network reach it without",
+    });
   if (hostPort + port.count - 1 > 65_535 || port.port + port.count - 1 > 65_535)
-    throw new RktError("bad-port", `port ${name} is a range of ${port.count} ports, which ends after 65535`);
+    throw new RktError("bad-port", `port ${name} is a range of ${port.count} ports, which ends after 65535`, {
+      hint: "publish it at a lower port of the host",
+    });
   return Array.from({ length: port.count }, (_, i) => ({
     hostPort: hostPort + i,
     containerPort: port.port + i,
     protocol,
     ...(hostIP === undefined || hostIP === "0.0.0.0" ? {} : { hostIP }),
   }));
+}
+
+/** Ports of a container without a network of its own: there is nothing to publish. */
+export function refusePorts(network: "host" | "none", ports: readonly PortMapping[]): void {
+  for (const port of ports) {
+    if (network === "host" && port.hostPort === port.containerPort && port.hostIP === undefined) continue;
+    throw new RktError(
+      "bad-network",
+      network === "none"
+        ? `port ${portName(port)} can't be published: the container has no network`
+        : `port ${portName(port)} can't lead to port ${port.containerPort}: the container shares the host's network`,
+      { hint: "--net gives the container a network of its own" },
+    );
+  }
 }
 
 /** Without an address a port is published on all of them. */
