@@ -22,6 +22,7 @@ import {
   statSync,
 } from "node:fs";
 import { errorCode } from "../shared/errors.ts";
+import { modeText, notAProgram } from "../shared/program.ts";
 
 /** A reason as the end of a sentence: `cannot execute "/x": ${reason}`. */
 export function diagnose(path: string, error: unknown): string {
@@ -63,11 +64,10 @@ function problem(file: string, scripts: number): string | undefined {
     if (errorCode(error) === "EACCES") return "a directory on its path is closed to the app's user";
     return REASONS[errorCode(error) ?? ""];
   }
-  if (stat.isDirectory()) return "it is a directory";
-  if (!stat.isFile()) return "it is not a regular file";
-  const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
-  if ((stat.mode & 0o111) === 0) return `it is not executable (mode ${mode})`;
-  if (!mayExecute(file)) return `the app's user may not execute it (mode ${mode}, owner ${stat.uid}:${stat.gid})`;
+  const unfit = notAProgram(stat);
+  if (unfit !== undefined) return unfit;
+  if (!mayExecute(file))
+    return `the app's user may not execute it (mode ${modeText(stat)}, owner ${stat.uid}:${stat.gid})`;
   return contentProblem(file, scripts);
 }
 

@@ -2,10 +2,9 @@
  * The environment of an app (appc spec, ace.md "Execution Environment"). Pure.
  */
 
+import type { Account } from "../shared/accounts.ts";
+import { DEFAULT_PATH } from "../shared/program.ts";
 import { olderThan } from "../shared/schema/values.ts";
-import type { Account } from "./accounts.ts";
-
-export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 export interface EnvironmentSources {
   /** Name of the app in this container. */

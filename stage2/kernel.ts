@@ -14,13 +14,13 @@ import {
   openSync,
   readdirSync,
   readFileSync,
-  readSync,
-  type Stats,
   statSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
 import { constants as os } from "node:os";
+import { accountText, badAccountFile } from "../shared/account-file.ts";
+import type { AccountSources } from "../shared/accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execve } from "../shared/exec.ts";
 import { type HostPath, joinFile, LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
@@ -64,7 +64,6 @@ import {
   unshare,
 } from "../shared/syscall/linux.ts";
 import { compileFilter } from "../shared/syscall/seccomp.ts";
-import type { AccountSources } from "./accounts.ts";
 import { findProblem } from "./diagnose.ts";
 import { buildRoot } from "./mount.ts";
 import type { MountStep, SourcePath } from "./mount-plan.ts";
@@ -137,9 +136,6 @@ const SERVICE_UMASK = 0o022;
 
 /** The soft limit that select(2) can cope with, and that systemd gives services (systemd.exec(5), LimitNOFILE=). */
 const OPEN_FILES = 1024n;
-
-/** Of /etc/passwd and /etc/group: far more than any, little enough to hold in memory. */
-const MAX_ACCOUNT_FILE = 1 << 20;
 
 export const linux: Kernel = {
   connect(fd, fifo) {
@@ -338,22 +334,18 @@ export const linux: Kernel = {
   },
 };
 
-/** The file may be anything the image's maker liked: a FIFO must not block, an endless device not fill memory. */
+/** The file may be anything the image's maker liked: a FIFO must not block. */
 function readAccountFile(path: string, exitCode: number): string {
-  const refused = (reason: string) => new RktError("bad-account-file", `the image's ${path} ${reason}`, { exitCode });
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return "";
-    throw refused(`cannot be opened: ${errorCode(error)}`);
+    const code = errorCode(error);
+    if (code === "ENOENT" || code === "ENOTDIR") return "";
+    throw badAccountFile(path, `cannot be opened: ${code}`, exitCode);
   }
   try {
-    const stat: Stats = fstatSync(fd);
-    if (!stat.isFile()) throw refused("is not a regular file");
-    if (stat.size > MAX_ACCOUNT_FILE) throw refused(`is larger than ${MAX_ACCOUNT_FILE} bytes`);
-    const buffer = Buffer.alloc(stat.size);
-    return buffer.toString("utf8", 0, readSync(fd, buffer, 0, buffer.length, 0));
+    return accountText(fd, path, exitCode);
   } finally {
     closeSync(fd);
   }

@@ -7,13 +7,14 @@
  * app's root file system, and every process of other apps, which run already.
  */
 
+import { resolveAccount } from "../shared/accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { LAUNCH_EXIT } from "../shared/layout.ts";
+import { DEFAULT_PATH } from "../shared/program.ts";
 import { SyscallError } from "../shared/syscall/linux.ts";
-import { resolveAccount } from "./accounts.ts";
 import { capabilityNames, SYS_ADMIN } from "./capabilities.ts";
 import { diagnose } from "./diagnose.ts";
-import { appEnvironment, DEFAULT_PATH } from "./environment.ts";
+import { appEnvironment } from "./environment.ts";
 import type { Kernel } from "./kernel.ts";
 import type { LaunchPlan } from "./plan.ts";
 import { cannotExecute } from "./program.ts";

@@ -129,7 +129,9 @@ test("what is refused before anything is done is said on the app's stderr", asyn
   const root = await makeStage1Root(t, { apps: [{ app: { exec: [] } }] });
   mkfifo(root.path(STAGE1.appStderr("app")), 0o600);
   const refused = () =>
-    root.script(`cat /rkt/stdio/app.err >/tmp/err & launcher app 2>/dev/null; status=$?; wait; cat /tmp/err; exit $status`);
+    root.script(
+      `cat /rkt/stdio/app.err >/tmp/err & launcher app 2>/dev/null; status=$?; wait; cat /tmp/err; exit $status`,
+    );
   assert.deepEqual(refused(), { status: 254, stdout: "rkt: app app: it does not say what to execute\n", stderr: "" });
   put(root.path(STAGE1.manifest), "{");
   const { status, stdout } = refused();

@@ -6,15 +6,14 @@
 import { accessSync, constants, statSync } from "node:fs";
 import { RktError } from "../shared/errors.ts";
 import { LAUNCH_EXIT } from "../shared/layout.ts";
+import { programPaths } from "../shared/program.ts";
 import { diagnose } from "./diagnose.ts";
 
 /** A path with a slash stands for itself. Throws "cannot-execute". */
 export function findProgram(name: string, searchPath: string): string {
   if (name.includes("/")) return name;
   let unusable: string | undefined;
-  for (const dir of searchPath.split(":")) {
-    // An empty component is the working directory (execvp(3)).
-    const path = `${dir === "" ? "." : dir}/${name}`;
+  for (const path of programPaths(name, searchPath)) {
     try {
       if (!statSync(path).isFile()) continue;
     } catch {

@@ -73,6 +73,7 @@ export async function setUpContainer(
       images,
       overlay: !options["no-overlay"],
       durable,
+      note,
     });
     saveUuid(container, options["uuid-file-save"], globals.dir);
     return container;

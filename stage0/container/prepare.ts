@@ -38,6 +38,7 @@ import type { Rule } from "../../shared/schema/place.ts";
 import { absolutePath } from "../../shared/schema/values.ts";
 import { volumesByKey } from "../../shared/volumes.ts";
 import type { Store, StoredImage } from "../store/store.ts";
+import { foresee } from "./foresee.ts";
 import { createContainer, type OwnedContainer, transition } from "./lifecycle.ts";
 import { wantsPrivateUsers } from "./private-users.ts";
 import { abandon } from "./remove.ts";
@@ -54,6 +55,8 @@ export interface PrepareRequest {
   overlay: boolean;
   /** Flush to disk before `prepared`: for a container that outlives this process. */
   durable: boolean;
+  /** Takes what the person should know. */
+  note(text: string): void;
   uuid?: string | undefined;
 }
 
@@ -75,6 +78,8 @@ export async function prepareContainer(request: PrepareRequest): Promise<OwnedCo
   const uuid = request.uuid ?? newUuid();
   // Rendering is the long part and can fail on a bad image: before anything of the container exists.
   const trees = await renderTrees(request);
+  const { treeRootfs } = dataLayout(request.data);
+  for (const text of foresee(request.manifest, (app) => treeRootfs(trees.apps[app]?.tree ?? ""))) request.note(text);
   let container = createContainer(request.data, uuid);
   try {
     container = transition(request.data, container, "prepare");

@@ -345,6 +345,8 @@ interface MountCase {
   after?: string[];
   script: string;
   out: string;
+  /** What is said on the way, of app "test". */
+  told?: string;
 }
 
 const mounts: MountCase[] = [
@@ -390,6 +392,7 @@ const mounts: MountCase[] = [
     options: ["--volume=data:SOURCE"],
     script: "b ls /data",
     out: "below\nfile\n",
+    told: 'rkt: app test: volume "data" hides what the image has at /data\n',
   },
   {
     name: "in the place of a file",
@@ -398,6 +401,7 @@ const mounts: MountCase[] = [
     options: ["--volume=data:SOURCE"],
     script: "b cat /etc/motd/file",
     out: "of the host\n",
+    told: 'rkt: app test: volume "data" hides what the image has at /etc/motd\n',
   },
   {
     name: "by an absolute link in the image, which leads to a place in the image",
@@ -423,7 +427,37 @@ const mounts: MountCase[] = [
     script: "echo x >/link/file; b cat OUTSIDE/file",
     out: "x\n",
   },
+  {
+    name: "an empty one for a mount point that has none",
+    app: { mountPoints: [point("/data")] },
+    options: [],
+    script: "b ls /data; b stat -c '%a %u %g' /data; echo x >/data/file; b cat /data/file",
+    out: "755 0 0\nx\n",
+    told: `rkt: app test: mount point "data" has no volume: an empty one takes its place, and goes with the container
+hint: --volume data:/PATH gives it a directory of the host
+`,
+  },
 ];
+test("two apps with an unserved mount point of one name share the empty volume", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const reader = "while [ ! -e /in/file ]; do b sleep 0.1; done; b cat /in/file";
+  const apps = [
+    [
+      image(rkt, { exec: sh("echo shared >/out/.new; b mv /out/.new /out/file"), mountPoints: [point("/out")] }),
+      "--name=a",
+    ],
+    [image(rkt, { exec: sh(reader), mountPoints: [point("/in", { readOnly: true })] }), "--name=b"],
+  ];
+  const { stdout, stderr } = rkt.ok(["run", ...(apps[0] ?? []), "---", ...(apps[1] ?? [])]);
+  assert.equal(stdout, "shared\n");
+  assert.deepEqual(stderr.match(/(?<=^rkt: app )[ab]: mount point "data" has no volume/gm), [
+    'a: mount point "data" has no volume',
+    'b: mount point "data" has no volume',
+  ]);
+  assert.equal(rkt.ok(["--quiet", "run", ...(apps[0] ?? [])]).stderr, "");
+});
+
 test("a volume is mounted", async (t) => {
   if (!requires(t, "root", "build")) return;
   const rkt = makeRkt(t);
@@ -437,7 +471,7 @@ test("a volume is mounted", async (t) => {
       const entries = (c.entries ?? []).map((entry) => ({ ...entry, link: real(entry.link ?? "") }));
       const words = [...c.options.map(real), image(rkt, { exec: sh(real(c.script)), ...c.app }, entries)];
       const { stdout, stderr } = rkt.ok(["run", ...words]);
-      assert.deepEqual({ stdout, stderr }, { stdout: c.out, stderr: "" });
+      assert.deepEqual({ stdout, stderr }, { stdout: c.out, stderr: c.told ?? "" });
       assert.equal(foreign("find", outside), `${outside}\n`);
       const files = foreign("find", source, "-type", "f").trim().split("\n").sort();
       assert.deepEqual(files, [`${source}/below/deep`, `${source}/file`]);

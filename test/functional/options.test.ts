@@ -273,14 +273,14 @@ const failures: { name: string; entries?: Entry[]; app?: object; after?: string[
     {
       name: "no such program",
       app: { exec: ["/no/program"] },
-      status: 203,
-      stderr: /cannot execute "\/no\/program": no such file/,
+      status: 254,
+      stderr: /cannot execute "\/no\/program": it does not exist in the image\nhint: --exec after the image/,
     },
     {
       name: "a program that is not executable",
       entries: [{ name: "rootfs/x", data: "#!/bin/sh\n" }],
       app: { exec: ["/x"] },
-      status: 203,
+      status: 254,
       stderr: /cannot execute "\/x": it is not executable \(mode 0644\)/,
     },
     {
@@ -308,25 +308,25 @@ const failures: { name: string; entries?: Entry[]; app?: object; after?: string[
     {
       name: "an unknown user",
       after: ["--user=nobody"],
-      status: 217,
+      status: 254,
       stderr: /user "nobody" is not in the image's \/etc\/passwd/,
     },
     {
       name: "an unknown group",
       after: ["--group=nogroup"],
-      status: 216,
+      status: 254,
       stderr: /group "nogroup" is not in the image's \/etc\/group/,
     },
     {
       name: "a file for the user that is not there",
       after: ["--user=/no/file"],
-      status: 217,
-      stderr: /cannot take the user from the owner of a file: .*\/no\/file/,
+      status: 254,
+      stderr: /cannot take the user from the owner of \/no\/file: it does not exist in the image/,
     },
     {
       name: "a working directory that is not there",
       after: ["--working-dir=/no/dir"],
-      status: 200,
+      status: 254,
       stderr: /cannot enter working directory "\/no\/dir": it does not exist/,
     },
   ];
@@ -336,9 +336,67 @@ test("an app that cannot start says why", async (t) => {
   for (const c of failures)
     await t.test(c.name, () => {
       const words = ["run", image(rkt, c.app, c.entries), ...(c.after ?? [])];
-      const { stderr } = rkt.fails(words, c.status, /^rkt: app test: [^\n]*\n$/);
+      // What its image shows is said before anything is made, with a hint.
+      const line = c.status === 254 ? /^rkt: run: app test: [^\n]*\nhint: [^\n]*\n$/ : /^rkt: app test: [^\n]*\n$/;
+      const { stderr } = rkt.fails(words, c.status, line);
       assert.match(stderr, c.stderr);
+      if (c.status === 254) assert.deepEqual(rkt.containers(), []);
+      else rkt.ok(["gc", "--grace-period=0"]);
     });
+});
+
+test("what the second app's image lacks is seen before the first has run", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const first = [exampleAci("busybox"), "--exec=/bin/echo", "--", "started", "---"];
+  for (const words of [
+    ["--user=nosuch"],
+    ["--group=nosuch"],
+    ["--user=/nosuch"],
+    ["--working-dir=/nosuch"],
+    ["--exec=/nosuch"],
+    ["--exec=nosuch"],
+  ])
+    await t.test(words.join(" "), () => {
+      const line = [...first, image(rkt), "--name=second", ...words];
+      for (const verb of ["run", "prepare"]) {
+        const message = new RegExp(`^rkt: ${verb}: app second: .*nosuch.*\nhint: `);
+        assert.equal(rkt.fails([verb, ...line], 254, message).stdout, "");
+      }
+      assert.deepEqual(rkt.containers(), []);
+    });
+});
+
+test("with a pre-start handler, who may make or remove anything, the launcher tells what is missing", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const remove = ["/bin/busybox", "rm", "-r", "/bin/gone", "/gone"];
+  const app = { exec: ["/bin/gone"], eventHandlers: [{ name: "pre-start", exec: remove }] };
+  const aci = image(rkt, app, [
+    { name: "rootfs/bin/gone", type: "2", link: "busybox" },
+    { name: "rootfs/gone", type: "5" },
+  ]);
+  for (const [words, status, message] of [
+    [[], 203, /cannot execute "\/bin\/gone": no such file/],
+    [["--working-dir=/gone"], 200, /cannot enter working directory "\/gone": it does not exist/],
+    // The handler has the same user and group, and is the first to need them.
+    [["--user=nosuch"], 217, /user "nosuch" is not in the image's \/etc\/passwd/],
+    [["--group=nosuch"], 216, /group "nosuch" is not in the image's \/etc\/group/],
+  ] as const)
+    await t.test(String(status), () => {
+      rkt.fails(["run", aci, ...words], status, new RegExp(`^rkt: app test: ${message.source}`, "m"));
+    });
+});
+
+test("what the launcher refuses in a directory that somebody changed is said on stderr", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const uuid = rkt.ok(["prepare", image(rkt)]).stdout.trim();
+  const file = join(rkt.dir, "containers/prepared", uuid, "container");
+  const pod = JSON.parse(readFileSync(file, "utf8"));
+  pod.apps[0].app.exec = [];
+  writeFileSync(file, JSON.stringify(pod));
+  rkt.fails(["run-prepared", uuid], 254, /^rkt: app test: it does not say what to execute$/m);
 });
 
 test("an app that ignores SIGTERM is killed after the grace period", async (t) => {

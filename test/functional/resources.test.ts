@@ -85,7 +85,12 @@ test("within its limit an app starts, however little that is, and says why it ca
   const rkt = makeRkt(t);
   const little = cgroupV1() ? "--memory=2M" : "--memory=24Mi";
   assert.equal(rkt.ok(["run", busybox, little, ...sh("echo started")]).stdout, "started\n");
-  rkt.fails(["run", busybox, little, "--exec=/nope"], 203, /cannot execute "\/nope": no such file/);
+  const nope = ["--mount=volume=v,target=/v", "--exec=/v/nope"];
+  rkt.fails(
+    ["run", "--volume=v,kind=empty", busybox, little, ...nope],
+    203,
+    /cannot execute "\/v\/nope": no such file/,
+  );
 });
 
 const cgroupV1 = (): boolean => /^memory\t[1-9]/m.test(readFileSync("/proc/cgroups", "utf8"));

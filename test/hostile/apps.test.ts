@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -198,6 +198,8 @@ async function perform(set: Stage, hostile: HostileApp): Promise<void> {
 
   assert.equal(hostState(victim), set.untouched, "the host is as it was");
   assert.ok(set.neighbour.alive(), "the neighbour goes on");
+  assert.equal(existsSync(uuidFile), hostile.refused !== true, "there is a container, or none");
+  if (hostile.refused === true) return;
   const uuid = readFileSync(uuidFile, "utf8");
   rkt.ok(["gc", "--grace-period=0"]);
   assert.deepEqual(

@@ -19,6 +19,8 @@ export interface HostileApp {
   entries?: Entry[];
   mountPoints?: { name: string; path: string }[];
   eventHandlers?: { name: "pre-start" | "post-stop"; exec: string[] }[];
+  /** Before anything of a container is made. */
+  refused?: boolean;
   /** The exit status of `rkt run`; several where chance decides. */
   status?: number | readonly number[];
   /** What it has printed in the end. */
@@ -352,8 +354,10 @@ const accounts: HostileApp[] = [
       entries: [entry],
       app: ["--user=somebody"],
       script: "exit 9",
-      status: 217,
-      err: /^rkt: app app: /m,
+      // Stage 0 sees it, but for what a process has.
+      ...(what === "a link to a process"
+        ? { status: 217, err: /^rkt: app app: /m }
+        : { status: 254, err: /^rkt: run: app app: .*\/etc\/passwd/m, refused: true }),
     }),
   ),
   ...each<[string, string[]]>(
@@ -370,8 +374,10 @@ const accounts: HostileApp[] = [
       entries: [{ name: "rootfs/self", data: "#!/self\n", mode: 0o755 }],
       app: [`--exec=${exec[0]}`, "--", ...exec.slice(1)],
       script: "",
-      status: 203,
-      err: /cannot execute/,
+      // Of these stage 0 sees that they are no program of the image.
+      ...(["stage 1's runtime", "a directory"].includes(what)
+        ? { status: 254, err: /^rkt: run: app app: cannot execute/m, refused: true }
+        : { status: 203, err: /^rkt: app app: cannot execute/m }),
     }),
   ),
   ...each(["/proc/1/root", "/proc/self/fd/3", "/proc/1/cwd"], (dir) => ({

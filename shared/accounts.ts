@@ -4,8 +4,8 @@
  * image and are not trusted: a line that is no entry is passed over, as libc does.
  */
 
-import { errorText, RktError } from "../shared/errors.ts";
-import { LAUNCH_EXIT } from "../shared/layout.ts";
+import { errorText, RktError } from "./errors.ts";
+import { LAUNCH_EXIT } from "./layout.ts";
 
 export interface Account {
   uid: number;
