@@ -39,7 +39,7 @@ test("rkt is one file: lazy imports are lazy, warnings silent, NODE_OPTIONS not 
   assert.equal(run.stderr, "");
   assert.equal(
     run.stdout,
-    "start end of main late evaluated late function --version x --no-warnings --min-semi-space-size=16\n",
+    "start end of main late evaluated late function --version x --no-warnings --disable-sigusr1 --min-semi-space-size=16\n",
   );
 });
 
