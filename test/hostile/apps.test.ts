@@ -32,7 +32,7 @@ const LINKS = [
   "mkdir",
   "mkfifo",
   "mv",
-  "pidof",
+  "nc", "pidof",
 ];
 const MORE = ["rm", "setsid", "sh", "sleep", "touch", "tr", "true", "truncate", "usleep"];
 

@@ -310,6 +310,26 @@ printf '#!/proc/self/exe\\n' >/bin/sh; chmod 755 /bin/sh; ln -s /proc/self/exe /
     status: [9, 226],
     out: "",
   })),
+  ...each(["proc", "sys", "dev"], (dir) => ({
+    name: `the image has a link at /${dir}, to a place below what is mounted later`,
+    entries: [
+      { name: `rootfs/${dir}`, type: "2", link: dir === "sys" ? "/dev/l" : "/sys/l" } as Entry,
+      ...(dir === "sys" ? [] : [{ name: "rootfs/sys/l", type: "2", link: "/visible" } as Entry]),
+      { name: "rootfs/visible", type: "5" } as Entry,
+    ],
+    script: "ls /visible",
+    status: 226,
+    out: "",
+    err: /the image has a link in its place/,
+  })),
+  {
+    name: "signals the launcher of who enters to listen for a debugger",
+    script:
+      "echo up; i=0; while [ $i -lt 200 ]; do for p in /proc/[0-9]*; do p=$(basename $p); [ $p = 1 ] || [ $p = $$ ] || kill -USR1 $p; done 2>/dev/null; nc 127.0.0.1 9229 </dev/null 2>/dev/null && echo REACHED; i=$((i+1)); done",
+    meanwhile: "enter",
+    status: [0, 138, 143],
+    out: /^up\n$/,
+  },
   {
     name: "a volume's target is a link out of the image",
     options: ["--volume=data,kind=empty"],
@@ -380,13 +400,16 @@ const accounts: HostileApp[] = [
         : { status: 203, err: /^rkt: app app: cannot execute/m }),
     }),
   ),
-  ...each(["/proc/1/root", "/proc/self/fd/3", "/proc/1/cwd"], (dir) => ({
-    name: `its working directory is ${dir}`,
-    app: [`--working-dir=${dir}`],
-    script: "ls",
-    status: 200,
-    err: /cannot enter working directory/,
-  })),
+  ...each(
+    ["/proc/1/root", "/proc/self/fd/3", "/proc/1/cwd", ...[2, 5, 8, 10].map((n) => `/proc/self/task/${n}/root`)],
+    (dir) => ({
+      name: `its working directory is ${dir}`,
+      app: [`--working-dir=${dir}`],
+      script: "ls",
+      status: 200,
+      err: /cannot enter working directory/,
+    }),
+  ),
 ];
 
 // --- unit lines, arguments and options out of names and values ------------------------------------------------
