@@ -17,6 +17,8 @@ export const command: Command = {
 
 IMAGE is a URL, a name with labels (coreos.com/etcd:v2.0.0,os=linux,arch=amd64), a file, or the hash of an image that is in the store. What comes over the network must be signed by a key that \`rkt trust\` was told of; a file, if a signature lies beside it.
 
+A name stands for an image that a trusted key has signed, else for one that was fetched from a file here; what \`rkt run\` took from a file, or what came over the network without a signature, is not found by its name.
+
 An image that was fetched before is asked for again, which costs one request and no download when it has not changed.`,
   examples: [
     ["rkt fetch https://example.com/images/etcd.aci", "by its address"],
@@ -35,7 +37,8 @@ An image that was fetched before is asked for again, which costs one request and
     const { openStore } = await import("../store/store.ts");
     const wanted = operands.map((text) => ({ reference: imageReference(text), signature: values.signature }));
     // An image that lacks a dependency leaves nothing in the store.
-    const store = openStore(globals.dir, { hold: true, maxImageSize: readMaxImageSize(values["max-image-size"]) });
+    const maxImageSize = readMaxImageSize(values["max-image-size"]);
+    const store = openStore(globals.dir, { hold: true, maxImageSize, provenance: "given" });
     const finder = openFinder(globals, store, readPullPolicy(values, "update"));
     try {
       const images = await findImages(wanted, finder);

@@ -21,6 +21,7 @@ export const command: Command = {
       const { writeDirectory } = await import("../store/export-image.ts");
       await writeDirectory(globals.dir, image, store, directory, {
         dependencies: false,
+        least: "none",
         rootfsOnly: given["rootfs-only"],
         overwrite: given.overwrite,
       });

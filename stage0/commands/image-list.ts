@@ -67,10 +67,11 @@ function asJson(images: StoredImage[], by: ImageOrder, descending: boolean): str
 
 const compare = (a: string | number, b: string | number): number => (a < b ? -1 : a > b ? 1 : 0);
 
-function imageJson({ id, name, labels, size, importedAt, lastUsedAt }: StoredImage): object {
+function imageJson({ id, name, labels, size, importedAt, lastUsedAt, provenance }: StoredImage): object {
   return {
     ...{ id, name, labels, size },
     imported: new Date(importedAt).toISOString(),
     lastUsed: new Date(lastUsedAt).toISOString(),
+    provenance,
   };
 }

@@ -1,3 +1,4 @@
+import { leastProvenance } from "../store/provenance.ts";
 import { type Command, readLine } from "../command.ts";
 import { IMAGE_IN_STORE, refuseExisting, withStoredImage } from "./stored-image.ts";
 
@@ -21,6 +22,7 @@ export const command: Command = {
       const { writeDirectory } = await import("../store/export-image.ts");
       await writeDirectory(globals.dir, image, store, directory, {
         dependencies: true,
+        least: leastProvenance(globals.insecure),
         rootfsOnly: given["rootfs-only"],
         overwrite: given.overwrite,
       });

@@ -16,6 +16,7 @@ import { checkVolumeSources } from "../container/volume-sources.ts";
 import type { GlobalOptions } from "../globals.ts";
 import { executableDirectory, findImages, imageReference, type WantedImage, wantedStage1 } from "../image/find.ts";
 import { say } from "../output.ts";
+import { leastProvenance, STAGE1_PROVENANCE } from "../store/provenance.ts";
 import { openStore } from "../store/store.ts";
 import { thisProgram } from "../this-program.ts";
 import { openFinder } from "./network.ts";
@@ -63,7 +64,7 @@ export async function setUpContainer(
     };
     for (const warning of warnings) note(`warning: ${warning}`);
     for (const { text, hint } of notes) note(text, hint);
-    const [stage1Found] = await findImages([stage1Image], finder);
+    const [stage1Found] = await findImages([stage1Image], finder, STAGE1_PROVENANCE);
     if (stage1Found === undefined) throw new Error("no stage1 image");
     const container = await prepareContainer({
       data: globals.dir,
@@ -71,6 +72,7 @@ export async function setUpContainer(
       manifest,
       stage1: stage1Found,
       images,
+      least: leastProvenance(globals.insecure),
       overlay: !options["no-overlay"],
       durable,
       note,

@@ -37,6 +37,7 @@ import type { ImageManifest, PodManifest, Volume } from "../../shared/schema/typ
 import type { Rule } from "../../shared/schema/place.ts";
 import { absolutePath } from "../../shared/schema/values.ts";
 import { volumesByKey } from "../../shared/volumes.ts";
+import { type Provenance, STAGE1_PROVENANCE } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";
 import { foresee } from "./foresee.ts";
 import { createContainer, type OwnedContainer, transition } from "./lifecycle.ts";
@@ -51,6 +52,8 @@ export interface PrepareRequest {
   stage1: StoredImage;
   /** The apps' images, in the manifest's order. */
   images: readonly StoredImage[];
+  /** Of what they depend on. */
+  least: Provenance;
   /** false: copies instead of overlay mounts. */
   overlay: boolean;
   /** Flush to disk before `prepared`: for a container that outlives this process. */
@@ -144,13 +147,13 @@ const entrypointPath: Rule = (path) => (path.split("/").includes("..") ? 'must n
 async function renderTrees(request: PrepareRequest): Promise<TreesFile> {
   const { store, manifest, stage1, images } = request;
   const dirs = appDirs(manifest.apps);
-  const stage1Tree = await store.render(stage1.key);
+  const stage1Tree = await store.render(stage1.key, STAGE1_PROVENANCE);
   const apps: TreesFile["apps"] = Object.create(null);
   for (const [i, app] of manifest.apps.entries()) {
     const image = images[i];
     const dir = dirs.get(app.name);
     if (image === undefined || dir === undefined) throw new Error(`no image for app ${app.name}`);
-    apps[app.name] = { dir, image: image.id, tree: (await store.render(image.key)).id };
+    apps[app.name] = { dir, image: image.id, tree: (await store.render(image.key, request.least)).id };
   }
   const users = wantsPrivateUsers(manifest) ? ({ privateUsers: true } as const) : {};
   return { overlay: request.overlay, ...users, stage1: { image: stage1.id, tree: stage1Tree.id }, apps };

@@ -2,6 +2,7 @@
 
 import type { ImageID, NameValue } from "../../shared/schema/types.ts";
 import type { InsecureOption } from "../globals.ts";
+import type { Provenance } from "../store/provenance.ts";
 import type { Store } from "../store/store.ts";
 import type { HttpClient } from "./http.ts";
 import { type ImageName, mismatch } from "./image-name.ts";
@@ -16,6 +17,8 @@ export interface FetchContext {
   /** "image" does without signatures; "tls" and "http" are the client's too. */
   insecure: ReadonlySet<InsecureOption>;
   pullPolicy: PullPolicy;
+  /** What counts by its name in the store, for an image or what it depends on; as `insecure` has it unless told. */
+  least?: Provenance;
   reporter: Reporter;
   /** A check of one image's signature, fed with the file as downloaded. */
   beginVerification(): SignatureCheck;

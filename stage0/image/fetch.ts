@@ -6,7 +6,9 @@
 
 import { existsSync } from "node:fs";
 import { RktError, usageError } from "../../shared/errors.ts";
+import { shortId } from "../../shared/layout.ts";
 import { LAYER_LIMITS } from "../store/layers.ts";
+import { bestOf, leastProvenance, passedOverHint, rank } from "../store/provenance.ts";
 import type { StoredImage } from "../store/store.ts";
 import { discoverEndpoints, formatAttempts } from "./discovery.ts";
 import { type Expectation, type FetchContext, unexpected } from "./fetch-context.ts";
@@ -114,12 +116,20 @@ async function fetchName(name: ImageName, request: NameRequest, context: FetchCo
   const { http, pullPolicy, reporter, signal } = context;
   const { signature, expected, label } = request;
   if (pullPolicy !== "update" && signature === undefined) {
-    const stored = newestStored(expected, context);
+    const stored = bestStored(expected, context);
     if (stored !== undefined) return stored;
   }
+  const passedOver = bestStored(expected, { ...context, least: "none" });
+  const least = context.least ?? leastProvenance(context.insecure);
+  const hint =
+    passedOver === undefined || rank(passedOver.provenance) >= rank(least)
+      ? undefined
+      : passedOverHint(shortId(passedOver.id), least);
   const text = formatImageName(name);
   if (pullPolicy === "never") {
-    throw new RktError("no-such-image", `image ${text} is not in the store`, { hint: "--pull-policy=new fetches it" });
+    throw new RktError("no-such-image", `image ${text} is not in the store`, {
+      hint: hint ?? "--pull-policy=new fetches it",
+    });
   }
 
   const { found, attempts } = await discoverEndpoints(http, name, {
@@ -139,20 +149,17 @@ async function fetchName(name: ImageName, request: NameRequest, context: FetchCo
   }
   const elsewhere = last?.status === 404 || last?.code === "unreachable" ? undefined : last?.hint;
   throw new RktError("image-not-found", `image ${text} cannot be found: ${formatAttempts(attempts)}`, {
-    hint: existsSync(name.name) ? `the file of that name is ./${name.name}` : (elsewhere ?? NOWHERE),
+    hint: hint ?? (existsSync(name.name) ? `the file of that name is ./${name.name}` : (elsewhere ?? NOWHERE)),
     cause: last,
   });
 }
 
 const NOWHERE = "is the name right, its host included? an image is also a URL or a file";
 
-function newestStored(expected: Expectation, { store }: FetchContext): StoredImage | undefined {
-  let newest: StoredImage | undefined;
-  for (const image of store.list()) {
-    if (unexpected(image, expected) !== undefined) continue;
-    if (newest === undefined || image.importedAt > newest.importedAt) newest = image;
-  }
-  return newest;
+function bestStored(expected: Expectation, { store, least, insecure }: FetchContext): StoredImage | undefined {
+  const found = store.list().filter((image) => unexpected(image, expected) === undefined);
+  // An ID leaves nothing to be vouched for.
+  return bestOf(found, expected.id === undefined ? (least ?? leastProvenance(insecure)) : "none");
 }
 
 /** Fetches all that an image depends on; the keys of the image and those. */
@@ -193,7 +200,7 @@ async function fetchDependenciesOf(
     let dependency = fetched.found.get(text);
     try {
       // An ID leaves nothing to be newer.
-      const stored = dependency ?? (imageID === undefined ? undefined : newestStored(expected, context));
+      const stored = dependency ?? (imageID === undefined ? undefined : bestStored(expected, context));
       dependency = stored ?? (await fetchName(asked, request, context));
     } catch (error) {
       if (!(error instanceof RktError) || context.signal?.aborted === true) throw error;

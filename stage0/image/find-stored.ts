@@ -2,12 +2,13 @@
 
 import { RktError } from "../../shared/errors.ts";
 import { shortId } from "../../shared/layout.ts";
+import { bestOf } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";
 import { plainHref } from "./http.ts";
 import { formatImageName, mismatch, parseImageReference } from "./image-name.ts";
 
 export interface FindStoredOptions {
-  /** Of several images of a name: the youngest, or an error that lists them. */
+  /** Of several images of a name: the best vouched for, of those the youngest, or an error that lists them. */
   several: "youngest" | "refuse";
 }
 
@@ -24,7 +25,7 @@ export function findStored(text: string, store: Store, { several }: FindStoredOp
     }
     case "name": {
       const found = store.list().filter((image) => mismatch(image, reference) === undefined);
-      const [first] = found.sort((a, b) => b.importedAt - a.importedAt);
+      const first = bestOf(found, "none");
       if (first === undefined) throw absent(formatImageName(reference));
       if (found.length > 1 && several === "refuse")
         throw new RktError(

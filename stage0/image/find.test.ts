@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { RktError } from "../../shared/errors.ts";
+import type { Provenance } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";
 import { findImages, type ImageFinder, type Stage1Settings, type WantedImage, wantedStage1 } from "./find.ts";
 import { parseImageReference } from "./image-name.ts";
@@ -113,6 +114,7 @@ const stored = (name: string, version: string, importedAt: number): StoredImage 
   size: 1,
   importedAt,
   lastUsedAt: importedAt,
+  provenance: "given",
 });
 const old = stored("example.com/a", "1", 1);
 const young = stored("example.com/a", "2", 3);
@@ -153,6 +155,26 @@ test("find: one in the store that serves as well", async () => {
   const wanted = (version: string) => ({ name: "example.com/a", labels: [{ name: "version", value: version }] });
   assert.equal(await find("./x", {}, { stored: wanted("1") }), old);
   assert.equal((await find("./x", {}, { stored: wanted("3") })).name, "./x");
+});
+
+test("find: by name, who vouches for an image comes before when it came", async () => {
+  const verified: StoredImage = { ...old, provenance: "verified" };
+  const stranger: StoredImage = { ...stored("example.com/a", "3", 5), provenance: "none" };
+  const by = async (images: StoredImage[], over: Partial<ImageFinder>, least?: Provenance) => {
+    const wanted = [{ reference: parseImageReference("example.com/a") }];
+    const found = await findImages(wanted, finder({ store: { ...store, list: () => images }, ...over }), least);
+    return found[0];
+  };
+  const insecure = { insecure: new Set(["image"] as const) };
+  assert.equal(await by([verified, young, stranger], {}), verified);
+  assert.equal(await by([verified, young, stranger], insecure), verified);
+  assert.equal(await by([young, stranger], {}), young);
+  await assert.rejects(by([stranger], {}), NETWORK);
+  assert.equal(await by([stranger], insecure), stranger);
+  for (const over of [{}, insecure]) {
+    assert.equal(await by([verified, young], over, "verified"), verified);
+    await assert.rejects(by([young, stranger], over, "verified"), NETWORK);
+  }
 });
 
 const signed = join(dir, "signed.aci");

@@ -9,6 +9,7 @@ import { dirname, join } from "node:path";
 import { RktError, usageError } from "../../shared/errors.ts";
 import { DEFAULT_STAGE1_IMAGE, STAGE1_IMAGE_DIRS } from "../../shared/layout.ts";
 import type { InsecureOption } from "../globals.ts";
+import { bestOf, leastProvenance, type Provenance } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";
 import type { FetchContext, PullPolicy } from "./fetch-context.ts";
 import { type ImageName, type ImageReference, mismatch, parseImageReference } from "./image-name.ts";
@@ -40,10 +41,14 @@ export interface WantedImage {
   stored?: ImageName | undefined;
 }
 
-/** The images, in order, and in the store all they depend on. */
-export async function findImages(wanted: readonly WantedImage[], finder: ImageFinder): Promise<StoredImage[]> {
+/** The images, in order, and in the store all they depend on; by name, those that are `least` at least. */
+export async function findImages(
+  wanted: readonly WantedImage[],
+  finder: ImageFinder,
+  least = leastProvenance(finder.insecure),
+): Promise<StoredImage[]> {
   const here: (StoredImage | undefined)[] = [];
-  for (const one of wanted) here.push(await findHere(one, finder));
+  for (const one of wanted) here.push(await findHere(one, finder, least));
   const elsewhere = wanted.flatMap(({ reference, signature }, i) =>
     here[i] === undefined ? { image: reference, signature } : [],
   );
@@ -51,7 +56,7 @@ export async function findImages(wanted: readonly WantedImage[], finder: ImageFi
   if (elsewhere.length === 0 && dependent.length === 0) return here as StoredImage[];
 
   const { completeImages, fetchImages } = await import("./fetch.ts");
-  const context = await finder.network();
+  const context = { ...(await finder.network()), least };
   await completeImages(dependent, context);
   const fetched = await fetchImages(elsewhere, context);
   return here.map((image) => image ?? (fetched.shift() as StoredImage));
@@ -61,10 +66,10 @@ const hasDependencies = ({ key }: StoredImage, { store }: ImageFinder): boolean 
   store.manifest(key).dependencies.length > 0;
 
 /** Undefined when it takes the network, or a signature is to be verified. */
-async function findHere(wanted: WantedImage, finder: ImageFinder): Promise<StoredImage | undefined> {
+async function findHere(wanted: WantedImage, finder: ImageFinder, least: Provenance): Promise<StoredImage | undefined> {
   const { reference, signature } = wanted;
   const { store, pullPolicy } = finder;
-  const served = wanted.stored === undefined ? undefined : storedByName(wanted.stored, store);
+  const served = wanted.stored === undefined ? undefined : storedByName(wanted.stored, store, least);
   if (served !== undefined) return served;
   switch (reference.kind) {
     case "hash":
@@ -74,7 +79,7 @@ async function findHere(wanted: WantedImage, finder: ImageFinder): Promise<Store
         ? await store.importFile(reference.path)
         : undefined;
     case "name":
-      return pullPolicy === "update" || signature !== undefined ? undefined : storedByName(reference, store);
+      return pullPolicy === "update" || signature !== undefined ? undefined : storedByName(reference, store, least);
     case "url":
       return undefined;
   }
@@ -85,12 +90,12 @@ function isSigned(path: string, { insecure }: ImageFinder): boolean {
   return !insecure.has("image") && signaturePaths(path).some((beside) => existsSync(beside));
 }
 
-/** The image of this name and these labels that came last. */
-function storedByName(asked: ImageName, store: Store): StoredImage | undefined {
-  return store
-    .list()
-    .filter((image) => mismatch(image, asked) === undefined)
-    .sort((a, b) => b.importedAt - a.importedAt)[0];
+/** The image that this name and these labels stand for. */
+function storedByName(asked: ImageName, store: Store, least: Provenance): StoredImage | undefined {
+  return bestOf(
+    store.list().filter((image) => mismatch(image, asked) === undefined),
+    least,
+  );
 }
 
 // --- stage1 images ------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
 import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
 import { discard } from "../discard.ts";
+import type { Provenance } from "./provenance.ts";
 import type { Store, StoredImage } from "./store.ts";
 import { extractAt, renderAt } from "./trees.ts";
 
@@ -44,6 +45,8 @@ export async function exportImage(
 export interface DirectoryOptions {
   /** With all the image depends on, as a container would see it; else what the image itself has. */
   dependencies: boolean;
+  /** Of what it depends on. */
+  least: Provenance;
   /** The root file system alone, at the target itself. */
   rootfsOnly: boolean;
   overwrite: boolean;
@@ -55,7 +58,7 @@ export async function writeDirectory(
   image: StoredImage,
   store: Store,
   target: string,
-  { dependencies, rootfsOnly, overwrite }: DirectoryOptions,
+  { dependencies, least, rootfsOnly, overwrite }: DirectoryOptions,
 ): Promise<void> {
   const layout = dataLayout(data);
   const path = resolve(target);
@@ -66,7 +69,7 @@ export async function writeDirectory(
       writeFileSync(`${temporary}/manifest`, formatImageManifest(store.manifest(image.key)));
     }
     const rootfs = rootfsOnly ? temporary : `${temporary}/rootfs`;
-    if (dependencies) await renderAt(layout, image.key, store.treeSource(), rootfs);
+    if (dependencies) await renderAt(layout, image.key, store.treeSource(least), rootfs);
     else await extractAt(layout, image.key, rootfs);
     if (overwrite) replaceDirectory(temporary, path);
     else renameSync(temporary, path);

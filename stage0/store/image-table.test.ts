@@ -34,7 +34,7 @@ function indexOf(t: TestContext, images: readonly Image[]): IndexDb {
   });
   db.transaction(() => {
     for (const { key, name, version, size, importedAt, usedAt } of images)
-      db.run("INSERT INTO images VALUES (?,?,?,?,?,?,?,?)", key, key, name, version, "[]", size, importedAt, usedAt);
+      db.run("INSERT INTO images VALUES (?,?,?,?,?,?,?,?,0)", key, key, name, version, "[]", size, importedAt, usedAt);
   });
   return db;
 }

@@ -11,12 +11,14 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorText, RktError } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/layout.ts";
 
-const SCHEMA_VERSION = 5;
+const SCHEMA_VERSION = 6;
 
 const SCHEMA = `
 CREATE TABLE images (
   key TEXT PRIMARY KEY, id TEXT NOT NULL, name TEXT NOT NULL, version TEXT, labels TEXT NOT NULL,
-  size INTEGER NOT NULL, imported_at INTEGER NOT NULL, used_at INTEGER NOT NULL
+  size INTEGER NOT NULL, imported_at INTEGER NOT NULL, used_at INTEGER NOT NULL,
+  -- How much it counts by its name (provenance.ts); the blobs do not know.
+  provenance INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE manifests (key TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
 CREATE INDEX images_name ON images (name);

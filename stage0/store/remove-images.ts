@@ -98,7 +98,8 @@ function withDependencies(all: readonly StoredImage[], keys: ReadonlySet<string>
     const manifest = store.manifest(key);
     for (const dependency of manifest.dependencies) {
       try {
-        visit(store.dependency(manifest, dependency).key);
+        // Somebody may have started it without regard to who vouches for what.
+        visit(store.dependency(manifest, dependency, "none").key);
       } catch (error) {
         // One that is missing keeps nobody.
         if (!(error instanceof RktError) || error.code !== "no-such-image")

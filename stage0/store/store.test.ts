@@ -17,9 +17,12 @@ import { type TestContext, test } from "node:test";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
 import { type Entry, gzipped, makeAci, manifest, rootfs, tar } from "../../test/fixtures/aci.ts";
-import { openStore, type Store } from "./store.ts";
+import { openStore, type Store, type StoreOptions } from "./store.ts";
 
-function scratch(t: TestContext): {
+function scratch(
+  t: TestContext,
+  options?: StoreOptions,
+): {
   dir: string;
   data: string;
   store: Store;
@@ -27,7 +30,7 @@ function scratch(t: TestContext): {
 } {
   const dir = mkdtempSync(join(tmpdir(), "rkt-store-"));
   const data = join(dir, "data");
-  const store = openStore(data);
+  const store = openStore(data, options);
   t.after(() => {
     store.close();
     rmSync(dir, { recursive: true, force: true });
@@ -411,7 +414,7 @@ test("directories an archive does not name are made, the same whenever that is",
 });
 
 test("dependencies: the spec's order, later over earlier, links never followed, the whitelist", async (t) => {
-  const { store, file } = scratch(t);
+  const { store, file } = scratch(t, { provenance: "given" });
   const add = async (name: string, entries: Entry[], over: object = {}): Promise<string> =>
     (await store.importFile(file(`${name}.aci`, makeAci(entries, manifest({ name: `example.com/${name}`, ...over })))))
       .key;
@@ -443,7 +446,7 @@ test("dependencies: the spec's order, later over earlier, links never followed, 
 });
 
 test("dependencies: a cycle and a missing image are named", async (t) => {
-  const { store, file } = scratch(t);
+  const { store, file } = scratch(t, { provenance: "given" });
   const make = (name: string, on: string) =>
     makeAci([], manifest({ name: `example.com/${name}`, dependencies: [{ imageName: `example.com/${on}` }] }));
   const a = await store.importFile(file("a.aci", make("a", "b")));
@@ -462,7 +465,7 @@ test("a full file system: one error, and the store as before", async (t) => {
     spawnSync("umount", ["-l", mountPoint]);
     rmSync(small, { recursive: true });
   });
-  const { file } = scratch(t);
+  const { file } = scratch(t, { provenance: "given" });
   mkdirSync(mountPoint);
   const mounted = spawnSync(
     "sh",

@@ -20,6 +20,7 @@ import {
 } from "../image/import.ts";
 import { type ImageTableOptions, imageTable } from "./image-table.ts";
 import { type IndexDb, openIndex, type Row } from "./index-db.ts";
+import { bestOf, passedOverHint, PROVENANCES, type Provenance, rank } from "./provenance.ts";
 import { openStoreLock } from "./store-lock.ts";
 import { collectTemporaries } from "./temporary.ts";
 import type { TreeSource } from "./layers.ts";
@@ -37,6 +38,7 @@ export interface StoredImage {
   /** Milliseconds since the epoch. */
   importedAt: number;
   lastUsedAt: number;
+  provenance: Provenance;
 }
 
 export interface RemoteRecord {
@@ -71,6 +73,8 @@ export interface StoreOptions {
   hold?: boolean;
   /** Bytes that an image may unpack to, whatever the size of its file; undefined: the limits of `import.ts`. */
   maxImageSize?: number | undefined;
+  /** Of local files; "none" unless told. */
+  provenance?: Provenance;
 }
 
 export interface Store {
@@ -88,10 +92,10 @@ export interface Store {
   manifest(key: string): ImageManifest;
   /** As the image has it, to the byte. */
   manifestText(key: string): string;
-  /** Renders an image once; the tree stays. The image counts as used now. */
-  render(key: string): Promise<Tree>;
+  /** Renders an image once, with dependencies that are at least "given" unless told; the tree stays. The image counts as used now. */
+  render(key: string, least?: Provenance): Promise<Tree>;
   /** What rendering an image takes. */
-  treeSource(): TreeSource;
+  treeSource(least: Provenance): TreeSource;
   /** Runs `work`, which may `remove`, while nobody else relies on what is in the store; `wait` is told when that takes waiting. */
   exclusively<T>(wait: () => void, work: () => T): T;
   /** Takes an image away; its trees are others' to take. Only inside `exclusively`. */
@@ -100,15 +104,18 @@ export interface Store {
   adopt(): string[];
   remote(url: string): RemoteRecord | undefined;
   updateRemote(record: RemoteRecord): void;
-  /** The image that fulfils a dependency. */
-  dependency(of: ImageManifest, dependency: Dependency): StoredImage;
+  /** The image that fulfils a dependency: the one of its ID, or, by name, the best one that counts. */
+  dependency(of: ImageManifest, dependency: Dependency, least: Provenance): StoredImage;
   close(): void;
 }
 
 /** A start writes to the index at most this often (milliseconds). */
 const USED_PRECISION = 60_000;
 
-export function openStore(dataDir: string, { hold = false, maxImageSize }: StoreOptions = {}): Store {
+export function openStore(
+  dataDir: string,
+  { hold = false, maxImageSize, provenance: ofFiles = "none" }: StoreOptions = {},
+): Store {
   makeStoreDirectories(dataDir);
   const layout = dataLayout(dataDir);
   const limits: ImportLimits =
@@ -133,24 +140,25 @@ export function openStore(dataDir: string, { hold = false, maxImageSize }: Store
   };
 
   /** The blob and its row are one step for whoever takes away. */
-  const put = async (blobImport: BlobImport): Promise<StoredImage> => {
+  const put = async (blobImport: BlobImport, provenance: Provenance): Promise<StoredImage> => {
     lock.share();
     const blob = await blobImport.commit();
-    db().transaction(() => insertImage(db(), blob, Date.now()));
+    db().transaction(() => insertImage(db(), blob, Date.now(), provenance));
     return image(db().get("SELECT * FROM images WHERE key = ?", blob.key));
   };
 
   /** Takes in what was imported, or holds it. */
-  const take = async (blob: ImportedBlob, blobImport: BlobImport): Promise<StoredImage> => {
-    if (!hold || byKey(blob.key) !== undefined) return await put(blobImport);
+  const take = async (blob: ImportedBlob, blobImport: BlobImport, provenance: Provenance): Promise<StoredImage> => {
+    if (!hold || byKey(blob.key) !== undefined) return await put(blobImport, provenance);
     const same = held.get(blob.key);
     if (same !== undefined) {
       blobImport.abort();
-      return same.image;
+      return raise(same.image, provenance);
     }
     const { id, key, manifest, size } = blob;
     const now = Date.now();
-    const image = { id, key, name: manifest.name, labels: manifest.labels, size, importedAt: now, lastUsedAt: now };
+    const { name, labels } = manifest;
+    const image = { id, key, name, labels, size, importedAt: now, lastUsedAt: now, provenance };
     manifests.set(key, manifest);
     held.set(key, { image, blobImport, placed: undefined });
     return image;
@@ -158,7 +166,7 @@ export function openStore(dataDir: string, { hold = false, maxImageSize }: Store
 
   /** What is known of an image whose blob is in its place. */
   const indexHeld = (blob: ImportedBlob): void => {
-    insertImage(db(), blob, Date.now());
+    insertImage(db(), blob, Date.now(), held.get(blob.key)?.image.provenance ?? "none");
     held.delete(blob.key);
     for (const [file, record] of heldFiles) {
       if (record.key !== blob.key) continue;
@@ -170,6 +178,14 @@ export function openStore(dataDir: string, { hold = false, maxImageSize }: Store
       heldRemotes.delete(url);
       store.updateRemote(record);
     }
+  };
+
+  /** Who vouches for an image does so for good. */
+  const raise = (image: StoredImage, provenance: Provenance): StoredImage => {
+    if (rank(provenance) <= rank(image.provenance)) return image;
+    image.provenance = provenance;
+    if (!held.has(image.key)) db().run("UPDATE images SET provenance = ? WHERE key = ?", rank(provenance), image.key);
+    return image;
   };
 
   const rememberFile = (record: FileRecord): void => {
@@ -207,15 +223,15 @@ export function openStore(dataDir: string, { hold = false, maxImageSize }: Store
         ...identity(stat),
       );
       const found = known === undefined ? undefined : byKey(String(known["key"]));
-      if (found !== undefined) return found;
+      if (found !== undefined) return raise(found, ofFiles);
       const waiting = held.get(heldFiles.get(identity(stat).join())?.key ?? "");
-      if (waiting !== undefined) return waiting.image;
+      if (waiting !== undefined) return raise(waiting.image, ofFiles);
       collectTemporaries(layout);
       const { blob, blobImport } = await readImage(layout, path, limits);
       // A file that changed while it was read is not the one we know.
       const after = statFile(path);
       const steady = identity(after).every((value, i) => value === identity(stat)[i]);
-      const image = await take(blob, blobImport);
+      const image = await take(blob, blobImport, ofFiles);
       rememberFile({ file: identity(stat), key: blob.key, steady });
       return image;
     },
@@ -245,7 +261,7 @@ export function openStore(dataDir: string, { hold = false, maxImageSize }: Store
         },
         async commit(remote) {
           if (blob === undefined) throw new Error("commit before finish");
-          const stored = await take(blob, blobImport);
+          const stored = await take(blob, blobImport, remote?.signatureUrl === undefined ? "none" : "verified");
           if (remote !== undefined) store.updateRemote({ ...remote, key: stored.key });
           return stored;
         },
@@ -297,34 +313,39 @@ export function openStore(dataDir: string, { hold = false, maxImageSize }: Store
       return String(row["text"]);
     },
 
-    async render(key) {
+    async render(key, least = "given") {
       lock.share();
       touch(key);
       const { renderTree } = await import("./trees.ts");
-      return await renderTree(layout, key, store.treeSource());
+      return await renderTree(layout, key, store.treeSource(least));
     },
 
-    treeSource: () => ({
+    treeSource: (least) => ({
       manifest: store.manifest,
-      dependency: (of, dependency) => store.dependency(of, dependency).key,
+      dependency: (of, dependency) => store.dependency(of, dependency, least).key,
     }),
 
-    dependency(of, dependency) {
+    dependency(of, dependency, least) {
       lock.share();
       const matching = db()
-        .all("SELECT * FROM images WHERE name = ? ORDER BY imported_at DESC, key", dependency.imageName)
+        .all("SELECT * FROM images WHERE name = ? ORDER BY key", dependency.imageName)
         .map(image)
         .filter((one) => dependency.imageID === undefined || one.id.startsWith(dependency.imageID))
         .filter((one) =>
           dependency.labels.every(({ name, value }) => one.labels.some((l) => l.name === name && l.value === value)),
         );
-      const [first] = matching;
+      // An ID leaves nothing to be vouched for.
+      const first = bestOf(matching, dependency.imageID === undefined ? least : "none");
+      const [passedOver] = matching;
       if (first === undefined)
         throw new RktError(
           "no-such-image",
           `image ${of.name} depends on ${describeDependency(dependency)}, which is not in the store`,
           {
-            hint: `\`rkt fetch ${dependency.imageName}\` brings it`,
+            hint:
+              passedOver === undefined
+                ? `\`rkt fetch ${dependency.imageName}\` brings it`
+                : passedOverHint(shortId(passedOver.id), least),
           },
         );
       return first;
@@ -402,6 +423,7 @@ function image(row: Row | undefined): StoredImage {
     size: Number(row["size"]),
     importedAt: Number(row["imported_at"]),
     lastUsedAt: Number(row["used_at"]),
+    provenance: PROVENANCES[Number(row["provenance"])] ?? "none",
   };
 }
 
@@ -477,7 +499,7 @@ function adoptBlobs(layout: DataLayout, index: IndexDb): string[] {
       if (known.has(key)) continue;
       try {
         const blob = inspectBlob(layout.blob(key));
-        if (blob.key === key) index.transaction(() => insertImage(index, blob, Date.now()));
+        if (blob.key === key) index.transaction(() => insertImage(index, blob, Date.now(), "none"));
         else refused.push(key);
       } catch (error) {
         if (!(error instanceof RktError)) throw error;
@@ -488,11 +510,13 @@ function adoptBlobs(layout: DataLayout, index: IndexDb): string[] {
 }
 
 /** Only inside a transaction. */
-function insertImage(index: IndexDb, blob: ImportedBlob, now: number): void {
+function insertImage(index: IndexDb, blob: ImportedBlob, now: number, provenance: Provenance): void {
   const { key, id, manifest, manifestText, size } = blob;
   index.run(
-    "INSERT INTO images VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET used_at = excluded.used_at",
+    `INSERT INTO images VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE
+      SET used_at = excluded.used_at, provenance = max(provenance, excluded.provenance)`,
     ...[key, id, manifest.name, label(manifest, "version") ?? null, JSON.stringify(manifest.labels), size, now, now],
+    rank(provenance),
   );
   index.run("INSERT OR REPLACE INTO manifests VALUES (?,?)", key, manifestText);
 }

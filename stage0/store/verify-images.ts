@@ -33,7 +33,7 @@ export async function verifyTrees(data: string, image: StoredImage, store: Store
     const temporary = temporaryDirectory(layout, "tree");
     try {
       const fresh = `${temporary.path}/rootfs`;
-      await renderAt(layout, image.key, store.treeSource(), fresh);
+      await renderAt(layout, image.key, store.treeSource("none"), fresh);
       const difference = await firstDifference(fresh, layout.treeRootfs(id));
       if (difference !== undefined) damages.push(`its tree ${id} was changed: ${difference}`);
     } catch (error) {
