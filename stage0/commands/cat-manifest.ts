@@ -3,7 +3,7 @@ import { type Command, readLine } from "../command.ts";
 import { readManifest } from "../container/inspect.ts";
 import { readWhereItIs } from "../container/lifecycle.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
-import { print } from "../output.ts";
+import { printJson } from "../output.ts";
 
 const options = { ...uuidFileOption } as const;
 
@@ -18,6 +18,6 @@ export const command: Command = {
     const { options: given, operands } = await readLine(line, options);
     const ref = selectContainer(globals.dir, operands, given["uuid-file"]);
     const manifest = readWhereItIs(globals.dir, ref, ({ dir }) => readManifest(dir));
-    print(`${JSON.stringify(JSON.parse(formatPodManifest(manifest)), undefined, 2)}\n`);
+    printJson(JSON.parse(formatPodManifest(manifest)));
   },
 };

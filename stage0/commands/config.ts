@@ -2,7 +2,7 @@ import { type Credentials, readAuth } from "../config/auth.ts";
 import { readDefaultStage1, readPaths } from "../config/settings.ts";
 import { type Command, readLine } from "../command.ts";
 import type { GlobalOptions } from "../globals.ts";
-import { print, say } from "../output.ts";
+import { printJson, say } from "../output.ts";
 
 export const command: Command = {
   usage: "config [options]",
@@ -14,7 +14,7 @@ export const command: Command = {
   async run(line, globals) {
     await readLine(line, {});
     const { entries, warnings } = effectiveConfig(globals);
-    print(`${JSON.stringify({ stage0: entries }, undefined, 2)}\n`);
+    printJson({ stage0: entries });
     for (const warning of warnings) say(`warning: ${warning}`);
   },
 };

@@ -1,6 +1,6 @@
 import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
 import { type Command, readLine } from "../command.ts";
-import { print } from "../output.ts";
+import { printJson } from "../output.ts";
 import { IMAGE_IN_STORE, withStoredImage } from "./stored-image.ts";
 
 export const command: Command = {
@@ -13,7 +13,7 @@ export const command: Command = {
   async run(line, globals) {
     const { operands } = await readLine(line, {});
     await withStoredImage(globals, operands, async (image, store) => {
-      print(`${JSON.stringify(JSON.parse(formatImageManifest(store.manifest(image.key))), undefined, 2)}\n`);
+      printJson(JSON.parse(formatImageManifest(store.manifest(image.key))));
     });
   },
 };

@@ -1,5 +1,5 @@
 import { type Command, readLine } from "../command.ts";
-import { print } from "../output.ts";
+import { jsonText, print } from "../output.ts";
 import { IMAGE_ORDERS, type ImageOrder } from "../store/image-table.ts";
 import type { StoredImage } from "../store/store.ts";
 
@@ -62,7 +62,7 @@ function asJson(images: StoredImage[], by: ImageOrder, descending: boolean): str
   };
   const direction = descending ? -1 : 1;
   images.sort((a, b) => direction * compare(value[by](a), value[by](b)) || compare(a.key, b.key));
-  return `${JSON.stringify(images.map(imageJson), undefined, 2)}\n`;
+  return jsonText(images.map(imageJson));
 }
 
 const compare = (a: string | number, b: string | number): number => (a < b ? -1 : a > b ? 1 : 0);

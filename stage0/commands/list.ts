@@ -2,7 +2,7 @@ import { shortId } from "../../shared/layout.ts";
 import { type Command, readLine } from "../command.ts";
 import { type ContainerFacts, inspect } from "../container/inspect.ts";
 import { listContainers } from "../container/lifecycle.ts";
-import { print, say } from "../output.ts";
+import { print, printJson, say } from "../output.ts";
 import { ago, table } from "../table.ts";
 
 const options = {
@@ -27,7 +27,7 @@ export const command: Command = {
     const facts = listContainers(globals.dir)
       .flatMap((ref) => inspect(globals.dir, ref) ?? [])
       .sort((a, b) => (a.createdAt ?? 0) - (b.createdAt ?? 0) || (a.uuid < b.uuid ? -1 : 1));
-    if (given.format === "json") print(`${JSON.stringify(facts.map(containerJson), undefined, 2)}\n`);
+    if (given.format === "json") printJson(facts.map(containerJson));
     else print(asTable(facts, given.full, !given["no-legend"]));
     for (const container of facts)
       if (container.damage !== undefined) say(`container ${container.uuid} is damaged: ${container.damage}`);

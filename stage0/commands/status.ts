@@ -8,7 +8,7 @@ import { selectContainer, uuidFileOption } from "../container/select.ts";
 import { RktError } from "../../shared/errors.ts";
 import { isObject } from "../../shared/schema/place.ts";
 import type { Json } from "../../shared/schema/types.ts";
-import { print, say } from "../output.ts";
+import { jsonText, print, say } from "../output.ts";
 import { containerJson } from "./list.ts";
 
 const options = {
@@ -40,7 +40,7 @@ export const command: Command = {
     if (given.wait) ref = waitForEnd(globals.dir, ref);
     const facts = inspect(globals.dir, ref);
     if (facts === undefined) throw new RktError("no-such-container", `container ${ref.uuid} is gone`);
-    print(given.format === "json" ? `${JSON.stringify(json(facts), undefined, 2)}\n` : lines(facts));
+    print(given.format === "json" ? jsonText(json(facts)) : lines(facts));
     for (const breach of breaches(findContainer(globals.dir, ref.uuid), facts)) say(breach);
     if (facts.damage !== undefined)
       throw new RktError("damaged-container", `container ${ref.uuid} is damaged: ${facts.damage}`);

@@ -5,7 +5,7 @@ import { listContainers } from "../container/lifecycle.ts";
 import { selectContainers, uuidFileOption } from "../container/select.ts";
 import { type ContainerUsage, containerUsage, type RunningContainer, type Usage } from "../container/usage.ts";
 import { duration } from "../duration.ts";
-import { print } from "../output.ts";
+import { print, printJson } from "../output.ts";
 import { bytes, table } from "../table.ts";
 
 const options = {
@@ -51,7 +51,7 @@ export const command: Command = {
       const seconds = Number(process.hrtime.bigint() - start) / 1e9;
       return { container, now, share: shares(before[i] ?? now, now, seconds) };
     });
-    if (given.format === "json") print(`${JSON.stringify(samples.map(json), undefined, 2)}\n`);
+    if (given.format === "json") printJson(samples.map(json));
     else print(asTable(samples, given.processes, !given["no-legend"]));
   },
 };

@@ -6,7 +6,7 @@ import type { GlobalOptions } from "../globals.ts";
 import type { FoundKey } from "../keystore/key-source.ts";
 import type { KeyFile } from "../keystore/keystore.ts";
 import type { KeyFacts } from "../keystore/public-key.ts";
-import { print, say, writeError } from "../output.ts";
+import { print, printJson, say, writeError } from "../output.ts";
 import { table } from "../table.ts";
 import type { OptionTable } from "../words.ts";
 import { checked } from "./values.ts";
@@ -154,7 +154,7 @@ async function list(globals: GlobalOptions, scope: Scope | undefined, form: "tab
   const keys: ListedKey[] = [];
   for (const file of listKeys(globals)) if (inScope(file, scope)) keys.push(await inspectKey(file));
   if (form === "json") {
-    print(`${JSON.stringify(keys.map(keyJson), undefined, 2)}\n`);
+    printJson(keys.map(keyJson));
     return;
   }
   const rows = keys.map(({ file, facts, status }) => [

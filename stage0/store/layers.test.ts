@@ -139,7 +139,7 @@ test("random images on one another: the tree is that of the whole order", async 
       writeFileSync(file, makeAci(entries(`i${i}`, pick), imageManifest(`i${i}`, { on, whitelist })));
       key = (await store.importFile(file)).key;
     }
-    const order = layersOf(key, store.treeSource());
+    const order = layersOf(key, store.treeSource("none"));
     const naive: LayerOrder = { ...order, layers: order.all(), shortened: false };
     const results = [];
     for (const one of [order, naive]) {

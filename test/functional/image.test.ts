@@ -22,7 +22,15 @@ import { test, type TestContext } from "node:test";
 import { type Entry, gzipped, makeAci, manifest } from "../fixtures/aci.ts";
 import { makeGpg } from "../fixtures/gpg.ts";
 import { serve } from "../helpers/http-server.ts";
-import { eventually, exampleAci, finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+import {
+  eventually,
+  exampleAci,
+  finished,
+  makeRkt,
+  type Rkt,
+  requires,
+  scratchFile,
+} from "../helpers/rkt.ts";
 
 const shell = (command: string, cwd: string): string =>
   execFileSync("bash", ["-c", `set -o pipefail; ${command}`], { cwd, encoding: "utf8" });
@@ -395,4 +403,17 @@ test("build --sign: a signature that gpg verifies and rkt believes; none, and no
   assert.match(rkt.ok([...config, "fetch", at("signed.aci")]).stderr, /^rkt: signature verified:\n {2}Builder /);
   rkt.ok([...line, "--sign"], { env });
   assert.match(rkt.ok([...config, "fetch", at("signed.aci")]).stdout, /^sha512-/, "gpg's default key");
+});
+
+test("a manifest does not reach the terminal raw", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const value = "\u009b31m\u202e\u2066x";
+  const id = add(rkt, { name: "example.com/a", version: value, over: { annotations: [{ name: "authors", value }] } });
+  for (const words of [["image", "cat-manifest", id], ["image", "list", "--format=json"], ["cat-manifest"]]) {
+    const uuid = words.length === 1 ? [rkt.ok(["prepare", `--annotation=x=${value}`, id]).stdout.trim()] : [];
+    const { stdout } = rkt.ok([...words, ...uuid]);
+    assert.ok(stdout.includes("\\u009b31m\\u202e\\u2066x"), stdout);
+    assert.doesNotMatch(stdout, /[\u007f-\u009f\u202a-\u202e\u2066-\u2069]/);
+  }
 });

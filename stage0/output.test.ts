@@ -1,0 +1,20 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { printable } from "../shared/errors.ts";
+import { jsonText } from "./output.ts";
+
+/** What a terminal obeys: C0 less the newline, DEL and C1, bidirectional controls, line and paragraph separators. */
+const OBEYED = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+
+test("no character that a terminal obeys is in JSON or in a message, and JSON says the same", () => {
+  for (let code = 0; code <= 0xffff; code++) {
+    if (code >= 0xd800 && code <= 0xdfff) continue;
+    const text = `a${String.fromCharCode(code)}b`;
+    const json = jsonText({ [text]: text });
+    assert.doesNotMatch(json, OBEYED, code.toString(16));
+    assert.deepEqual(JSON.parse(json), { [text]: text });
+    assert.doesNotMatch(printable(text), OBEYED, code.toString(16));
+  }
+  assert.equal(jsonText(["\u009b31m\u202eé🚀"]), '[\n  "\\u009b31m\\u202eé🚀"\n]\n');
+  assert.equal(printable("é\u200dü\u200e"), "é\u200dü\\u200e");
+});
