@@ -14,6 +14,7 @@ import { mkdir, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { constants, createZstdCompress } from "node:zlib";
+import { beside } from "../beside.ts";
 import { RktError } from "../errors.ts";
 import type { ImageID } from "../schema/types.ts";
 import { gzip } from "./gzip.ts";
@@ -59,7 +60,7 @@ export interface WriteOptions {
 
 /** Writes the image to `output`, which appears whole or not at all. */
 export async function writeAci(output: string, source: AciSource, options: WriteOptions = {}): Promise<WrittenAci> {
-  const temporary = `${output}.${process.pid}.tmp`;
+  const temporary = beside(output);
   await mkdir(dirname(output), { recursive: true });
   try {
     const written = await writeAciTo(createWriteStream(temporary, { flags: "wx", flush: true }), source, options);

@@ -22,6 +22,7 @@ import {
 import { resolve } from "node:path";
 import { readTree, type Tree } from "../../shared/aci/tree.ts";
 import { type WrittenAci, writeAciTo } from "../../shared/aci/writer.ts";
+import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout, dataLayout, type HostPath, hostPath } from "../../shared/layout.ts";
 import { formatImageManifest, parseImageManifest } from "../../shared/schema/image-manifest.ts";
@@ -67,7 +68,7 @@ export async function exportApp(request: ExportRequest): Promise<WrittenAci> {
 async function write(request: ExportRequest, pid: number | undefined): Promise<WrittenAci> {
   const output = resolve(request.output);
   const manifest = exportManifest(request);
-  const temporary = `${output}.${process.pid}.tmp`;
+  const temporary = beside(output);
   const fd = openSync(temporary, "wx", 0o644);
   // Stored as the app knows them; where the container is mounted, as the host's.
   const mapped = pid === undefined ? undefined : readPrivateIds(request.container.dir);

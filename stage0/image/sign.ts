@@ -2,12 +2,13 @@
 
 import { spawnSync } from "node:child_process";
 import { renameSync } from "node:fs";
+import { beside } from "../../shared/beside.ts";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { discard } from "../discard.ts";
 
 /** Makes a detached, armored signature of `file` at `output`; `key` is what gpg calls a user ID, "" its default key. */
 export function signWithGpg(file: string, output: string, key: string): void {
-  const temporary = `${output}.${process.pid}.tmp`;
+  const temporary = beside(output);
   const by = key === "" ? [] : ["--local-user", key];
   // gpg may ask for a passphrase on the terminal.
   const { error, status, signal } = spawnSync(

@@ -6,6 +6,7 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
+  openSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -13,6 +14,7 @@ import {
 import { resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { gzip } from "../../shared/aci/gzip.ts";
+import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
 import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
@@ -27,10 +29,13 @@ export async function exportImage(
   file: string,
   { compress, overwrite }: { compress: boolean; overwrite: boolean },
 ): Promise<void> {
-  const temporary = `${file}.${process.pid}.tmp`;
+  const temporary = beside(file);
+  let made = false;
   try {
+    const fd = openSync(temporary, "wx", 0o644);
+    made = true;
     const blob = createReadStream(dataLayout(data).blob(image.key), { highWaterMark: 1 << 20 });
-    const output = createWriteStream(temporary, { flags: "wx", flush: true });
+    const output = createWriteStream(temporary, { fd, flush: true });
     await (compress ? pipeline(blob, (input: AsyncIterable<Buffer>) => gzip(input), output) : pipeline(blob, output));
     // link(2), other than rename(2), takes nothing's place.
     if (overwrite) renameSync(temporary, file);
@@ -38,7 +43,7 @@ export async function exportImage(
   } catch (error) {
     throw writeError(file, error);
   } finally {
-    discard(temporary);
+    if (made) discard(temporary);
   }
 }
 
@@ -62,26 +67,32 @@ export async function writeDirectory(
 ): Promise<void> {
   const layout = dataLayout(data);
   const path = resolve(target);
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = beside(path);
+  const directory = `${temporary}/new`;
+  let made = false;
   try {
+    // Nobody else looks into it before it is whole.
+    mkdirSync(temporary, { mode: 0o700 });
+    made = true;
     if (!rootfsOnly) {
-      mkdirSync(temporary, { mode: 0o755 });
-      writeFileSync(`${temporary}/manifest`, formatImageManifest(store.manifest(image.key)));
+      mkdirSync(directory, { mode: 0o755 });
+      writeFileSync(`${directory}/manifest`, formatImageManifest(store.manifest(image.key)));
     }
-    const rootfs = rootfsOnly ? temporary : `${temporary}/rootfs`;
+    const rootfs = rootfsOnly ? directory : `${directory}/rootfs`;
     if (dependencies) await renderAt(layout, image.key, store.treeSource(least), rootfs);
     else await extractAt(layout, image.key, rootfs);
-    if (overwrite) replaceDirectory(temporary, path);
-    else renameSync(temporary, path);
+    if (overwrite) replaceDirectory(directory, path);
+    else renameSync(directory, path);
   } catch (error) {
-    discard(temporary);
     throw writeError(target, error);
+  } finally {
+    if (made) discard(temporary);
   }
 }
 
 /** What was there is moved aside first: a mount point or the root directory stays, for it cannot be. */
 function replaceDirectory(from: string, to: string): void {
-  const aside = `${to}.${process.pid}.old`;
+  const aside = beside(to, "old");
   const replaces = existsSync(to);
   if (replaces) renameSync(to, aside);
   try {

@@ -405,6 +405,25 @@ test("build --sign: a signature that gpg verifies and rkt believes; none, and no
   assert.match(rkt.ok([...config, "fetch", at("signed.aci")]).stdout, /^sha512-/, "gpg's default key");
 });
 
+test("what is written beside an output has no name that somebody can take first, or lose a file by", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const id = add(rkt, { name: "example.com/a", entries: [{ name: "rootfs/x", data: "x" }] });
+  const out = join(rkt.scratch, "out");
+  for (const words of [["export"], ["extract"], ["render"], ["render", "--rootfs-only"], ["export", "--overwrite"]]) {
+    // The shell becomes rkt: its pid is known beforehand.
+    const script = 'echo mine >"$1.$$.tmp"; out=$1; shift; exec "$@" "$out"';
+    const line = [rktBinary, `--dir=${rkt.dir}`, "image", ...words, id];
+    const done = spawnSync("sh", ["-c", script, "sh", out, ...line], { encoding: "utf8" });
+    assert.equal(done.status, 0, done.stderr);
+    const left = readdirSync(rkt.scratch).filter((name) => name.startsWith("out."));
+    assert.deepEqual(left, [`out.${done.pid}.tmp`], words.join(" "));
+    assert.equal(readFileSync(join(rkt.scratch, left[0] ?? ""), "utf8"), "mine\n");
+    rmSync(join(rkt.scratch, left[0] ?? ""));
+    rmSync(out, { recursive: true });
+  }
+});
+
 test("a manifest does not reach the terminal raw", (t) => {
   if (!requires(t, "root", "build")) return;
   const rkt = makeRkt(t);
