@@ -56,6 +56,19 @@ const HOST_XATTRS = /^(trusted\.|security\.(selinux|ima|evm|SMACK64|apparmor))/;
 const S_IFMT = 0o170000;
 const S_IFIFO = 0o010000;
 
+/** Of a path below the root: an image's own has "rootfs/" before it, and no reader takes more than 512 components or PATH_MAX. */
+const MAX_DEPTH = 511;
+const MAX_PATH = 4096 - "rootfs/".length;
+
+function refuseDeep(path: string): void {
+  const depth = path === "" ? 0 : path.split("/").length;
+  if (depth <= MAX_DEPTH && Buffer.byteLength(path) <= MAX_PATH) return;
+  const what = depth > MAX_DEPTH ? `lies more than ${MAX_DEPTH} directories deep` : "has too long a path";
+  throw new RktError("too-deep", `/${path.slice(0, 60)}… ${what}, which an image cannot hold`, {
+    hint: "remove it, or move it up",
+  });
+}
+
 export interface ReadOptions {
   owner?: { uid: number; gid: number };
   /** Somebody may be at work in the directory: what vanishes meanwhile, and sockets, are left out. */
@@ -80,6 +93,7 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
   };
 
   const describe = (path: string): void => {
+    refuseDeep(path);
     const host = join(root, path);
     const stat = lstatSync(host, { bigint: true });
     const attributes: Attributes = {

@@ -148,6 +148,7 @@ const definitions = {
   linkat: { return: "i32", arguments: ["i32", "buffer", "i32", "buffer", "i32"] },
   symlinkat: { return: "i32", arguments: ["buffer", "i32", "buffer"] },
   mkdirat: { return: "i32", arguments: ["i32", "buffer", "u32"] },
+  renameat: { return: "i32", arguments: ["i32", "buffer", "i32", "buffer"] },
   unlinkat: { return: "i32", arguments: ["i32", "buffer", "i32"] },
   fchownat: { return: "i32", arguments: ["i32", "buffer", "u32", "u32", "i32"] },
   fchmodat: { return: "i32", arguments: ["i32", "buffer", "u32", "i32"] },
@@ -420,6 +421,10 @@ export function symlinkat(target: PathArg, dirfd: number, path: PathArg): void {
 
 export function mkdirat(dirfd: number, path: PathArg, mode: number): void {
   check("mkdirat", ffi().libc.mkdirat(dirfd, cString(path), mode), path);
+}
+
+export function renameat(fromDir: number, from: PathArg, toDir: number, to: PathArg): void {
+  check("renameat", ffi().libc.renameat(fromDir, cString(from), toDir, cString(to)), from);
 }
 
 export const AT_REMOVEDIR = 0x200;

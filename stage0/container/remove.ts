@@ -3,14 +3,14 @@
  * it runs any more, and with it end all mounts, which were the container's own.
  */
 
-import { rmSync } from "node:fs";
+import { removeTree } from "../remove-tree.ts";
 import { type OwnedContainer, transition } from "./lifecycle.ts";
 
 /** Removes a directory that never became a container, or no longer is one, and releases its lock. */
 export function discard(data: string, container: OwnedContainer): void {
   try {
     const garbage = container.state === "garbage" ? container : transition(data, container, "garbage");
-    rmSync(garbage.dir, { recursive: true, force: true });
+    removeTree(garbage.dir);
   } finally {
     container.lock.close();
   }

@@ -12,17 +12,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fchownSync,
-  ftruncateSync,
-  lstatSync,
-  openSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, constants, fchmodSync, fchownSync, ftruncateSync, lstatSync, openSync, writeSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import {
   AT_FDCWD,
@@ -42,6 +32,7 @@ import {
   symlinkat,
   utimensat,
 } from "../../shared/syscall/linux.ts";
+import { removeAt } from "../remove-tree.ts";
 import { PathSet } from "./path-set.ts";
 import { type EntrySink, shownPath, type TarEntry, tarError } from "./tar-reader.ts";
 
@@ -161,7 +152,7 @@ export function extractInto(root: string, links?: { below: boolean }): Extractor
   /** Takes away what an earlier image put here; what this one did is a duplicate. */
   function replace(fd: number, name: string, path: string): void {
     if (seen.has(path)) throw tarError(`/${shownPath(path)} is in the archive twice, as different things`);
-    rmSync(at(fd, name), { recursive: true });
+    removeAt(fd, bytes(name));
   }
 
   /** Runs `make`, and once more after what an earlier image left there is gone. */

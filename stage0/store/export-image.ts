@@ -8,7 +8,6 @@ import {
   mkdirSync,
   openSync,
   renameSync,
-  rmSync,
   writeFileSync,
 } from "node:fs";
 import { resolve } from "node:path";
@@ -19,6 +18,7 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
 import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
 import { discard } from "../discard.ts";
+import { removeTree } from "../remove-tree.ts";
 import type { Provenance } from "./provenance.ts";
 import type { Store, StoredImage } from "./store.ts";
 import { extractAt, renderAt } from "./trees.ts";
@@ -102,7 +102,7 @@ function replaceDirectory(from: string, to: string): void {
     throw error;
   }
   try {
-    rmSync(aside, { recursive: true, force: true });
+    removeTree(aside);
   } catch (cause) {
     const what = `${to} is written, but what was there before cannot be removed: ${errorText(cause)}`;
     throw new RktError("not-removed", what, { hint: `rm -r ${aside}`, cause });

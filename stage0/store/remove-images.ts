@@ -9,7 +9,7 @@ import { type DataLayout, dataLayout, shortId } from "../../shared/layout.ts";
 import { type TreeUse, treeUses } from "../container/tree-uses.ts";
 import type { Store, StoredImage } from "./store.ts";
 import { collectTemporaries } from "./temporary.ts";
-import { listTrees, removeTree, treeImages } from "./trees.ts";
+import { listTrees, takeTree, treeImages } from "./trees.ts";
 
 export interface RemovalOptions {
   data: string;
@@ -28,7 +28,7 @@ export function removeImages(images: readonly StoredImage[], { data, store, wait
     const unused = new Set(images.map(({ key }) => key));
     const trees = listTrees(layout).filter((id) => !used.has(id) && unused.has(treeImages(layout, id)?.at(-1) ?? ""));
     for (const { key } of images) store.remove(key);
-    return trees.map((id) => removeTree(layout, id));
+    return trees.map((id) => takeTree(layout, id));
   });
   for (const remove of leftovers) remove();
 }
@@ -76,7 +76,7 @@ export function collectImages(before: number, { data, store, wait }: RemovalOpti
       (id) => !usedTrees.has(id) && !recent.has(treeImages(layout, id)?.at(-1) ?? ""),
     );
     for (const { key } of gone) store.remove(key);
-    return { images: gone, trees: stale, leftovers: stale.map((id) => removeTree(layout, id)) };
+    return { images: gone, trees: stale, leftovers: stale.map((id) => takeTree(layout, id)) };
   });
   for (const remove of leftovers) remove();
   return { images, trees, temporaries };

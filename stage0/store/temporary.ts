@@ -4,10 +4,11 @@
  * that died, and the next import or collection removes it.
  */
 
-import { closeSync, constants, mkdirSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { closeSync, constants, mkdirSync, openSync, readdirSync, renameSync } from "node:fs";
 import { errorCode } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/layout.ts";
 import { discard } from "../discard.ts";
+import { removeTree } from "../remove-tree.ts";
 
 let counter = 0;
 
@@ -58,7 +59,7 @@ export function temporaryDirectory(layout: DataLayout, kind: string): Temporary 
 export function discardLater(layout: DataLayout, kind: string, path: string): () => void {
   const aside = uniquePath(layout, kind);
   renameSync(path, aside);
-  return () => rmSync(aside, { recursive: true, force: true });
+  return () => removeTree(aside);
 }
 
 /** Removes what dead processes left; says how many. */
@@ -74,7 +75,7 @@ export function collectTemporaries(layout: DataLayout): number {
   for (const name of names) {
     const pid = Number(/^[a-z]+-(\d+)-/.exec(name)?.[1]);
     if (alive(pid)) continue;
-    rmSync(`${layout.tmp}/${name}`, { recursive: true, force: true });
+    removeTree(`${layout.tmp}/${name}`);
     removed++;
   }
   return removed;

@@ -23,6 +23,7 @@ import { flock, LOCK_EX, syncfs } from "../../shared/syscall/linux.ts";
 import { type Extractor, extractInto } from "../image/extract.ts";
 import { fileChunks } from "../image/file-chunks.ts";
 import { TarReader } from "../image/tar-reader.ts";
+import { removeTree } from "../remove-tree.ts";
 import { type Layer, type LayerOrder, layersOf, type TreeSource } from "./layers.ts";
 import { discardLater, temporaryDirectory } from "./temporary.ts";
 
@@ -60,7 +61,7 @@ async function make(layout: DataLayout, id: string, order: LayerOrder): Promise<
     // A tree that a power cut left half empty would look complete for ever.
     syncfs(temporary.fd);
     // Without its marker it is what remains of a removal that was cut short.
-    rmSync(layout.tree(id), { recursive: true, force: true });
+    removeTree(layout.tree(id));
     renameSync(temporary.path, layout.tree(id));
     temporary.keep();
   } catch (error) {
@@ -82,7 +83,7 @@ export async function extractOrder(layout: DataLayout, order: LayerOrder, rootfs
     if (!links.below) throw error;
   }
   if (!links.below) return;
-  rmSync(rootfs, { recursive: true });
+  removeTree(rootfs);
   await extractLayers(layout, order.all(), rootfs);
 }
 
@@ -175,7 +176,7 @@ export function treeImages(layout: DataLayout, id: string): string[] | undefined
 }
 
 /** Takes a tree out of the store by one rename, and gives what removes its files. Nobody may be rendering. */
-export function removeTree(layout: DataLayout, id: string): () => void {
+export function takeTree(layout: DataLayout, id: string): () => void {
   rmSync(`${layout.locks}/${id}`, { force: true });
   return discardLater(layout, "tree", layout.tree(id));
 }

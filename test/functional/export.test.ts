@@ -97,6 +97,22 @@ while :; do mv -T /real /x; mv -T /link /real; mv -T /real /link; mv -T /x /real
   await done;
 });
 
+test("deeper than an image can hold: the directory is named, nothing is left, and the container can be removed", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const uuid = prepare(rkt, ...sh("cd /; i=0; while [ $i -lt 600 ]; do mkdir d && cd d && i=$((i + 1)); done"));
+  rkt.ok(["run-prepared", uuid]);
+  const { status, stderr } = rkt.run(["export", uuid, join(rkt.scratch, "deep.aci")]);
+  assert.equal(status, 254);
+  assert.match(stderr, /^rkt: export: \/d\/d\/[^\n]*… lies more than 511 directories deep[^\n]*\nhint: [^\n]+\n$/);
+  assert.deepEqual(
+    readdirSync(rkt.scratch).filter((name) => name.startsWith("deep")),
+    [],
+  );
+  rkt.ok(["rm", uuid]);
+  assert.deepEqual(rkt.containers(), []);
+});
+
 test("refused: no such app, several apps, an output that is there, a place that is not; nothing is left", (t) => {
   if (!requires(t, "root", "build")) return;
   const rkt = makeRkt(t);

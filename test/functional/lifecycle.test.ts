@@ -407,7 +407,7 @@ mkfifo fifo && ln -s / link && mkdir -m 0 closed && touch closed/file`),
   // Deeper than any path can say: chains of directories, each moved to the end of the next.
   const chain = Array.from({ length: 300 }, () => "directory").join("/");
   const volumes = join(rkt.dir, "containers", path, "volumes");
-  for (let i = 0; i < 10; i++) {
+  for (let i = 0; i < 70; i++) {
     mkdirSync(join(volumes, `${i}`, chain), { recursive: true });
     if (i > 0) renameSync(join(volumes, `${i - 1}`), join(volumes, `${i}`, chain, "next"));
   }
