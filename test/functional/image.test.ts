@@ -29,6 +29,7 @@ import {
   makeRkt,
   type Rkt,
   requires,
+  rktBinary,
   scratchFile,
 } from "../helpers/rkt.ts";
 
