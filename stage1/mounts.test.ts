@@ -26,7 +26,7 @@ const showOther = (step: MountStep): string =>
     ? `${step.kind} ${step.source} ${step.target}${step.kind === "bind" ? `${step.mapped ? " mapped" : ""}${step.readOnly ? " ro" : ""}${step.recursive ? " rec" : ""}` : ""}`
     : `${step.kind} ${step.target}`;
 
-test("the whole plan, in order: a tmpfs first, so that no target is the image's", () => {
+test("the whole plan, in order: programs read-only; then a tmpfs, so that no target is the image's", () => {
   const plan = mountPlan(
     manifest([
       { name: "data", kind: "host", source: "/srv/data", readOnly: false },
@@ -42,6 +42,7 @@ test("the whole plan, in order: a tmpfs first, so that no target is the image's"
     })),
   );
   assert.deepEqual(plan.map(show), [
+    "freeze ./stage1/rootfs/usr",
     "tmpfs ./stage1/rootfs/rkt",
     "bind ./container ./stage1/rootfs/rkt/container mapped ro",
     "bind ./status ./stage1/rootfs/rkt/status mapped",
