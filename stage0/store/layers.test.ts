@@ -163,7 +163,7 @@ test("random images on one another: the tree is that of the whole order", async 
 test("a hard link to what another image has laid: there each time counts", async (t) => {
   const dir = mkdtempSync(join(tmpdir(), "rkt-layers-"));
   t.after(() => rmSync(dir, { recursive: true }));
-  const store = openStore(join(dir, "data"));
+  const store = openStore(join(dir, "data"), { provenance: "given" });
   const images: [name: string, image: Image, entries: Entry[]][] = [
     ["low", {}, [{ name: "rootfs/file", data: "low" }]],
     ["link", {}, [{ name: "rootfs/link", type: "1", link: "rootfs/file" }]],

@@ -32,7 +32,13 @@ function site(t: TestContext) {
     ok,
     fails: (message: RegExp, ...args: string[]) => rkt.fails(words(args), 254, message),
     image(name: string, what: string, { signed = false, over = {} } = {}): string {
-      const aci = makeAci([{ name: "rootfs/what", data: what }], manifest({ name, ...over }));
+      const aci = makeAci(
+        [
+          { name: "rootfs/what", data: what },
+          { name: "rootfs/bin/true", mode: 0o755 },
+        ],
+        manifest({ name, ...over }),
+      );
       const path = scratchFile(rkt, `${what}.aci`, aci);
       if (signed) writeFileSync(`${path}.asc`, gpg.sign(aci, [publisher]));
       return path;

@@ -37,6 +37,7 @@ function renderDangerous(rkt: Rkt): void {
   const entries = [
     { name: "rootfs/tmp", type: "5", mode: 0o1777 },
     { name: "rootfs/su", data: "#!/bin/sh\necho got-root\n", mode: 0o4755 },
+    { name: "rootfs/bin/true", mode: 0o755 },
   ];
   const aci = scratchFile(rkt, "setuid.aci", gzipped(makeAci(entries)));
   rkt.ok(["prepare", "--insecure-options=image", aci]);

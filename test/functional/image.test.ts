@@ -429,7 +429,12 @@ test("a manifest does not reach the terminal raw", (t) => {
   if (!requires(t, "root", "build")) return;
   const rkt = makeRkt(t);
   const value = "\u009b31m\u202e\u2066x";
-  const id = add(rkt, { name: "example.com/a", version: value, over: { annotations: [{ name: "authors", value }] } });
+  const id = add(rkt, {
+    name: "example.com/a",
+    version: value,
+    entries: [{ name: "rootfs/bin/true", mode: 0o755 }],
+    over: { annotations: [{ name: "authors", value }] },
+  });
   for (const words of [["image", "cat-manifest", id], ["image", "list", "--format=json"], ["cat-manifest"]]) {
     const uuid = words.length === 1 ? [rkt.ok(["prepare", `--annotation=x=${value}`, id]).stdout.trim()] : [];
     const { stdout } = rkt.ok([...words, ...uuid]);
