@@ -47,7 +47,10 @@ test("every command at once, some of them killed: nothing that was there is lost
   const server = await serve(t, (request, response) =>
     answerFile(request, response, { body: request.url === "/other.aci" ? other : readFileSync(busybox), etag: '"1"' }),
   );
-  const files = Array.from({ length: 50 }, (_, i): Entry => ({ name: `rootfs/file${i}`, data: randomBytes(20_000) }));
+  const files = Array.from(
+    { length: 50 },
+    (_, i): Entry => ({ name: `rootfs/file${i}`, data: randomBytes(20_000), mode: 0o755 }),
+  );
   const other = makeAci(files, manifest({ name: "example.com/other" }));
   const kept = rkt.ok(["prepare", busybox, ...sh("echo kept; exit 7")]).stdout.trim();
   const images = JSON.parse(rkt.ok(["image", "list", "--format=json"]).stdout).map(({ id }: { id: string }) => id);

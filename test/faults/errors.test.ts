@@ -114,8 +114,9 @@ function linked(rkt: Rkt): string {
     { name: `rootfs/hard${i}`, type: "1", link: "rootfs/file" },
     { name: `rootfs/soft${i}`, type: "2", link: "file" },
   ]);
+  const program: Entry = { name: "rootfs/bin/true", mode: 0o755 };
   if (!existsSync(file))
-    writeFileSync(file, makeAci([{ name: "rootfs/file", data: "one of many names" }, ...links.flat()]));
+    writeFileSync(file, makeAci([program, { name: "rootfs/file", data: "one of many names" }, ...links.flat()]));
   return file;
 }
 
