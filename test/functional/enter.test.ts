@@ -266,7 +266,7 @@ const mixed: { name: string; redirect: string; shows: RegExp }[] = [
   { name: "standard output", redirect: "</dev/null 2>ERR", shows: /^pipe\nnot a tty$/m },
   { name: "standard output and error", redirect: "</dev/null", shows: /^pipe\nnot a tty$/m },
   { name: "standard error", redirect: "</dev/null 2>&1 >OUT", shows: /^pipe$/m },
-  { name: "standard input", redirect: "| cat", shows: /^null$/m },
+  { name: "standard input", redirect: "| cat", shows: /^\/memfd$/m },
 ];
 
 for (const { name, redirect, shows } of mixed)
