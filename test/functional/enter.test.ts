@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import {
@@ -284,3 +284,30 @@ for (const { name, redirect, shows } of mixed)
     assert.doesNotMatch(screen, /^has a terminal$/m);
     if (!redirect.includes("|")) assert.match(screen, /^status 6$/m);
   });
+
+test("a file of the host's is read and written, and nothing else is done to it", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const { rkt, uuid } = await running(t, app());
+  const [input, output, errors] = ["in", "out", "err"].map((name) => join(rkt.scratch, name)) as [
+    string,
+    string,
+    string,
+  ];
+  writeFileSync(input, "one\ntwo\n");
+  const fds = [openSync(input, "r"), openSync(output, "w", 0o644), openSync(errors, "w", 0o644)];
+  t.after(() => fds.forEach(closeSync));
+  const script =
+    "for fd in 0 1 2; do chmod 4777 /proc/self/fd/$fd; chown 1:1 /proc/self/fd/$fd; done 2>/dev/null; cat; echo oops >&2; exit 5";
+  for (const [stdio, written, said] of [
+    [fds, "one\ntwo\n", "oops\n"],
+    [["ignore", fds[1], fds[1]], "one\ntwo\noops\n", "oops\n"],
+  ] as const) {
+    const child = spawn(rktBinary, [`--dir=${rkt.dir}`, "enter", uuid, "/bin/sh", "-c", script], { stdio: [...stdio] });
+    assert.equal((await finished(child)).status, 5);
+    assert.deepEqual([readFileSync(output, "utf8"), readFileSync(errors, "utf8")], [written, said]);
+  }
+  for (const file of [input, output, errors, "/dev/null"]) {
+    const { mode, uid } = statSync(file);
+    assert.deepEqual([mode & 0o7777, uid], [file === "/dev/null" ? 0o666 : 0o644, 0], file);
+  }
+});
