@@ -5,7 +5,8 @@
  * it opens close-on-exec, so only 0–2 and those named in `keepFds` go on.
  */
 
-import { exitGroup, filterAndExecve, isOpenFd, setCloseOnExec } from "./syscall/linux.ts";
+import { constants } from "node:os";
+import { exitGroup, filterAndExecve, isOpenFd, setCloseOnExec, unblockSignal } from "./syscall/linux.ts";
 
 /**
  * Replaces this process; returns only by throwing, with execve(2)'s error.
@@ -20,6 +21,7 @@ export function execve(
   keepFds: readonly number[] = [],
   filter?: Uint8Array,
 ): never {
+  unblockSignal(constants.signals.SIGUSR1);
   for (const fd of keepFds) setCloseOnExec(fd, false);
   if (filter !== undefined) {
     // As process.execve does: Node.js marks all that it inherits.

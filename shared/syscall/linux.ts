@@ -107,6 +107,7 @@ export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 export const RLIMIT_NOFILE = 7;
 
 const SYS_rt_sigaction = 13n;
+const SYS_rt_sigprocmask = 14n;
 const SYS_fcntl = 72n;
 const SYS_fchdir = 81n;
 const SYS_getrlimit = 97n;
@@ -530,6 +531,14 @@ export function mountSetattr(
 export function resetSignal(signal: number): void {
   const act = Buffer.alloc(32);
   check("rt_sigaction", ffi().syscall.how(SYS_rt_sigaction, BigInt(signal), act, Buffer.alloc(32), 8n));
+}
+
+/** Lets this thread, and what it becomes, have a signal again: with RUNTIME_OPTIONS Node.js blocks SIGUSR1, and execve keeps what is blocked. */
+export function unblockSignal(signal: number): void {
+  const SIG_UNBLOCK = 1n;
+  const set = Buffer.alloc(8);
+  set.writeBigUInt64LE(1n << BigInt(signal - 1));
+  check("rt_sigprocmask", ffi().syscall.how(SYS_rt_sigprocmask, SIG_UNBLOCK, set, Buffer.alloc(8), 8n));
 }
 
 /** A soft and a hard limit of this process (getrlimit(2)). */

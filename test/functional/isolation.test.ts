@@ -247,6 +247,12 @@ const cases: Case[] = [
     out: "0 filter 2\n",
   },
 
+  {
+    name: "signals as they are for a program that nobody has told anything",
+    script: "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status",
+    out: "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000000000\n",
+  },
+
   // --- capabilities ---
   {
     name: "the specification's 14 capabilities",
