@@ -98,6 +98,7 @@ function emptyPageCache(image: string): void {
 
 async function writeBigImage(path: string): Promise<void> {
   const rootfs: Tree = new Map();
+  addFile(rootfs, "bin/true", "", 0o755);
   const text = randomBytes(FILE_BYTES / 2).toString("hex");
   for (let i = 0; i < FILES; i++) {
     const half = randomBytes(FILE_BYTES / 2);

@@ -249,7 +249,7 @@ function flip(path: string): void {
 /** An image in the store and rendered, and where. */
 function renderedImage(t: TestContext): { rkt: Rkt; id: string; blob: string; rootfs: string } {
   const rkt = makeRkt(t);
-  const entries = [{ name: "rootfs/a", data: "x".repeat(10_000) }];
+  const entries: Entry[] = [{ name: "rootfs/a", data: "x".repeat(10_000), mode: 0o755 }];
   const text = manifest({ name: "example.com/a", app: { exec: ["/a"], user: "0", group: "0" } });
   const aci = scratchFile(rkt, "a.aci", makeAci(entries, text));
   rkt.ok(["prepare", aci]);
@@ -294,6 +294,7 @@ test("gc: what nobody has used for the grace period goes; what containers have, 
   add(rkt, { name: "example.com/base" });
   const top = add(rkt, {
     name: "example.com/top",
+    entries: [{ name: "rootfs/bin/true", mode: 0o755 }],
     over: { dependencies: [{ imageName: "example.com/base" }] },
   });
   add(rkt, { name: "example.com/idle" });
@@ -320,8 +321,11 @@ test("gc: what nobody has used for the grace period goes; what containers have, 
 test("gc beside fetches and starts takes nothing from them", async (t) => {
   if (!requires(t, "root", "build")) return;
   const rkt = makeRkt(t);
+  const program: Entry = { name: "rootfs/bin/true", mode: 0o755 };
   const images = [...Array(8).keys()].map((i) =>
-    gzipped(makeAci([{ name: "rootfs/x", data: `${i}`.repeat(300_000) }], manifest({ name: `example.com/i${i}` }))),
+    gzipped(
+      makeAci([{ name: "rootfs/x", data: `${i}`.repeat(300_000) }, program], manifest({ name: `example.com/i${i}` })),
+    ),
   );
   const files = images.map((image, i) => scratchFile(rkt, `i${i}.aci`, image));
   let stop = false;
