@@ -6,8 +6,9 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from
 import { basename, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
+import { makeGpg } from "../fixtures/gpg.ts";
 import { serve } from "../helpers/http-server.ts";
-import { exampleAci, makeRkt, type Rkt, requires, rktBinary } from "../helpers/rkt.ts";
+import { exampleAci, makeRkt, type Rkt, requires, rktBinary, scratchFile } from "../helpers/rkt.ts";
 import { SHELL_STAGE1, shellStage1 } from "../helpers/stage1-image.ts";
 
 const busybox = exampleAci("busybox");
@@ -31,16 +32,26 @@ function configured(t: TestContext): { rkt: Rkt; config(kind: string, settings: 
   };
 }
 
+/** A stage1 by its name is a signed one: signs it, and trusts the key. */
+function signed(rkt: Rkt, aci: string, options: readonly string[]): string {
+  const gpg = makeGpg();
+  const publisher = gpg.newKey("publisher");
+  const key = scratchFile(rkt, "key.asc", gpg.export(publisher));
+  rkt.ok([...options, "trust", "--prefix=example.com", "--skip-fingerprint-review", key]);
+  writeFileSync(`${aci}.asc`, gpg.sign(readFileSync(aci), [publisher]));
+  return aci;
+}
+
 function marked(rkt: Rkt, line: readonly string[]): void {
   const done = rkt.run([...line, busybox]);
   assert.equal(done.status, 42, `${line.join(" ")}: ${done.stderr}`);
 }
 
 test("by file, by hash, by name with or without labels, all the same image", (t) => {
-  if (!ready(t)) return;
-  const rkt = makeRkt(t);
-  const aci = shellStage1(rkt, MARKED);
-  const hash = rkt.ok(["fetch", aci]).stdout.trim();
+  if (!requires(t, "root", "build", "gpg")) return;
+  const { rkt, options } = configured(t);
+  const aci = signed(rkt, shellStage1(rkt, MARKED), options);
+  const hash = rkt.ok([...options, "fetch", aci]).stdout.trim();
   for (const stage1 of [
     `--stage1-image=${aci}`,
     `--stage1-path=${aci}`,
@@ -51,7 +62,7 @@ test("by file, by hash, by name with or without labels, all the same image", (t)
     `--stage1-name=${SHELL_STAGE1}:1`,
     `--stage1-name=${SHELL_STAGE1}:1,arch=amd64`,
   ])
-    marked(rkt, ["run", stage1]);
+    marked(rkt, [...options, "run", stage1]);
   const listed = JSON.parse(rkt.ok(["list", "--format=json"]).stdout) as { stage1: string }[];
   assert.deepEqual([...new Set(listed.map(({ stage1 }) => stage1))], [SHELL_STAGE1]);
   const [uuid = ""] = rkt.containers().map((name) => name.replace("run/", ""));
@@ -100,9 +111,9 @@ test("from a directory of stage1 images, the configured one first", (t) => {
 });
 
 test("the configured default: by its location, then from the store by name and version", (t) => {
-  if (!ready(t)) return;
+  if (!requires(t, "root", "build", "gpg")) return;
   const { rkt, config, options } = configured(t);
-  const aci = shellStage1(rkt, MARKED);
+  const aci = signed(rkt, shellStage1(rkt, MARKED), options);
   config("stage1", { name: SHELL_STAGE1, version: "1", location: aci });
   marked(rkt, [...options, "run"]);
   config("stage1", { name: SHELL_STAGE1, version: "1", location: "/nowhere/stage1.aci" });
