@@ -71,7 +71,7 @@ test("every command at once, some of them killed: nothing that was there is lost
     () => ["image", "list", "--format=json"],
     () => ["list", "--format=json"],
   ];
-  let left = 150 * times;
+  let left = 75 * times;
   const said: string[] = [];
   const worker = async () => {
     while (left-- > 0) {

@@ -10,7 +10,7 @@ import { eventually, exampleAci, finished, makeRkt, type Rkt, requires } from ".
 import { assertAftermath, assertImages, ownCgroups } from "./aftermath.ts";
 import { random, rounds, seed } from "./random.ts";
 
-const times = rounds(4);
+const times = rounds(2);
 
 const cgroups = process.getuid?.() === 0 ? ownCgroups() : [];
 const busybox = exampleAci("busybox");

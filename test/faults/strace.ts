@@ -5,6 +5,7 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { finished, type Result, type Rkt, rktBinary } from "../helpers/rkt.ts";
+import { someOf } from "./random.ts";
 
 /** Errors by system call. With a plus: from some call on, each one fails. */
 export type Faults = Record<string, readonly string[]>;
@@ -31,10 +32,10 @@ export async function countCalls(rkt: Rkt, faults: Faults, words: readonly strin
   );
 }
 
-/** What strace is to inject: each fault once, at a call that chance chooses. */
+/** What strace is to inject, at calls that chance chooses: each fault once, or in a short run one for each system call. */
 export function chooseFaults(faults: Faults, counts: ReadonlyMap<string, number>, next: () => number): string[] {
   return Object.entries(faults).flatMap(([call, errors]) =>
-    errors.map((error) => {
+    someOf(errors, next).map((error) => {
       const when = 1 + Math.floor(next() * (counts.get(call) ?? 1));
       return `${call}:error=${error.replace("+", "")}:when=${when}${error.endsWith("+") ? "+" : ""}`;
     }),

@@ -181,7 +181,7 @@ const images: { name: string; aci: Buffer | string; message: RegExp; hint: RegEx
 for (const c of images)
   test(`a bad image: ${c.name}`, (t) => {
     if (!requires(t, "root", "build")) return;
-    const rkt = makeRkt(t);
+    const rkt = makeRkt(t, { empty: true });
     scratchFile(rkt, "bad.aci", c.aci);
     refused(rkt, c, () => rkt.run(["run", ...(c.options ?? []), "./bad.aci"]));
     assert.deepEqual(leftovers(rkt), []);
@@ -189,7 +189,7 @@ for (const c of images)
 
 test("a pod manifest that cannot be run as it is", async (t) => {
   if (!requires(t, "root", "build")) return;
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const mountPoints = [{ name: "data", path: "/var/db" }];
   const ports = [{ name: "www", protocol: "tcp", port: 80 }];
   scratchFile(rkt, "app.aci", makeAci([], app({ mountPoints, ports })));
@@ -234,7 +234,7 @@ test("a pod manifest that cannot be run as it is", async (t) => {
 
 test("a file that is not there", (t) => {
   if (!requires(t, "root", "build")) return;
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const message = /there is no file \.\/missing\.aci$/;
   refused(rkt, { message, hint: /a file, a hash, a URL or a name/ }, () => rkt.run(["run", "./missing.aci"]));
 });
@@ -317,7 +317,7 @@ const lines: ({ name: string; words: string[] } & Refusal)[] = [
 for (const c of lines)
   test(`a bad line: ${c.name}`, (t) => {
     if (!requires(t, "root", "build")) return;
-    const rkt = makeRkt(t);
+    const rkt = makeRkt(t, { empty: true });
     // What a run that fails late has taken into the store by then is no leftover: the images are good.
     if (c.name.includes("--uuid-file-save")) rkt.ok(["run", busybox, "--exec=/bin/true"]);
     refused(rkt, c, () => rkt.run(["run", ...c.words]));
@@ -325,7 +325,7 @@ for (const c of lines)
 
 test("a prefix of two images", (t) => {
   if (!requires(t, "root", "build")) return;
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const seen = new Map<string, Buffer>();
   for (let i = 0; ; i++) {
     const aci = makeAci([{ name: `rootfs/${i}` }]);
@@ -365,7 +365,7 @@ const disks = [
 for (const c of disks)
   test(`a full disk ${c.name}`, (t) => {
     if (!requires(t, "root", "build", "mkfs.ext4")) return;
-    const rkt = makeRkt(t);
+    const rkt = makeRkt(t, { empty: true });
     mountDisk(rkt, rkt.dir, c.size);
     refused(rkt, { message: c.message, hint: FULL }, () => rkt.run(["run", busybox]));
     assert.deepEqual(leftovers(rkt), []);
@@ -373,7 +373,7 @@ for (const c of disks)
 
 test("a full disk when there is a store already: rendering, making the container, copying", (t) => {
   if (!requires(t, "root", "build", "mkfs.ext4")) return;
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   mountDisk(rkt, rkt.dir, "420M");
   const filler = join(rkt.dir, "filler");
   const fill = (keep: string) =>
@@ -403,7 +403,7 @@ test("a full disk when there is a store already: rendering, making the container
 
 test("not root", (t) => {
   if (!requires(t, "root", "build", "setpriv")) return;
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const words = ["--reuid=65534", "--regid=65534", "--clear-groups", rktBinary, `--dir=${rkt.dir}`, "run", busybox];
   refused(rkt, { message: /only root can do this/, hint: /sudo rkt run/ }, () => foreign("setpriv", words));
   assert.ok(!existsSync(rkt.dir));
@@ -417,7 +417,7 @@ function foreign(program: string, args: readonly string[]): Result {
 
 test("a kernel without overlayfs: --no-overlay is named, and works", (t) => {
   if (!requires(t, "root", "build", "strace")) return;
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   rkt.ok(["run", busybox, "--exec=/bin/true"]);
   // Of rkt's own mount(2) calls the first sets the propagation of "/"; the second is the overlay.
   const overlayless = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=mount", "-e", "inject=mount:error=ENODEV:when=2"];
@@ -428,7 +428,7 @@ test("a kernel without overlayfs: --no-overlay is named, and works", (t) => {
 
 test("a file system that overlayfs does not take: --no-overlay is named, and works", (t) => {
   if (!requires(t, "root", "build", "overlay")) return;
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   // overlayfs refuses an overlay as its upper layer.
   const [lower, upper, work] = ["lower", "upper", "work"].map((name) => join(rkt.scratch, name));
   for (const dir of [lower, upper, work, rkt.dir]) mkdirSync(dir ?? "");
@@ -443,7 +443,7 @@ test("a file system that overlayfs does not take: --no-overlay is named, and wor
 
 test("a chroot whose root is no mount point", (t) => {
   if (!requires(t, "root", "build")) return;
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   rkt.ok(["run", busybox, "--exec=/bin/true"]);
   const root = join(rkt.scratch, "root");
   for (const dir of ["usr", "proc", "dev", "tmp", "etc", "rkt", "data"])

@@ -46,7 +46,7 @@ async function site(t: TestContext, files: Files): Promise<Site> {
     if (body === undefined) response.writeHead(404).end();
     else answerFile(request, response, { body, etag: `"${createHash("sha256").update(body).digest("hex")}"` });
   });
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const config = join(rkt.scratch, "config");
   const options = [`--local-config=${config}`, `--system-config=${join(rkt.scratch, "none")}`];
   const run = (args: readonly string[]) =>
@@ -190,7 +190,7 @@ test("credentials go to their host alone and are never said", async (t) => {
       else if (request.url === "/moved.aci") response.writeHead(302, { location: `${open.base}/x.aci` }).end();
       else answerFile(request, response, { body: good });
     });
-    const rkt = makeRkt(t);
+    const rkt = makeRkt(t, { empty: true });
     const fetch = (...args: string[]) =>
       finished(
         rkt.start([`--local-config=${rkt.scratch}`, "--debug", "--insecure-options=image,http", "fetch", ...args]),
@@ -252,7 +252,7 @@ test("a proxy that the environment names", async (t) => {
     asked.push(request.url ?? "");
     response.end(good);
   });
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const fetch = (environment: Record<string, string>) =>
     finished(
       rkt.start(["--insecure-options=image", "fetch", "http://images.invalid/x.aci"], {
@@ -296,7 +296,7 @@ for (const signal of ["SIGINT", "SIGKILL"] as const)
       response.writeHead(200, { "content-length": image.length });
       response.write(half);
     });
-    const rkt = makeRkt(t);
+    const rkt = makeRkt(t, { empty: true });
     const child = rkt.start(["--insecure-options=image", "fetch", `${server.base}/x.aci`], {
       stdio: ["ignore", "ignore", "pipe"],
     });
@@ -408,7 +408,7 @@ describe("a server that answers with", { concurrency: 8 }, () => {
   for (const { name, answer, message, requests } of faults)
     test(`${name}: an error, and the store as before`, async (t) => {
       if (!requires(t, "root", "build")) return;
-      const rkt = makeRkt(t);
+      const rkt = makeRkt(t, { empty: true });
       rkt.ok(["fetch", exampleAci("busybox")]);
       const before = rkt.ok(["image", "list", "--full"]).stdout.replace(/\S+Z/g, "");
       const server = await serve(t, answer);
@@ -429,7 +429,7 @@ describe("a server that answers with", { concurrency: 8 }, () => {
 
 test("what looks like a bomb is let in by whoever knows better, up to his own limit", async (t) => {
   if (!requires(t, "root", "build")) return;
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const path = scratchFile(rkt, "zeros.aci", bomb());
   const server = await serve(t, (_, response) => response.end(readFileSync(path)));
   const url = `${server.base}/zeros.aci`;
@@ -444,7 +444,7 @@ test("https with a certificate that nobody knows, and a port where nobody listen
   if (!requires(t, "root", "build", "openssl")) return;
   const ca = makeCa(t);
   const server = await serve(t, (_, response) => response.end(good), { tls: ca });
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const fetch = (insecure: string, base: string, env = {}) =>
     finished(
       rkt.start([`--insecure-options=${insecure}`, "fetch", `${base}/x.aci`], { env: { ...process.env, ...env } }),
@@ -471,7 +471,7 @@ test("https with a certificate that nobody knows, and a port where nobody listen
 
 test("a file that no image can be called is taken; a name that nobody knows is told from a file", (t) => {
   if (!requires(t, "root", "build")) return;
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const id = rkt.ok(["fetch", exampleAci("busybox")]).stdout;
   copyFileSync(exampleAci("busybox"), join(rkt.scratch, "BusyBox.img"));
   assert.equal(rkt.ok(["fetch", "BusyBox.img"]).stdout, id);
@@ -510,7 +510,7 @@ test("max-age: within it no request; then one that costs no body; a lie about th
   const first = await requests();
   assert.deepEqual([first.status, first.paths.sort()], [0, ["/x.aci", "/x.aci.asc"]], first.stderr);
   assert.deepEqual((await requests()).paths, [], "within max-age nobody is asked");
-  const other = await finished(makeRkt(t).start(["--insecure-options=image", "fetch", url]));
+  const other = await finished(makeRkt(t, { empty: true }).start(["--insecure-options=image", "fetch", url]));
   assert.equal(other.status, 0, "another store has its own memory");
 
   maxAge = 0;
@@ -562,7 +562,7 @@ test("a download that breaks goes on where it broke; one whose file changes mean
     if (round === 1) answerFile(request, response, { body: good, etag: '"1"', breaks: [50_000] });
     else answerFile(request, response, { body: next, etag: '"2"' });
   });
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const changed = await finished(rkt.start(["--insecure-options=image", "fetch", "--full", `${changing.base}/x.aci`]));
   assert.equal(changed.status, 0, changed.stderr);
   const digest = createHash("sha512").update(gunzipSync(next)).digest("hex");
@@ -585,7 +585,7 @@ test("several images at once, in the order asked for; all of them from one redir
       response.end(images[Number(index)]);
     }, 100);
   });
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const urls = images.map((_, i) => `${server.base}/old/${i}.aci`);
   const done = await finished(rkt.start(["--insecure-options=image", "fetch", ...urls]));
   assert.equal(done.status, 0, done.stderr);
@@ -612,7 +612,7 @@ test("four big images at once, in memory that does not grow with them", async (t
     };
     pipeline(Readable.from(body()), response, () => {});
   });
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const urls = [1, 2, 3, 4].map((i) => `${server.base}/${i}.aci`);
   const child = rkt.start(["--insecure-options=image", "fetch", ...urls]);
   let peak = 0;
@@ -632,7 +632,7 @@ test("four big images at once, in memory that does not grow with them", async (t
 
 test("an image that actool built, and one of the first manifest version: fetched, and they run", async (t) => {
   if (!requires(t, "root", "build", "overlay", "actool", "tar")) return;
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const layout = join(rkt.scratch, "layout");
   mkdirSync(layout);
   execFileSync("tar", ["-xzf", exampleAci("busybox"), "-C", layout]);

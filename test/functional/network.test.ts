@@ -352,8 +352,10 @@ networkTest("50 starts and kills in parallel leak nothing", async (_, rkt) => {
   // Some have not begun, some run, some have ended.
   for (const [i, child] of children.entries())
     if (i % 3 !== 0)
-      await eventually("it runs, or it is its turn", () =>
-        i % 3 === 1 || existsSync(`/proc/${child.pid}/cwd/net/networks`) ? true : undefined,
+      await eventually(
+        "it runs, or it is its turn",
+        () => (i % 3 === 1 || existsSync(`/proc/${child.pid}/cwd/net/networks`) ? true : undefined),
+        120_000,
       ).then(() => child.kill("SIGKILL"));
   for (const [i, end] of ends.entries()) {
     const { status, stderr } = await end;

@@ -287,7 +287,7 @@ test("by hash, once it is in the store", (t) => {
 
 test("16 simultaneous first runs of one image all succeed and render it once", async (t) => {
   if (!requires(t, "root", "build")) return;
-  const rkt = makeRkt(t);
+  const rkt = makeRkt(t, { empty: true });
   const runs = Array.from({ length: 16 }, (_, i) => finished(rkt.start(["run", busybox, ...sh(`exit ${i}`)])));
   const done = await Promise.all(runs);
   assert.deepEqual(

@@ -17,24 +17,8 @@ import { type HostileApp, hostileApps } from "./apps.ts";
 /** Seconds for a container that ends by itself. */
 const LIMIT = 30;
 
-const LINKS = [
-  "basename",
-  "cat",
-  "chmod",
-  "cut",
-  "dd",
-  "grep",
-  "head",
-  "id",
-  "kill",
-  "ln",
-  "ls",
-  "mkdir",
-  "mkfifo",
-  "mv",
-  "nc", "pidof",
-];
-const MORE = ["rm", "setsid", "sh", "sleep", "touch", "tr", "true", "truncate", "usleep"];
+const LINKS =
+  "basename cat chmod cut dd grep head id kill ln ls mkdir mkfifo mv nc pidof rm setsid sh sleep touch tr true truncate usleep";
 
 /** The image's files: busybox under its names, the program that attacks, and the case's own in their place. */
 function rootfs(attack: Buffer, own: readonly Entry[]): Entry[] {
@@ -42,7 +26,7 @@ function rootfs(attack: Buffer, own: readonly Entry[]): Entry[] {
     { name: "rootfs/bin/busybox", data: readFileSync("/usr/bin/busybox"), mode: 0o755 },
     { name: "rootfs/bin/attack", data: attack, mode: 0o755 },
     { name: "rootfs/etc/passwd", data: "root:x:0:0::/:/bin/sh\n" },
-    ...[...LINKS, ...MORE].map((name): Entry => ({ name: `rootfs/bin/${name}`, type: "2", link: "busybox" })),
+    ...LINKS.split(" ").map((name): Entry => ({ name: `rootfs/bin/${name}`, type: "2", link: "busybox" })),
   ];
   return [...files.filter(({ name }) => !own.some((entry) => entry.name === name)), ...own];
 }
