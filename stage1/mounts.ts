@@ -10,6 +10,7 @@
 
 import { closeSync, constants, copyFileSync, existsSync, fstatSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
+import { cloneHostSource } from "../shared/host-source.ts";
 import { ANNOTATIONS, containerLayout, type HostPath, hostPath, STAGE1, type Stage1Path } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { NETWORK_PARAMETERS, sysctlSettings } from "../shared/schema/sysctl.ts";
@@ -35,8 +36,19 @@ import { giveToRoot, mapMount, type Users } from "./users.ts";
 export type MountStep =
   | { kind: "tmpfs"; target: HostPath; mode: string }
   | { kind: "directory"; target: HostPath }
-  /** A bind mount; the target is made as what the source is. `mapped`: its files are the container's, not the host's. */
-  | { kind: "bind"; source: HostPath; target: HostPath; readOnly: boolean; recursive: boolean; mapped: boolean }
+  /**
+   * A bind mount; the target is made as what the source is. `mapped`: its files are the container's, not the host's.
+   * `volume`: the source is the host's, and others may have put links there.
+   */
+  | {
+      kind: "bind";
+      source: HostPath;
+      target: HostPath;
+      readOnly: boolean;
+      recursive: boolean;
+      mapped: boolean;
+      volume: boolean;
+    }
   /** The first of the sources that is there. */
   | { kind: "copy"; sources: readonly HostPath[]; target: HostPath }
   | { kind: "text"; target: HostPath; text: string }
@@ -59,6 +71,7 @@ export function mountPlan(
     readOnly,
     recursive: false,
     mapped,
+    volume: false,
   });
   const hostname = containerHostname(manifest, uuid);
   const plan: MountStep[] = [
@@ -95,6 +108,7 @@ export function mountPlan(
       readOnly: volume.readOnly,
       recursive: volume.recursive,
       mapped: mapped?.includes(key) === true,
+      volume: true,
     });
   return plan;
 }
@@ -232,7 +246,10 @@ function freeze(target: HostPath): void {
 
 /** Opens the source once, so that what was looked at is what gets mounted. */
 function bind(step: Extract<MountStep, { kind: "bind" }>, users: Users | undefined): void {
-  const tree = openTree(AT_FDCWD, step.source, OPEN_TREE_CLONE | (step.recursive ? AT_RECURSIVE : 0));
+  const depth = step.recursive ? AT_RECURSIVE : 0;
+  const tree = step.volume
+    ? cloneHostSource(step.source, depth)
+    : openTree(AT_FDCWD, step.source, OPEN_TREE_CLONE | depth);
   try {
     if (fstatSync(tree).isDirectory()) mkdirSync(step.target, { mode: 0o755 });
     else writeFileSync(step.target, "", { flag: "wx" });

@@ -16,6 +16,7 @@
 import { chmodSync, closeSync, constants, fstatSync, readFileSync, readlinkSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
+import { cloneHostSource } from "../shared/host-source.ts";
 import { LAUNCH_EXIT } from "../shared/layout.ts";
 import {
   AT_EMPTY_PATH,
@@ -46,7 +47,7 @@ import {
   symlinkat,
   unlinkat,
 } from "../shared/syscall/linux.ts";
-import { type AppPath, describeStep, type MountAttribute, type MountStep, type SourcePath } from "./mount-plan.ts";
+import { type AppPath, describeStep, type MountAttribute, type MountStep } from "./mount-plan.ts";
 
 /** As many links as the kernel follows in one path (path_resolution(7)). */
 const MAX_LINKS = 40;
@@ -130,7 +131,7 @@ function mountFileSystem(root: Root, step: Step<"filesystem">): void {
 }
 
 function bindMount(root: Root, step: Step<"bind">): void {
-  using tree = cloneTree(step.source, step.recursive, step.optional);
+  using tree = cloneTree(step);
   if (tree === undefined) return;
   using target = bindTarget(root, step, fstatSync(tree.fd).isDirectory());
   if (step.fallback === true && fstatSync(target.fd).size > 0) return;
@@ -141,9 +142,12 @@ function bindMount(root: Root, step: Step<"bind">): void {
   if (step.host !== true) root.own.add(mountId(tree.fd));
 }
 
-function cloneTree(source: SourcePath, recursive: boolean, optional: boolean): Held | undefined {
+function cloneTree({ source, recursive, optional, host }: Step<"bind">): Held | undefined {
+  const depth = recursive ? AT_RECURSIVE : 0;
   try {
-    return held(openTree(AT_FDCWD, source, OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0)));
+    // In a stage1 without a root of its own it is the host's own path.
+    if (host === true) return held(cloneHostSource(source, depth));
+    return held(openTree(AT_FDCWD, source, OPEN_TREE_CLONE | depth));
   } catch (error) {
     if (optional && errorCode(error) === "ENOENT") return undefined;
     throw error;

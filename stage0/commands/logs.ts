@@ -87,6 +87,10 @@ interface Printer {
   end(): void;
 }
 
+/** Bytes of the beginning of a line that wait for its end; a longer line is printed in several. */
+const MAX_BEGUN = 64 * 1024;
+const NEWLINE = Buffer.from("\n");
+
 /** With names, streams are told apart line by line: the beginning of a line waits for its end. */
 function makePrinter(names: boolean): Printer {
   const terminal = { stdout: isatty(1), stderr: isatty(2) };
@@ -97,19 +101,19 @@ function makePrinter(names: boolean): Printer {
   };
   if (!names) return { entry: ({ stream, text }) => write(stream, text), end: () => {} };
 
-  const begun = new Map<string, { stream: Stream; parts: Uint8Array[] }>();
+  const begun = new Map<string, { stream: Stream; line: Buffer }>();
   return {
     entry({ app, stream, text }) {
       const key = `${app} ${stream}`;
-      const { parts } = begun.get(key) ?? { parts: [Buffer.from(`${app}: `)] as Uint8Array[] };
-      parts.push(text);
-      if (text.at(-1) === 0x0a) {
+      const line = Buffer.concat([begun.get(key)?.line ?? Buffer.from(`${app}: `), text]);
+      const whole = text.at(-1) === 0x0a;
+      if (whole || line.length > MAX_BEGUN) {
         begun.delete(key);
-        write(stream, Buffer.concat(parts));
-      } else begun.set(key, { stream, parts });
+        write(stream, whole ? line : Buffer.concat([line, NEWLINE]));
+      } else begun.set(key, { stream, line });
     },
     end() {
-      for (const { stream, parts } of begun.values()) write(stream, Buffer.concat([...parts, Buffer.from("\n")]));
+      for (const { stream, line } of begun.values()) write(stream, Buffer.concat([line, NEWLINE]));
     },
   };
 }

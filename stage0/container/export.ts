@@ -37,6 +37,7 @@ import {
   MS_REC,
   mount,
   O_PATH,
+  openat2,
   unshare,
 } from "../../shared/syscall/linux.ts";
 import { discard } from "../discard.ts";
@@ -73,12 +74,13 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
   // Stored as the app knows them; where the container is mounted, as the host's.
   const mapped = pid === undefined ? undefined : readPrivateIds(request.container.dir);
   const host = openSync("/", O_PATH | constants.O_DIRECTORY);
+  const descriptors = openSync("/proc/self/fd", O_PATH | constants.O_DIRECTORY);
   try {
     const stream = createWriteStream(temporary, { fd, flush: true });
     enterRoot(request, pid);
     let written: WrittenAci;
     try {
-      written = await writeAciTo(stream, { manifest, rootfs: liveTree(mapped) });
+      written = await writeAciTo(stream, { manifest, rootfs: liveTree(mapped, descriptors) });
     } finally {
       fchdir(host);
       chroot(".");
@@ -92,6 +94,7 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
     throw new RktError("export-failed", `cannot export app ${request.app.name}: ${errorText(error)}`, { cause: error });
   } finally {
     closeSync(host);
+    closeSync(descriptors);
     discard(temporary);
   }
 }
@@ -141,22 +144,22 @@ function ownId(id: number, mapped: PrivateIds | undefined): number {
 }
 
 /** The root as it is, file contents read when their turn comes. */
-function liveTree(mapped: PrivateIds | undefined): Tree {
+function liveTree(mapped: PrivateIds | undefined, descriptors: number): Tree {
   const tree = readTree("/", { live: true });
   for (const entry of tree.values()) {
     entry.uid = ownId(entry.uid, mapped);
     entry.gid = ownId(entry.gid, mapped);
     if (entry.type === "file" && "path" in entry.content) {
       const { path, size } = entry.content;
-      entry.content = { path, size, chunks: () => fileChunks(path, size) };
+      entry.content = { path, size, chunks: () => fileChunks(path, size, descriptors) };
     }
   }
   return tree;
 }
 
 /** As many bytes as were announced: what an app has taken away since is zeros, what it has added is left out. */
-function* fileChunks(path: string, size: number): Generator<Buffer> {
-  const fd = openFile(path);
+function* fileChunks(path: string, size: number, descriptors: number): Generator<Buffer> {
+  const fd = openFile(path, descriptors);
   try {
     for (let at = 0; at < size; ) {
       const chunk = Buffer.alloc(Math.min(CHUNK, size - at));
@@ -170,14 +173,21 @@ function* fileChunks(path: string, size: number): Generator<Buffer> {
   }
 }
 
-/** Undefined for what is no longer a file. */
-function openFile(path: string): number | undefined {
+/**
+ * Undefined for what is no longer a file. What is there is looked at before it is opened, for opening a device does
+ * something (a watchdog starts); then exactly that is opened, by the /proc that is not in this root.
+ */
+function openFile(path: string, descriptors: number): number | undefined {
   try {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    if (fstatSync(fd).isFile()) return fd;
-    closeSync(fd);
+    const found = openSync(path, O_PATH | constants.O_NOFOLLOW);
+    try {
+      if (!fstatSync(found).isFile()) return undefined;
+      return openat2(descriptors, String(found), constants.O_RDONLY, 0, 0);
+    } finally {
+      closeSync(found);
+    }
   } catch (error) {
-    if (!["ENOENT", "ENOTDIR", "ELOOP", "ENXIO"].includes(errorCode(error) ?? "")) throw error;
+    if (!["ENOENT", "ENOTDIR", "ELOOP"].includes(errorCode(error) ?? "")) throw error;
   }
   return undefined;
 }

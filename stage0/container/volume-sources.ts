@@ -3,8 +3,8 @@
  * (ace.md, "Volume Setup": a missing source must be an error, a symbolic link
  * on the way should be).
  *
- * What is checked may change before stage 1 mounts it; whoever can change
- * these paths is trusted with them. The check is for mistakes.
+ * What is checked may change before stage 1 mounts it, which therefore follows
+ * no link either. The check is for mistakes, and says them in time.
  */
 
 import { lstatSync, realpathSync, type Stats } from "node:fs";

@@ -3,7 +3,8 @@
  * magic: gzip, zstd, xz, bzip2 or nothing (aci.md "Image Archives").
  *
  * The consumer is called between the decompressor's steps, so that one works
- * on a chunk while the other makes the next. Constant memory.
+ * on a chunk while the other makes the next. Constant memory: what a file asks
+ * for to look back in (a dictionary, a window) is bounded.
  */
 
 import { type ChildProcessByStdio, spawn } from "node:child_process";
@@ -158,9 +159,13 @@ const damaged = (compression: Compression, reason: string, cause?: unknown): Rkt
     cause,
   });
 
+/** `xz -9` makes what takes 65 MiB (xz(1)); a file can ask for 4 GiB. */
+const XZ_MEMORY = "256MiB";
+const ARGUMENTS = { xz: ["-dc", "--threads=1", `--memlimit-decompress=${XZ_MEMORY}`], bzip2: ["-dc"] };
+
 /** xz and bzip2 are rare: their own programs are better than anything we would bring. */
 function throughProgram(compression: "xz" | "bzip2", consume: (chunk: Buffer) => void): Decompressor {
-  const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(compression, ["-dc"], {
+  const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(compression, ARGUMENTS[compression], {
     stdio: ["pipe", "pipe", "pipe"],
   });
   let message = "";
@@ -188,14 +193,19 @@ function throughProgram(compression: "xz" | "bzip2", consume: (chunk: Buffer) =>
     );
   });
   missing.catch(() => {});
+  const failed = (): RktError =>
+    /memory usage limit/i.test(message)
+      ? new RktError("bad-compression", `to unpack its ${compression} data takes more than ${XZ_MEMORY} of memory`, {
+          hint: "`xz -9` makes what takes 65 MiB",
+        })
+      : damaged(compression, message.trim());
   // EPIPE says only that the program has ended; why is in its status.
   const inner = pump(child.stdin, child.stdout, consume, (error) => damaged(compression, errorText(error), error));
   const check = async (work: Promise<void>): Promise<void> => {
     try {
       await Promise.race([work, missing]);
     } catch (error) {
-      if (error instanceof RktError && error.code === "bad-compression" && (await exit) !== 0)
-        throw damaged(compression, message.trim());
+      if (error instanceof RktError && error.code === "bad-compression" && (await exit) !== 0) throw failed();
       throw error;
     }
   };
@@ -204,7 +214,7 @@ function throughProgram(compression: "xz" | "bzip2", consume: (chunk: Buffer) =>
     end: () =>
       check(
         inner.end().then(async () => {
-          if ((await exit) !== 0) throw damaged(compression, message.trim());
+          if ((await exit) !== 0) throw failed();
         }),
       ),
     destroy() {

@@ -51,10 +51,19 @@ const FORBIDDEN_XATTR = /^(?:trusted|user)\.overlay\./;
 /** What GNU tar restores with --xattrs and --acls. */
 const KNOWN_XATTR = /^(?:user|trusted|security)\.|^system\.posix_acl_(?:access|default)$/;
 
+/** XATTR_SIZE_MAX: no file system takes more (xattr(7)). */
+const MAX_XATTR = 64 * 1024;
+
+function xattrBytes(xattrs: ReadonlyMap<string, Buffer>): number {
+  let bytes = 0;
+  for (const [name, value] of xattrs) bytes += name.length + value.length;
+  return bytes;
+}
+
 type DirectoryEntry = Pick<TarEntry, "uid" | "gid" | "mode" | "mtime" | "xattrs">;
 
 /** All are held until the end, and one entry can bring 512: what an image may hold. */
-const MAX_DIRECTORY_BYTES = 256 * 1024 ** 2;
+const MAX_DIRECTORY_BYTES = 128 * 1024 ** 2;
 
 /** A directory that an archive has files in and no entry for: the same whenever it is made. */
 const UNNAMED_DIRECTORY = { uid: 0, gid: 0, mode: 0o755, mtime: 0n, xattrs: new Map<string, Buffer>() };
@@ -85,9 +94,11 @@ export function extractInto(root: string, links?: { below: boolean }): Extractor
       : new RktError("extract-failed", `cannot write /${shownPath(path)}: ${errorText(error)}`, { cause: error });
 
   function setLater(path: string, { uid, gid, mode, mtime, xattrs }: DirectoryEntry): void {
-    if (!directories.has(path)) directoryBytes += path.length;
+    const before = directories.get(path);
+    directoryBytes += before === undefined ? path.length : -xattrBytes(before.xattrs);
+    directoryBytes += xattrBytes(xattrs);
     if (directoryBytes > MAX_DIRECTORY_BYTES)
-      throw tarError(`its directories' names are longer than ${MAX_DIRECTORY_BYTES} bytes in all`);
+      throw tarError(`its directories' names and attributes are longer than ${MAX_DIRECTORY_BYTES} bytes in all`);
     directories.set(path, { uid, gid, mode, mtime, xattrs });
   }
 
@@ -168,11 +179,14 @@ export function extractInto(root: string, links?: { below: boolean }): Extractor
   }
 
   function checkXattrs(entry: TarEntry, path: string): void {
-    for (const name of entry.xattrs.keys())
+    for (const [name, value] of entry.xattrs) {
+      if (value.length > MAX_XATTR)
+        throw tarError(`/${shownPath(path)}: an extended attribute has more than ${MAX_XATTR} bytes`);
       if (FORBIDDEN_XATTR.test(name) || !KNOWN_XATTR.test(name))
         throw tarError(
           `/${shownPath(path)}: the extended attribute ${JSON.stringify(name)} is not allowed in an image`,
         );
+    }
   }
 
   /** Owner first: chown(2) clears setuid and file capabilities. */

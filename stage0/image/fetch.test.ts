@@ -570,6 +570,34 @@ test("a name that is in the store: not asked for again with new, revalidated wit
   assert.deepEqual(paths(server), ["/c?ac-discovery=1", "/127.0.0.1/c-latest.aci"]);
 });
 
+test("of what only a signed image may be, signatures count even when they are turned off: by name, and what it depends on", async (t) => {
+  const unsigned = makeAci(t, "127.0.0.1/init");
+  const dependent = makeAci(t, "a.b/dependent", { dependencies: [{ imageName: "127.0.0.1/init" }] });
+  const server = await serve(t, (request, response) => {
+    const base = `http://${request.headers.host}`;
+    if (request.url === "/dependent.aci") answerFile(request, response, { body: dependent });
+    else if (request.url === "/127.0.0.1/init-latest.aci") answerFile(request, response, { body: unsigned });
+    else if (request.url?.endsWith("?ac-discovery=1") === true)
+      response.end(`<meta name="ac-discovery" content="127.0.0.1 ${base}/{name}-{version}.{ext}">`);
+    else response.writeHead(404).end();
+  });
+  const { fetch, store } = setup(t, ["http", "image"]);
+  const strict = { discoveryPort: server.port, least: "verified" } as const;
+  const notSigned = { message: /init-latest\.aci: the image is not signed: / };
+  for (const pullPolicy of ["new", "update"] as const) {
+    await assert.rejects(fetch("127.0.0.1/init", { ...strict, pullPolicy }), notSigned);
+    await assert.rejects(fetch(`${server.base}/dependent.aci`, { ...strict, pullPolicy }), notSigned);
+  }
+  assert.deepEqual(
+    store.list().filter(({ name }) => name.endsWith("init")),
+    [],
+  );
+  // Of an app it is as asked for.
+  const loose = await fetch("127.0.0.1/init", { discoveryPort: server.port });
+  assert.equal(loose.provenance, "none");
+  await assert.rejects(fetch("127.0.0.1/init", { ...strict, pullPolicy: "new" }), notSigned);
+});
+
 test("a name that cannot be found: everything that was tried", async (t) => {
   const server = await registry(t, {});
   const { fetch } = setup(t, ["http"]);

@@ -21,6 +21,8 @@ export interface FetchRequest {
   image: ImageReference;
   /** File of the image's signature, in place of the one beside it. */
   signature?: string | undefined;
+  /** Signed, whatever is turned off. */
+  verified?: boolean;
 }
 
 const PARALLEL_FETCHES = 4;
@@ -86,10 +88,11 @@ function shortName(image: ImageReference): string {
 }
 
 async function fetchOne(
-  { image, signature }: FetchRequest,
+  { image, signature, verified }: FetchRequest,
   label: string,
-  context: FetchContext,
+  from: FetchContext,
 ): Promise<StoredImage> {
+  const context = verified === true ? verifying(from) : from;
   if (signature !== undefined && context.insecure.has("image")) {
     throw usageError("--signature has no use where --insecure-options=image turns signatures off");
   }
@@ -106,15 +109,23 @@ async function fetchOne(
   }
 }
 
+/** The same, where signatures count even when they are turned off. */
+const verifying = (context: FetchContext): FetchContext => ({
+  ...context,
+  insecure: new Set([...context.insecure].filter((option) => option !== "image")),
+});
+
 interface NameRequest {
   signature?: string | undefined;
   label: string;
   expected: Expectation;
 }
 
-async function fetchName(name: ImageName, request: NameRequest, context: FetchContext): Promise<StoredImage> {
-  const { http, pullPolicy, reporter, signal } = context;
+async function fetchName(name: ImageName, request: NameRequest, from: FetchContext): Promise<StoredImage> {
   const { signature, expected, label } = request;
+  // An ID leaves nothing to be vouched for.
+  const context = from.least === "verified" && expected.id === undefined ? verifying(from) : from;
+  const { http, pullPolicy, reporter, signal } = context;
   if (pullPolicy !== "update" && signature === undefined) {
     const stored = bestStored(expected, context);
     if (stored !== undefined) return stored;

@@ -154,7 +154,13 @@ test("find: a file is imported, a name is the youngest image that fits", async (
 test("find: one in the store that serves as well", async () => {
   const wanted = (version: string) => ({ name: "example.com/a", labels: [{ name: "version", value: version }] });
   assert.equal(await find("./x", {}, { stored: wanted("1") }), old);
-  assert.equal((await find("./x", {}, { stored: wanted("3") })).name, "./x");
+  const three = stored("example.com/a", "3", 7);
+  const importing = { store: { ...store, importFile: async () => three } };
+  assert.equal(await find("./x", importing, { stored: wanted("3") }), three);
+  await assert.rejects(find("./x", importing, { stored: wanted("4") }), {
+    code: "wrong-image",
+    message: /the location of example\.com\/a:4 is another: its manifest's label version is "3"$/,
+  });
 });
 
 test("find: by name, who vouches for an image comes before when it came", async () => {

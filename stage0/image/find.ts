@@ -12,7 +12,7 @@ import type { InsecureOption } from "../globals.ts";
 import { bestOf, leastProvenance, type Provenance } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";
 import type { FetchContext, PullPolicy } from "./fetch-context.ts";
-import { type ImageName, type ImageReference, mismatch, parseImageReference } from "./image-name.ts";
+import { formatImageName, type ImageName, type ImageReference, mismatch, parseImageReference } from "./image-name.ts";
 import { signaturePaths } from "./signature-paths.ts";
 
 export interface ImageFinder {
@@ -49,17 +49,36 @@ export async function findImages(
 ): Promise<StoredImage[]> {
   const here: (StoredImage | undefined)[] = [];
   for (const one of wanted) here.push(await findHere(one, finder, least));
-  const elsewhere = wanted.flatMap(({ reference, signature }, i) =>
-    here[i] === undefined ? { image: reference, signature } : [],
+  const elsewhere = wanted.flatMap(({ reference, signature, stored }, i) =>
+    // A location that stands for a name counts as the name does.
+    here[i] === undefined
+      ? { image: reference, signature, verified: least === "verified" && stored !== undefined }
+      : [],
   );
   const dependent = here.filter((image) => image !== undefined && hasDependencies(image, finder)) as StoredImage[];
-  if (elsewhere.length === 0 && dependent.length === 0) return here as StoredImage[];
+  if (elsewhere.length === 0 && dependent.length === 0) return asNamed(wanted, here as StoredImage[]);
 
   const { completeImages, fetchImages } = await import("./fetch.ts");
   const context = { ...(await finder.network()), least };
   await completeImages(dependent, context);
   const fetched = await fetchImages(elsewhere, context);
-  return here.map((image) => image ?? (fetched.shift() as StoredImage));
+  return asNamed(
+    wanted,
+    here.map((image) => image ?? (fetched.shift() as StoredImage)),
+  );
+}
+
+/** What stands for an image of some name must be one. */
+function asNamed(wanted: readonly WantedImage[], images: StoredImage[]): StoredImage[] {
+  for (const [i, { stored }] of wanted.entries()) {
+    const image = images[i];
+    const wrong = stored === undefined || image === undefined ? undefined : mismatch(image, stored);
+    if (stored === undefined || wrong === undefined) continue;
+    throw new RktError("wrong-image", `the image at the location of ${formatImageName(stored)} is another: ${wrong}`, {
+      hint: "correct the name, the version or the location: `rkt config` shows them",
+    });
+  }
+  return images;
 }
 
 const hasDependencies = ({ key }: StoredImage, { store }: ImageFinder): boolean =>

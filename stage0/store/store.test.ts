@@ -46,6 +46,25 @@ function scratch(
   };
 }
 
+test("a dependency by name: of two for different machines the one for this, whichever came last", async (t) => {
+  const { store, file } = scratch(t, { provenance: "given" });
+  const labels = (arch: string) => [
+    { name: "os", value: "linux" },
+    { name: "arch", value: arch },
+  ];
+  const imported = async (arch: string) =>
+    store.importFile(file(`${arch}.aci`, makeAci([rootfs], manifest({ name: "a.b/base", labels: labels(arch) }))));
+  const here = await imported(process.arch === "x64" ? "amd64" : "aarch64");
+  const now = Date.now();
+  while (Date.now() === now);
+  const elsewhere = await imported("s390x");
+  const dependency = { imageName: "a.b/base", labels: [], imageID: undefined, size: undefined };
+  const of = store.manifest(here.key);
+  assert.equal(store.dependency(of, dependency, "given").key, here.key);
+  const asked = { ...dependency, labels: labels("s390x") };
+  assert.equal(store.dependency(of, asked, "given").key, elsewhere.key);
+});
+
 const sha512 = (bytes: Buffer): string => createHash("sha512").update(bytes).digest("hex");
 
 function through(program: string, args: string[], input: Buffer): Buffer {

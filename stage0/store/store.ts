@@ -10,6 +10,7 @@ import { label, parseImageManifest } from "../../shared/schema/image-manifest.ts
 import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
 import { makeStoreDirectories } from "../data-directory.ts";
 import { fileChunks } from "../image/file-chunks.ts";
+import { mismatch } from "../image/image-name.ts";
 import {
   type BlobImport,
   beginImport,
@@ -331,9 +332,8 @@ export function openStore(
         .all("SELECT * FROM images WHERE name = ? ORDER BY key", dependency.imageName)
         .map(image)
         .filter((one) => dependency.imageID === undefined || one.id.startsWith(dependency.imageID))
-        .filter((one) =>
-          dependency.labels.every(({ name, value }) => one.labels.some((l) => l.name === name && l.value === value)),
-        );
+        // As when it was fetched: an image for another machine is not meant.
+        .filter((one) => mismatch(one, { name: dependency.imageName, labels: dependency.labels }) === undefined);
       // An ID leaves nothing to be vouched for.
       const first = bestOf(matching, dependency.imageID === undefined ? least : "none");
       const [passedOver] = matching;

@@ -3,13 +3,13 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { globSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
-import { eventually, finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+import { dist, eventually, finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
 
 const ROOT: readonly Entry[] = [
   { name: "rootfs/bin/busybox", data: readFileSync("/usr/bin/busybox"), mode: 0o755 },
@@ -478,6 +478,35 @@ test("a volume is mounted", async (t) => {
       assert.deepEqual(files, [`${source}/below/deep`, `${source}/file`]);
     });
 });
+
+for (const [flavor, options] of [
+  ["stage1-nspawn", []],
+  ["stage1-fly", [`--stage1-path=${join(dist, "stage1-fly.aci")}`]],
+] as const)
+  test(`${flavor}: a link that has come where a volume's source was is not followed`, (t) => {
+    if (!requires(t, "root", "build")) return;
+    const rkt = makeRkt(t);
+    const parent = join(rkt.scratch, "parent");
+    const elsewhere = join(rkt.scratch, "elsewhere");
+    for (const dir of [join(parent, "a/b"), join(elsewhere, "b")]) mkdirSync(dir, { recursive: true });
+    writeFileSync(join(parent, "file"), "");
+    const aci = image(rkt, { exec: sh("echo reached") });
+    // The source, what is replaced, as an app could that has the directory `parent`, and the link's target.
+    for (const [source, replaced, target] of [
+      [join(parent, "file"), join(parent, "file"), "/etc/passwd"],
+      [join(parent, "a/b"), join(parent, "a"), elsewhere],
+    ] as const) {
+      const volume = [`--volume=v,kind=host,source=${source}`, "--mount=volume=v,target=/v"];
+      const prepare = ["--insecure-options=image", "prepare", ...options, ...volume, aci];
+      const uuid = rkt.ok(prepare).stdout.trim();
+      renameSync(replaced, `${replaced}.was`);
+      symlinkSync(target, replaced);
+      const { status, stdout, stderr } = rkt.run(["run-prepared", uuid]);
+      assert.notEqual(status, 0);
+      assert.equal(stdout, "");
+      assert.match(stderr, new RegExp(`cannot mount ${source}: a symbolic link is on the way`));
+    }
+  });
 
 /** Each leads, by a name or by a link of the image, to something below a volume of the host that is not there, or of another kind. */
 const intoTheHost: { name: string; app: object; entries?: Entry[]; options: string[]; after?: string[] }[] = [

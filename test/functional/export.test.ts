@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { finished, exampleAci, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
+import { finished, exampleAci, makeRkt, type Rkt, requires, rktBinary } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
 const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
@@ -95,6 +95,28 @@ while :; do mv -T /real /x; mv -T /link /real; mv -T /real /link; mv -T /x /real
   }
   child.kill("SIGTERM");
   await done;
+});
+
+test("what an app has is looked at before it is opened: a device of its own might do something", (t) => {
+  if (!requires(t, "root", "build", "strace")) return;
+  const rkt = makeRkt(t);
+  const uuid = prepare(
+    rkt,
+    ...sh("mkdir /inside; echo mine >/inside/file; mknod /inside/device c 1 5; mkfifo /inside/fifo"),
+  );
+  rkt.ok(["run-prepared", uuid]);
+  const trace = join(rkt.scratch, "trace");
+  const argv = ["-o", trace, "-e", "trace=open,openat,openat2", "--", rktBinary, `--dir=${rkt.dir}`];
+  const aci = join(rkt.scratch, "x.aci");
+  const done = spawnSync("strace", [...argv, "export", uuid, aci], { encoding: "utf8" });
+  assert.equal(done.status, 0, done.stderr);
+  const opened = readFileSync(trace, "utf8")
+    .split("\n")
+    .filter((line) => line.includes('"/inside'));
+  assert.ok(opened.some((line) => line.includes('"/inside/file"')));
+  for (const line of opened) assert.match(line, /O_PATH|O_DIRECTORY/);
+  const listed = spawnSync("tar", ["-xOzf", aci, "rootfs/inside/file"], { encoding: "utf8" });
+  assert.equal(listed.stdout, "mine\n");
 });
 
 test("deeper than an image can hold: the directory is named, nothing is left, and the container can be removed", (t) => {

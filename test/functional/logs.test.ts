@@ -53,6 +53,18 @@ test("any bytes: what rkt run passes on and what rkt logs prints is the same", (
   assert.equal(digest.stdout, `${createHash("sha512").update(bytes).digest("hex")}  -\n`, digest.stderr);
 });
 
+test("a line without an end does not gather in memory: of several apps it comes in pieces, each with the name", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const endless = ["--name=a", ...sh("head -c 300000 /dev/zero | tr '\\0' x")];
+  const uuid = ended(rkt, busybox, ...endless, "---", busybox, "--name=b", ...sh("echo short"));
+  const lines = rkt.ok(["logs", uuid]).stdout.split("\n").slice(0, -1);
+  const pieces = lines.filter((line) => line !== "b: short");
+  assert.equal(lines.length, pieces.length + 1);
+  for (const line of pieces) assert.match(line, /^a: x{1,200000}$/);
+  assert.equal(pieces.map((line) => line.slice("a: ".length)).join(""), "x".repeat(300_000));
+});
+
 test("bounded: of a long stream the end is kept, without a gap", (t) => {
   if (!requires(t, "root", "build")) return;
   const rkt = makeRkt(t);

@@ -8,7 +8,7 @@ import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { makeGpg } from "../fixtures/gpg.ts";
 import { serve } from "../helpers/http-server.ts";
-import { exampleAci, makeRkt, type Rkt, requires, rktBinary, scratchFile } from "../helpers/rkt.ts";
+import { exampleAci, finished, makeRkt, type Rkt, requires, rktBinary, scratchFile } from "../helpers/rkt.ts";
 import { SHELL_STAGE1, shellStage1 } from "../helpers/stage1-image.ts";
 
 const busybox = exampleAci("busybox");
@@ -120,6 +120,26 @@ test("the configured default: by its location, then from the store by name and v
   marked(rkt, [...options, "run"]);
   config("stage1", { name: SHELL_STAGE1, version: "2", location: "/nowhere/stage1.aci" });
   rkt.fails([...options, "run", busybox], 254, /\/nowhere\/stage1\.aci/);
+});
+
+test("the location of a named default: signed whatever is turned off, and of that name and version", async (t) => {
+  if (!ready(t)) return;
+  const { rkt, config, options } = configured(t);
+  const aci = shellStage1(rkt, MARKED);
+  const server = await serve(t, (request, response) => {
+    if (request.url === "/stage1.aci") response.end(readFileSync(aci));
+    else response.writeHead(404).end();
+  });
+  config("stage1", { name: SHELL_STAGE1, version: "1", location: `${server.base}/stage1.aci` });
+  const child = rkt.start([...options, "--insecure-options=http,image", "run", busybox]);
+  const unsigned = await finished(child);
+  assert.equal(unsigned.status, 254);
+  assert.match(unsigned.stderr, /the image is not signed/);
+  config("stage1", { name: SHELL_STAGE1, version: "2", location: aci });
+  const another =
+    /the image at the location of example\.com\/stage1-by-hand:2 is another: its manifest's label version is "1"\nhint: /;
+  rkt.fails([...options, "run", busybox], 254, another);
+  assert.deepEqual(rkt.containers(), []);
 });
 
 test("an option comes before the configuration", (t) => {
