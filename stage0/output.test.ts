@@ -17,4 +17,7 @@ test("no character that a terminal obeys is in JSON or in a message, and JSON sa
   }
   assert.equal(jsonText(["\u009b31m\u202eé🚀"]), '[\n  "\\u009b31m\\u202eé🚀"\n]\n');
   assert.equal(printable("é\u200dü\u200e"), "é\u200dü\\u200e");
+  const megabyte = "a".repeat(2 ** 20);
+  assert.equal(printable(`${megabyte}\x01`), `${megabyte}\\x01`);
+  assert.equal(printable(`${megabyte}+x://me:secret@host`), `${megabyte}+x://***@host`);
 });

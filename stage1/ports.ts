@@ -3,7 +3,7 @@
  * publish the same one, and refused where a process of the host listens.
  */
 
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { errorCode, RktError } from "../shared/errors.ts";
 import { NETWORK_STATE } from "../shared/layout.ts";
 import { type PortMapping, portName, sameAddress } from "../shared/network-request.ts";
@@ -13,12 +13,25 @@ export function portFile({ protocol, hostPort, hostIP }: PortMapping): string {
   return `${protocol}-${hostPort}${hostIP === undefined ? "" : `-${hostIP}`}`;
 }
 
+/** What the ports' files are links to while they are made: none is ever there without its container's UUID in it. */
+export const ownFile = (uuid: string): string => `.${uuid}`;
+
 /** Throws when somebody has one of them; what was reserved until then is released by the container's teardown. */
 export function reservePorts(uuid: string, mappings: readonly PortMapping[]): void {
   mkdirSync(NETWORK_STATE.ports, { recursive: true });
+  const own = `${NETWORK_STATE.ports}/${ownFile(uuid)}`;
+  try {
+    writeFileSync(own, `${uuid}\n`);
+    reserve(own, mappings);
+  } finally {
+    rmSync(own, { force: true });
+  }
+}
+
+function reserve(own: string, mappings: readonly PortMapping[]): void {
   for (const mapping of mappings) {
     try {
-      writeFileSync(`${NETWORK_STATE.ports}/${portFile(mapping)}`, `${uuid}\n`, { flag: "wx" });
+      linkSync(own, `${NETWORK_STATE.ports}/${portFile(mapping)}`);
     } catch (error) {
       if (errorCode(error) !== "EEXIST") throw error;
       taken(mapping, portFile(mapping));

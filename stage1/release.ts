@@ -9,6 +9,7 @@
 import { createHash } from "node:crypto";
 import { containerLayout, NETWORK_STATE } from "../shared/layout.ts";
 import type { NetworkConf } from "./network-conf.ts";
+import { ownFile } from "./ports.ts";
 import { type Attachment, type CniResult, HOST_PATH, hostVeths, invocation } from "./cni.ts";
 
 const here = containerLayout(".");
@@ -41,11 +42,9 @@ exit $status
 
 /** Gives back the host's ports, if they are still this container's. */
 export function portsStep(uuid: string, files: readonly string[]): string {
-  const lines = files.map((file) => {
-    const path = quoted(`${NETWORK_STATE.ports}/${file}`);
-    return `if grep -qsx ${uuid} ${path}; then rm -f ${path}; fi\n`;
-  });
-  return `# Ports of the host that the container publishes.\n${lines.join("")}`;
+  const path = (file: string): string => quoted(`${NETWORK_STATE.ports}/${file}`);
+  const lines = files.map((file) => `if grep -qsx ${uuid} ${path(file)}; then rm -f ${path(file)}; fi\n`);
+  return `# Ports of the host that the container publishes.\nrm -f ${path(ownFile(uuid))}\n${lines.join("")}`;
 }
 
 /** DEL of one network; `afterwards` is shell for what is this network's alone. */

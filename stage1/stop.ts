@@ -6,8 +6,9 @@
  * every other, gets SIGKILL from the kernel (see /usr/lib/rkt/pid1).
  */
 
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { RktError } from "../shared/errors.ts";
+import { holdsDirectory } from "../shared/holds-directory.ts";
 import { firstProcess } from "./first-process.ts";
 
 export function stop(args: readonly string[]): void {
@@ -15,6 +16,8 @@ export function stop(args: readonly string[]): void {
   if (!Number.isInteger(pid) || pid <= 1) throw new RktError("usage", "usage: stop --pid=PID [--force]");
   const force = args.includes("--force");
   if (!force) waitUntilListening(pid);
+  // Who has the number by now may be somebody else; the working directory is the container's.
+  if (!holdsDirectory(pid, statSync("."))) return;
   process.kill(pid, force ? "SIGKILL" : "SIGTERM");
   // One that a terminal has stopped, as a job in the background, would not see it.
   if (!force) process.kill(pid, "SIGCONT");

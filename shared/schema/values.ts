@@ -14,12 +14,16 @@ const AC_IDENTIFIER = /^[a-z0-9](?:[a-z0-9._~/-]*[a-z0-9])?$/;
 export const acName: Rule = (text) =>
   AC_NAME.test(text) ? undefined : "must be lower-case letters, digits and inner hyphens";
 
+/** A name becomes a path, a URL and prefixes of names. */
+const MAX_IDENTIFIER = 1024;
+
 /**
  * As the Go code: repeated separators pass (`example.com/foo__bar` is a Docker
  * name). Not as the Go code: empty, `.` and `..` path components don't, for
  * names become paths and URLs.
  */
 export const acIdentifier: Rule = (text) => {
+  if (text.length > MAX_IDENTIFIER) return `must have at most ${MAX_IDENTIFIER} characters`;
   if (!AC_IDENTIFIER.test(text)) return 'must be lower-case letters, digits and inner "-", ".", "_", "~", "/"';
   return /(?:^|\/)\.{0,2}(?:\/|$)/.test(text) ? 'must not have empty, "." or ".." path components' : undefined;
 };

@@ -38,9 +38,9 @@ export const command: Command = {
       given.app,
       given.imageid,
     );
-    const { pid, cwd, path, env } = runningEntrypoint(ref, "enter");
+    const { pid, directory, path, env } = runningEntrypoint(ref, "enter");
     try {
-      process.chdir(cwd);
+      process.chdir(`/proc/self/fd/${directory}`);
       execve(
         path,
         [path, `--pid=${pid}`, `--app=${app}`, "--", ...(argv.length === 0 ? [DEFAULT_COMMAND] : argv)],

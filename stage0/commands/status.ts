@@ -5,7 +5,7 @@ import type { IsolatorFact } from "../container/isolators.ts";
 import { type ContainerRef, findContainer, type Phase, phase } from "../container/lifecycle.ts";
 import { waitUnlocked } from "../container/lock.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
-import { RktError } from "../../shared/errors.ts";
+import { printable, RktError } from "../../shared/errors.ts";
 import { isObject } from "../../shared/schema/place.ts";
 import type { Json } from "../../shared/schema/types.ts";
 import { jsonText, print, say } from "../output.ts";
@@ -98,6 +98,12 @@ function isolatorPairs(suffix: string, facts: readonly IsolatorFact[]): string[]
 
 /** A value in one word: a limit, the members of a set, names of parameters. */
 function short(value: Json): string {
+  const text = inShort(value);
+  // An image may have put anything there.
+  return /\s/.test(text) ? JSON.stringify(text) : text;
+}
+
+function inShort(value: Json): string {
   if (!isObject(value)) return String(value);
   const { limit, request, set } = value;
   if (limit !== undefined) return String(limit).trim();
@@ -120,5 +126,5 @@ function lines(facts: ContainerFacts): string {
   const { isolators } = facts;
   pairs.push(...isolatorPairs("", isolators?.container ?? []));
   for (const [i, { name }] of facts.apps.entries()) pairs.push(...isolatorPairs(`-${name}`, isolators?.apps[i] ?? []));
-  return `${pairs.join("\n")}\n`;
+  return `${pairs.map(printable).join("\n")}\n`;
 }

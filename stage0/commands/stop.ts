@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { closeSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type Command, readLine } from "../command.ts";
 import { type RunningEntrypoint, runningEntrypoint, STARTING } from "../container/entrypoint.ts";
@@ -40,12 +41,28 @@ export const command: Command = {
 
 /** Runs the stage1's own `stop`, in the container's directory, as soon as there is somebody to be told. */
 async function request(ref: ContainerRef, force: boolean, end: number): Promise<void> {
-  const { pid, cwd, path, env } = await whenStarted(ref, end);
+  for (;;) {
+    let entrypoint: RunningEntrypoint;
+    try {
+      entrypoint = runningEntrypoint(ref, "stop");
+    } catch (error) {
+      if (errorCode(error) !== STARTING || Date.now() > end) throw error;
+      await pause();
+      continue;
+    }
+    // In the same turn: what was found out about a process holds for a moment.
+    run(entrypoint, ref, force);
+    return;
+  }
+}
+
+function run({ pid, directory, path, env }: RunningEntrypoint, ref: ContainerRef, force: boolean): void {
   const done = spawnSync(path, [`--pid=${pid}`, ...(force ? ["--force"] : [])], {
-    cwd,
+    cwd: `/proc/self/fd/${directory}`,
     env,
     stdio: ["ignore", "ignore", "inherit"],
   });
+  closeSync(directory);
   if (done.error !== undefined || done.status !== 0)
     throw new RktError(
       "stop-failed",
@@ -55,17 +72,6 @@ async function request(ref: ContainerRef, force: boolean, end: number): Promise<
         cause: done.error,
       },
     );
-}
-
-async function whenStarted(ref: ContainerRef, end: number): Promise<RunningEntrypoint> {
-  for (;;) {
-    try {
-      return runningEntrypoint(ref, "stop");
-    } catch (error) {
-      if (errorCode(error) !== STARTING || Date.now() > end) throw error;
-    }
-    await pause();
-  }
 }
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, 20));

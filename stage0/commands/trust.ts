@@ -86,8 +86,8 @@ interface TrustRequest {
 
 /** All keys are there and answered for before the first is written. */
 async function trust(globals: GlobalOptions, { prefix }: Scope, request: TrustRequest): Promise<void> {
-  const { addKey } = await import("../keystore/keystore.ts");
-  const { armorKey, keyFacts } = await import("../keystore/public-key.ts");
+  const { addKey, filesOf } = await import("../keystore/keystore.ts");
+  const { armorKey, keyFacts, withRevocations } = await import("../keystore/public-key.ts");
   const { askYesNo, checkTerminal, describeKey } = await import("../keystore/review.ts");
   const whose = prefix === undefined ? "all images" : `images of ${prefix}`;
   if (request.review) checkTerminal();
@@ -100,7 +100,9 @@ async function trust(globals: GlobalOptions, { prefix }: Scope, request: TrustRe
     else declined.push(facts.fingerprint);
   }
   for (const { key, facts } of accepted) {
-    const path = addKey(globals, { fingerprint: facts.fingerprint, armored: await armorKey(key), prefix });
+    const { fingerprint } = facts;
+    const armored = await armorKey(await withRevocations(key, filesOf(globals, fingerprint)));
+    const path = addKey(globals, { fingerprint, armored, prefix });
     if (!globals.quiet) say(`trusted to sign ${whose}: ${path}`);
   }
   if (declined.length > 0) throw new RktError("declined", `not trusted, as you said: ${declined.join(", ")}`);

@@ -1,20 +1,16 @@
 /**
  * Running an entrypoint of a running container's stage1. Its root file system
  * is mounted in the container's own mount namespace only; the magic link
- * `/proc/PID/root` of the lock's holder leads there without joining it.
+ * `/proc/PID/root` of the lock's holder leads there without joining it. That
+ * is followed once, and the process looked at again afterwards: were it
+ * another one by then, an app's, the path would be the app's too.
  */
 
-import { existsSync } from "node:fs";
-import { RktError } from "../../shared/errors.ts";
-import {
-  containerLayout,
-  type Entrypoint,
-  ENTRYPOINTS,
-  type HostPath,
-  hostPath,
-  RUNTIME_OPTIONS,
-} from "../../shared/layout.ts";
+import { closeSync, constants, existsSync, openSync } from "node:fs";
+import { errorCode, RktError } from "../../shared/errors.ts";
+import { containerLayout, type Entrypoint, ENTRYPOINTS, type HostPath, RUNTIME_OPTIONS } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
+import { O_PATH } from "../../shared/syscall/linux.ts";
 import { readManifest, readStage1Manifest, requireLayout, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
 
@@ -24,9 +20,9 @@ export const STARTING = "starting";
 export interface RunningEntrypoint {
   /** Of the process that holds the lock. */
   pid: number;
-  /** The container directory in the container's mount namespace: the entrypoint's working directory. */
-  cwd: HostPath;
-  /** Below `cwd`. */
+  /** Descriptor of the container directory in the container's mount namespace: the entrypoint's working directory. */
+  directory: number;
+  /** Below the working directory. */
   path: HostPath;
   env: Record<string, string>;
 }
@@ -34,8 +30,8 @@ export interface RunningEntrypoint {
 /** Throws when the container does not run or its stage1 has no such entrypoint. */
 export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningEntrypoint {
   const now = phase(ref);
-  const pid = now === "running" ? supervisor(ref.dir) : undefined;
-  if (pid === undefined) {
+  const found = now === "running" ? openDirectory(ref.dir) : undefined;
+  if (found === undefined) {
     if (now === "running" && existsSync(containerLayout(ref.dir).pid))
       throw new RktError(
         "bad-stage1",
@@ -48,6 +44,31 @@ export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningE
       hint: "`rkt list` shows the containers and their states",
     });
   }
+  try {
+    return { ...found, path: entrypointPath(ref, name), env: environment() };
+  } catch (error) {
+    closeSync(found.directory);
+    throw error;
+  }
+}
+
+/** The lock's holder, and the container directory as it sees it. */
+function openDirectory(dir: HostPath): Pick<RunningEntrypoint, "pid" | "directory"> | undefined {
+  const pid = supervisor(dir);
+  if (pid === undefined) return undefined;
+  let directory: number;
+  try {
+    directory = openSync(`/proc/${pid}/root${dir}`, O_PATH | constants.O_DIRECTORY);
+  } catch (error) {
+    if (["ENOENT", "ESRCH", "ENOTDIR"].includes(errorCode(error) ?? "")) return undefined;
+    throw error;
+  }
+  if (supervisor(dir) === pid) return { pid, directory };
+  closeSync(directory);
+  return undefined;
+}
+
+function entrypointPath(ref: ContainerRef, name: Entrypoint): HostPath {
   requireLayout(ref.uuid, readManifest(ref.dir));
   const manifest = readStage1Manifest(ref.dir);
   const inside = annotation(manifest.annotations, ENTRYPOINTS[name]);
@@ -55,8 +76,7 @@ export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningE
     throw new RktError("no-entrypoint", `stage1 ${manifest.name} of container ${ref.uuid} has no "${name}"`, {
       hint: `its image manifest would name one with the annotation ${ENTRYPOINTS[name]}`,
     });
-  const cwd = hostPath(`/proc/${pid}/root${ref.dir}`);
-  return { pid, cwd, path: containerLayout(cwd).inStage1(inside), env: environment() };
+  return containerLayout("/proc/self/cwd").inStage1(inside);
 }
 
 /** Nothing of the caller's environment but what kind of terminal it is. */

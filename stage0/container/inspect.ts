@@ -7,19 +7,9 @@
  * holds the container's lock.
  */
 
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  type Stats,
-  statSync,
-} from "node:fs";
+import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, readSync, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { holdsDirectory } from "../../shared/holds-directory.ts";
 import { ANNOTATIONS, containerLayout, type HostPath, LAYOUT_VERSION } from "../../shared/layout.ts";
 import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
@@ -287,18 +277,4 @@ export const MAX_PID = 2 ** 22;
 export function supervisor(dir: HostPath): number | undefined {
   const pid = readNumber(containerLayout(dir).pid, MAX_PID);
   return pid !== undefined && holdsDirectory(pid, statSync(dir)) ? pid : undefined;
-}
-
-/** Whether a process has the directory open: a recycled pid has not. */
-function holdsDirectory(pid: number, dir: Stats): boolean {
-  let names: string[];
-  try {
-    names = readdirSync(`/proc/${pid}/fd`);
-  } catch {
-    return false;
-  }
-  return names.some((name) => {
-    const target = statSync(`/proc/${pid}/fd/${name}`, { throwIfNoEntry: false });
-    return target !== undefined && target.ino === dir.ino && target.dev === dir.dev;
-  });
 }

@@ -17,7 +17,6 @@ import {
   renameSync,
   rmSync,
   writeFileSync,
-  writeSync,
 } from "node:fs";
 import { v4 } from "uuid";
 import { errorText, RktError } from "../../shared/errors.ts";
@@ -36,6 +35,7 @@ import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, PodManifest, Volume } from "../../shared/schema/types.ts";
 import type { Rule } from "../../shared/schema/place.ts";
 import { absolutePath } from "../../shared/schema/values.ts";
+import { syncfs } from "../../shared/syscall/linux.ts";
 import { volumesByKey } from "../../shared/volumes.ts";
 import { type Provenance, STAGE1_PROVENANCE } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";
@@ -199,8 +199,19 @@ async function fill(request: PrepareRequest, container: OwnedContainer, trees: T
       await copyTree(data.treeRootfs(tree.tree), layout.appRootfs(tree.dir));
     }
   }
+  // Copies are as durable as what says that they are there.
+  if (request.durable && !request.overlay) flush(container.dir);
   put(layout.trees, `${JSON.stringify(trees)}\n`);
   put(layout.manifest, formatPodManifest(manifest));
+}
+
+function flush(dir: HostPath): void {
+  const fd = openSync(dir, "r");
+  try {
+    syncfs(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** pods.md: mode, uid and gid of a volume of kind "empty" default to 0755, 0, 0. */
@@ -219,7 +230,8 @@ function writeFile(path: string, text: string, mode: number, durable: boolean): 
   const temporary = `${path}.tmp`;
   const fd = openSync(temporary, "wx", mode);
   try {
-    writeSync(fd, text);
+    // Until all of it is written; write(2) may take less.
+    writeFileSync(fd, text);
     fsyncSync(fd);
   } finally {
     closeSync(fd);

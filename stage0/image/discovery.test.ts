@@ -73,6 +73,23 @@ const pages: { name: string; html: string; want: MetaTag[] }[] = [
 
 for (const c of pages) test(`tags: ${c.name}`, async () => assert.deepEqual(await parseMetaTags(c.html), c.want));
 
+test("templates that are long or almost templates, and very many of them", async (t) => {
+  assert.equal(renderTemplate(`{ext}${"{".repeat(2 ** 20)}`, new Map([["ext", "aci"]])), `aci${"{".repeat(2 ** 20)}`);
+  const server = await serve(t, (request, response) => {
+    const tag = (content: string) => `<meta name="ac-discovery" content="127.0.0.1 ${content}">`;
+    const many = Array.from({ length: 1000 }, (_, i) => tag(`http://127.0.0.1/${i}.{ext}`));
+    response.end(request.url?.startsWith("/long") === true ? tag(`{ext}${"a".repeat(2 ** 19)}`) : many.join(""));
+  });
+  const http = openHttp({ env: {}, plainHttp: true });
+  t.after(() => http.close());
+  const options = { port: server.port };
+  const many = await discoverEndpoints(http, { name: "127.0.0.1/many", labels: [] }, options);
+  assert.equal(many.found.length, 16);
+  const { attempts } = await discoverEndpoints(http, { name: "127.0.0.1/long", labels: [] }, options);
+  assert.match(formatAttempts(attempts), /\/long\?ac-discovery=1: a template has more than 4096 characters/);
+  assert.ok(formatAttempts(attempts).length < 2000);
+});
+
 test("a page of a million open elements is read in reasonable time", async () => {
   const started = performance.now();
   assert.deepEqual(await parseMetaTags("<b><i ".repeat(100_000) + "><!--".repeat(100_000)), []);

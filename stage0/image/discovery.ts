@@ -83,6 +83,11 @@ export async function discoverKeys(
 export const formatAttempts = (attempts: Discovery<unknown>["attempts"]): string =>
   attempts.map(({ url, why }) => `${url}: ${why}`).join("; ");
 
+/** Characters of a template, as of a URL. */
+const MAX_TEMPLATE = 4096;
+/** Of one page for one name: each is a place to ask, which the page chooses. */
+const MAX_TAGS = 16;
+
 /** Asks for the name's page, then for those of its parent paths, until one has what is wanted. */
 async function walk<T>(
   http: HttpClient,
@@ -110,7 +115,7 @@ async function walk<T>(
         continue;
       }
       if (scheme === "http") options.onPlainHttp?.(url.href);
-      const tags = (await parseMetaTags(page)).filter((tag) => name.startsWith(tag.prefix));
+      const tags = (await parseMetaTags(page)).filter((tag) => name.startsWith(tag.prefix)).slice(0, MAX_TAGS);
       const found = pick(tags, attempt);
       if (found.length > 0) return { found, attempts };
       if (tags.length === 0) attempt("no discovery tags for this name");
@@ -156,6 +161,7 @@ function templateValues(image: ImageName): Map<string, string> {
 
 /** The endpoint, or why the template makes none. */
 function renderEndpoint(template: string, values: ReadonlyMap<string, string>, plainHttp: boolean): Endpoint | string {
+  if (template.length > MAX_TEMPLATE) return `a template has more than ${MAX_TEMPLATE} characters`;
   if (!template.includes("{ext}")) return `template ${template} has no {ext}`;
   const render = (ext: string) => renderTemplate(template, new Map([...values, ["ext", ext]]));
   const image = render("aci");
@@ -173,7 +179,7 @@ function renderEndpoint(template: string, values: ReadonlyMap<string, string>, p
  */
 export function renderTemplate(template: string, values: ReadonlyMap<string, string>): string | undefined {
   let complete = true;
-  const text = template.replace(/\{(.*?)\}/g, (whole, name: string) => {
+  const text = template.replace(/\{([^{}]*)\}/g, (whole, name: string) => {
     const value = values.get(name);
     if (value === undefined) complete = false;
     return value?.replace(/[^\w.~!$&'()*+,;=:@/-]/gu, encodeURIComponent) ?? whole;

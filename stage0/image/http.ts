@@ -44,6 +44,11 @@ export interface RetryPolicy {
 const DEFAULT_RETRY: RetryPolicy = { attempts: 5, firstPause: 500, longestPause: 8_000, longestRetryAfter: 60_000 };
 const CONNECT_TIMEOUT = 20_000;
 const IDLE_TIMEOUT = 60_000;
+/**
+ * An unused connection is closed before the server does it (nginx after 75 s, Node.js after 5): a request that crosses the
+ * server's close is an attempt lost.
+ */
+const UNUSED_TIMEOUT = 1000;
 const MAX_REDIRECTS = 10;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
@@ -193,6 +198,8 @@ async function openAgent(protocol: string, options: HttpOptions): Promise<Dispat
     proxyTls: connect,
     headersTimeout: idle,
     bodyTimeout: idle,
+    keepAliveTimeout: UNUSED_TIMEOUT,
+    keepAliveMaxTimeout: UNUSED_TIMEOUT,
     autoSelectFamily: true,
     allowH2: false,
   });

@@ -429,6 +429,22 @@ const expiredWithSubkey = once(() => {
   return { key, subkey: gpg.addSigningSubkey(key, { date: "2020-01-01" }) };
 });
 
+test("a revocation counts wherever the machine has it: beside a copy that does not know of it, or below another place", async () => {
+  const key = gpg.newKey("revoked elsewhere");
+  const signature = gpg.sign(IMAGE, [key]);
+  const before = gpg.export(key);
+  const trusted: Trusted = { fingerprint: key, prefix: "example.com", content: before };
+  assert.deepEqual((await verify([trusted], signature)).identities, [identity("revoked elsewhere")]);
+  gpg.revoke(key, { reason: 1 });
+  const why = /was revoked on \S+Z, as \S+ has it: it has been compromised$/;
+  const revoked: Trusted[] = [
+    { fingerprint: key, prefix: "example.com", layer: "systemConfig" },
+    { fingerprint: key },
+    { fingerprint: key, prefix: "another.example" },
+  ];
+  for (const copy of revoked) await refused(verify([copy, trusted], signature), "signature-untrusted", why);
+});
+
 const keyOfRevokedSubkey = once(() => {
   const key = gpg.newKey("with revoked subkey", { usage: "cert" });
   const signature = gpg.sign(IMAGE, [gpg.addSigningSubkey(key)]);

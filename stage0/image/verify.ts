@@ -14,7 +14,7 @@
 import { createHash, type Hash } from "node:crypto";
 import type { Key, SignaturePacket, Subkey } from "openpgp";
 import { errorText, RktError } from "../../shared/errors.ts";
-import { type KeyFile, type KeystoreDirs, keysFor, listKeys, readKeyFile } from "../keystore/keystore.ts";
+import { type KeyFile, type KeystoreDirs, filesOf, keysFor, listKeys, readKeyFile } from "../keystore/keystore.ts";
 import {
   armoredBlocks,
   expiryOf,
@@ -85,7 +85,8 @@ async function judge(
     }
     for (const { key, file } of issuers)
       for (const part of partsBy(key, signature)) {
-        const refusal = await refusalOf(signature, key, part, hashes);
+        const refusal =
+          (await refusalOf(signature, key, part, hashes)) ?? (await revokedElsewhere(dirs, key, part, file));
         if (refusal === undefined) identities.push(...(await signersNames(key)));
         else refusals.push({ hint: `key file: ${file.path}`, ...refusal });
       }
@@ -165,6 +166,27 @@ async function refusalByTime(
   } catch (error) {
     return { reason: `the ${what} of ${name} may not sign: ${errorText(error)}` };
   }
+  return undefined;
+}
+
+/** By a copy of the key that does not decide whom it is trusted for, and knows more: the vendor's, or one for other images. */
+async function revokedElsewhere(
+  dirs: KeystoreDirs,
+  key: Key,
+  part: Key | Subkey,
+  { fingerprint, path }: KeyFile,
+): Promise<Refusal | undefined> {
+  const { keys } = await readKeys(filesOf(dirs, fingerprint).filter((file) => file.path !== path));
+  for (const { key: copy, file } of keys)
+    for (const each of [copy, ...copy.subkeys]) {
+      const is = each.getFingerprint();
+      if (is !== fingerprint && is !== part.getFingerprint()) continue;
+      const [revocation] = await revocationsOf(copy, each);
+      if (revocation === undefined) continue;
+      const { at, reason } = revocation;
+      const what = `the ${whatIs(each)} of ${await nameOf(key)} was revoked on ${formatDate(at)}, as ${file.path} has it`;
+      return { reason: `${what}: ${reason}`, hint: RENEWED };
+    }
   return undefined;
 }
 

@@ -79,6 +79,15 @@ export function listKeys(dirs: KeystoreDirs): KeyFile[] {
   });
 }
 
+/** Every file for this key, also those that another one takes the place of: what one of them revokes is revoked. */
+export function filesOf(dirs: KeystoreDirs, fingerprint: string): KeyFile[] {
+  const prefixes = layers(dirs).flatMap((config) =>
+    prefixesBelow(config, undefined).map((prefix) => [config, prefix] as const),
+  );
+  const files = [...rootFiles(dirs), ...prefixes.flatMap(([config, prefix]) => prefixFiles(config, prefix))];
+  return files.filter((file) => file.fingerprint === fingerprint && file.trusted);
+}
+
 export function readKeyFile({ path }: KeyFile): Uint8Array {
   try {
     return readFileSync(path);

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
 import { makeGpg } from "../../test/fixtures/gpg.ts";
-import { armorKey, formatDate, keyFacts, readPublicKeys, spacedFingerprint } from "./public-key.ts";
+import { armorKey, formatDate, keyFacts, readPublicKeys, spacedFingerprint, withRevocations } from "./public-key.ts";
 
 const gpg = makeGpg();
 const alice = gpg.newKey("alice", { date: "2020-01-01", expires: "2021-01-01" });
@@ -116,6 +119,28 @@ test("armor: with the checksum that older readers want; gpg reads it", async () 
   assert.match(text, /\n=[\w+/]{4}\n-----END PGP PUBLIC KEY BLOCK-----\n$/);
   const shown = gpg.run(["--show-keys", "--with-colons"], { input: text }).toString();
   assert.match(shown, new RegExp(`^fpr:+${bob.toUpperCase()}:$`, "m"));
+});
+
+test("an older copy of a key takes no revocation back", async () => {
+  const carol = gpg.newKey("carol");
+  const before = gpg.export(carol);
+  gpg.revoke(carol, { reason: 1 });
+  const dir = mkdtempSync(join(tmpdir(), "rkt-keys-"));
+  after(() => rmSync(dir, { recursive: true }));
+  const path = join(dir, carol);
+  writeFileSync(path, gpg.export(carol));
+  const [older] = await read(before);
+  assert.ok(older !== undefined);
+  assert.equal((await keyFacts(older)).revoked, undefined);
+  const whole = await withRevocations(older, [{ fingerprint: carol, prefix: undefined, path, trusted: true }]);
+  assert.match((await keyFacts(whole)).revoked?.reason ?? "", /compromised/);
+});
+
+test("text that is almost armor, a megabyte of it", async () => {
+  for (const line of ["-----BEGIN PGP ", "-----BEGIN PGP SIGNATURE-----\n", "-".repeat(1000)]) {
+    const text = line.repeat(Math.ceil(2 ** 20 / line.length));
+    await assert.rejects(read(text), { message: "the file: it is no OpenPGP key" });
+  }
 });
 
 test("a fingerprint as gpg shows it", () => {

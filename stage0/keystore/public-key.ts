@@ -7,6 +7,7 @@
 
 import type { Key, Subkey } from "openpgp";
 import { errorText, RktError } from "../../shared/errors.ts";
+import { type KeyFile, readKeyFile } from "./keystore.ts";
 
 /** `object` names the source in errors. A secret key is refused: it was given by mistake. */
 export async function readPublicKeys(bytes: Uint8Array, object: string): Promise<Key[]> {
@@ -35,8 +36,22 @@ export const isBinary = (bytes: Uint8Array): boolean => ((bytes[0] ?? 0) & 0x80)
 
 /** Each armored block of a text by itself: openpgp reads only the first. */
 export function armoredBlocks(bytes: Uint8Array): string[] {
-  const text = Buffer.from(bytes).toString("utf8");
-  return text.match(/^-----BEGIN PGP ([^\n]*?)-----[\s\S]*?^-----END PGP \1-----/gm) ?? [];
+  const blocks: string[] = [];
+  let kind: string | undefined;
+  let lines: string[] = [];
+  for (const line of Buffer.from(bytes).toString("utf8").split("\n")) {
+    const [, edge, of] = /^-----(BEGIN|END) PGP ([^-]*)-----/.exec(line) ?? [];
+    if (edge === "BEGIN") {
+      kind = of;
+      lines = [];
+    }
+    if (kind === undefined) continue;
+    lines.push(line);
+    if (edge !== "END" || of !== kind) continue;
+    blocks.push(lines.join("\n"));
+    kind = undefined;
+  }
+  return blocks;
 }
 
 /** With the checksum, without which older readers (rkt's among them) refuse it. */
@@ -91,6 +106,20 @@ export async function revocationsOf(key: Key, part: Key | Subkey): Promise<Revoc
     found.push({ at, reason: words.filter((word) => word !== "").join(": ") });
   }
   return found.sort((a, b) => a.at.getTime() - b.at.getTime());
+}
+
+/** The key with what the files for it, as they are here, know of revocations: an older copy takes none back. */
+export async function withRevocations(key: Key, files: readonly KeyFile[]): Promise<Key> {
+  let whole = key;
+  for (const file of files) {
+    // One that is damaged is said when it is needed.
+    const found = await readPublicKeys(readKeyFile(file), file.path).catch(() => []);
+    const known = found.find((each) => each.getFingerprint() === key.getFingerprint());
+    if (known === undefined) continue;
+    const parts = await Promise.all([known, ...known.subkeys].map((part) => revocationsOf(known, part)));
+    if (parts.some((revocations) => revocations.length > 0)) whole = await whole.update(known);
+  }
+  return whole;
 }
 
 const isMade = (verified: Promise<void>): Promise<boolean> =>

@@ -7,7 +7,7 @@ import { type TestContext, test } from "node:test";
 import { containerLayout } from "../../shared/layout.ts";
 import { makeAci, manifest } from "../fixtures/aci.ts";
 import { makeGpg } from "../fixtures/gpg.ts";
-import { dist, exampleAci, makeRkt, requires, type Result, scratchFile } from "../helpers/rkt.ts";
+import { exampleAci, makeRkt, requires, type Result, scratchFile } from "../helpers/rkt.ts";
 
 const gpg = makeGpg();
 const publisher = gpg.newKey("publisher");
@@ -126,14 +126,13 @@ test("a stage1 by name is a signed one, whatever is turned off for apps", (t) =>
   for (const off of [[], ["--insecure-options=image"]])
     fails(hint, "prepare", ...off, NEVER, `--stage1-name=${name}`, app);
 
-  const location = join(dist, "stage1-nspawn.aci");
-  const usual = stage1(app);
+  const labels = [{ name: "version", value: "1" }];
+  const location = image(name, "location", { over: { annotations, labels } });
   mkdirSync(join(config, "stage1.d"), { recursive: true });
   const configured = { rktKind: "stage1", rktVersion: "v1", name, version: "1", location };
   writeFileSync(join(config, "stage1.d/x.json"), JSON.stringify(configured));
-  const labels = [{ name: "version", value: "1" }];
   ok("fetch", image(name, "configured", { over: { annotations, labels } }));
-  assert.equal(stage1(app), usual, "from its location");
+  assert.equal(stage1(app), stage1(`--stage1-path=${location}`, app), "from its location");
 
   const signed = ok("fetch", image(name, "signed", { signed: true, over: { annotations } })).stdout.trim();
   assert.equal(stage1(NEVER, `--stage1-name=${name}`, app), signed);

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import {
   existsSync,
   mkdirSync,
@@ -15,7 +16,16 @@ import {
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { ANNOTATIONS } from "../../shared/layout.ts";
-import { eventually, exampleAci, finished, makeRkt, type Result, type Rkt, requires } from "../helpers/rkt.ts";
+import {
+  eventually,
+  exampleAci,
+  finished,
+  makeRkt,
+  type Result,
+  type Rkt,
+  requires,
+  rktBinary,
+} from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
 const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
@@ -282,6 +292,37 @@ test("stop: an app that takes no SIGTERM is killed; --timeout gives up earlier; 
   const after = pairs(rkt.ok(["status", uuid]).stdout);
   assert.equal(after.get("state"), "exited");
   assert.equal(after.get("app-busybox"), undefined, "nobody was left to record it");
+});
+
+test("stop: a pid that is another process's by now gets no signal", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const uuid = rkt.ok(["prepare", "--no-overlay", busybox]).stdout.trim();
+  const other = spawn("sleep", ["1000"], { stdio: "ignore" });
+  const ended = once(other, "exit");
+  for (const force of [[], ["--force"]]) {
+    const cwd = join(rkt.dir, "containers/prepared", uuid);
+    const line = [`--pid=${other.pid}`, ...force];
+    const done = spawnSync("stage1/rootfs/usr/lib/rkt/stop", line, { cwd, encoding: "utf8", timeout: 30_000 });
+    assert.deepEqual([done.status, done.stderr], [0, ""]);
+  }
+  assert.equal(other.signalCode, null);
+  other.kill("SIGKILL");
+  await ended;
+});
+
+test("prepare --no-overlay: the copies are on the disk before the container is there", (t) => {
+  if (!requires(t, "root", "build", "strace")) return;
+  const rkt = makeRkt(t);
+  rkt.ok(["rm", rkt.ok(["prepare", busybox]).stdout.trim()]);
+  const trace = join(rkt.scratch, "trace");
+  const argv = ["-o", trace, "-e", "trace=syncfs,rename", "--", rktBinary, `--dir=${rkt.dir}`];
+  const done = spawnSync("strace", [...argv, "prepare", "--no-overlay", busybox], { encoding: "utf8" });
+  assert.equal(done.status, 0, done.stderr);
+  const calls = readFileSync(trace, "utf8").split("\n");
+  const flushed = calls.findIndex((line) => line.startsWith("syncfs("));
+  const there = calls.findIndex((line) => /^rename\("[^"]*\/prepare\/.*\/prepared\//.test(line));
+  assert.ok(flushed >= 0 && flushed < there, calls.join("\n"));
 });
 
 test("stop: what does not run is named, the others are stopped all the same", async (t) => {

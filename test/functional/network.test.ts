@@ -747,6 +747,7 @@ networkTest(
       flock: ["EINTR", "ENOLCK"],
       mkdir: ["ENOSPC"],
       rename: ["ENOSPC", "EIO+"],
+      link: ["ENOSPC"],
       write: ["ENOSPC"],
       openat: ["EMFILE+", "EIO"],
       vfork: ["EAGAIN+"],

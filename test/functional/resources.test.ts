@@ -242,6 +242,18 @@ test("an app that takes every process it can get ends with its own status", asyn
   assert.equal(status, 2);
 });
 
+test("rkt status shows nothing of an image's that is a line of its own, or obeyed by a terminal", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const limit = "\u001b]0;x\u0007\nstate=exited\napp-web=0";
+  const isolators = [{ name: "os/linux/capabilities-retain-set", value: { set: ["CAP_KILL"], limit } }];
+  const uuid = rkt.ok(["--insecure-options=image", "prepare", image(rkt, "web", isolators)]).stdout.trim();
+  const { stdout } = rkt.ok(["status", uuid]);
+  assert.match(stdout, /^state=prepared$/m);
+  assert.doesNotMatch(stdout, /^(?:state=exited|app-web)|[\0-\x09\x0b-\x1f]/m);
+  assert.match(stdout, /^isolators-web=os\/linux\/capabilities-retain-set="[^"]*state=exited/m);
+});
+
 const refusals: { name: string; isolators: object[]; message: RegExp }[] = [
   {
     name: "less memory than starts anything",
