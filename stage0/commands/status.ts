@@ -1,6 +1,6 @@
 import { type Command, readLine } from "../command.ts";
 import { breaches } from "../container/breaches.ts";
-import { type ContainerFacts, inspect } from "../container/inspect.ts";
+import { type ContainerFacts, inspect, readManifest } from "../container/inspect.ts";
 import type { IsolatorFact } from "../container/isolators.ts";
 import { type ContainerRef, findContainer, type Phase, phase } from "../container/lifecycle.ts";
 import { waitUnlocked } from "../container/lock.ts";
@@ -40,7 +40,8 @@ export const command: Command = {
     if (given.wait) ref = waitForEnd(globals.dir, ref);
     const facts = inspect(globals.dir, ref);
     if (facts === undefined) throw new RktError("no-such-container", `container ${ref.uuid} is gone`);
-    print(given.format === "json" ? jsonText(json(facts)) : lines(facts));
+    const isolators = await isolatorsOf(ref);
+    print(given.format === "json" ? jsonText(json(facts, isolators)) : lines(facts, isolators));
     for (const breach of breaches(findContainer(globals.dir, ref.uuid), facts)) say(breach);
     if (facts.damage !== undefined)
       throw new RktError("damaged-container", `container ${ref.uuid} is damaged: ${facts.damage}`);
@@ -73,9 +74,25 @@ async function waitUntilReady(data: string, ref: ContainerRef): Promise<void> {
   }
 }
 
+interface Isolators {
+  container: IsolatorFact[];
+  /** In the manifest's order. */
+  apps: IsolatorFact[][];
+}
+
+/** Undefined when they can't be read. What it takes to understand them is loaded for this alone. */
+async function isolatorsOf({ dir }: ContainerRef): Promise<Isolators | undefined> {
+  const { isolatorFacts } = await import("../container/isolators.ts");
+  try {
+    return isolatorFacts(readManifest(dir));
+  } catch {
+    // What is wrong with a manifest is said as damage; one that has moved on is not in the way of what is known.
+    return undefined;
+  }
+}
+
 /** As `rkt list --format=json` has it, and what became of the isolators. */
-function json(facts: ContainerFacts): object {
-  const { isolators } = facts;
+function json(facts: ContainerFacts, isolators: Isolators | undefined): object {
   const common = containerJson(facts);
   if (isolators === undefined) return common;
   const apps = common.apps.map((app, i) => ({ ...app, isolators: isolators.apps[i] }));
@@ -111,7 +128,7 @@ function inShort(value: Json): string {
   return (Array.isArray(set) ? set : Object.keys(value)).join(",");
 }
 
-function lines(facts: ContainerFacts): string {
+function lines(facts: ContainerFacts, isolators: Isolators | undefined): string {
   const time = (at: number) => new Date(at).toISOString();
   const pairs: string[] = [`state=${facts.phase}`];
   if (facts.createdAt !== undefined) pairs.push(`created=${time(facts.createdAt)}`);
@@ -123,7 +140,6 @@ function lines(facts: ContainerFacts): string {
   if (facts.phase === "running") pairs.push(`ready=${facts.ready}`);
   pairs.push(`exited=${facts.phase.startsWith("exited") || facts.phase === "deleting"}`);
   for (const app of facts.apps) if (app.exitCode !== undefined) pairs.push(`app-${app.name}=${app.exitCode}`);
-  const { isolators } = facts;
   pairs.push(...isolatorPairs("", isolators?.container ?? []));
   for (const [i, { name }] of facts.apps.entries()) pairs.push(...isolatorPairs(`-${name}`, isolators?.apps[i] ?? []));
   return `${pairs.map(printable).join("\n")}\n`;

@@ -14,7 +14,6 @@ import { ANNOTATIONS, containerLayout, type HostPath, LAYOUT_VERSION } from "../
 import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, PodManifest } from "../../shared/schema/types.ts";
-import { isolatorFacts } from "./isolators.ts";
 import type { TreesFile } from "./prepare.ts";
 import { type PrivateIds, readPrivateIds } from "./private-users.ts";
 import { type ContainerRef, listContainers, type Phase, phase } from "./lifecycle.ts";
@@ -44,8 +43,6 @@ export interface ContainerFacts {
   readonly privateUsers: PrivateIds | undefined;
   /** It runs, and all its apps have been started, and have said that they are ready if they do; read when it is asked for. */
   readonly ready: boolean;
-  /** Of the container, and of its apps in order; undefined when they can't be read. Read when it is asked for. */
-  readonly isolators: ReturnType<typeof isolatorFacts> | undefined;
   /** Why the directory is not one that this rkt understands. */
   damage: string | undefined;
 }
@@ -103,14 +100,6 @@ function inspectHere(ref: ContainerRef): ContainerFacts | undefined {
     },
     get ready() {
       return now === "running" && lstatSync(layout.ready, { throwIfNoEntry: false }) !== undefined;
-    },
-    get isolators() {
-      try {
-        return isolatorFacts(readManifest(ref.dir));
-      } catch {
-        // What is wrong with a manifest is said as damage; one that has moved on is not in the way of what is known.
-        return undefined;
-      }
     },
     damage,
   };
