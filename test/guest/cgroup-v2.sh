@@ -88,7 +88,7 @@ mkdir /sys/fs/cgroup/delegated
 echo "+memory +cpu" >/sys/fs/cgroup/cgroup.subtree_control
 alone='echo $$ >/sys/fs/cgroup/delegated/cgroup.procs; exec /rkt --dir=/data run /busybox.aci --memory=64Mi'
 check "delegated" 0 started sh -c "$alone $shell 'echo started'"
-check "where it was" 0 "/sys/fs/cgroup/delegated/rkt-.*" find /sys/fs/cgroup/delegated -name 'rkt-*'
+check "where it was" 0 "/sys/fs/cgroup/delegated/rkt-.*" sh -c 'cat /data/containers/*/*/cgroups'
 
 rkt gc --grace-period=0s >/dev/null
 check "nothing is left" 1 "" sh -c 'echo; find /sys/fs/cgroup -name "rkt-*" | grep .'
