@@ -469,7 +469,8 @@ export function xattrs(path: PathArg): Map<string, Buffer> {
   const names = Buffer.alloc(65536);
   const length = check("llistxattr", libc.llistxattr(cString(path), names, BigInt(names.length)), path);
   const result = new Map<string, Buffer>();
-  const value = length === 0 ? names : Buffer.alloc(65536);
+  if (length === 0) return result;
+  const value = Buffer.alloc(65536);
   for (const name of names.subarray(0, length).toString().split("\0")) {
     if (name === "") continue;
     const n = check("lgetxattr", libc.lgetxattr(cString(path), cString(name), value, BigInt(value.length)), path);

@@ -1,7 +1,7 @@
 import { type Command, readLine } from "../command.ts";
 import { breaches } from "../container/breaches.ts";
 import { type ContainerFacts, inspect, readManifest } from "../container/inspect.ts";
-import type { IsolatorFact } from "../container/isolators.ts";
+import type { IsolatorFact, isolatorFacts } from "../container/isolators.ts";
 import { type ContainerRef, findContainer, type Phase, phase } from "../container/lifecycle.ts";
 import { waitUnlocked } from "../container/lock.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
@@ -74,11 +74,7 @@ async function waitUntilReady(data: string, ref: ContainerRef): Promise<void> {
   }
 }
 
-interface Isolators {
-  container: IsolatorFact[];
-  /** In the manifest's order. */
-  apps: IsolatorFact[][];
-}
+type Isolators = ReturnType<typeof isolatorFacts>;
 
 /** Undefined when they can't be read. What it takes to understand them is loaded for this alone. */
 async function isolatorsOf({ dir }: ContainerRef): Promise<Isolators | undefined> {

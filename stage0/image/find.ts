@@ -72,8 +72,9 @@ export async function findImages(
 function asNamed(wanted: readonly WantedImage[], images: StoredImage[]): StoredImage[] {
   for (const [i, { stored }] of wanted.entries()) {
     const image = images[i];
-    const wrong = stored === undefined || image === undefined ? undefined : mismatch(image, stored);
-    if (stored === undefined || wrong === undefined) continue;
+    if (stored === undefined || image === undefined) continue;
+    const wrong = mismatch(image, stored);
+    if (wrong === undefined) continue;
     throw new RktError("wrong-image", `the image at the location of ${formatImageName(stored)} is another: ${wrong}`, {
       hint: "correct the name, the version or the location: `rkt config` shows them",
     });

@@ -68,12 +68,7 @@ function effective(files: readonly KeyFile[]): KeyFile[] {
 
 /** What the keystore says of each key and prefix, by prefix and fingerprint. */
 export function listKeys(dirs: KeystoreDirs): KeyFile[] {
-  const prefixes = new Set(layers(dirs).flatMap((config) => prefixesBelow(config, undefined)));
-  const lists = [
-    rootFiles(dirs),
-    ...[...prefixes].sort().map((prefix) => layers(dirs).flatMap((config) => prefixFiles(config, prefix))),
-  ];
-  return lists.flatMap((files) => {
+  return fileLists(dirs).flatMap((files) => {
     const keys = new Map(files.map((file) => [file.fingerprint, file]));
     return [...keys.values()].sort((a, b) => (a.fingerprint < b.fingerprint ? -1 : 1));
   });
@@ -81,11 +76,18 @@ export function listKeys(dirs: KeystoreDirs): KeyFile[] {
 
 /** Every file for this key, also those that another one takes the place of: what one of them revokes is revoked. */
 export function filesOf(dirs: KeystoreDirs, fingerprint: string): KeyFile[] {
-  const prefixes = layers(dirs).flatMap((config) =>
-    prefixesBelow(config, undefined).map((prefix) => [config, prefix] as const),
-  );
-  const files = [...rootFiles(dirs), ...prefixes.flatMap(([config, prefix]) => prefixFiles(config, prefix))];
-  return files.filter((file) => file.fingerprint === fingerprint && file.trusted);
+  return fileLists(dirs)
+    .flat()
+    .filter((file) => file.fingerprint === fingerprint && file.trusted);
+}
+
+/** All files there are: those for all images, then those of each prefix. */
+function fileLists(dirs: KeystoreDirs): KeyFile[][] {
+  const prefixes = new Set(layers(dirs).flatMap((config) => prefixesBelow(config, undefined)));
+  return [
+    rootFiles(dirs),
+    ...[...prefixes].sort().map((prefix) => layers(dirs).flatMap((config) => prefixFiles(config, prefix))),
+  ];
 }
 
 export function readKeyFile({ path }: KeyFile): Uint8Array {
