@@ -72,7 +72,8 @@ export function hostLaunch(manifest: PodManifest, parent: number): HostLaunch {
 }
 
 function kernelFileSystems(): MountStep[] {
-  return ["/dev", "/proc", "/sys"].map((path) => ({ ...bind(hostPath(path), appPath(path)), recursive: true }));
+  const paths = ["/dev", "/proc", "/sys"];
+  return paths.map((path) => ({ ...bind(hostPath(path), appPath(path)), recursive: true, host: true }));
 }
 
 /** The host's own files, unless the user asked for others. */

@@ -41,7 +41,7 @@ function line(step: MountStep): string {
     "fallback" in step && step.fallback ? "fallback" : "",
     "host" in step && step.host ? "host" : "",
     "mode" in step ? `0${step.mode.toString(8)}` : "",
-    "options" in step ? step.options : "",
+    "options" in step ? Object.entries(step.options).map((option) => option.join("=")).join() : "",
     "otherwise" in step ? `or ${step.otherwise}` : "",
     "volume" in step && step.kind === "bind" ? `= ${step.source}` : "",
   ];
@@ -66,7 +66,7 @@ mount /dev/urandom on /dev/urandom (read-only, nosuid, noexec)
 mount /dev/tty on /dev/tty (read-only, nosuid, noexec)
 mount /dev/net/tun on /dev/net/tun (read-only, nosuid, noexec) optional
 make directory /dev/pts 0755
-mount devpts on /dev/pts (nosuid, noexec) newinstance,ptmxmode=0666,mode=0620,gid=5 or /dev/pts
+mount devpts on /dev/pts (nosuid, noexec) ptmxmode=0666,mode=0620,gid=5 or /dev/pts
 link /dev/ptmx to pts/ptmx
 link /dev/fd to /proc/self/fd
 link /dev/stdin to /proc/self/fd/0

@@ -39,7 +39,7 @@ export type MountStep =
       type: "proc" | "tmpfs" | "devpts";
       target: AppPath;
       attributes: MountAttribute[];
-      options: string;
+      options: Readonly<Record<string, string>>;
       otherwise?: SourcePath;
     }
   /** A bind mount; the target becomes what the source is, a directory or a file. */
@@ -186,7 +186,7 @@ function kernelFileSystems(interactive: boolean): MountStep[] {
       type: "proc",
       target: appPath("/proc"),
       attributes: KERNEL,
-      options: "",
+      options: {},
       otherwise: stage1("/proc"),
     },
     {
@@ -202,7 +202,7 @@ function kernelFileSystems(interactive: boolean): MountStep[] {
       type: "tmpfs",
       target: appPath("/dev"),
       attributes: KERNEL,
-      options: "mode=0755,size=64k",
+      options: { mode: "0755", size: "64k" },
     },
     // Binds rather than mknod(2), which a device cgroup or user namespace may refuse. A read-only mount does not
     // keep anyone from writing to a device, only from changing the mode and owner of stage 1's file.
@@ -214,7 +214,7 @@ function kernelFileSystems(interactive: boolean): MountStep[] {
       type: "devpts",
       target: appPath("/dev/pts"),
       attributes: ["nosuid", "noexec"],
-      options: "newinstance,ptmxmode=0666,mode=0620,gid=5",
+      options: { ptmxmode: "0666", mode: "0620", gid: "5" },
       otherwise: stage1Device("pts"),
     },
     symlink("/dev/ptmx", "pts/ptmx"),
@@ -250,8 +250,8 @@ function etcFiles(etc: Surroundings["etc"], volumes: readonly { target: AppPath 
 }
 
 /** Whether a path is the other or lies below it. */
-function contains(outer: AppPath, inner: AppPath): boolean {
-  return inner === outer || inner.startsWith(`${outer}/`);
+export function contains(outer: AppPath, inner: AppPath): boolean {
+  return outer === "/" || inner === outer || inner.startsWith(`${outer}/`);
 }
 
 /** The volumes, outer mounts before those inside them. */

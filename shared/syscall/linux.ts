@@ -9,6 +9,7 @@
  */
 
 import type { FunctionSignature } from "node:ffi";
+import { closeSync, constants as fsConstants } from "node:fs";
 import { constants } from "node:os";
 
 /** A system call failed. `code` is the errno's name, as in Node.js's own errors. */
@@ -126,6 +127,10 @@ const SYS_openat2 = 437n;
 const SYS_open_tree = 428n;
 const SYS_move_mount = 429n;
 const SYS_mount_setattr = 442n;
+const SYS_fsopen = 430n;
+const SYS_fsconfig = 431n;
+const SYS_fsmount = 432n;
+const SYS_statx = 332n;
 const SYS_exit_group = 231n;
 const SYS_seccomp = 317n;
 const SYS_pidfd_open = 434n;
@@ -151,6 +156,7 @@ const definitions = {
   mkdirat: { return: "i32", arguments: ["i32", "buffer", "u32"] },
   renameat: { return: "i32", arguments: ["i32", "buffer", "i32", "buffer"] },
   unlinkat: { return: "i32", arguments: ["i32", "buffer", "i32"] },
+  readlinkat: { return: "i64", arguments: ["i32", "buffer", "buffer", "u64"] },
   fchownat: { return: "i32", arguments: ["i32", "buffer", "u32", "u32", "i32"] },
   fchmodat: { return: "i32", arguments: ["i32", "buffer", "u32", "i32"] },
   utimensat: { return: "i32", arguments: ["i32", "buffer", "buffer", "i32"] },
@@ -220,6 +226,10 @@ const SYSCALL_SHAPES = {
   bufs3: ["i64", "buffer", "buffer", "buffer"],
   intsBuf: ["i64", "i64", "i64", "buffer"],
   ints: ["i64", "i64", "i64", "i64", "i64"],
+  ints6: ["i64", "i64", "i64", "i64", "i64", "i64"],
+  bufInt: ["i64", "buffer", "i64"],
+  intBufInts: ["i64", "i64", "buffer", "i64", "i64", "buffer"],
+  setting: ["i64", "i64", "i64", "buffer", "buffer", "i64"],
 } as const satisfies Record<string, FunctionSignature["arguments"]>;
 
 /** NUL-terminated bytes of a path or name. A NUL inside would silently name another file: refused. */
@@ -434,6 +444,41 @@ export function unlinkat(dirfd: number, path: PathArg, flags = 0): void {
   check("unlinkat", ffi().libc.unlinkat(dirfd, cString(path), flags), path);
 }
 
+const PATH_MAX = 4096;
+
+/** readlinkat(2) of a link that was opened itself (O_PATH and O_NOFOLLOW). */
+export function readlinkat(fd: number): string {
+  const text = Buffer.alloc(PATH_MAX);
+  const length = check("readlinkat", ffi().libc.readlinkat(fd, cString(""), text, BigInt(text.length)));
+  return text.toString("utf8", 0, length);
+}
+
+/** What statx(2) says of an open file: node's fstat does not know of mounts. */
+export interface Status {
+  isDirectory: boolean;
+  isSymbolicLink: boolean;
+  uid: number;
+  size: bigint;
+  /** The mount it was opened on; no two that are there have the same. */
+  mountId: bigint;
+}
+
+export function status(fd: number): Status {
+  const [STATX_BASIC_STATS, STATX_MNT_ID] = [0x7ff, 0x1000];
+  const data = Buffer.alloc(256);
+  const mask = BigInt(STATX_BASIC_STATS | STATX_MNT_ID);
+  check("statx", ffi().syscall.intBufInts(SYS_statx, BigInt(fd), cString(""), BigInt(AT_EMPTY_PATH), mask, data));
+  if ((data.readUInt32LE(0) & STATX_MNT_ID) === 0) throw new SyscallError("statx", constants.errno.EOPNOTSUPP);
+  const type = data.readUInt16LE(28) & fsConstants.S_IFMT;
+  return {
+    isDirectory: type === fsConstants.S_IFDIR,
+    isSymbolicLink: type === fsConstants.S_IFLNK,
+    uid: data.readUInt32LE(20),
+    size: data.readBigUInt64LE(40),
+    mountId: data.readBigUInt64LE(144),
+  };
+}
+
 export function fchownat(dirfd: number, path: PathArg, uid: number, gid: number, flags = AT_SYMLINK_NOFOLLOW): void {
   check("fchownat", ffi().libc.fchownat(dirfd, cString(path), uid, gid, flags), path);
 }
@@ -507,6 +552,28 @@ export function openTree(dirfd: number, path: PathArg, flags: number): number {
 export function moveMountTo(fromFd: number, toFd: number): void {
   const empty = Buffer.alloc(1);
   check("move_mount", ffi().syscall.fd2(SYS_move_mount, BigInt(fromFd), empty, BigInt(toFd), empty, 0x44n));
+}
+
+/**
+ * A new instance of a file system that is mounted nowhere yet (fsopen(2), fsmount(2)): a descriptor of its root.
+ * `attributes` are MOUNT_ATTR_*.
+ */
+export function makeFileSystem(type: string, options: Readonly<Record<string, string>>, attributes: number): number {
+  const [FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC] = [1n, 1n];
+  const [FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE] = [1n, 6n];
+  const { syscall } = ffi();
+  const context = check("fsopen", syscall.bufInt(SYS_fsopen, cString(type), FSOPEN_CLOEXEC), type);
+  try {
+    for (const [name, value] of Object.entries(options)) {
+      const set = syscall.setting(SYS_fsconfig, BigInt(context), FSCONFIG_SET_STRING, cString(name), cString(value), 0n);
+      check("fsconfig", set, `${type} ${name}`);
+    }
+    check("fsconfig", syscall.ints6(SYS_fsconfig, BigInt(context), FSCONFIG_CMD_CREATE, 0n, 0n, 0n), type);
+    const made = syscall.ints(SYS_fsmount, BigInt(context), FSMOUNT_CLOEXEC, BigInt(attributes), 0n);
+    return check("fsmount", made, type);
+  } finally {
+    closeSync(context);
+  }
 }
 
 /** mount_setattr(2) on a mount object or path; `recursive` covers the mounts below it. */

@@ -1,0 +1,251 @@
+/**
+ * Paths in an app's root while that root is being built: where a mount of the
+ * plan goes, found by descriptors.
+ *
+ * Nobody who can write to the image's tree or to a volume is trusted, and some
+ * of them run already: another app that shares a volume replaces a directory
+ * by a link at any moment (CVE-2019-16884, CVE-2021-30465). So a path is walked
+ * one component at a time, each opened below the directory before it, and what
+ * was opened is what gets mounted on: nothing is looked up twice.
+ *
+ * - A path below a mount of the plan is walked from that mount's own root.
+ * - Only the image's own tree may have links on the way. A link in a volume or
+ *   in a file system of the kernel's is refused, and so is "..".
+ * - A link or a mount never leads into a file system of the kernel's, nor onto
+ *   the root directory, nor onto what another step has mounted.
+ * - A link of the image that belongs to an ordinary user leads to that user's
+ *   files only: an app may have made it before its handler runs.
+ */
+
+import { closeSync, constants } from "node:fs";
+import { errorCode, RktError } from "../shared/errors.ts";
+import { LAUNCH_EXIT } from "../shared/layout.ts";
+import {
+  mkdirat,
+  mknodat,
+  O_PATH,
+  openat2,
+  openat2IfThere,
+  RESOLVE_BENEATH,
+  readlinkat,
+  type Status,
+  status,
+  unlinkat,
+} from "../shared/syscall/linux.ts";
+import { type AppPath, contains } from "./mount-plan.ts";
+
+/** A mount of the plan that is in its place. */
+export interface PlacedMount {
+  /** Its root directory, or the file that it is. */
+  fd: number;
+  /** The kernel's number of it (statx(2), stx_mnt_id). */
+  id: bigint;
+  /** Where the plan has it. */
+  target: AppPath;
+  /** The tree that the app's image is unpacked to, or a file system of the kernel's, or a volume. */
+  kind: "image" | "kernel" | "volume";
+  /** The launcher may make and remove what is missing or in the way: it is no directory of the host's. */
+  own: boolean;
+}
+
+/** The mounts of a root so far, in order; the first is the image's. */
+export type AppRoot = PlacedMount[];
+
+/** What a path leads to. To dispose of it closes its descriptors. */
+export interface Reached extends Disposable {
+  /** O_PATH. */
+  fd: number;
+  status: Status;
+  /** The directory it is in; undefined when it is the root of a mount. */
+  parent: number | undefined;
+  name: string;
+  /** See `PlacedMount.own`, of the mount that it lies on. */
+  own: boolean;
+  /** It was missing. */
+  made: boolean;
+}
+
+/** As many links as the kernel follows in one path (path_resolution(7)). */
+const MAX_LINKS = 40;
+
+/** Where file systems of the kernel's are. No link of the image puts them elsewhere. */
+const KERNEL = /^\/(?:proc|sys|dev)(?:\/|$)/;
+export const isKernelPath = (path: string): boolean => KERNEL.test(path);
+
+interface Step {
+  fd: number;
+  status: Status;
+}
+
+interface Opened {
+  fd: number;
+  /** It was missing. */
+  made: boolean;
+}
+
+/** A walk on its way. */
+interface Walk {
+  root: AppRoot;
+  target: AppPath;
+  /** Components still to go. */
+  rest: string[];
+  /** The directories that it has come through since the mount's root, with that first. */
+  steps: Step[];
+  /** Of the last directory: the plan's mount, or the one below which the kernel has further ones. */
+  mount: PlacedMount;
+  own: boolean;
+  links: number;
+  /** A link of this user was followed. */
+  linkOwner: number | undefined;
+}
+
+/** Walks to a path; undefined when something on the way is missing and nothing is to be made. */
+export function reach(root: AppRoot, target: AppPath, make?: "directory" | "file"): Reached | undefined {
+  const mount = root.findLast((one) => contains(one.target, target));
+  if (mount === undefined) throw new Error("an app's root begins with the image's mount");
+  const first = { fd: mount.fd, status: status(mount.fd) };
+  const rest = components(target.slice(mount.target.length));
+  const walk: Walk = { root, target, rest, steps: [first], mount, own: mount.own, links: 0, linkOwner: undefined };
+  let made = false;
+  let name = "";
+  try {
+    for (let next = walk.rest.shift(); next !== undefined; next = walk.rest.shift()) {
+      if (next === "..") {
+        leaveDirectory(walk);
+        continue;
+      }
+      const opened = openNext(walk, next, make);
+      if (opened === undefined) return undefined;
+      ({ made } = opened);
+      name = next;
+      enter(walk, opened.fd);
+    }
+    return arrive(walk, name, made);
+  } finally {
+    // The first belongs to its mount.
+    for (const { fd } of walk.steps.slice(1)) closeSync(fd);
+  }
+}
+
+/** As `reach`, and makes what is missing: owned by root, directories 0755 (ace.md, "Volume Setup"). */
+export function reachOrMake(root: AppRoot, target: AppPath, make: "directory" | "file"): Reached {
+  const reached = reach(root, target, make);
+  if (reached === undefined) throw new Error(`nothing was made at ${target}`);
+  return reached;
+}
+
+/** Puts an empty directory in the place of a file. To dispose of the answer closes the file as well. */
+export function replaceByDirectory(file: Reached): Reached {
+  if (file.parent === undefined) throw conflict("a file is mounted there already");
+  if (!file.own) throw foreign();
+  unlinkat(file.parent, file.name);
+  mkdirat(file.parent, file.name, 0o755);
+  const flags = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+  const fd = openat2(file.parent, file.name, flags, 0, RESOLVE_BENEATH);
+  const dispose = () => {
+    closeSync(fd);
+    file[Symbol.dispose]();
+  };
+  return { ...file, fd, status: status(fd), made: true, [Symbol.dispose]: dispose };
+}
+
+export function conflict(message: string): RktError {
+  return new RktError("mount-conflict", message, { exitCode: LAUNCH_EXIT.mount });
+}
+
+export const foreign = (): RktError =>
+  conflict("it leads into a volume of the host, and rkt makes nothing there: have it there before");
+
+// --- one component -------------------------------------------------------------------
+
+const components = (path: string): string[] => path.split("/").filter((part) => part !== "" && part !== ".");
+
+function last({ steps }: Walk): Step {
+  const step = steps.at(-1);
+  if (step === undefined) throw new Error("a walk begins at a mount's root");
+  return step;
+}
+
+function leaveDirectory(walk: Walk): void {
+  if (walk.mount.kind !== "image") throw conflict(`its path leaves ${walk.mount.target} again by ".."`);
+  // The parent of the root directory is the root directory.
+  if (walk.steps.length > 1) closeSync((walk.steps.pop() as Step).fd);
+}
+
+/** Opens the name itself, be it a link. */
+function openNext(walk: Walk, name: string, make: "directory" | "file" | undefined): Opened | undefined {
+  const directory = last(walk);
+  const flags = O_PATH | constants.O_NOFOLLOW;
+  const found = openat2IfThere(directory.fd, name, flags, 0, RESOLVE_BENEATH);
+  if (found !== undefined) return { fd: found, made: false };
+  if (make === undefined) return undefined;
+  if (!walk.own) throw foreign();
+  requireOwner(walk, directory.status);
+  let made = true;
+  try {
+    if (walk.rest.length > 0 || make === "directory") mkdirat(directory.fd, name, 0o755);
+    else mknodat(directory.fd, name, constants.S_IFREG | 0o644, 0n);
+  } catch (error) {
+    // Somebody else has made it meanwhile, of whatever kind.
+    if (errorCode(error) !== "EEXIST") throw error;
+    made = false;
+  }
+  return { fd: openat2(directory.fd, name, flags, 0, RESOLVE_BENEATH), made };
+}
+
+/** Goes on from what was opened: into it, or along it when it is a link. */
+function enter(walk: Walk, fd: number): void {
+  const next: Step = { fd, status: status(fd) };
+  // From here on it is closed with the others.
+  walk.steps.push(next);
+  if (next.status.isSymbolicLink) followLink(walk, next);
+  else if (next.status.mountId !== (walk.steps.at(-2) as Step).status.mountId) crossMount(walk, next);
+}
+
+function followLink(walk: Walk, link: Step): void {
+  if (isKernelPath(walk.target)) throw conflict("the image has a link in its place");
+  if (walk.mount.kind !== "image")
+    throw conflict(`a symbolic link is on its way, in what is mounted on ${walk.mount.target}`);
+  if (++walk.links > MAX_LINKS) throw conflict("too many symbolic links are on its way");
+  const to = readlinkat(link.fd);
+  if (link.status.uid !== 0) walk.linkOwner = link.status.uid;
+  // Relative to its directory, or to the root.
+  const keep = to.startsWith("/") ? 1 : walk.steps.length - 1;
+  for (const { fd } of walk.steps.splice(keep)) closeSync(fd);
+  walk.rest.unshift(...components(to));
+}
+
+function crossMount(walk: Walk, next: Step): void {
+  const placed = walk.root.findLast(({ id }) => id === next.status.mountId);
+  if (placed === undefined) {
+    // A mount of the host's that came with a volume, or one of the kernel's in /sys: part of what it came with.
+    if (walk.mount.kind === "image") throw conflict("it leads onto a mount that is not the container's");
+    walk.own = false;
+    return;
+  }
+  if (placed.kind === "kernel" && walk.mount.kind !== "kernel")
+    throw conflict(`the image has a link in its place, which leads into ${placed.target}`);
+  if (walk.rest.length === 0) throw conflict(`it leads to ${placed.target}, on which something is mounted already`);
+  walk.mount = placed;
+  walk.own = placed.own;
+}
+
+/** What an ordinary user's link leads to must be that user's. */
+function requireOwner({ linkOwner }: Walk, { uid }: Status): void {
+  if (linkOwner !== undefined && uid !== linkOwner)
+    throw conflict(`a symbolic link of user ${linkOwner} is on its way, and leads to a file of user ${uid}`);
+}
+
+function arrive(walk: Walk, name: string, made: boolean): Reached {
+  const end = last(walk);
+  // A link or ".." has led there: the plan has no such target.
+  if (walk.mount.kind === "image" && walk.steps.length === 1) throw conflict("it leads to the app's root itself");
+  if (!made) requireOwner(walk, end.status);
+  const parent = walk.steps.at(-2)?.fd;
+  // What is handed out stays open. A mount's root belongs to its mount.
+  const kept = walk.steps.splice(Math.max(1, walk.steps.length - 2));
+  const dispose = () => {
+    for (const { fd } of kept) closeSync(fd);
+  };
+  return { fd: end.fd, status: end.status, parent, name, own: walk.own, made, [Symbol.dispose]: dispose };
+}
