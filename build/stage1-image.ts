@@ -90,8 +90,6 @@ interface FlavorParts {
   privateUsers: boolean;
   /** Releasing what lies outside of the container directory takes no entrypoint: cgroups are listed (docs/layout.md). */
   entrypoints: readonly Entrypoint[];
-  /** Its programs are read-only while it runs. */
-  sealed: boolean;
 }
 
 const INIT = join(dirname(STAGE1.launcher), "init");
@@ -108,7 +106,6 @@ const PARTS: Record<Flavor, FlavorParts> = {
     assets: "stage1/assets/rootfs",
     privateUsers: true,
     entrypoints: ["init", "enter", "stop"],
-    sealed: true,
   },
   fly: {
     picked: new Map([
@@ -116,13 +113,12 @@ const PARTS: Record<Flavor, FlavorParts> = {
       // On the host, the launcher finds it by its path, and the C library in Node.js's.
       ["libseccomp2", [inRoot(STAGE1.libseccomp)]],
     ]),
-    busybox: ["kill", "mv", "setsid", "sh"],
+    busybox: ["kill", "mount", "mv", "setsid", "sh", "unshare"],
     runtimeLibraries: [],
     scripts: { "host-launcher": { option: "launcher", path: STAGE1.hostLauncher } },
     assets: "stage1/fly/rootfs",
     privateUsers: false,
     entrypoints: ["init", "enter", "stop"],
-    sealed: false,
   },
 };
 
@@ -197,16 +193,16 @@ export async function buildStage1(options: Stage1Options, load = stage1Loader(op
 }
 
 /** The founding document has init at the top. What the host executes of a running container lies where nothing in it can write. */
-const entrypointPath = (entrypoint: Entrypoint, sealed: boolean): string =>
-  sealed && entrypoint !== "init" ? `${dirname(STAGE1.launcher)}/${entrypoint}` : `/${entrypoint}`;
+const entrypointPath = (entrypoint: Entrypoint): string =>
+  entrypoint !== "init" ? `${dirname(STAGE1.launcher)}/${entrypoint}` : `/${entrypoint}`;
 
 export function stage1Manifest(
   name: string,
-  { entrypoints: provided, privateUsers, sealed }: Pick<FlavorParts, "entrypoints" | "privateUsers" | "sealed">,
+  { entrypoints: provided, privateUsers }: Pick<FlavorParts, "entrypoints" | "privateUsers">,
 ): string {
   const entrypoints = provided.map((entrypoint) => ({
     name: ENTRYPOINTS[entrypoint],
-    value: entrypointPath(entrypoint, sealed),
+    value: entrypointPath(entrypoint),
   }));
   const manifest = {
     acKind: "ImageManifest",
@@ -241,7 +237,7 @@ export async function flavorScripts(
 }
 
 async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree: Tree; packages: Package[] }> {
-  const { picked: wanted, busybox, runtimeLibraries, scripts, assets, entrypoints, sealed } = PARTS[options.flavor];
+  const { picked: wanted, busybox, runtimeLibraries, scripts, assets, entrypoints } = PARTS[options.flavor];
   const [runtime, bundled] = await Promise.all([
     strippedRuntime(options.cache),
     options.scripts ?? flavorScripts(options.flavor, options),
@@ -278,7 +274,7 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   addFile(tree, inRoot(`${dirname(STAGE1.runtime)}/package.json`), '{"type":"commonjs"}\n');
   if (scripts.init !== undefined)
     for (const entrypoint of entrypoints) {
-      const path = inRoot(entrypointPath(entrypoint, sealed));
+      const path = inRoot(entrypointPath(entrypoint));
       addSymlink(tree, path, relative(dirname(path), inRoot(scripts.init.path)));
     }
   overlay(tree, stage1Assets(assets));

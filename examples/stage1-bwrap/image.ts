@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Recipe } from "../../build/recipe.ts";
 import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION, STAGE1_INTERFACE_VERSION } from "../../shared/layout.ts";
 
-const APPLETS = ["cat", "chroot", "kill", "mv", "nsenter"];
+const APPLETS = ["cat", "chroot", "kill", "mount", "mv", "nsenter"];
 
 export default {
   name: "example.com/stage1-bwrap",

@@ -3,6 +3,7 @@
 # init, enter, stop and gc are links to it; it starts in the container directory.
 set -eu
 PATH=stage1/rootfs/usr/bin
+usr=stage1/rootfs/usr
 manifest() { chroot stage1/rootfs /usr/bin/jq --raw-output "$1" <container; }
 # The first child of a process.
 child() { set -- $(cat "/proc/$1/task/$1/children") && echo "$1"; }
@@ -10,6 +11,8 @@ child() { set -- $(cat "/proc/$1/task/$1/children") && echo "$1"; }
 case ${0##*/} in
 init)
   [ "$(manifest '.apps | length')" = 1 ] || { echo 'stage1-bwrap: one app, please' >&2; exit 254; }
+  # No app can write to a program that was executed to start it (CVE-2019-5736).
+  mount -o bind $usr $usr && mount -o remount,bind,ro $usr $usr
   app=$(manifest '.apps[0].name')
   eval "set -- $(manifest '.apps[0].app |
     [(.environment[]? | "--setenv", .name, .value), "--chdir", (.workingDirectory // "/"), "--", .exec[]] | @sh')"

@@ -3,12 +3,15 @@
 # init, enter, stop and gc are links to it; it starts in the container directory.
 set -eu
 PATH=stage1/rootfs/usr/bin
+usr=stage1/rootfs/usr
 root=$(echo stage1/rootfs/opt/stage2/*/rootfs)
 manifest() { chroot stage1/rootfs /usr/bin/jq --raw-output "$1" <container; }
 
 case ${0##*/} in
 init)
   [ "$(manifest '.apps | length')" = 1 ] || { echo 'stage1-shell: one app, please' >&2; exit 254; }
+  # No app can write to a program that was executed to start it (CVE-2019-5736).
+  mount -o bind $usr $usr && mount -o remount,bind,ro $usr $usr
   for fs in dev proc sys; do mkdir -p "$root/$fs" && mount -o rbind "/$fs" "$root/$fs"; done
   eval "set -- $(manifest '.apps[0].app | [(.environment[]? | .name + "=" + .value), .exec[]] | @sh')"
   exec 8<&0 # A shell gives /dev/null to what it starts in the background.

@@ -214,15 +214,15 @@ test("an app of an ordinary user puts a link in its own directory, and its handl
   if (!ready(t)) return;
   const rkt = makeRkt(t);
   const app = {
-    exec: ["/bin/sh", "-c", "rmdir /home/data/* 2>/dev/null; cd /home && mv data was && ln -s /etc data; exit 3"],
+    exec: ["/bin/sh", "-c", "rmdir /own/data/* 2>/dev/null; cd /own && mv data was && ln -s /etc data; exit 3"],
     user: "victim",
     group: "victim",
-    mountPoints: [{ name: "accounts", path: "/home/data/accounts" }],
+    mountPoints: [{ name: "accounts", path: "/own/data/accounts" }],
     eventHandlers: [{ name: "post-stop", exec: ["/bin/sh", "-c", "id"] }],
   };
   // The link would have it mounted on /etc/accounts; one level up, on /etc itself.
-  for (const target of ["/home/data/accounts", "/home/data"]) {
-    const entries: Entry[] = [{ name: "rootfs/home", type: "5", uid: 1000, gid: 1000, mode: 0o755 }];
+  for (const target of ["/own/data/accounts", "/own/data"]) {
+    const entries: Entry[] = [{ name: "rootfs/own", type: "5", uid: 1000, gid: 1000, mode: 0o755 }];
     const file = image(rkt, "victim", { ...app, mountPoints: [{ name: "accounts", path: target }] }, entries);
     const done = rkt.run(["run", `--volume=accounts:${weapon(rkt)}`, file]);
     assert.equal(done.status, 3, done.stderr);
@@ -273,8 +273,8 @@ const ofTheImage: { name: string; target: string; entries: Entry[]; refused?: Re
     name: "a link of an ordinary user, to a directory of that user",
     target: "/l",
     entries: [
-      { name: "rootfs/home", type: "5", uid: 1000, gid: 1000, mode: 0o755 },
-      { name: "rootfs/l", type: "2", link: "/home", uid: 1000, gid: 1000 },
+      { name: "rootfs/own", type: "5", uid: 1000, gid: 1000, mode: 0o755 },
+      { name: "rootfs/l", type: "2", link: "/own", uid: 1000, gid: 1000 },
     ],
     out: "passwd\n",
   },
