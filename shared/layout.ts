@@ -447,6 +447,9 @@ export const NETWORK_PLUGIN_DIRS = [
 /** CNI plugins of the stage1 image, a path of its root. */
 export const STAGE1_PLUGINS = stage1Path("/usr/lib/cni");
 
+/** What containers of all data directories share; as short-lived as the host's processes. */
+export const RUNTIME_DIR = hostPath("/run/rkt");
+
 /** What containers of all data directories share of the host's network; as short-lived as that is. */
 export const NETWORK_STATE = {
   dir: hostPath("/run/rkt/net"),

@@ -1,5 +1,6 @@
 /** Stage 0's executable, `rkt`. The only place that renders errors and sets the exit status. */
 
+import "./caller-mask.ts";
 import { runCommand } from "./cli.ts";
 import { writeError } from "./output.ts";
 import type { ErrorContext } from "./render-error.ts";

@@ -8,9 +8,12 @@
 
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { isIP } from "node:net";
+import { beside } from "../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { NETWORK_STATE } from "../shared/layout.ts";
+import { isObject } from "../shared/schema/place.ts";
 import type { Json } from "../shared/schema/types.ts";
 import { HOST_PATH } from "./cni.ts";
 import type { NetworkConf } from "./network-conf.ts";
@@ -67,7 +70,10 @@ export function currentSubnets(busybox: string): Subnets {
     ipv4: chooseSubnet([...routePrefixes(procNet("fib_trie")), ...nameServers()]),
     ...(hasIPv6(procNet("ipv6_route"), forwardsIPv6()) ? { ipv6: uniqueLocalSubnet() } : {}),
   };
-  writeFileSync(NETWORK_STATE.subnets, `${JSON.stringify(chosen)}\n`);
+  // Whoever reads it meanwhile finds the whole of it.
+  const temporary = beside(NETWORK_STATE.subnets);
+  writeFileSync(temporary, `${JSON.stringify(chosen)}\n`, { flag: "wx", mode: 0o644 });
+  renameSync(temporary, NETWORK_STATE.subnets);
   return chosen;
 }
 
@@ -82,10 +88,25 @@ function hasLeases(): boolean {
 
 function keptSubnets(): Subnets | undefined {
   try {
-    return JSON.parse(readFileSync(NETWORK_STATE.subnets, "utf8"));
+    return parseSubnets(readFileSync(NETWORK_STATE.subnets, "utf8"));
   } catch {
     return undefined;
   }
+}
+
+/** Subnets, and nothing else that could become a part of firewall rules; undefined for what are none. */
+export function parseSubnets(text: string): Subnets | undefined {
+  const value: Json = JSON.parse(text);
+  if (!isObject(value)) return undefined;
+  const { ipv4, ipv6 } = value;
+  if (typeof ipv4 !== "string" || !isSubnet(ipv4, 4)) return undefined;
+  if (ipv6 === undefined) return { ipv4 };
+  return typeof ipv6 === "string" && isSubnet(ipv6, 6) ? { ipv4, ipv6 } : undefined;
+}
+
+function isSubnet(text: string, version: 4 | 6): boolean {
+  const [, address = "", length = ""] = /^([0-9a-f.:]+)\/([0-9]{1,3})$/.exec(text) ?? [];
+  return isIP(address) === version && Number(length) <= (version === 4 ? 32 : 128);
 }
 
 function procNet(name: string): string {

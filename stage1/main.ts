@@ -22,6 +22,8 @@ function main(): void {
   entrypoint(process.argv.slice(2));
 }
 
+// Whoever started this: with 077 no app that is not root could enter its root, with 000 others could write to it.
+process.umask(0o022);
 try {
   main();
 } catch (error) {

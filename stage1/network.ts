@@ -24,6 +24,7 @@ import {
   portName,
   refusePorts,
 } from "../shared/network-request.ts";
+import { makeRuntimeDirectory, openRuntimeFile } from "../shared/runtime-directory.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { NETWORK_PARAMETERS, sysctlSettings } from "../shared/schema/sysctl.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
@@ -145,7 +146,7 @@ function joinNetworks(
   assignPorts(attachments, ports);
   for (const attachment of attachments) requirePlugins(attachment);
 
-  mkdirSync(NETWORK_STATE.dir, { recursive: true });
+  makeRuntimeDirectory(NETWORK_STATE.dir);
   mkdirSync(here.netRelease, { recursive: true, mode: 0o700 });
   const lockFd = openSync(here.netLock, "a", 0o600);
   if (!flock(lockFd, LOCK_EX | LOCK_NB))
@@ -248,7 +249,7 @@ function assignPorts(attachments: Attachment[], ports: readonly PortMapping[]): 
 
 function join(attachment: Attachment, i: number, netns: string, lockFd: number): Joined {
   const { conf } = attachment;
-  const lock = openSync(NETWORK_STATE.lock(conf.name), "a", 0o600);
+  const lock = openRuntimeFile(NETWORK_STATE.lock(conf.name));
   try {
     flock(lock, LOCK_EX);
     let afterwards = "";
@@ -277,7 +278,7 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
 /** ADD, with nobody taking the chains away that portmap is about to use. */
 function addAll(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
   if (!usesPortmap(attachment.conf)) return invokeAll("ADD", attachment, netns, lockFd);
-  const lock = openSync(NETWORK_STATE.portmapLock, "a", 0o600);
+  const lock = openRuntimeFile(NETWORK_STATE.portmapLock);
   try {
     flock(lock, LOCK_EX);
     return invokeAll("ADD", attachment, netns, lockFd);

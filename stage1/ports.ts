@@ -3,9 +3,10 @@
  * publish the same one, and refused where a process of the host listens.
  */
 
-import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { errorCode, RktError } from "../shared/errors.ts";
 import { NETWORK_STATE } from "../shared/layout.ts";
+import { makeRuntimeDirectory } from "../shared/runtime-directory.ts";
 import { type PortMapping, portName, sameAddress } from "../shared/network-request.ts";
 
 /** `tcp-8080`, `udp-53-192.0.2.1`: the name of a port's file. */
@@ -18,10 +19,10 @@ export const ownFile = (uuid: string): string => `.${uuid}`;
 
 /** Throws when somebody has one of them; what was reserved until then is released by the container's teardown. */
 export function reservePorts(uuid: string, mappings: readonly PortMapping[]): void {
-  mkdirSync(NETWORK_STATE.ports, { recursive: true });
+  makeRuntimeDirectory(NETWORK_STATE.ports);
   const own = `${NETWORK_STATE.ports}/${ownFile(uuid)}`;
   try {
-    writeFileSync(own, `${uuid}\n`);
+    writeFileSync(own, `${uuid}\n`, { flag: "wx", mode: 0o644 });
     reserve(own, mappings);
   } finally {
     rmSync(own, { force: true });

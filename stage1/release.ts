@@ -22,6 +22,7 @@ export function teardownScript(): string {
 # Releases what this container's networks hold of the host. A waiter runs it from the container's start on, and
 # whoever removes the container; it may be run again at any time. The lock is held by the container while it runs.
 trap '' HUP INT TERM
+umask 022
 PATH=${HOST_PATH}
 export PATH
 exec 9>>${here.netLock} || exit 1

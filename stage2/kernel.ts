@@ -84,7 +84,7 @@ export interface Kernel {
   /** Answers descriptors of the `cgroup.procs` below; none where the directory is not there. */
   openCgroups(dir: SourcePath): number[];
   joinCgroups(cgroups: readonly number[]): void;
-  /** Lets go of who enters: of his terminal and his file mode mask. */
+  /** Lets go of the terminal of whoever enters. */
   leaveCaller(): void;
   /** Becomes one of the processes of an app that runs: its cgroups, its mount namespace. */
   joinApp(app: RunningApp): void;
@@ -130,9 +130,6 @@ export interface Program {
 
 /** The highest number a set of 64 bits has room for. */
 const MAX_CAPABILITY = 63;
-
-/** What systemd gives services (systemd.exec(5), UMask=). */
-const SERVICE_UMASK = 0o022;
 
 /** The soft limit that select(2) can cope with, and that systemd gives services (systemd.exec(5), LimitNOFILE=). */
 const OPEN_FILES = 1024n;
@@ -186,7 +183,6 @@ export const linux: Kernel = {
   },
 
   leaveCaller() {
-    process.umask(SERVICE_UMASK);
     try {
       setsid();
     } catch (error) {

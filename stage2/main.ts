@@ -70,6 +70,7 @@ function read(path: string): string {
 }
 
 const argv = process.argv.slice(2);
+process.umask(0o022);
 try {
   main(argv);
 } catch (error) {

@@ -20,6 +20,8 @@ export interface DirectoryImage {
   owner: { uid: number; gid: number } | undefined;
   compression: Compression;
   level: number | undefined;
+  /** Of the image's file. */
+  mode?: number;
 }
 
 /** `finish` is given the file before it takes its place at `output`: when it throws, nothing of it stays. */
@@ -27,7 +29,7 @@ export async function writeDirectoryImage(
   image: DirectoryImage,
   finish: (file: string, output: string) => Promise<void> = async () => {},
 ): Promise<WrittenAci & { output: string }> {
-  const { owner, level, compression } = image;
+  const { owner, level, compression, mode } = image;
   const text = readManifest(image.manifest);
   const manifest = parseImageManifest(text, { object: image.manifest });
   if (statSync(image.rootfs, { throwIfNoEntry: false })?.isDirectory() !== true)
@@ -37,7 +39,7 @@ export async function writeDirectoryImage(
   const written = await writeAci(
     output,
     { manifest: text, rootfs, mtime: sourceDateEpoch() },
-    { compression, ...(level === undefined ? {} : { level }), finish: (file) => finish(file, output) },
+    { compression, ...(level === undefined ? {} : { level }), ...(mode === undefined ? {} : { mode }), finish: (file) => finish(file, output) },
   );
   return { ...written, output };
 }

@@ -54,6 +54,8 @@ export function sourceDateEpoch(env: NodeJS.ProcessEnv = process.env): number {
 export interface WriteOptions {
   compression?: Compression;
   level?: number;
+  /** Of the file; 0666 under the file mode mask unless told. */
+  mode?: number;
   /** Is given the whole file before it takes its place; what it throws leaves nothing there. */
   finish?(file: string): Promise<void>;
 }
@@ -63,7 +65,7 @@ export async function writeAci(output: string, source: AciSource, options: Write
   const temporary = beside(output);
   await mkdir(dirname(output), { recursive: true });
   try {
-    const written = await writeAciTo(createWriteStream(temporary, { flags: "wx", flush: true }), source, options);
+    const written = await writeAciTo(createWriteStream(temporary, { flags: "wx", flush: true, mode: options.mode ?? 0o666 }), source, options);
     await options.finish?.(temporary);
     await rename(temporary, output);
     return written;

@@ -1,4 +1,5 @@
 import { usageError } from "../../shared/errors.ts";
+import { callersMode } from "../caller-mask.ts";
 import { type Command, readLine } from "../command.ts";
 import { print, say } from "../output.ts";
 import { bytes } from "../table.ts";
@@ -48,6 +49,7 @@ Owners, modes with setuid and sticky bits, links, devices, FIFOs and extended at
         owner: given.owner === undefined ? undefined : parseOwner(given.owner),
         compression: compression as "gzip" | "xz" | "zstd" | "none",
         level: given.level === undefined ? undefined : Number(given.level),
+        mode: callersMode(0o666),
       },
       async (file, target) => {
         if (sign !== undefined) signWithGpg(file, `${target}.asc`, sign);

@@ -5,6 +5,7 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { LOCAL_CONFIG_DIR, PROTECTIONS, SYSTEM_CONFIG_DIR } from "../../shared/layout.ts";
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { NameValue, PodManifest } from "../../shared/schema/types.ts";
+import { callersMode } from "../caller-mask.ts";
 import { readStage1Settings } from "../config/settings.ts";
 import { hasUnifiedCgroups } from "../container/cgroups.ts";
 import type { OwnedContainer } from "../container/lifecycle.ts";
@@ -89,7 +90,7 @@ export async function setUpContainer(
 function saveUuid(container: OwnedContainer, path: string | undefined, data: string): void {
   if (path === undefined) return;
   try {
-    writeFileSync(path, container.uuid);
+    writeFileSync(path, container.uuid, { mode: callersMode(0o666) });
   } catch (error) {
     discard(data, container);
     throw new RktError("uuid-file", `cannot write the UUID to ${path}: ${errorText(error)}`, {

@@ -40,6 +40,7 @@ import {
   openat2,
   unshare,
 } from "../../shared/syscall/linux.ts";
+import { callersMode } from "../caller-mask.ts";
 import { discard } from "../discard.ts";
 import { readTrees, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
@@ -70,7 +71,7 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
   const output = resolve(request.output);
   const manifest = exportManifest(request);
   const temporary = beside(output);
-  const fd = openSync(temporary, "wx", 0o644);
+  const fd = openSync(temporary, "wx", callersMode(0o666));
   // Stored as the app knows them; where the container is mounted, as the host's.
   const mapped = pid === undefined ? undefined : readPrivateIds(request.container.dir);
   const host = openSync("/", O_PATH | constants.O_DIRECTORY);

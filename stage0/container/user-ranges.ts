@@ -7,10 +7,10 @@
  * frees it when the container ends, however it ends.
  */
 
-import { closeSync, constants, mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { closeSync, readdirSync, readFileSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
-import { PRIVATE_IDS, USER_RANGES } from "../../shared/layout.ts";
+import { PRIVATE_IDS, RUNTIME_DIR, USER_RANGES } from "../../shared/layout.ts";
+import { makeRuntimeDirectory, openRuntimeFile } from "../../shared/runtime-directory.ts";
 import { lockByte } from "../../shared/syscall/linux.ts";
 
 /** Ranges by their number: range N begins at id N * PRIVATE_IDS. systemd keeps these for containers (UIDS-GIDS.md). */
@@ -38,8 +38,8 @@ export interface IdSources {
 
 /** Reserves a range; `uuid` says where to begin to look, so that starts at the same time do not meet. */
 export function reserveIds(uuid: string): ReservedIds {
-  mkdirSync(dirname(USER_RANGES), { recursive: true });
-  const fd = openSync(USER_RANGES, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  makeRuntimeDirectory(RUNTIME_DIR);
+  const fd = openRuntimeFile(USER_RANGES);
   const free = freeRanges(hostIds());
   for (const range of inOrder(uuid)) if (free(range) && lockByte(fd, range)) return { first: range * PRIVATE_IDS, fd };
   closeSync(fd);

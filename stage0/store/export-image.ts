@@ -17,6 +17,7 @@ import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
 import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
+import { callersMode } from "../caller-mask.ts";
 import { discard } from "../discard.ts";
 import { removeTree } from "../remove-tree.ts";
 import type { Provenance } from "./provenance.ts";
@@ -32,7 +33,7 @@ export async function exportImage(
   const temporary = beside(file);
   let made = false;
   try {
-    const fd = openSync(temporary, "wx", 0o644);
+    const fd = openSync(temporary, "wx", callersMode(0o666));
     made = true;
     const blob = createReadStream(dataLayout(data).blob(image.key), { highWaterMark: 1 << 20 });
     const output = createWriteStream(temporary, { fd, flush: true });
@@ -75,8 +76,9 @@ export async function writeDirectory(
     mkdirSync(temporary, { mode: 0o700 });
     made = true;
     if (!rootfsOnly) {
-      mkdirSync(directory, { mode: 0o755 });
-      writeFileSync(`${directory}/manifest`, formatImageManifest(store.manifest(image.key)));
+      mkdirSync(directory, { mode: callersMode(0o755) });
+      const manifest = formatImageManifest(store.manifest(image.key));
+      writeFileSync(`${directory}/manifest`, manifest, { mode: callersMode(0o666) });
     }
     const rootfs = rootfsOnly ? directory : `${directory}/rootfs`;
     if (dependencies) await renderAt(layout, image.key, store.treeSource(least), rootfs);

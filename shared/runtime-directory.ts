@@ -1,0 +1,46 @@
+/**
+ * The directories below /run/rkt, which the containers of all data directories
+ * share. Root acts on what lies there, firewall rules among it, so nobody else
+ * may be able to put anything there.
+ */
+
+import { constants, lstatSync, mkdirSync, openSync } from "node:fs";
+import { errorCode, errorText, RktError } from "./errors.ts";
+import { type HostPath, RUNTIME_DIR } from "./layout.ts";
+
+/** Makes `path`, which is below /run/rkt, and what is missing above it. Throws "foreign-runtime" when others may write there. */
+export function makeRuntimeDirectory(path: HostPath): void {
+  const below = path.slice(RUNTIME_DIR.length).split("/").slice(1);
+  let directory: string = RUNTIME_DIR;
+  makeOne(directory);
+  for (const name of below) {
+    directory = `${directory}/${name}`;
+    makeOne(directory);
+  }
+}
+
+function makeOne(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o755 });
+  } catch (error) {
+    if (errorCode(error) !== "EEXIST")
+      throw new RktError("no-runtime-directory", `cannot make ${path}: ${errorText(error)}`, { cause: error });
+  }
+  const stat = lstatSync(path);
+  const problem = !stat.isDirectory()
+    ? "is no directory"
+    : stat.uid !== 0 && stat.uid !== process.geteuid?.()
+      ? `belongs to user ${stat.uid}`
+      : (stat.mode & 0o022) !== 0
+        ? "can be written to by others than root"
+        : undefined;
+  if (problem === undefined) return;
+  throw new RktError("foreign-runtime", `${path} ${problem}: what lies there cannot be trusted`, {
+    hint: `when no container with a network or users of its own runs: rm -r ${RUNTIME_DIR}`,
+  });
+}
+
+/** Opens a file of such a directory to lock it; made where it is missing, and never by way of a link. */
+export function openRuntimeFile(path: HostPath): number {
+  return openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
+}
