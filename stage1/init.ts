@@ -35,7 +35,8 @@ import { giveToRoot } from "./users.ts";
 export function init(): never {
   const container = readContainer();
   const stdio = stdioMode(container);
-  requireInotify();
+  const told = requireInotify();
+  if (told !== undefined) process.stderr.write(`rkt: stage1: warning: ${told}\n`);
   const held = [inheritedFd(ENV_LOCK_FD), inheritedFd(ENV_USERS_FD)].filter((fd) => fd !== undefined);
   // What is started on the way must not hold them.
   for (const fd of held) setCloseOnExec(fd, true);

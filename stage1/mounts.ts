@@ -113,9 +113,22 @@ export function mountPlan(
   return plan;
 }
 
+/**
+ * What a container with users of its own may have, all its users together, of what the kernel counts by user: it counts
+ * them as those of the host's root, too, which has them for all containers (user_namespaces(7), namespaces(7)).
+ */
+const USER_LIMITS: readonly [path: string, value: string][] = [
+  ["user/max_inotify_instances", "1024"],
+  ["user/max_inotify_watches", "65536"],
+  ["user/max_user_namespaces", "256"],
+  ["user/max_mnt_namespaces", "1024"],
+  ["user/max_net_namespaces", "256"],
+];
+
 function sysctl(parameters: ReadonlyMap<string, string>, target: HostPath, privateUsers: boolean): MountStep[] {
   // Those of the network are then set from outside.
   const settings = [...parameters].filter(([path]) => !(privateUsers && path.startsWith(NETWORK_PARAMETERS)));
+  if (privateUsers) settings.push(...USER_LIMITS);
   if (settings.length === 0) return [];
   return [{ kind: "text", target, text: settings.map((setting) => `${setting.join(" ")}\n`).join("") }];
 }

@@ -66,7 +66,7 @@ mount /dev/urandom on /dev/urandom (read-only, nosuid, noexec)
 mount /dev/tty on /dev/tty (read-only, nosuid, noexec)
 mount /dev/net/tun on /dev/net/tun (read-only, nosuid, noexec) optional
 make directory /dev/pts 0755
-mount devpts on /dev/pts (nosuid, noexec) ptmxmode=0666,mode=0620,gid=5 or /dev/pts
+mount devpts on /dev/pts (nosuid, noexec) ptmxmode=0666,mode=0620,gid=5,max=1024 or /dev/pts
 link /dev/ptmx to pts/ptmx
 link /dev/fd to /proc/self/fd
 link /dev/stdin to /proc/self/fd/0

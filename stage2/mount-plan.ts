@@ -111,6 +111,12 @@ export const NOTIFY_SOCKET = appPath("/run/systemd/notify");
 const KERNEL: MountAttribute[] = ["nosuid", "nodev", "noexec"];
 const DEVICE: MountAttribute[] = ["read-only", "nosuid", "noexec"];
 
+/**
+ * Pseudo-terminals of one app. The kernel has 3072 for all that is not in the host's own mount namespace
+ * (kernel.pty.max less kernel.pty.reserve, sysctl/kernel.rst): no app may have all of them.
+ */
+const MAX_PTYS = 1024;
+
 /** Devices that carry no secret and control nothing (OS-SPEC.md "Devices and File Systems"). */
 const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
 
@@ -214,7 +220,7 @@ function kernelFileSystems(interactive: boolean): MountStep[] {
       type: "devpts",
       target: appPath("/dev/pts"),
       attributes: ["nosuid", "noexec"],
-      options: { ptmxmode: "0666", mode: "0620", gid: "5" },
+      options: { ptmxmode: "0666", mode: "0620", gid: "5", max: String(MAX_PTYS) },
       otherwise: stage1Device("pts"),
     },
     symlink("/dev/ptmx", "pts/ptmx"),

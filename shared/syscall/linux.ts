@@ -123,6 +123,7 @@ const SYS_capget = 125n;
 const SYS_capset = 126n;
 const SYS_pivot_root = 155n;
 const SYS_inotify_init1 = 294n;
+const SYS_inotify_add_watch = 254n;
 const SYS_openat2 = 437n;
 const SYS_open_tree = 428n;
 const SYS_move_mount = 429n;
@@ -228,6 +229,7 @@ const SYSCALL_SHAPES = {
   ints: ["i64", "i64", "i64", "i64", "i64"],
   ints6: ["i64", "i64", "i64", "i64", "i64", "i64"],
   bufInt: ["i64", "buffer", "i64"],
+  watch: ["i64", "i64", "buffer", "i64"],
   intBufInts: ["i64", "i64", "buffer", "i64", "i64", "buffer"],
   setting: ["i64", "i64", "i64", "buffer", "buffer", "i64"],
 } as const satisfies Record<string, FunctionSignature["arguments"]>;
@@ -388,6 +390,13 @@ export function openat2IfThere(
 /** inotify_init1(2): a close-on-exec descriptor. EMFILE: all that this user may have are taken. */
 export function inotifyInit(): number {
   return check("inotify_init1", ffi().syscall.ints(SYS_inotify_init1, BigInt(O_CLOEXEC), 0n, 0n, 0n));
+}
+
+/** Watches a file for its end (inotify_add_watch(2)). ENOSPC: all watches that this user may have are taken. */
+export function inotifyAddWatch(fd: number, path: PathArg): void {
+  const IN_DELETE_SELF = 0x400n;
+  const watch = ffi().syscall.watch(SYS_inotify_add_watch, BigInt(fd), cString(path), IN_DELETE_SELF);
+  check("inotify_add_watch", watch, path);
 }
 
 /** Shares all blocks of one file with another (ioctl_ficlone(2)). */

@@ -155,13 +155,50 @@ async function fail(rkt: Rkt, scenario: Scenario, words: readonly string[], faul
   assert.equal(run.status, 5, `${what}: the next run: ${run.stderr}`);
 }
 
-test("inotify instances used up, as by 42 containers: said, and nothing is left", (t) => {
-  if (!requires(t, "root", "build", "strace")) return;
-  const rkt = makeRkt(t);
-  const inject = "inject=inotify_init1:error=EMFILE";
-  const argv = ["-o", "/dev/null", "-e", "trace=inotify_init1", "-e", inject];
-  const done = spawnSync("strace", [...argv, rktBinary, `--dir=${rkt.dir}`, "run", busybox], { encoding: "utf8" });
-  assert.equal(done.status, 254);
-  assert.match(done.stderr, /^rkt: stage1: .*inotify.*\nhint: .*sysctl fs\.inotify\.max_user_instances=8192\n$/);
-  assertAftermath(rkt, cgroups, "no inotify");
+const INOTIFY_LIMITS = ["max_user_instances", "max_user_watches"];
+
+/** `rkt` whose calls of one kind fail, on a machine with this limit of inotify: a file in the place of the kernel's. */
+function withInotify(rkt: Rkt, name: string, limit: number, inject: string, readOnly: boolean) {
+  const file = join(rkt.scratch, name);
+  writeFileSync(file, `${limit}\n`);
+  const path = `/proc/sys/fs/inotify/${name}`;
+  const other = join(rkt.scratch, "other");
+  writeFileSync(other, "8192\n");
+  const others = INOTIFY_LIMITS.filter((one) => one !== name).map((one) => `mount --bind ${other} /proc/sys/fs/inotify/${one}`);
+  const mount = `${others.join()} && mount --bind ${file} ${path}${readOnly ? ` && mount -o remount,bind,ro ${path}` : ""}`;
+  const call = inject.slice(0, inject.indexOf(":"));
+  const strace = ["strace", "-o", "/dev/null", "-e", `trace=${call}`, "-e", `inject=${inject}`];
+  const run = [rktBinary, `--dir=${rkt.dir}`, "--insecure-options=image", "run", busybox, ...sh("echo alive")];
+  const words = ["--mount", "sh", "-ec", `${mount}; exec "$@"`, "sh", ...strace, ...run];
+  const { status, stdout, stderr } = spawnSync("unshare", words, { encoding: "utf8", timeout: 60_000 });
+  return { status, stdout, stderr, limit: Number(readFileSync(file, "utf8")) };
+}
+
+const UNLIMITED = 2 ** 31 - 1;
+for (const [name, inject, what] of [
+  ["max_user_instances", "inotify_init1:error=EMFILE", "instances"],
+  ["max_user_watches", "inotify_add_watch:error=ENOSPC", "watches"],
+] as const) {
+  test(`inotify ${what} that somebody has used up: the limit is raised, and that is said`, (t) => {
+    if (!requires(t, "root", "build", "strace", "unshare")) return;
+    const done = withInotify(makeRkt(t), name, 8192, `${inject}:when=1`, false);
+    assert.deepEqual([done.status, done.stdout, done.limit], [0, "alive\n", UNLIMITED], done.stderr);
+    assert.match(done.stderr, new RegExp(`^rkt: stage1: warning: 8192 inotify ${what}, all .* the limit is raised$`, "m"));
+  });
+
+  test(`inotify ${what} used up, and a limit that cannot be raised: said, and nothing is left`, (t) => {
+    if (!requires(t, "root", "build", "strace", "unshare")) return;
+    const rkt = makeRkt(t);
+    const done = withInotify(rkt, name, 8192, inject, true);
+    assert.equal(done.status, 254);
+    const message = `rkt: stage1: this machine's inotify ${what} are used up.*\nhint: .*sysctl fs\\.inotify\\.${name}=`;
+    assert.match(done.stderr, new RegExp(message));
+    assertAftermath(rkt, cgroups, "no inotify");
+  });
+}
+
+test("inotify instances for containers that start at the same time: the default limit is raised in time", (t) => {
+  if (!requires(t, "root", "build", "strace", "unshare")) return;
+  const done = withInotify(makeRkt(t), "max_user_instances", 128, "inotify_init1:error=EMFILE:when=1", false);
+  assert.deepEqual([done.status, done.stdout, done.limit, done.stderr], [0, "alive\n", 8192, ""]);
 });
