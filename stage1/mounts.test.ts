@@ -70,7 +70,9 @@ test("kernel parameters: those of the network are not the inside's to set where 
       step.kind === "text" && step.target.endsWith("/sysctl") ? step.text : [],
     );
   assert.deepEqual(parameters([]), ["net/core/somaxconn 9\nkernel/msgmax 8\n"]);
-  assert.deepEqual(parameters([{ name: ANNOTATIONS.privateUsers, value: "true" }]), ["kernel/msgmax 8\n"]);
+  const [own = ""] = parameters([{ name: ANNOTATIONS.privateUsers, value: "true" }]);
+  assert.match(own, /^kernel\/msgmax 8\nuser\/max_inotify_instances 1024\n/);
+  assert.doesNotMatch(own, /^net\//m);
 });
 
 for (const c of [

@@ -142,7 +142,7 @@ function volumeSources(
     if (volume.kind === "host" && volume.source !== undefined)
       sources.set(key, {
         source: volume.source as HostPath,
-        readOnly: volume.readOnly,
+        readOnly: volume.readOnly === true,
         recursive: volume.recursive ?? true,
       });
   return sources;

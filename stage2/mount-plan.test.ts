@@ -112,10 +112,9 @@ const host = (name: string, more: Partial<Volume> = {}): Volume => ({
   name,
   kind: "host",
   source: `/srv/${name}`,
-  readOnly: false,
   ...more,
 });
-const empty = (name: string, more: Partial<Volume> = {}): Volume => ({ name, kind: "empty", readOnly: false, ...more });
+const empty = (name: string, more: Partial<Volume> = {}): Volume => ({ name, kind: "empty", ...more });
 const withMountPoints = (...mountPoints: App["mountPoints"]): App => ({ ...app, mountPoints });
 
 const cases: { name: string; sources: Partial<MountSources>; difference: string }[] = [
@@ -146,20 +145,22 @@ const cases: { name: string; sources: Partial<MountSources>; difference: string 
 + mount volume "data" on /b (nodev) recursive host = /rkt/host-volumes/data`,
   },
   {
-    name: "read-only when the volume says so, when the mount point says so",
+    name: "read-only as the volume says, and where it says nothing, as the mount point says",
     sources: {
       app: withMountPoints({ name: "b", path: "/b//", readOnly: true }, { name: "c", path: "/c", readOnly: false }),
-      volumes: [host("a", { readOnly: true }), host("b"), host("c")],
+      volumes: [host("a", { readOnly: true }), host("b"), host("c", { readOnly: true }), host("d", { readOnly: false })],
       mounts: [
         { volume: "a", path: "/a" },
         { volume: "b", path: "/b" },
         { volume: "c", path: "/c" },
+        { volume: "d", path: "/b/d" },
       ],
     },
     difference: `\
 + mount volume "a" on /a (read-only, nodev) recursive host = /rkt/host-volumes/a
 + mount volume "b" on /b (read-only, nodev) recursive host = /rkt/host-volumes/b
-+ mount volume "c" on /c (nodev) recursive host = /rkt/host-volumes/c`,
++ mount volume "c" on /c (read-only, nodev) recursive host = /rkt/host-volumes/c
++ mount volume "d" on /b/d (nodev) recursive host = /rkt/host-volumes/d`,
   },
   {
     name: "not recursive when the volume says so",

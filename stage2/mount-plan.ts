@@ -284,9 +284,9 @@ function volumeMounts(sources: MountSources, { hostVolume, emptyVolume }: Surrou
       volume: mount.volume,
       host,
     };
-    // Either side may ask for it: whoever made the image, or whoever gave the volume.
+    // Whoever gave the volume decides; who says nothing leaves it to the image.
     const point = sources.app.mountPoints.find(({ path }) => appPath(path) === target);
-    if (volume.readOnly || point?.readOnly === true) step.attributes.unshift("read-only");
+    if (volume.readOnly ?? point?.readOnly === true) step.attributes.unshift("read-only");
     planned.push(step);
   }
   return planned.sort((a, b) => depth(a.target) - depth(b.target));

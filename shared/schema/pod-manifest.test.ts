@@ -67,7 +67,7 @@ const full: PodManifest = {
         {
           volume: "own",
           path: "/own",
-          appVolume: { name: "own", kind: "empty", readOnly: false, mode: "1777", uid: 1, gid: 0 },
+          appVolume: { name: "own", kind: "empty", mode: "1777", uid: 1, gid: 0 },
         },
       ],
       annotations: [{ name: "foo", value: "baz" }],
@@ -76,7 +76,7 @@ const full: PodManifest = {
   ],
   volumes: [
     { name: "work", kind: "host", source: "/opt/tenant1/work", readOnly: true, recursive: true },
-    { name: "shared", kind: "empty", readOnly: false },
+    { name: "shared", kind: "empty" },
     { name: "flat", kind: "host", source: "/srv/../a b", readOnly: false, recursive: false },
   ],
   isolators: [
@@ -188,6 +188,7 @@ test("the written form is the spec's, in its order, without defaults", () => {
       "name": "flat",
       "kind": "host",
       "source": "/srv/../a b",
+      "readOnly": false,
       "recursive": false
     }
   ],
@@ -416,7 +417,6 @@ test("the runtime example of appc-spec", { skip }, () => {
   assert.deepEqual(plain(manifest.volumes[1]), {
     name: "buildoutput",
     kind: "empty",
-    readOnly: false,
     mode: "0777",
     uid: 0,
     gid: 0,

@@ -115,7 +115,7 @@ function readVolume(field: Fields, era: Era): Volume {
     name: readName(field("name"), era),
     kind: host ? "host" : "empty",
     source: host ? string(field("source"), absolutePath) : undefined,
-    readOnly: boolean(field("readOnly")),
+    readOnly: optionalBoolean(field("readOnly")),
     recursive: optionalBoolean(field("recursive")),
     mode: host ? undefined : optionalString(field("mode"), octalMode),
     uid: host ? undefined : optionalInteger(field("uid"), 0, MAX_ID),
@@ -175,5 +175,5 @@ function writeRuntimeApp({ name, image, app, readOnlyRootFS, mounts, annotations
 }
 
 function writeVolume({ name, kind, source, readOnly, recursive, mode, uid, gid }: Volume): object {
-  return { name, kind, source, readOnly: readOnly || undefined, recursive, mode, uid, gid };
+  return { name, kind, source, readOnly, recursive, mode, uid, gid };
 }

@@ -88,7 +88,8 @@ export interface Volume {
   kind: "host" | "empty";
   /** Absolute host path; of kind "host" only. */
   source?: string | undefined;
-  readOnly: boolean;
+  /** undefined: as the mount point has it; else it decides, whatever that says. */
+  readOnly?: boolean | undefined;
   /** undefined: the executor's default, which is recursive (pods.md). */
   recursive?: boolean | undefined;
   /** Of kind "empty" only: octal text, uid and gid of the directory. */

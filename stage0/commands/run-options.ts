@@ -20,7 +20,7 @@ export const containerOptions = {
     array: true,
     value: "NAME:/PATH",
     description:
-      "serve the mount points NAME with a path of the host; bind:/PATH serves the only one without a volume. In full: NAME,kind=host,source=/PATH or NAME,kind=empty, and then readOnly=, recursive=, idmap=, mode=, uid=, gid=. A mount point without a volume gets an empty one",
+      "serve the mount points NAME with a path of the host; bind:/PATH serves the only one without a volume. In full: NAME,kind=host,source=/PATH or NAME,kind=empty, and then readOnly=, recursive=, idmap=, mode=, uid=, gid=. A mount point without a volume gets a new one, with what the image has there",
     group: files,
   },
   "set-env": {

@@ -55,7 +55,7 @@ const requests: { name: string; words: string[]; request: Partial<RunRequest> }[
     words: ["-volume", "database:/tmp", "https://a.example/main.aci", "https://a.example/sidekick.aci"],
     request: {
       apps: [app("https://a.example/main.aci"), app("https://a.example/sidekick.aci")],
-      volumes: [{ name: "database", kind: "host", source: "/tmp", readOnly: false }],
+      volumes: [{ name: "database", kind: "host", source: "/tmp" }],
     },
   },
   {
@@ -80,8 +80,8 @@ const requests: { name: string; words: string[]; request: Partial<RunRequest> }[
       volumes: [
         { name: "a", kind: "host", source: "/srv/a=b:c", readOnly: true, recursive: false },
         { name: "b", kind: "empty", readOnly: true, mode: "0700", uid: 5, gid: 6 },
-        { name: "c", kind: "empty", readOnly: false, mode: undefined, uid: undefined, gid: undefined },
-        { name: "d", kind: "host", source: "/x,y:z", readOnly: false },
+        { name: "c", kind: "empty", readOnly: undefined, mode: undefined, uid: undefined, gid: undefined },
+        { name: "d", kind: "host", source: "/x,y:z" },
       ],
     },
   },
@@ -102,7 +102,7 @@ const requests: { name: string; words: string[]; request: Partial<RunRequest> }[
         app("app1", { mounts: [{ volume: "logs", path: "/var/log" }] }),
         app("app2", { mounts: [{ volume: "logs", path: "/opt/log" }] }),
       ],
-      volumes: [{ name: "logs", kind: "host", source: "/srv/logs", readOnly: false, recursive: undefined }],
+      volumes: [{ name: "logs", kind: "host", source: "/srv/logs", readOnly: undefined, recursive: undefined }],
       mounts: [{ volume: "logs", path: "/logs" }],
     },
   },

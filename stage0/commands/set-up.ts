@@ -55,7 +55,7 @@ export async function setUpContainer(
   try {
     const images = await findImages(wanted, finder);
     const resolved = images.map(({ id, key }) => ({ id, manifest: store.manifest(key) }));
-    const { manifest, warnings, notes } =
+    const { manifest, implicitVolumes, warnings, notes } =
       given === undefined
         ? containerManifest(request, resolved, circumstances)
         : fromPodManifest(given, request, resolved, circumstances);
@@ -71,6 +71,7 @@ export async function setUpContainer(
       data: globals.dir,
       store,
       manifest,
+      implicitVolumes,
       stage1: stage1Found,
       images,
       least: leastProvenance(globals.insecure),

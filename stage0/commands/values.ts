@@ -74,7 +74,7 @@ export function parseVolume(text: string): (Volume & { idmap?: boolean }) | { bo
   if (separator === ":") {
     const source = checked("volume", rest, absolutePath);
     if (name === "bind") return { boundPath: source };
-    return { name: checked("volume", name, acName), kind: "host", source, readOnly: false };
+    return { name: checked("volume", name, acName), kind: "host", source };
   }
 
   const keys = ["kind", "source", "readOnly", "recursive", "idmap", "mode", "uid", "gid"] as const;
@@ -94,7 +94,7 @@ export function parseVolume(text: string): (Volume & { idmap?: boolean }) | { bo
           pairs.kind === "host" ? HOST_FORM : EMPTY_FORM,
         );
   };
-  const volume = { name: checked("volume", name, acName), readOnly: flag("readOnly") ?? false };
+  const volume = { name: checked("volume", name, acName), readOnly: flag("readOnly") };
   switch (pairs.kind) {
     case "host":
       foreign("mode", "uid", "gid");

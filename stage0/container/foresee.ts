@@ -20,13 +20,17 @@ import type { App, PodManifest, RuntimeApp } from "../../shared/schema/types.ts"
 import { O_PATH, openat2, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS } from "../../shared/syscall/linux.ts";
 
 /** Throws "cannot-start"; answers what the person should know. `rootfs` is the rendered tree of an app. */
-export function foresee({ apps }: PodManifest, rootfs: (app: string) => HostPath): string[] {
+export function foresee(
+  { apps }: PodManifest,
+  rootfs: (app: string) => HostPath,
+  implicitVolumes: ReadonlyMap<string, string> = new Map(),
+): string[] {
   return apps.flatMap((app) => {
     const root = openSync(rootfs(app.name), O_PATH | constants.O_DIRECTORY);
     try {
       const ways = app.mounts.map(({ path }) => way(root, path));
       if (app.app !== undefined) requireStart(app.name, app.app, { root, ways });
-      return hidden(app, root, ways);
+      return hidden(app, root, ways, implicitVolumes);
     } finally {
       closeSync(root);
     }
@@ -145,10 +149,16 @@ function programProblem({ exec, environment, workingDirectory = "/" }: App, tree
 
 // --- what is hidden ------------------------------------------------------------------
 
-function hidden({ name, mounts }: RuntimeApp, root: number, ways: readonly (Way | undefined)[]): string[] {
+function hidden(
+  { name, mounts }: RuntimeApp,
+  root: number,
+  ways: readonly (Way | undefined)[],
+  implicitVolumes: ReadonlyMap<string, string>,
+): string[] {
   // Within something else that comes on top it is hidden already.
   return mounts
-    .filter(({ path }, i) => !leadsThrough(ways[i], [...KERNELS, ...endsBut(ways, i)]) && hasSomething(root, path))
+    // One that begins as a copy hides nothing.
+    .filter(({ volume, path }, i) => implicitVolumes.get(volume) !== name && !leadsThrough(ways[i], [...KERNELS, ...endsBut(ways, i)]) && hasSomething(root, path))
     .map(
       ({ volume, path }) => `app ${name}: volume "${volume}" hides what the image has at ${posix.resolve("/", path)}`,
     );

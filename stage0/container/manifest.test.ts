@@ -254,7 +254,7 @@ test("manifest: the environment's order of precedence", async () => {
 test("manifest: the bound path serves the mount point that nothing else does, in every app", async () => {
   const { manifest } = await build(["--volume=bind:/opt/tenant1/database", "a", "b"], [worker, backup]);
   assert.deepEqual(manifest.volumes, [
-    { name: "work", kind: "host", source: "/opt/tenant1/database", readOnly: false },
+    { name: "work", kind: "host", source: "/opt/tenant1/database" },
   ]);
   assert.deepEqual(
     manifest.apps.map(({ mounts }) => mounts),
@@ -314,22 +314,23 @@ test("manifest: of a pod manifest's apps, one that its image describes", async (
   ]);
 });
 
-test("manifest: mount points without a volume get an empty one, shared by name", async () => {
+test("manifest: mount points without a volume get a new one, shared by name", async () => {
   const two = image("e", {
     name: "two",
     app: app({ mountPoints: ["/a", "/b"].map((path) => ({ name: "data", path })) }),
   });
-  const { manifest, notes } = await build(["a", "b", "c"], [worker, backup, two]);
+  const { manifest, implicitVolumes, notes } = await build(["a", "b", "c"], [worker, backup, two]);
+  assert.deepEqual(Object.fromEntries(implicitVolumes), { work: "reduce-worker", data: "two" });
   assert.deepEqual(
     manifest.volumes,
-    ["work", "data"].map((name) => ({ name, kind: "empty", readOnly: false })),
+    ["work", "data"].map((name) => ({ name, kind: "empty" })),
   );
   assert.deepEqual(
     manifest.apps.map(({ mounts }) => mounts.map(({ volume, path }) => `${volume} ${path}`)),
     [["work /var/lib/work"], ["work /backup"], ["data /a", "data /b"]],
   );
   const note = (app: string, name: string) => ({
-    text: `app ${app}: mount point "${name}" has no volume: an empty one takes its place, and goes with the container`,
+    text: `app ${app}: mount point "${name}" has no volume: a new one takes its place, and goes with the container`,
     hint: `--volume ${name}:/PATH gives it a directory of the host`,
   });
   assert.deepEqual(notes, [note("reduce-worker", "work"), note("worker-backup", "work"), note("two", "data")]);

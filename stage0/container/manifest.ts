@@ -72,6 +72,8 @@ export interface Note {
 
 export interface ContainerManifest {
   manifest: PodManifest;
+  /** Volumes that nobody asked for, each with the app whose image says what is in it at first. */
+  implicitVolumes: ReadonlyMap<string, string>;
   notes: Note[];
   /** What will not be as one might think; for the person. */
   warnings: string[];
@@ -131,7 +133,7 @@ export function fromPodManifest(
 
 /** `asked`: in place of the image's isolators; undefined when the app has none of its image's. */
 function withWidenings(
-  { manifest, warnings, notes }: ContainerManifest,
+  { manifest, warnings, ...rest }: ContainerManifest,
   { unprotected = [] }: Circumstances,
   asked: (app: number) => readonly Isolator[] | undefined,
 ): ContainerManifest {
@@ -139,7 +141,7 @@ function withWidenings(
     const instead = asked(i);
     return instead === undefined ? [] : widening(app, instead, unprotected);
   });
-  return { manifest, notes, warnings: [...warnings, ...widenings] };
+  return { manifest, ...rest, warnings: [...warnings, ...widenings] };
 }
 
 function imageAt(images: readonly ResolvedImage[], i: number): ResolvedImage {
@@ -153,7 +155,7 @@ function complete(draft: PodManifest, request: RunRequest, circumstances: Circum
   requireUniqueNames(draft.apps);
   requireCommands(draft.apps);
   checkSockets(draft.apps);
-  const { apps, volumes, notes } = mountVolumes(draft.apps, draft.volumes, request);
+  const { apps, volumes, implicit, notes } = mountVolumes(draft.apps, draft.volumes, request);
   for (const { name } of volumes) requireShort("volume", name, "a mount point with this name cannot be served");
   const options = annotations(request, circumstances);
   const manifest = {
@@ -169,6 +171,7 @@ function complete(draft: PodManifest, request: RunRequest, circumstances: Circum
   if (wantsPrivateUsers(manifest)) checkPrivateIds(manifest);
   return {
     manifest,
+    implicitVolumes: implicit,
     notes,
     warnings: [
       ...unusedVolumes(manifest),
@@ -337,7 +340,7 @@ function mountVolumes(
   apps: readonly RuntimeApp[],
   volumes: readonly Volume[],
   request: RunRequest,
-): { apps: RuntimeApp[]; volumes: Volume[]; notes: Note[] } {
+): { apps: RuntimeApp[]; volumes: Volume[]; implicit: ReadonlyMap<string, string>; notes: Note[] } {
   const known = new Set(volumes.map(({ name }) => name));
   const result = apps.map((app) => ({ ...app, mounts: app.mounts.map((mount) => ({ ...mount })) }));
   const open: OpenMountPoint[] = [];
@@ -356,22 +359,22 @@ function mountVolumes(
       else open.push({ app, mountPoint });
     }
   }
-  const { volumes: further, notes } = volumesForOpen(open, request);
+  const { volumes: further, implicit, notes } = volumesForOpen(open, request);
   for (const { app, mountPoint } of open) app.mounts.push({ volume: mountPoint.name, path: mountPoint.path });
   for (const app of result) requireDistinctTargets(app);
-  return { apps: result, volumes: [...volumes, ...further], notes };
+  return { apps: result, volumes: [...volumes, ...further], implicit, notes };
 }
 
 /**
  * Volumes for mount points that have none. The one place that decides what
- * becomes of them: an empty volume each, which mount points of one name share
+ * becomes of them: a volume each with what the image has there, which mount points of one name share
  * as they would share any other, and a note, because its data go with the
  * container. Who writes a pod manifest must satisfy them all (pods.md).
  */
 function volumesForOpen(
   open: readonly OpenMountPoint[],
   { boundPaths, podManifest }: RunRequest,
-): { volumes: Volume[]; notes: Note[] } {
+): { volumes: Volume[]; implicit: Map<string, string>; notes: Note[] } {
   const names = [...new Set(open.map(({ mountPoint }) => mountPoint.name))];
   const [source, second] = boundPaths;
   const [name] = names;
@@ -388,7 +391,7 @@ function volumesForOpen(
       hint: `name the one that is meant: --volume ${name}:${source}`,
     });
   if (source !== undefined && name !== undefined)
-    return { volumes: [{ name, kind: "host", source, readOnly: false }], notes: [] };
+    return { volumes: [{ name, kind: "host", source }], implicit: new Map(), notes: [] };
   if (name !== undefined && podManifest !== undefined) {
     const places = open.map(({ app, mountPoint }) => `${mountPoint.name} (${mountPoint.path} of app ${app.name})`);
     throw new RktError("no-volume", `no volume for the mount point ${places.join(", ")}`, {
@@ -396,9 +399,10 @@ function volumesForOpen(
     });
   }
   return {
-    volumes: names.map((name) => ({ name, kind: "empty", readOnly: false })),
+    volumes: names.map((name) => ({ name, kind: "empty" })),
+    implicit: new Map(open.toReversed().map(({ app, mountPoint }) => [mountPoint.name, app.name])),
     notes: onePerName(open).map(({ app, mountPoint: { name } }) => ({
-      text: `app ${app.name}: mount point "${name}" has no volume: an empty one takes its place, and goes with the container`,
+      text: `app ${app.name}: mount point "${name}" has no volume: a new one takes its place, and goes with the container`,
       hint: `--volume ${name}:/PATH gives it a directory of the host`,
     })),
   };

@@ -10,6 +10,7 @@ import {
   chmodSync,
   chownSync,
   closeSync,
+  constants,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -19,13 +20,14 @@ import {
   writeFileSync,
 } from "node:fs";
 import { v4 } from "uuid";
-import { errorText, RktError } from "../../shared/errors.ts";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import {
   appDirs,
   containerLayout,
   dataLayout,
   ENTRYPOINTS,
   type HostPath,
+  hostPath,
   INTERFACE_VERSION_ANNOTATION,
   PRIVATE_USERS_SUPPORT,
   STAGE1_INTERFACE_VERSION,
@@ -35,7 +37,7 @@ import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, PodManifest, Volume } from "../../shared/schema/types.ts";
 import type { Rule } from "../../shared/schema/place.ts";
 import { absolutePath } from "../../shared/schema/values.ts";
-import { syncfs } from "../../shared/syscall/linux.ts";
+import { O_PATH, openat2, RESOLVE_IN_ROOT, syncfs } from "../../shared/syscall/linux.ts";
 import { volumesByKey } from "../../shared/volumes.ts";
 import { type Provenance, STAGE1_PROVENANCE } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";
@@ -50,6 +52,8 @@ export interface PrepareRequest {
   /** Resolved: each app has its `app`, its mounts and the full ID of its image. */
   manifest: PodManifest;
   stage1: StoredImage;
+  /** Volumes of kind "empty" that begin as what an app's image has where they are mounted, each with that app. */
+  implicitVolumes?: ReadonlyMap<string, string>;
   /** The apps' images, in the manifest's order. */
   images: readonly StoredImage[];
   /** Of what they depend on. */
@@ -82,7 +86,8 @@ export async function prepareContainer(request: PrepareRequest): Promise<OwnedCo
   // Rendering is the long part and can fail on a bad image: before anything of the container exists.
   const trees = await renderTrees(request);
   const { treeRootfs } = dataLayout(request.data);
-  for (const text of foresee(request.manifest, (app) => treeRootfs(trees.apps[app]?.tree ?? ""))) request.note(text);
+  const notes = foresee(request.manifest, (app) => treeRootfs(trees.apps[app]?.tree ?? ""), request.implicitVolumes);
+  for (const text of notes) request.note(text);
   let container = createContainer(request.data, uuid);
   try {
     container = transition(request.data, container, "prepare");
@@ -171,7 +176,13 @@ async function fill(request: PrepareRequest, container: OwnedContainer, trees: T
   mkdirSync(layout.volumes, { mode: 0o755 });
   put(layout.stage1Manifest, formatImageManifest(store.manifest(stage1.key)));
   for (const [key, volume] of volumesByKey(manifest))
-    if (volume.kind === "empty") makeEmptyVolume(layout.emptyVolume(key), volume);
+    if (volume.kind === "empty") {
+      const app = manifest.apps.find(({ name }) => name === request.implicitVolumes?.get(key));
+      const tree = app === undefined ? undefined : data.treeRootfs(trees.apps[app.name]?.tree ?? "");
+      const path = app?.mounts.find((mount) => mount.volume === key)?.path;
+      if (tree !== undefined && path !== undefined && (await copyFromImage(tree, path, layout.emptyVolume(key)))) continue;
+      makeEmptyVolume(layout.emptyVolume(key), volume);
+    }
 
   // With an overlay, what lies in the stage1 root before the mount lies in its upper directory.
   let root: string = layout.stage1Rootfs;
@@ -219,6 +230,24 @@ function makeEmptyVolume(dir: HostPath, volume: Volume): void {
   mkdirSync(dir);
   chownSync(dir, volume.uid ?? 0, volume.gid ?? 0);
   chmodSync(dir, Number.parseInt(volume.mode ?? "0755", 8));
+}
+
+/** Whether the image has a directory there; links are followed as the app would see them. */
+async function copyFromImage(rootfs: HostPath, path: string, to: HostPath): Promise<boolean> {
+  const root = openSync(rootfs, O_PATH | constants.O_DIRECTORY);
+  let directory: number | undefined;
+  try {
+    directory = openat2(root, path, O_PATH | constants.O_DIRECTORY, 0, RESOLVE_IN_ROOT);
+    const { copyTree } = await import("../image/extract.ts");
+    await copyTree(hostPath(`/proc/${process.pid}/fd/${directory}/.`), to);
+    return true;
+  } catch (error) {
+    if (directory !== undefined || !["ENOENT", "ENOTDIR", "ELOOP"].includes(errorCode(error) ?? "")) throw error;
+    return false;
+  } finally {
+    if (directory !== undefined) closeSync(directory);
+    closeSync(root);
+  }
 }
 
 /** Writes a whole file by rename, so that no reader sees half of it. */

@@ -278,7 +278,7 @@ function containerRuntimeManifest({ uuid, manifest }: Pod): string {
     volumes: manifest.volumes.map(({ name, kind, source, readOnly }) => ({
       kind,
       ...(source === undefined ? {} : { source }),
-      readOnly,
+      readOnly: readOnly === true,
       fulfills: [name],
     })),
     isolators: before("0.4.0") ? [] : manifest.isolators,

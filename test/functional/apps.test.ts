@@ -429,12 +429,34 @@ const mounts: MountCase[] = [
     out: "x\n",
   },
   {
+    name: "writable where the volume says so, though the image has it read-only",
+    app: { mountPoints: [point("/data", { readOnly: true })] },
+    options: ["--volume=data,kind=empty,readOnly=false"],
+    script: "echo x >/data/file; b cat /data/file",
+    out: "x\n",
+  },
+  {
+    name: "with the owner, mode and files of the image's directory, where a mount point has none",
+    app: { mountPoints: [point("/var/link/db")] },
+    entries: [
+      { name: "rootfs/var/link", type: "2", link: "../srv" },
+      { name: "rootfs/srv/db", type: "5", mode: 0o1770, uid: 33, gid: 34 },
+      { name: "rootfs/srv/db/seed", data: "seed\n", uid: 33, mode: 0o640 },
+    ],
+    options: [],
+    script: "b stat -c '%a %u %g' /srv/db /srv/db/seed; echo more >>/srv/db/seed; b cat /srv/db/seed",
+    out: "1770 33 34\n640 33 0\nseed\nmore\n",
+    told: `rkt: app test: mount point "data" has no volume: a new one takes its place, and goes with the container
+hint: --volume data:/PATH gives it a directory of the host
+`,
+  },
+  {
     name: "an empty one for a mount point that has none",
     app: { mountPoints: [point("/data")] },
     options: [],
     script: "b ls /data; b stat -c '%a %u %g' /data; echo x >/data/file; b cat /data/file",
     out: "755 0 0\nx\n",
-    told: `rkt: app test: mount point "data" has no volume: an empty one takes its place, and goes with the container
+    told: `rkt: app test: mount point "data" has no volume: a new one takes its place, and goes with the container
 hint: --volume data:/PATH gives it a directory of the host
 `,
   },
