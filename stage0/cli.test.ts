@@ -63,6 +63,25 @@ test("rkt version, however it is asked for", () => {
     assert.deepEqual(rkt(...words), { stdout, ...rest }, words.join(" "));
 });
 
+test("options of a command may stand before its name", () => {
+  for (const words of [
+    ["--net=host", "run", "--help"],
+    ["--net", "--rm", "run", "--help"],
+    // The value of one option, and then the command.
+    ["--hostname", "run", "run", "--help"],
+    ["--dir=/x", "--volume", "a:/b", "--debug", "run", "--help"],
+  ])
+    assert.deepEqual(rkt(...words), rkt("help", "run"), words.join(" "));
+  assert.deepEqual(rkt("--full", "image", "list", "--help"), rkt("help", "image", "list"));
+  assert.deepEqual(rkt("image", "--full", "list", "--help"), rkt("help", "image", "list"));
+  // An image's options follow the image.
+  const misplaced = rkt("--user=1", "run", "x.aci");
+  assert.deepEqual([misplaced.status, misplaced.stderr.split("\n")[0]], [2, "rkt: run: --user must follow an image"]);
+  const nobodys = rkt("--full", "run", "x.aci");
+  assert.deepEqual(nobodys, { status: 2, stdout: "", stderr: nobodys.stderr });
+  assert.match(nobodys.stderr, /^rkt: unknown option --full\n/);
+});
+
 test("a command by its other name", () => {
   const stats = rkt("stats", "--help");
   assert.match(stats.stdout, /^Usage: rkt top /);

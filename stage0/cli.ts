@@ -8,7 +8,7 @@ import { RktError, usageError } from "../shared/errors.ts";
 import type { Command } from "./command.ts";
 import { globalOptions, readGlobals } from "./globals.ts";
 import type { ErrorContext } from "./render-error.ts";
-import { isOption, type Line, nearest, type OptionWord, readOption, scanWords } from "./words.ts";
+import { isKnown, isOption, type Line, nearest, type OptionTable, type OptionWord, readOption, scanWords } from "./words.ts";
 
 export interface CommandEntry {
   name: string;
@@ -175,17 +175,17 @@ export async function runCommand(words: readonly string[], context: ErrorContext
     const within = takeGlobals(rest.slice(1));
     given.push(...within.given);
     if (within.rest.length === 0) return await withoutCommand(given, first);
-    rest.splice(1, rest.length, ...within.rest);
+    rest.splice(0, rest.length, ...optionsFirst(first, within.rest));
   }
 
-  const entry = findCommand(rest);
+  const { entry, before, command } = await commandOf(rest);
   context.command = entry.name;
-  const { command } = await entry.load();
   const line = scanWords(
-    rest.slice(entry.name.split(" ").length),
+    rest.slice(before.words + entry.name.split(" ").length),
     { ...globalOptions, ...command.options },
     command.grammar,
   );
+  line.options.unshift(...before.options);
   const globals = await readGlobals([...given, ...withdrawGlobals(line)]);
   context.debug = globals.debug;
   if (globals.help) {
@@ -203,11 +203,59 @@ function takeGlobals(words: readonly string[]): { given: OptionWord[]; rest: str
   let i = 0;
   while (isOption(words[i] ?? "")) {
     if (words[i] === "--version" || words[i] === "-version") return { given, rest: ["version"] };
+    // It may be the command's, whose name is still to come.
+    if (!isKnown(words[i] ?? "", globalOptions)) break;
     const { option, next } = readOption(words, i, globalOptions);
     given.push(option);
     i = next;
   }
   return { given, rest: words.slice(i) };
+}
+
+/** The words of a group's command, with options that stand between the two parts of its name before both. */
+function optionsFirst(group: string, words: readonly string[]): string[] {
+  if (!isOption(words[0] ?? "")) return [group, ...words];
+  const name = words.findIndex((word) => namedCommand([group, word]) !== undefined);
+  return name < 0 ? [...words] : [...words.slice(0, name), group, ...words.slice(name)];
+}
+
+interface FoundCommand {
+  entry: CommandEntry;
+  command: Command;
+  /** Options of the command's own that stand before its name, and how many words they are. */
+  before: { options: OptionWord[]; words: number };
+}
+
+/** The command that the words ask for, whose own options may stand before its name (`rkt --net=host run`). */
+async function commandOf(words: readonly string[]): Promise<FoundCommand> {
+  const [first = ""] = words;
+  if (!isOption(first)) {
+    const entry = findCommand(words);
+    return { entry, command: (await entry.load()).command, before: { options: [], words: 0 } };
+  }
+  for (let i = 1; i < words.length; i++) {
+    const entry = namedCommand(words.slice(i));
+    if (entry === undefined) continue;
+    const { command } = await entry.load();
+    const options = optionsUpTo(words.slice(0, i), { ...globalOptions, ...command.options });
+    if (options !== undefined) return { entry, command, before: { options, words: i } };
+  }
+  // Nobody's: the error says which option was meant.
+  readOption(words, 0, globalOptions);
+  throw usageError("there is no command", "`rkt help` lists the commands");
+}
+
+/** The options that the words are, and nothing else; undefined when they are not. */
+function optionsUpTo(words: readonly string[], table: OptionTable): OptionWord[] | undefined {
+  const options: OptionWord[] = [];
+  let i = 0;
+  while (i < words.length) {
+    if (!isOption(words[i] ?? "") || !isKnown(words[i] ?? "", table)) return undefined;
+    const { option, next } = readOption([...words, ""], i, table);
+    options.push(option);
+    i = next;
+  }
+  return i === words.length ? options : undefined;
 }
 
 /** Only the name of a group is a question by itself. */
@@ -218,11 +266,15 @@ async function withoutCommand(given: readonly OptionWord[], group?: string): Pro
   throw usageError("there is no command", "`rkt help` lists the commands");
 }
 
+function namedCommand(words: readonly string[]): CommandEntry | undefined {
+  const named = (name: string) => commands.find((entry) => entry.name === name || entry.alias === name);
+  return named(words.slice(0, 2).join(" ")) ?? named(words[0] ?? "");
+}
+
 /** The command whose name the words begin with. */
 export function findCommand(words: readonly string[]): CommandEntry {
   const [first = "", second = ""] = words;
-  const named = (name: string) => commands.find((entry) => entry.name === name || entry.alias === name);
-  const entry = named(words.slice(0, 2).join(" ")) ?? named(first);
+  const entry = namedCommand(words);
   if (entry !== undefined) return entry;
   const group = Object.hasOwn(groups, first);
   const word = group ? `${first} ${second}` : first;

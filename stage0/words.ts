@@ -113,7 +113,7 @@ export function readOption(
   table: OptionTable,
 ): { option: OptionWord; next: number } {
   const word = words[i] ?? "";
-  const [, spelled = word, given] = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(word) ?? [];
+  const { spelled, given } = splitOption(word);
   const name = lookUp(spelled, table);
   if (name === undefined) throw unknownOption(word, spelled, table);
   const { type, bare, choices, value: form = "VALUE" } = table[name] as Option;
@@ -125,6 +125,15 @@ export function readOption(
     throw usageError(`--${name} is ${choices.join(" or ")}, not ${JSON.stringify(value)}`);
   return { option: { name, value }, next: detached ? i + 2 : i + 1 };
 }
+
+function splitOption(word: string): { spelled: string; given: string | undefined } {
+  const [, spelled = word, given] = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(word) ?? [];
+  return { spelled, given };
+}
+
+/** Whether a word that is an option is one of the table's. */
+export const isKnown = (word: string, table: OptionTable): boolean =>
+  lookUp(splitOption(word).spelled, table) !== undefined;
 
 function lookUp(spelled: string, table: OptionTable): string | undefined {
   if (Object.hasOwn(table, spelled)) return spelled;

@@ -196,6 +196,7 @@ export const imageOptions = {
   "caps-retain": {
     type: "string",
     array: true,
+    alias: "cap-retain",
     value: "CAP,...",
     description: "the only capabilities to keep",
     group: app,
@@ -203,6 +204,7 @@ export const imageOptions = {
   "caps-remove": {
     type: "string",
     array: true,
+    alias: "cap-remove",
     value: "CAP,...",
     description: "capabilities to take away from those that the image leaves",
     group: app,
