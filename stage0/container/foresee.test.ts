@@ -302,3 +302,40 @@ for (const { name, things = TREE, app, mounts = [], problem, hint, notes = [] } 
       return true;
     });
   });
+
+const apps = (...list: { name: string; exec: string; mounts?: string[] }[]): PodManifest => ({
+  acVersion: "0.8.11",
+  acKind: "PodManifest",
+  apps: list.map(({ name, exec, mounts = [] }) => ({
+    name,
+    image: { id: `sha512-${"0".repeat(128)}`, labels: [] },
+    app: bareApp([exec]),
+    readOnlyRootFS: false,
+    mounts: mounts.map((path) => ({ volume: "v", path })),
+    annotations: [],
+  })),
+  volumes: [],
+  isolators: [],
+  annotations: [],
+  ports: [],
+  userAnnotations: {},
+  userLabels: {},
+});
+
+test("a volume that begins as what an app's image has hides nothing of that app's", (t) => {
+  const root = makeTree(t, TREE);
+  const two = ["one", "two"].map((name) => ({ name, exec: "/bin/app", mounts: ["/srv/files"] }));
+  assert.deepEqual(
+    foresee(apps(...two), () => hostPath(root), new Map([["v", "one"]])),
+    ['app two: volume "v" hides what the image has at /srv/files'],
+  );
+});
+
+test("systemd as an app is told to end at once, by whatever link it is called", (t) => {
+  const root = makeTree(t, { ...TREE, "/lib/systemd/systemd": "program", "/sbin/init": { link: "../lib/systemd/systemd" } });
+  for (const exec of ["/sbin/init", "/lib/systemd/systemd"]) {
+    const [note = "", ...others] = foresee(apps({ name: "os", exec }), () => hostPath(root));
+    assert.deepEqual(others, []);
+    assert.match(note, /^warning: app os: its program is systemd, .* will end at once/);
+  }
+});

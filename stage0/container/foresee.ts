@@ -30,7 +30,9 @@ export function foresee(
     try {
       const ways = app.mounts.map(({ path }) => way(root, path));
       if (app.app !== undefined) requireStart(app.name, app.app, { root, ways });
-      return hidden(app, root, ways, implicitVolumes);
+      const notes = hidden(app, root, ways, implicitVolumes);
+      const program = app.app?.exec[0] ?? "";
+      return isSystemd(root, program) ? [...notes, systemdAsApp(app.name)] : notes;
     } finally {
       closeSync(root);
     }
@@ -146,6 +148,16 @@ function programProblem({ exec, environment, workingDirectory = "/" }: App, tree
   if (!places.every((place) => isCertain(tree, place))) return undefined;
   return problem ?? `cannot execute "${name}": not found in PATH (${searchPath})`;
 }
+
+// --- what ends at once ---------------------------------------------------------------
+
+/** A path that leads to a system manager, as `/sbin/init` does in images of whole distributions. */
+function isSystemd(root: number, program: string): boolean {
+  return program.startsWith("/") && posix.basename(way(root, program)?.end ?? "") === "systemd";
+}
+
+const systemdAsApp = (name: string): string =>
+  `warning: app ${name}: its program is systemd, which manages a system only as the first process of a container; that is stage 1's, so it will end at once. Run the image's services as apps, each with --exec`;
 
 // --- what is hidden ------------------------------------------------------------------
 
