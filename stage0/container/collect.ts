@@ -8,6 +8,7 @@
 import { existsSync, readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout, type HostPath, type State } from "../../shared/layout.ts";
+import { signalProcess } from "../../shared/signal-process.ts";
 import { refuseRunningWithoutLock } from "./breaches.ts";
 import { listedCgroups } from "./cgroups.ts";
 import { refuseOtherLayout } from "./inspect.ts";
@@ -160,11 +161,7 @@ function removeCgroup(dir: string): void {
 }
 
 function killAll(cgroup: string): void {
-  for (const pid of readFileSync(`${cgroup}/cgroup.procs`, "utf8").split("\n").map(Number))
-    try {
-      // 0 is a process of another PID namespace, which kill(2) would take for our own group.
-      if (pid > 1) process.kill(pid, "SIGKILL");
-    } catch (error) {
-      if (errorCode(error) !== "ESRCH") throw error;
-    }
+  const members = () => readFileSync(`${cgroup}/cgroup.procs`, "utf8").split("\n").map(Number);
+  // 0 is a process of another PID namespace.
+  for (const pid of members()) if (pid > 1) signalProcess(pid, ["SIGKILL"], () => members().includes(pid));
 }
