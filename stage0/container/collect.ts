@@ -161,7 +161,20 @@ function removeCgroup(dir: string): void {
 }
 
 function killAll(cgroup: string): void {
-  const members = () => readFileSync(`${cgroup}/cgroup.procs`, "utf8").split("\n").map(Number);
   // 0 is a process of another PID namespace.
-  for (const pid of members()) if (pid > 1) signalProcess(pid, ["SIGKILL"], () => members().includes(pid));
+  for (const pid of readFileSync(`${cgroup}/cgroup.procs`, "utf8").split("\n").map(Number))
+    if (pid > 1) signalProcess(pid, ["SIGKILL"], () => isMember(pid, cgroup));
+}
+
+/** Whether one of the process's cgroups (cgroups(7), /proc/PID/cgroup) is the one at this path. */
+function isMember(pid: number, cgroup: string): boolean {
+  try {
+    const paths = readFileSync(`/proc/${pid}/cgroup`, "utf8")
+      .split("\n")
+      .map((line) => line.replace(/^\d+:[^:]*:/, ""));
+    return paths.some((path) => path.length > 1 && cgroup.endsWith(path));
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH") return false;
+    throw error;
+  }
 }
