@@ -261,3 +261,12 @@ test("what enters an app that is still being launched is turned away", async (t)
     [226, "", "rkt: app app: it has no root of its own yet: try again\n"],
   );
 });
+
+test("an errno that nobody has put into words is one line that names operation and object", async (t) => {
+  const err = STAGE1.appStderr("app");
+  const { status, stderr } = await run(t, shell("true"), (root) => {
+    mkdirSync(dirname(root.path(err)), { recursive: true });
+    symlinkSync("app.err", root.path(err));
+  });
+  assert.deepEqual([status, stderr], [254, `rkt: app app: open ${err}: ELOOP\n`]);
+});

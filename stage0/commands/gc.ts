@@ -41,6 +41,8 @@ export const command: Command = {
     const [first, ...others] = result.failed;
     for (const { uuid, error } of others) say(`cannot remove container ${uuid}: ${errorText(error)}`, hintOf(error));
     if (first !== undefined)
-      throw new RktError("gc-failed", `cannot remove container ${first.uuid}`, { cause: first.error });
+      throw new RktError("gc-failed", `cannot remove container ${first.uuid}: ${errorText(first.error)}`, {
+        cause: first.error,
+      });
   },
 };

@@ -5,7 +5,8 @@
  * made here has the same ids, and nothing runs in it.
  */
 
-import { closeSync, constants, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, constants, openSync, statSync, writeFileSync } from "node:fs";
+import { readBounded } from "../../shared/bounded-read.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS, containerLayout, type HostPath, PRIVATE_IDS } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
@@ -55,7 +56,7 @@ export function readPrivateIds(dir: HostPath): PrivateIds | undefined {
   const { users } = containerLayout(dir);
   // No exception where there is none: it costs more than the rest.
   if (statSync(users, { throwIfNoEntry: false }) === undefined) return undefined;
-  const [, first, count] = /^(\d{1,10}) (\d{1,10})\n$/.exec(readFileSync(users, "utf8")) ?? [];
+  const [, first, count] = /^(\d{1,10}) (\d{1,10})\n$/.exec(readBounded(users, 64)) ?? [];
   return first === undefined ? undefined : { first: Number(first), count: Number(count) };
 }
 

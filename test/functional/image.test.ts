@@ -292,7 +292,9 @@ function damagedStore(t: TestContext) {
   };
   const base = image("base", "what the base says");
   const top = image("top", "what the top says", { dependencies: [{ imageName: "example.com/base" }] });
-  const [baseId = "", topId = ""] = [base, top].map((file) => rkt.ok(["fetch", "--full", file]).stdout.trim());
+  const [baseId = "", topId = ""] = [base, top].map((file) =>
+    rkt.ok(["fetch", "--full", "--pull-policy=new", file]).stdout.trim(),
+  );
   const blob = join(rkt.dir, "cas/blob/sha512", baseId.slice(7, 9), baseId);
   damageBlob(blob, "the base");
   return { rkt, base, baseId, top, topId, blob, target: join(rkt.scratch, "out") };
