@@ -16,6 +16,7 @@ import { type ContainerRef, listContainers, type OwnedContainer, transition } fr
 import { tryLock } from "./lock.ts";
 import { discard } from "./remove.ts";
 import { runStage1Gc } from "./stage1-gc.ts";
+import { hostEnvironment } from "../environment.ts";
 
 export interface CollectOptions {
   /** Milliseconds an exited container stays after it was marked. */
@@ -96,14 +97,13 @@ export interface RemoveOptions {
 /** Takes an owned container away: what its stage1 releases, its networks, its cgroups, then its directory. */
 export function removeContainer(data: string, container: OwnedContainer, { force }: RemoveOptions = {}): void {
   refuseRunningWithoutLock(container);
-  for (const release of [runStage1Gc, releaseNetworks])
+  for (const release of [runStage1Gc, releaseNetworks, removeCgroups])
     try {
       release(container);
     } catch (error) {
       if (force === undefined) throw error;
       force(error);
     }
-  removeCgroups(container);
   discard(data, container);
 }
 
@@ -119,7 +119,12 @@ function releaseNetworks({ dir, uuid }: OwnedContainer): void {
   const { netTeardown } = containerLayout(".");
   if (!existsSync(containerLayout(dir).netTeardown)) return;
   const { spawnSync } = process.getBuiltinModule("node:child_process");
-  const done = spawnSync("sh", [netTeardown], { cwd: dir, encoding: "utf8", timeout: RELEASE_LIMIT });
+  const done = spawnSync("sh", [netTeardown], {
+    cwd: dir,
+    env: hostEnvironment(),
+    encoding: "utf8",
+    timeout: RELEASE_LIMIT,
+  });
   // The waiter may have come first, and taken it away before sh could open it.
   if (done.status === 0 || !existsSync(containerLayout(dir).netTeardown)) return;
   const reason = done.error === undefined ? done.stderr.trim().replaceAll(/\s*\n\s*/g, " ") : errorText(done.error);

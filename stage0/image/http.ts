@@ -185,7 +185,8 @@ async function openAgent(protocol: string, options: HttpOptions): Promise<Dispat
   const overTls = protocol === "https:" || httpProxy.startsWith("https:");
   const connect = {
     timeout: options.connectTimeout ?? CONNECT_TIMEOUT,
-    ...(options.anyCertificate === true ? { rejectUnauthorized: false } : undefined),
+    // Said in any case: a variable of the runtime (NODE_TLS_REJECT_UNAUTHORIZED) decides otherwise.
+    rejectUnauthorized: options.anyCertificate !== true,
     ...(overTls ? { secureContext: createSecureContext({ ca: trustedCertificates() }) } : undefined),
   };
   const idle = options.idleTimeout ?? IDLE_TIMEOUT;

@@ -483,7 +483,7 @@ test("rkt top: what apps use, as ps and the cgroups have it", async (t) => {
   assert.equal(command, `sh -c sleep 1000; : ${"b".repeat(100_000)}`.slice(0, 4096));
 
   const pids = cat(`${memory}/cgroup.procs`).split("\n").map(Number);
-  assert.equal(pids.length, 3);
+  assert.equal(pids.length, 5);
   const seen: { pid: number; command: string; memory: number }[] = one.processes;
   assert.deepEqual(
     seen.map(({ pid }) => pid),
