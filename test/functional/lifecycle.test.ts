@@ -719,33 +719,28 @@ test("what a container's files should not be is said, and never waited for: FIFO
   if (!requires(t, "root", "build", "overlay")) return;
   const rkt = makeRkt(t);
   const layout = containerLayout("");
-  for (const path of [
-    layout.manifest,
-    layout.stage1Manifest,
-    layout.trees,
-    layout.networks,
-    layout.users,
-    layout.cgroups,
-  ]) {
+  const paths = [layout.manifest, layout.stage1Manifest, layout.trees, layout.networks, layout.users, layout.cgroups];
+  for (const path of paths) {
     rkt.ok(["run", busybox, "--exec=/bin/true"]);
     const [found = ""] = rkt.containers();
+    const uuid = basename(found);
     const file = join(rkt.dir, "containers", found, path);
     rmSync(file, { force: true });
     mkdirSync(dirname(file), { recursive: true });
     mkfifo(file, 0o600);
-    const uuid = basename(found);
-    for (const words of [
-      ["list"],
-      ["list", "--full"],
-      ["status", uuid],
-      ["cat-manifest", uuid],
-      ["image", "gc"],
-      ["gc"],
-      ["rm", "--force", uuid],
-    ])
-      assert.notEqual(rkt.run(words, { timeout: 20_000 }).status, null, `${words.join(" ")} with ${path}`);
-    rmSync(file, { force: true });
-    rkt.run(["gc", "--grace-period=0"]);
+    try {
+      for (const words of [
+        ["list", "--full"],
+        ["status", uuid],
+        ["cat-manifest", uuid],
+        ["image", "gc"],
+      ])
+        assert.notEqual(rkt.run(words, { timeout: 20_000 }).status, null, `${words.join(" ")} with ${path}`);
+      const removed = rkt.run(["rm", "--force", uuid], { timeout: 20_000 });
+      assert.deepEqual([removed.status, rkt.containers()], [0, []], `${path}: ${removed.stderr}`);
+    } finally {
+      rmSync(file, { force: true });
+    }
   }
 });
 

@@ -493,7 +493,7 @@ test("rkt top: what apps use, as ps and the cgroups have it", async (t) => {
     const [, kilobytes = "", args = ""] =
       /^\s*(\d+) (.*)\n$/.exec(spawnSync("ps", ["-o", "rss=,args=", "-p", String(pid)], { encoding: "utf8" }).stdout) ??
       [];
-    assert.equal(command.trim(), args.trim());
+    assert.equal(command.trim(), args.slice(0, 4096).trim());
     // The kernel counts pages per processor, and not each of its files adds them all up.
     assert.ok(Math.abs(memory - Number(kilobytes) * 1024) < 2 ** 20, `${memory}, ${kilobytes}`);
   }
