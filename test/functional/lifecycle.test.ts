@@ -7,6 +7,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -779,4 +780,25 @@ test("an image removed under a prepared container: named, and the container stay
   assert.deepEqual(rkt.containers(), [`prepared/${uuid}`]);
   renameSync(`${path}-away`, path);
   rkt.ok(["run-prepared", uuid]);
+});
+
+test("a data directory of the rkt that named trees by 128 bits: what was prepared runs, and new trees are made", (t) => {
+  if (!requires(t, "root", "build", "overlay")) return;
+  const rkt = makeRkt(t);
+  const uuid = prepare(rkt, ...sh("echo prepared before"));
+  const trees = join(rkt.dir, "cas/tree");
+  const file = containerLayout(directory(rkt, uuid)).trees;
+  const older = (name: string) => name.replace(/^tree-2-(.{32}).*$/, "tree-1-$1");
+  for (const name of readdirSync(trees)) renameSync(join(trees, name), join(trees, older(name)));
+  const text = readFileSync(file, "utf8");
+  writeFileSync(file, text.replaceAll(/tree-2-[0-9a-f]{64}/g, older));
+  assert.equal(rkt.ok(["run-prepared", uuid]).stdout, "prepared before\n");
+  assert.equal(rkt.ok(["run", busybox, ...sh("echo new")]).stdout, "new\n");
+  rkt.ok(["image", "verify"]);
+  const before = readdirSync(trees);
+  assert.equal(before.filter((name) => name.startsWith("tree-1-")).length, before.length / 2);
+  rkt.ok(["gc", "--grace-period=0"]);
+  rkt.ok(["gc", "--grace-period=0"]);
+  rkt.ok(["image", "gc", "--grace-period=0"]);
+  assert.deepEqual(readdirSync(trees), []);
 });
