@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { readBeginning, readBounded } from "./bounded-read.ts";
+import { readBeginning, readBounded, readLines } from "./bounded-read.ts";
 import { mkfifo } from "./syscall/linux.ts";
 
 function scratch(t: TestContext): string {
@@ -37,4 +37,17 @@ test("what is no regular file is refused and never waited for", (t) => {
 test("of a file without an end the beginning is read", () => {
   assert.equal(readBeginning("/dev/zero", 100_000), "\0".repeat(100_000));
   assert.match(readBeginning("/proc/self/stat", 4096), /^\d+ \(.*\) R .*\n$/s);
+});
+
+test("lines: whatever their number, and none longer than the limit and a chunk", (t) => {
+  const file = scratch(t);
+  const lines = Array.from({ length: 5000 }, (_, i) => `${i} ${"x".repeat(i % 70)}`);
+  for (const end of ["", "\n"]) {
+    writeFileSync(file, lines.join("\n") + end);
+    assert.deepEqual([...readLines(file, 100)], lines);
+  }
+  writeFileSync(file, "y".repeat(1000));
+  const pieces = [...readLines(file, 100)];
+  assert.equal(pieces.join(""), "y".repeat(1000));
+  assert.ok(pieces.every((piece) => piece.length <= 200));
 });

@@ -27,6 +27,26 @@ export function readBeginning(path: string, limit: number): string {
   }
 }
 
+/** The lines of a file that may have any number of them, each of bounded length; longer ones come in pieces. */
+export function* readLines(path: string, limit = 65536): Generator<string, void, undefined> {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const buffer = Buffer.allocUnsafe(limit);
+    let rest = "";
+    for (let n = readSync(fd, buffer); n > 0; n = readSync(fd, buffer)) {
+      const lines = (rest + buffer.toString("latin1", 0, n)).split("\n");
+      rest = lines.pop() ?? "";
+      yield* lines;
+      if (rest.length < limit) continue;
+      yield rest;
+      rest = "";
+    }
+    if (rest !== "") yield rest;
+  } finally {
+    closeSync(fd);
+  }
+}
+
 function beginning(fd: number, limit: number): string {
   // The kernel gives most files whole by one read(2), if there is room.
   let buffer = Buffer.allocUnsafe(Math.min(limit, 65536));

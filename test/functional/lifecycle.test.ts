@@ -313,6 +313,22 @@ test("stop: a pid that is another process's by now gets no signal", async (t) =>
   await ended;
 });
 
+test("stop and stop --force: no signal goes to a number", async (t) => {
+  if (!requires(t, "root", "build", "overlay", "strace")) return;
+  const rkt = makeRkt(t);
+  for (const force of [[], ["--force"]]) {
+    const { uuid, done } = await running(rkt, [busybox, ...sh("echo up; exec sleep 1000")], 0);
+    const log = join(rkt.scratch, "log");
+    const trace = ["-f", "-o", log, "-e", "trace=kill,tkill,tgkill,pidfd_send_signal", "--", rktBinary];
+    const stopped = spawnSync("strace", [...trace, `--dir=${rkt.dir}`, "stop", ...force, uuid], { encoding: "utf8" });
+    assert.equal(stopped.status, 0, stopped.stderr);
+    await done;
+    const calls = readFileSync(log, "utf8");
+    assert.match(calls, force.length > 0 ? /pidfd_send_signal\(\d+, SIGKILL/ : /pidfd_send_signal\(\d+, SIGTERM/);
+    assert.doesNotMatch(calls, /\bt?g?kill\(\d+, (?:\d+, )?SIG(?:TERM|KILL|CONT)/);
+  }
+});
+
 test("prepare --no-overlay: the copies are on the disk before the container is there", (t) => {
   if (!requires(t, "root", "build", "strace")) return;
   const rkt = makeRkt(t);
