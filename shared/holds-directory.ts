@@ -1,15 +1,23 @@
-import { readdirSync, type Stats, statSync } from "node:fs";
+import { type Dir, opendirSync, type Stats, statSync } from "node:fs";
 
-/** Whether a process has the directory open: a recycled pid has not. */
+/** Whether a process has the directory open: a recycled pid has not. One entry at a time: a process may have a million. */
 export function holdsDirectory(pid: number, dir: Stats): boolean {
-  let names: string[];
+  let descriptors: Dir;
   try {
-    names = readdirSync(`/proc/${pid}/fd`);
+    descriptors = opendirSync(`/proc/${pid}/fd`);
   } catch {
     return false;
   }
-  return names.some((name) => {
-    const target = statSync(`/proc/${pid}/fd/${name}`, { throwIfNoEntry: false });
-    return target !== undefined && target.ino === dir.ino && target.dev === dir.dev;
-  });
+  try {
+    for (let entry = descriptors.readSync(); entry !== null; entry = descriptors.readSync()) {
+      const target = statSync(`${descriptors.path}/${entry.name}`, { throwIfNoEntry: false });
+      if (target !== undefined && target.ino === dir.ino && target.dev === dir.dev) return true;
+    }
+    return false;
+  } catch {
+    // It has ended.
+    return false;
+  } finally {
+    descriptors.closeSync();
+  }
 }

@@ -88,7 +88,7 @@ export const EARLY_IMAGE_ANNOTATION = "coreos.com/rocket/early-image";
 export const PRE_START_TIMEOUT_ANNOTATION = "coreos.com/rocket/pre-start-timeout";
 
 /** Label of rendered image trees: which blob and renderer made them. */
-export const TREE_FORMAT = "1";
+export const TREE_FORMAT = "2";
 
 // --- environment ----------------------------------------------------------------
 

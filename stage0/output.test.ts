@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { printable } from "../shared/errors.ts";
+import { printable, withoutCredentials } from "../shared/errors.ts";
 import { jsonText } from "./output.ts";
 
 /** What a terminal obeys: C0 less the newline, DEL and C1, bidirectional controls, line and paragraph separators. */
@@ -21,3 +21,23 @@ test("no character that a terminal obeys is in JSON or in a message, and JSON sa
   assert.equal(printable(`${megabyte}\x01`), `${megabyte}\\x01`);
   assert.equal(printable(`${megabyte}+x://me:secret@host`), `${megabyte}+x://***@host`);
 });
+
+for (const { url, shown } of [
+  { url: "https://user:se@cret@bad host/", shown: "https://***@bad host/" },
+  { url: "https://a@b@c@host/p@th?q=me@x", shown: "https://***@host/p@th?q=me@x" },
+  { url: "get https://u:p@h/ and http://v:q@r@i: no", shown: "get https://***@h/ and http://***@i: no" },
+  { url: "https://u:pa#s?s@host/", shown: "https://***@host/" },
+  { url: "https://host/a@b", shown: "https://host/a@b" },
+])
+  test(`printable hides credentials up to the last @ before the path: ${url}`, () => {
+    assert.equal(printable(url), shown);
+  });
+
+for (const { url, shown } of [
+  { url: "https://user:se cr/et@bad host/", shown: "https://***@bad host/" },
+  { url: "https://user:one@two\n@[bad/x", shown: "https://***@[bad/x" },
+  { url: "https://[bad/x", shown: "https://[bad/x" },
+])
+  test(`nothing of a malformed URL's password remains: ${JSON.stringify(url)}`, () => {
+    assert.equal(withoutCredentials(url), shown);
+  });

@@ -127,11 +127,49 @@ test("what is mounted is left alone, and named", (t) => {
   t.after(() => spawnSync("umount", [join(tree, "a/mounted")]));
   assert.throws(() => removeTree(tree), {
     code: "not-removed",
-    message: `cannot remove ${tree}: openat2 mounted: EXDEV`,
+    message: `cannot remove ${tree}/a: openat2 mounted: EXDEV`,
     hint: /mounted/,
   });
   assert.equal(readFileSync(join(victim, "secret"), "utf8"), "untouched");
   spawnSync("umount", [join(tree, "a/mounted")]);
   removeTree(tree);
   rmSync(victim, { recursive: true });
+});
+
+/** As in docs/security.md: the kernel lets nobody unlink what has one of these flags. */
+for (const flag of ["i", "a"])
+  test(`chattr +${flag}: on files, directories and the tree itself, at any depth; a link's target keeps it`, (t) => {
+    if (!requires(t, "root", "chattr")) return;
+    const { victim, tree } = scratch(t);
+    const outside = join(victim, "secret");
+    mkdirSync(join(tree, "a/b"), { recursive: true });
+    mkdirSync(join(tree, "closed/within"), { recursive: true });
+    makeDeep(tree, 100);
+    for (const name of ["a/b/file", "a/file", "closed/file"]) writeFileSync(join(tree, name), "");
+    chmodSync(join(tree, "closed"), 0);
+    symlinkSync(outside, join(tree, "a/link"));
+    const deep = `d${"/d".repeat(80)}`;
+    const flagged = ["a/b/file", "closed/within", "closed", "a/b", "a", deep, "."].map((name) => join(tree, name));
+    t.after(() => spawnSync("chattr", ["-R", "-ia", victim, tree], { stdio: "ignore" }));
+    const done = spawnSync("chattr", [`+${flag}`, outside, ...flagged], { encoding: "utf8" });
+    if (done.status !== 0) return t.skip(`no such flag here: ${done.stderr}`);
+    removeTree(tree);
+    assert.equal(existsSync(tree), false);
+    assert.throws(() => writeFileSync(outside, "changed"), /EPERM/);
+  });
+
+test("what is immutable and stays so is named, with the way out", (t) => {
+  if (!requires(t, "root", "chattr", "setpriv")) return;
+  const { tree } = scratch(t);
+  mkdirSync(join(tree, "a/b"), { recursive: true });
+  writeFileSync(join(tree, "a/b/file"), "");
+  t.after(() => spawnSync("chattr", ["-R", "-i", tree], { stdio: "ignore" }));
+  assert.equal(spawnSync("chattr", ["+i", join(tree, "a/b/file")]).status, 0);
+  const script = `import(${JSON.stringify(join(import.meta.dirname, "remove-tree.ts"))}).then(({ removeTree }) => {
+    try { removeTree(${JSON.stringify(tree)}); } catch (error) { console.log(error.message + "\\n" + error.hint); }
+  })`;
+  const words = ["--bounding-set=-linux_immutable", process.execPath, ...process.execArgv, "-e", script];
+  const { stdout } = spawnSync("setpriv", words, { encoding: "utf8" });
+  assert.match(stdout, new RegExp(`^cannot remove ${tree}/a/b: .*EPERM\n.*CAP_LINUX_IMMUTABLE.*chattr -R -ia`));
+  assert.ok(existsSync(join(tree, "a/b/file")));
 });

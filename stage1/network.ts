@@ -6,7 +6,7 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
-import { errorCode, errorText, RktError } from "../shared/errors.ts";
+import { errorCode, errorText, printable, RktError } from "../shared/errors.ts";
 import {
   ANNOTATIONS,
   containerLayout,
@@ -268,7 +268,8 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
     const guard = isBuiltIn(attachment) ? guardRules(attachment.containerId, result) : undefined;
     const release = guard === undefined ? "" : guardRelease(attachment.containerId, result);
     writeStep(name, networkStep(attachment, result, `${release}${afterwards}`));
-    if (guard !== undefined) installGuard(guard);
+    const unguarded = guard === undefined ? undefined : installGuard(guard);
+    if (unguarded !== undefined) process.stderr.write(`rkt: warning: ${printable(unguarded)}\n`);
     return { attachment, result };
   } finally {
     closeSync(lock);

@@ -4,6 +4,7 @@
  */
 
 import { linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readLines } from "../shared/bounded-read.ts";
 import { errorCode, RktError } from "../shared/errors.ts";
 import { NETWORK_STATE } from "../shared/layout.ts";
 import { makeRuntimeDirectory } from "../shared/runtime-directory.ts";
@@ -64,14 +65,15 @@ function taken(mapping: PortMapping, file: string): never {
 }
 
 function refuseListener(mapping: PortMapping, table: string): void {
-  let text: string;
+  let busy: boolean;
   try {
-    text = readFileSync(`/proc/net/${table}`, "utf8");
+    // Containers with the host's network may have millions of sockets.
+    busy = listens(readLines(`/proc/net/${table}`), mapping);
   } catch (error) {
     if (errorCode(error) === "ENOENT") return;
     throw error;
   }
-  if (listens(text, mapping))
+  if (busy)
     throw new RktError("port-in-use", `a process of the host listens on port ${portName(mapping)}`, {
       hint: `\`ss -lnp 'sport = :${mapping.hostPort}'\` shows which; publish another port`,
     });
@@ -81,13 +83,14 @@ function refuseListener(mapping: PortMapping, table: string): void {
 const WAITING = new Set(["0A", "07"]);
 
 /** Whether a socket of /proc/net/{tcp,udp}[6] (proc(5)) waits at a host's port. */
-export function listens(table: string, { hostPort, hostIP }: PortMapping): boolean {
-  return table.split("\n").some((line) => {
+export function listens(table: Iterable<string>, { hostPort, hostIP }: PortMapping): boolean {
+  for (const line of table) {
     const [, local = "", , state = ""] = line.trim().split(/\s+/);
     const [address = "", port = ""] = local.split(":");
-    if (!WAITING.has(state) || Number.parseInt(port, 16) !== hostPort) return false;
-    return hostIP === undefined || /^0+$/.test(address) || address.endsWith(kernelAddress(hostIP));
-  });
+    if (!WAITING.has(state) || Number.parseInt(port, 16) !== hostPort) continue;
+    if (hostIP === undefined || /^0+$/.test(address) || address.endsWith(kernelAddress(hostIP))) return true;
+  }
+  return false;
 }
 
 /** An IPv4 address as the kernel prints it: hex digits of a little-endian word. */

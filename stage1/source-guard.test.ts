@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { guardRelease, guardRules } from "./source-guard.ts";
+import { requires } from "../test/helpers/rkt.ts";
+import { guardRelease, guardRules, installGuard } from "./source-guard.ts";
 
 const UUID = "5ab862c3-e475-47aa-95d4-7ed2c849ac66";
 const result = {
@@ -60,3 +61,11 @@ for (const [name, odd] of [
   test(`without what is needed there are none: ${name}`, () => {
     assert.equal(guardRules(UUID, odd as never), undefined);
   });
+
+test("a guard that can't be installed: what that means, and why", (t) => {
+  if (!requires(t, "root", "ebtables-nft-restore")) return;
+  assert.match(
+    installGuard("no rules\n") ?? "",
+    /^the container can pass for its neighbours on the default network: .*ebtables.*line 1/,
+  );
+});

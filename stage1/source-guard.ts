@@ -9,6 +9,7 @@
  */
 
 import { spawnSync } from "node:child_process";
+import { errorCode, errorText } from "../shared/errors.ts";
 import { isObject } from "../shared/schema/place.ts";
 import { addressesOf, type CniResult, HOST_PATH, hostVeths } from "./cni.ts";
 
@@ -63,9 +64,22 @@ EOF
 `;
 }
 
-/** Without the program, or in a kernel without bridge tables, there is no guard: docs/networking.md. */
-export function installGuard(rules: string): void {
-  spawnSync(RESTORE, ["--noflush"], { env: { PATH: HOST_PATH }, input: rules, stdio: ["pipe", "ignore", "ignore"] });
+/**
+ * Without the program, or in a kernel without bridge tables, there is no guard (docs/networking.md): gives what the
+ * person should know then.
+ */
+export function installGuard(rules: string): string | undefined {
+  const { error, status, stderr } = spawnSync(RESTORE, ["--noflush"], {
+    env: { PATH: HOST_PATH },
+    input: rules,
+    encoding: "utf8",
+    stdio: ["pipe", "ignore", "pipe"],
+  });
+  if (status === 0) return undefined;
+  const missing = error !== undefined && errorCode(error) === "ENOENT";
+  const [line = ""] = (error === undefined ? stderr : errorText(error)).split("\n");
+  const reason = missing ? `there is no ${RESTORE}` : line;
+  return `the container can pass for its neighbours on the default network: ${reason}`;
 }
 
 /** The address of the container's own interface: the one that is in a namespace. */

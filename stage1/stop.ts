@@ -9,6 +9,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { RktError } from "../shared/errors.ts";
 import { holdsDirectory } from "../shared/holds-directory.ts";
+import { signalProcess } from "../shared/signal-process.ts";
 import { firstProcess } from "./first-process.ts";
 
 export function stop(args: readonly string[]): void {
@@ -16,11 +17,8 @@ export function stop(args: readonly string[]): void {
   if (!Number.isInteger(pid) || pid <= 1) throw new RktError("usage", "usage: stop --pid=PID [--force]");
   const force = args.includes("--force");
   if (!force) waitUntilListening(pid);
-  // Who has the number by now may be somebody else; the working directory is the container's.
-  if (!holdsDirectory(pid, statSync("."))) return;
-  process.kill(pid, force ? "SIGKILL" : "SIGTERM");
-  // One that a terminal has stopped, as a job in the background, would not see it.
-  if (!force) process.kill(pid, "SIGCONT");
+  // The working directory is the container's. A process that a terminal has stopped would not see SIGTERM without SIGCONT.
+  signalProcess(pid, force ? ["SIGKILL"] : ["SIGTERM", "SIGCONT"], () => holdsDirectory(pid, statSync(".")));
 }
 
 /** Of nspawn's --kill-signal=, SIGRTMIN+3, in the masks of proc_pid_status(5). */

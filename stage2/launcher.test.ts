@@ -67,7 +67,9 @@ test("file systems of the kernel, with their flags", async (t) => {
   };
   for (const [path, flags] of Object.entries(expected)) assert.equal(options.get(path), flags, path);
   for (const [path, flags] of options) {
-    if (path?.startsWith("/sys")) assert.match(flags, / ro,nosuid,nodev,noexec/, path);
+    // A file of /sys that is hidden is a null device.
+    if (path === "/sys/kernel/vmcoreinfo") assert.match(flags, /^devtmpfs ro/);
+    else if (path?.startsWith("/sys")) assert.match(flags, / ro,nosuid,nodev,noexec/, path);
     if (path === "/dev/null" || path === "/dev/console") assert.match(flags, / ro,nosuid,noexec/, path);
   }
   assert.match(options.get("/") ?? "", / rw,nodev/);
@@ -260,4 +262,20 @@ test("what enters an app that is still being launched is turned away", async (t)
     [done.status, done.stdout, done.stderr],
     [226, "", "rkt: app app: it has no root of its own yet: try again\n"],
   );
+});
+
+test("an errno that nobody has put into words is one line that names operation and object", async (t) => {
+  const err = STAGE1.appStderr("app");
+  const { status, stderr } = await run(t, shell("true"), (root) => {
+    mkdirSync(dirname(root.path(err)), { recursive: true });
+    symlinkSync("app.err", root.path(err));
+  });
+  assert.deepEqual([status, stderr], [254, `rkt: app app: open ${err}: ELOOP\n`]);
+});
+
+test("what tells of the memory of everybody is empty, for root too", async (t) => {
+  const files = ["kpagecgroup", "kpagecount", "kpageflags", "pagetypeinfo", "slabinfo", "vmallocinfo"];
+  const paths = [...files.map((file) => `/proc/${file}`), "/sys/kernel/vmcoreinfo"];
+  const script = `for f in ${paths.join(" ")}; do [ ! -e $f ] || head -c 8 $f; done | wc -c`;
+  assert.equal(ok(await run(t, shell(script))), "0\n");
 });

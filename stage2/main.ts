@@ -74,15 +74,16 @@ process.umask(0o022);
 try {
   main(argv);
 } catch (error) {
-  const known = error instanceof RktError;
+  // An errno names its operation and object.
+  const known = error instanceof RktError || (error instanceof Error && "syscall" in error);
   const text = known
-    ? printable(error.message)
+    ? printable(errorText(error))
     : error instanceof Error
       ? (error.stack ?? error.message)
       : String(error);
   const app = argv[0] === undefined ? "" : ` app ${printable(argv[0])}:`;
   writeSync(2, `rkt:${app} ${text}\n`);
-  if (known && error.hint !== undefined) writeSync(2, `hint: ${printable(error.hint)}\n`);
+  if (error instanceof RktError && error.hint !== undefined) writeSync(2, `hint: ${printable(error.hint)}\n`);
   // A system call filter may hold already, which forbids what the runtime does on its own way out.
-  exitNow(known ? error.exitCode : LAUNCH_EXIT.internal);
+  exitNow(error instanceof RktError ? error.exitCode : LAUNCH_EXIT.internal);
 }

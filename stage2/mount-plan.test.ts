@@ -80,13 +80,20 @@ hide /proc/asound
 hide /proc/interrupts
 hide /proc/kcore
 hide /proc/keys
+hide /proc/kpagecgroup
+hide /proc/kpagecount
+hide /proc/kpageflags
 hide /proc/latency_stats
+hide /proc/pagetypeinfo
 hide /proc/sched_debug
 hide /proc/scsi
+hide /proc/slabinfo
 hide /proc/timer_list
 hide /proc/timer_stats
+hide /proc/vmallocinfo
 hide /sys/devices/virtual/powercap
 hide /sys/firmware
+hide /sys/kernel/vmcoreinfo
 remount /proc/bus (read-only, nosuid, nodev, noexec) recursive
 remount /proc/fs (read-only, nosuid, nodev, noexec) recursive
 remount /proc/irq (read-only, nosuid, nodev, noexec) recursive

@@ -120,20 +120,30 @@ const MAX_PTYS = 1024;
 /** Devices that carry no secret and control nothing (OS-SPEC.md "Devices and File Systems"). */
 const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
 
-/** Kernel interfaces that tell about the host or change it; the lists of runc, which container engines agree on. */
+/**
+ * Kernel interfaces that tell about the host or change it: the lists of runc and Docker, and what root alone may read
+ * there, which tells of the memory of everybody (docs/security.md).
+ */
 const MASKED = [
   "/proc/acpi",
   "/proc/asound",
   "/proc/interrupts",
   "/proc/kcore",
   "/proc/keys",
+  "/proc/kpagecgroup",
+  "/proc/kpagecount",
+  "/proc/kpageflags",
   "/proc/latency_stats",
+  "/proc/pagetypeinfo",
   "/proc/sched_debug",
   "/proc/scsi",
+  "/proc/slabinfo",
   "/proc/timer_list",
   "/proc/timer_stats",
+  "/proc/vmallocinfo",
   "/sys/devices/virtual/powercap",
   "/sys/firmware",
+  "/sys/kernel/vmcoreinfo",
 ];
 const READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 

@@ -109,6 +109,7 @@ export const RLIMIT_NOFILE = 7;
 
 const SYS_rt_sigaction = 13n;
 const SYS_rt_sigprocmask = 14n;
+const SYS_ioctl = 16n;
 const SYS_fcntl = 72n;
 const SYS_fchdir = 81n;
 const SYS_getrlimit = 97n;
@@ -138,6 +139,8 @@ const SYS_pidfd_open = 434n;
 const SYS_pidfd_send_signal = 424n;
 
 const FICLONE = 0x40049409n;
+const FS_IOC_GETFLAGS = 0x80086601n;
+const FS_IOC_SETFLAGS = 0x40086602n;
 
 // --- binding ----------------------------------------------------------------
 
@@ -402,6 +405,23 @@ export function inotifyAddWatch(fd: number, path: PathArg): void {
 /** Shares all blocks of one file with another (ioctl_ficlone(2)). */
 export function reflink(toFd: number, fromFd: number): void {
   check("ioctl FICLONE", ffi().libc.ioctl(toFd, FICLONE, BigInt(fromFd)));
+}
+
+/** What keeps a file from being changed and removed, whoever wants to (ioctl_iflags(2)). */
+export const FS_IMMUTABLE_FL = 0x10;
+export const FS_APPEND_FL = 0x20;
+
+/** Flags of a file's inode (ioctl_iflags(2)). Only for a regular file or a directory: a device may mean something else by the number. */
+export function inodeFlags(fd: number): number {
+  const flags = Buffer.alloc(8);
+  check("ioctl FS_IOC_GETFLAGS", ffi().syscall.intsBuf(SYS_ioctl, BigInt(fd), FS_IOC_GETFLAGS, flags));
+  return flags.readUInt32LE(0);
+}
+
+export function setInodeFlags(fd: number, flags: number): void {
+  const value = Buffer.alloc(8);
+  value.writeUInt32LE(flags, 0);
+  check("ioctl FS_IOC_SETFLAGS", ffi().syscall.intsBuf(SYS_ioctl, BigInt(fd), FS_IOC_SETFLAGS, value));
 }
 
 /** A file of memory alone (memfd_create(2)); close-on-exec. */

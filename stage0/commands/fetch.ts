@@ -1,7 +1,7 @@
 import { usageError } from "../../shared/errors.ts";
 import { blobKey, shortId } from "../../shared/layout.ts";
 import { type Command, readLine } from "../command.ts";
-import { print } from "../output.ts";
+import { print, say } from "../output.ts";
 import type { OptionTable } from "../words.ts";
 import { openFinder, PULL_EXCLUSIVE, pullOptions, readMaxImageSize, readPullPolicy } from "./network.ts";
 
@@ -38,11 +38,20 @@ An image that was fetched before is asked for again, which costs one request and
     const wanted = operands.map((text) => ({ reference: imageReference(text), signature: values.signature }));
     // An image that lacks a dependency leaves nothing in the store.
     const maxImageSize = readMaxImageSize(values["max-image-size"]);
-    const store = openStore(globals.dir, { hold: true, maxImageSize, provenance: "given" });
+    const checkBlobs = !globals.insecure.has("ondisk");
+    const store = openStore(globals.dir, { hold: true, maxImageSize, provenance: "given", checkBlobs });
     const finder = openFinder(globals, store, readPullPolicy(values, "update"));
     try {
-      const images = await findImages(wanted, finder);
+      let images = await findImages(wanted, finder);
       await store.release();
+      const damages = await store.ignoreDamaged(new Set(images.flatMap(({ key }) => store.closure(key))));
+      if (damages.length > 0) {
+        // A hash alone does not say where to fetch it from.
+        if (wanted.every(({ reference }) => reference.kind === "hash")) throw damages[0];
+        for (const { message } of damages) if (!globals.quiet) say(`${message}: fetching it again`);
+        images = await findImages(wanted, finder);
+        await store.release();
+      }
       for (const { id } of images) print(`${values.full ? blobKey(id) : shortId(id)}\n`);
     } finally {
       await finder.close();

@@ -12,6 +12,8 @@ const options = {
   "mark-only": { type: "boolean", description: "mark what has exited, remove nothing" },
 } as const;
 
+const hintOf = (error: unknown): string | undefined => (error instanceof RktError ? error.hint : undefined);
+
 export const command: Command = {
   usage: "gc [options]",
   description:
@@ -37,9 +39,9 @@ export const command: Command = {
       for (const uuid of result.removed) print(`removed ${uuid}\n`);
     }
     const [first, ...others] = result.failed;
-    for (const { error } of others) say(errorText(error));
+    for (const { uuid, error } of others) say(`cannot remove container ${uuid}: ${errorText(error)}`, hintOf(error));
     if (first !== undefined)
-      throw new RktError("gc-failed", `cannot remove ${result.failed.length} container(s), the first ${first.uuid}`, {
+      throw new RktError("gc-failed", `cannot remove container ${first.uuid}: ${errorText(first.error)}`, {
         cause: first.error,
       });
   },

@@ -22,11 +22,12 @@ export const command: Command = {
     const { options: given, operands } = await readLine(line, options);
     const [, file = ""] = operands;
     refuseExisting(file, given.overwrite);
-    await withStoredImage(globals, operands, async (image) => {
+    await withStoredImage(globals, operands, async (image, store) => {
       const { exportImage } = await import("../store/export-image.ts");
       await exportImage(globals.dir, image, file, {
         compress: given.compression !== "none",
         overwrite: given.overwrite,
+        mustCheck: store.treeSource("none").mustCheck,
       });
     });
   },

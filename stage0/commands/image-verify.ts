@@ -38,7 +38,7 @@ export const command: Command = {
     }
     if (damages > 0)
       throw new RktError("damaged-store", `${damages} ${damages === 1 ? "damage" : "damages"} in the store`, {
-        hint: "`rkt image rm` and `rkt fetch` the image again; `rkt image gc --grace-period=0` removes trees, which are made again",
+        hint: "`rkt fetch` the image again, from where it came; `rkt image gc --grace-period=0` removes trees, which are made again",
       });
   },
 };

@@ -50,7 +50,7 @@ export async function setUpContainer(
   const stage1Image = wantedStage1(stage1, executableDirectory(), readStage1Settings(globals));
 
   // An image that cannot be run as asked leaves nothing in the store.
-  const store = openStore(globals.dir, { hold: true, maxImageSize });
+  const store = openStore(globals.dir, { hold: true, maxImageSize, checkBlobs: !globals.insecure.has("ondisk") });
   const finder = openFinder(globals, store, pullPolicy);
   try {
     const images = await findImages(wanted, finder);

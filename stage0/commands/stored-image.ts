@@ -17,7 +17,7 @@ export async function withStoredImage(
 ): Promise<void> {
   const { openStore } = await import("../store/store.ts");
   const { findStored } = await import("../image/find-stored.ts");
-  const store = openStore(globals.dir);
+  const store = openStore(globals.dir, { checkBlobs: !globals.insecure.has("ondisk") });
   try {
     await work(findStored(text, store, { several: "youngest" }), store);
   } finally {

@@ -1,14 +1,16 @@
 /** The cgroups that a container's stage 1 has listed; nothing else may be touched by their names. */
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
+import { readBounded } from "../../shared/bounded-read.ts";
 import { errorCode } from "../../shared/errors.ts";
 import { containerLayout, type HostPath } from "../../shared/layout.ts";
+import { MAX_LIST_BYTES } from "./inspect.ts";
 
 /** Directories that may be gone. Only names that carry the container's UUID count. */
 export function listedCgroups(container: HostPath, uuid: string): string[] {
   let list: string;
   try {
-    list = readFileSync(containerLayout(container).cgroups, "utf8");
+    list = readBounded(containerLayout(container).cgroups, MAX_LIST_BYTES);
   } catch (error) {
     if (errorCode(error) === "ENOENT") return [];
     throw error;

@@ -8,6 +8,7 @@
 import { existsSync, readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout, type HostPath, type State } from "../../shared/layout.ts";
+import { signalProcess } from "../../shared/signal-process.ts";
 import { refuseRunningWithoutLock } from "./breaches.ts";
 import { listedCgroups } from "./cgroups.ts";
 import { refuseOtherLayout } from "./inspect.ts";
@@ -15,6 +16,7 @@ import { type ContainerRef, listContainers, type OwnedContainer, transition } fr
 import { tryLock } from "./lock.ts";
 import { discard } from "./remove.ts";
 import { runStage1Gc } from "./stage1-gc.ts";
+import { hostEnvironment } from "../environment.ts";
 
 export interface CollectOptions {
   /** Milliseconds an exited container stays after it was marked. */
@@ -95,14 +97,13 @@ export interface RemoveOptions {
 /** Takes an owned container away: what its stage1 releases, its networks, its cgroups, then its directory. */
 export function removeContainer(data: string, container: OwnedContainer, { force }: RemoveOptions = {}): void {
   refuseRunningWithoutLock(container);
-  for (const release of [runStage1Gc, releaseNetworks])
+  for (const release of [runStage1Gc, releaseNetworks, removeCgroups])
     try {
       release(container);
     } catch (error) {
       if (force === undefined) throw error;
       force(error);
     }
-  removeCgroups(container);
   discard(data, container);
 }
 
@@ -118,7 +119,12 @@ function releaseNetworks({ dir, uuid }: OwnedContainer): void {
   const { netTeardown } = containerLayout(".");
   if (!existsSync(containerLayout(dir).netTeardown)) return;
   const { spawnSync } = process.getBuiltinModule("node:child_process");
-  const done = spawnSync("sh", [netTeardown], { cwd: dir, encoding: "utf8", timeout: RELEASE_LIMIT });
+  const done = spawnSync("sh", [netTeardown], {
+    cwd: dir,
+    env: hostEnvironment(),
+    encoding: "utf8",
+    timeout: RELEASE_LIMIT,
+  });
   // The waiter may have come first, and taken it away before sh could open it.
   if (done.status === 0 || !existsSync(containerLayout(dir).netTeardown)) return;
   const reason = done.error === undefined ? done.stderr.trim().replaceAll(/\s*\n\s*/g, " ") : errorText(done.error);
@@ -160,11 +166,20 @@ function removeCgroup(dir: string): void {
 }
 
 function killAll(cgroup: string): void {
+  // 0 is a process of another PID namespace.
   for (const pid of readFileSync(`${cgroup}/cgroup.procs`, "utf8").split("\n").map(Number))
-    try {
-      // 0 is a process of another PID namespace, which kill(2) would take for our own group.
-      if (pid > 1) process.kill(pid, "SIGKILL");
-    } catch (error) {
-      if (errorCode(error) !== "ESRCH") throw error;
-    }
+    if (pid > 1) signalProcess(pid, ["SIGKILL"], () => isMember(pid, cgroup));
+}
+
+/** Whether one of the process's cgroups (cgroups(7), /proc/PID/cgroup) is the one at this path. */
+function isMember(pid: number, cgroup: string): boolean {
+  try {
+    const paths = readFileSync(`/proc/${pid}/cgroup`, "utf8")
+      .split("\n")
+      .map((line) => line.replace(/^\d+:[^:]*:/, ""));
+    return paths.some((path) => path.length > 1 && cgroup.endsWith(path));
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH") return false;
+    throw error;
+  }
 }

@@ -8,18 +8,10 @@
  * outside.
  */
 
-import {
-  closeSync,
-  constants,
-  createWriteStream,
-  fstatSync,
-  linkSync,
-  openSync,
-  readFileSync,
-  readSync,
-  renameSync,
-} from "node:fs";
+import { closeSync, constants, createWriteStream, fstatSync, linkSync, openSync, readSync, renameSync } from "node:fs";
 import { resolve } from "node:path";
+import { readBounded } from "../../shared/bounded-read.ts";
+import { MAX_MANIFEST_BYTES } from "../../shared/schema/json.ts";
 import { readTree, type Tree } from "../../shared/aci/tree.ts";
 import { type WrittenAci, writeAciTo } from "../../shared/aci/writer.ts";
 import { beside } from "../../shared/beside.ts";
@@ -106,7 +98,10 @@ function exportManifest({ container, app }: ExportRequest): string {
   const layout = containerLayout(container.dir);
   const dir = apps[app.name]?.dir ?? "";
   const path = layout.appManifest(dir);
-  const text = readFileSync(overlay ? path.replace(layout.stage1Rootfs, layout.upper("stage1")) : path);
+  const text = readBounded(
+    overlay ? path.replace(layout.stage1Rootfs, layout.upper("stage1")) : path,
+    MAX_MANIFEST_BYTES,
+  );
   const manifest = parseImageManifest(text);
   return formatImageManifest({ ...manifest, app: manifest.app ?? app.app, dependencies: [], pathWhitelist: [] });
 }

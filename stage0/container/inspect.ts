@@ -7,7 +7,9 @@
  * holds the container's lock.
  */
 
-import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, statSync } from "node:fs";
+import { readBounded } from "../../shared/bounded-read.ts";
+import { MAX_MANIFEST_BYTES } from "../../shared/schema/json.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { holdsDirectory } from "../../shared/holds-directory.ts";
 import { ANNOTATIONS, containerLayout, type HostPath, LAYOUT_VERSION } from "../../shared/layout.ts";
@@ -17,6 +19,9 @@ import type { ImageManifest, PodManifest } from "../../shared/schema/types.ts";
 import type { TreesFile } from "./prepare.ts";
 import { type PrivateIds, readPrivateIds } from "./private-users.ts";
 import { type ContainerRef, listContainers, type Phase, phase } from "./lifecycle.ts";
+
+/** Of what stage 0 and stage 1 keep beside the manifests: a line or an object for each app, network or cgroup. */
+export const MAX_LIST_BYTES = 1024 * 1024;
 
 export interface AppFacts {
   name: string;
@@ -131,7 +136,7 @@ function quickSummary(path: HostPath): Summary | undefined {
     typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
   const list = (value: unknown) => (Array.isArray(value) ? value.map(record) : []);
   try {
-    const manifest = record(JSON.parse(readFileSync(path, "utf8")));
+    const manifest = record(JSON.parse(readBounded(path, MAX_MANIFEST_BYTES)));
     const annotations = list(manifest["annotations"]);
     const value = (key: string) => annotations.find(({ name }) => name === key)?.["value"];
     if (value(ANNOTATIONS.layoutVersion) !== LAYOUT_VERSION) return undefined;
@@ -176,7 +181,7 @@ function readNetworks(path: HostPath): NetworkFacts[] {
   try {
     // No exception where there is none: it costs more than the rest.
     if (statSync(path, { throwIfNoEntry: false }) === undefined) return [];
-    list = JSON.parse(readFileSync(path, "utf8"));
+    list = JSON.parse(readBounded(path, MAX_LIST_BYTES));
   } catch {
     return [];
   }
@@ -195,7 +200,7 @@ function readNetworks(path: HostPath): NetworkFacts[] {
 export function readManifest(dir: HostPath): PodManifest {
   const { manifest } = containerLayout(dir);
   try {
-    return parsePodManifest(readFileSync(manifest));
+    return parsePodManifest(readBounded(manifest, MAX_MANIFEST_BYTES));
   } catch (error) {
     if (error instanceof RktError) throw error;
     throw new RktError("damaged-container", `cannot read the container manifest: ${errorText(error)}`, {
@@ -205,13 +210,13 @@ export function readManifest(dir: HostPath): PodManifest {
 }
 
 export function readStage1Manifest(dir: HostPath): ImageManifest {
-  return parseImageManifest(readFileSync(containerLayout(dir).stage1Manifest));
+  return parseImageManifest(readBounded(containerLayout(dir).stage1Manifest, MAX_MANIFEST_BYTES));
 }
 
 /** Which rendered trees the container stands on. */
 export function readTrees(dir: HostPath): TreesFile {
   try {
-    return JSON.parse(readFileSync(containerLayout(dir).trees, "utf8"));
+    return JSON.parse(readBounded(containerLayout(dir).trees, MAX_LIST_BYTES));
   } catch (error) {
     throw new RktError("damaged-container", `cannot read the container's list of trees: ${errorText(error)}`, {
       cause: error,
@@ -224,7 +229,7 @@ const stage1Names = new Map<string, string>();
 
 export function stage1Name(path: HostPath): string | undefined {
   try {
-    const text = readFileSync(path, "utf8");
+    const text = readBounded(path, MAX_MANIFEST_BYTES);
     const known = stage1Names.get(text);
     if (known !== undefined) return known;
     const { name } = parseImageManifest(text);

@@ -16,6 +16,7 @@ import { mountOverlays, separateMounts } from "./mounts.ts";
 import type { TreesFile } from "./prepare.ts";
 import { mapOwners, setUpPrivateUsers } from "./private-users.ts";
 import { abandon } from "./remove.ts";
+import { hostEnvironment } from "../environment.ts";
 
 export interface LaunchOptions {
   data: string;
@@ -68,11 +69,10 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
   }
 }
 
-/** The caller's, but for what would tell stage 1's runtime and loader what to do: these are root's, whoever sudo let through. */
-function stage1Environment(env: Readonly<Record<string, string>>): Record<string, string> {
-  const kept = Object.entries(env).filter(([name]) => !/^(?:NODE_|LD_)/.test(name));
-  return { ...Object.fromEntries(kept), NODE_OPTIONS: RUNTIME_OPTIONS };
-}
+const stage1Environment = (env: Readonly<Record<string, string>>): Record<string, string> => ({
+  ...hostEnvironment(env),
+  NODE_OPTIONS: RUNTIME_OPTIONS,
+});
 
 /**
  * `--rm`: a waiter that costs no runtime. flock(1) sleeps in the kernel until
@@ -81,12 +81,13 @@ function stage1Environment(env: Readonly<Record<string, string>>): Record<string
 function startCollector(container: OwnedContainer, argv: readonly string[]): void {
   const child = spawn("sh", ["-c", 'flock -s "$0" true && exec "$@"', container.dir, ...argv], {
     cwd: "/",
+    env: hostEnvironment(),
     detached: true,
     stdio: "ignore",
   });
   child.on("error", () => {});
   if (child.pid === undefined)
-    throw new RktError("no-collector", "--rm needs sh and flock(1) on PATH", {
+    throw new RktError("no-collector", "--rm needs sh and flock(1)", {
       hint: "install util-linux, or run `rkt gc` afterwards",
     });
 }

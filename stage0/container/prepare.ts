@@ -1,7 +1,8 @@
 /**
  * From a container manifest to a container directory that stage 1 can start:
- * `embryo` → `prepare` → `prepared` (docs/layout.md). Writes nothing outside
- * that directory; on failure it is removed.
+ * `embryo` → `prepare`, and `prepared` for a container that waits for
+ * `run-prepared` (docs/layout.md). Writes nothing outside that directory; on
+ * failure it is removed.
  *
  * Trusts the container manifest (stage 0 made it) and the store's trees.
  */
@@ -92,7 +93,8 @@ export async function prepareContainer(request: PrepareRequest): Promise<OwnedCo
   try {
     container = transition(request.data, container, "prepare");
     await fill(request, container, trees);
-    return transition(request.data, container, "prepared");
+    // What is started at once never lies where somebody would take it for his own.
+    return request.durable ? transition(request.data, container, "prepared") : container;
   } catch (error) {
     abandon(request.data, container);
     throw error instanceof RktError

@@ -5,7 +5,8 @@
  * made here has the same ids, and nothing runs in it.
  */
 
-import { closeSync, constants, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, constants, openSync, statSync, writeFileSync } from "node:fs";
+import { readBounded } from "../../shared/bounded-read.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS, containerLayout, type HostPath, PRIVATE_IDS } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
@@ -20,6 +21,7 @@ import {
   openTree,
 } from "../../shared/syscall/linux.ts";
 import { reserveIds } from "./user-ranges.ts";
+import { hostEnvironment } from "../environment.ts";
 
 export function wantsPrivateUsers({ annotations }: PodManifest): boolean {
   return annotation(annotations, ANNOTATIONS.privateUsers) === "true";
@@ -55,7 +57,7 @@ export function readPrivateIds(dir: HostPath): PrivateIds | undefined {
   const { users } = containerLayout(dir);
   // No exception where there is none: it costs more than the rest.
   if (statSync(users, { throwIfNoEntry: false }) === undefined) return undefined;
-  const [, first, count] = /^(\d{1,10}) (\d{1,10})\n$/.exec(readFileSync(users, "utf8")) ?? [];
+  const [, first, count] = /^(\d{1,10}) (\d{1,10})\n$/.exec(readBounded(users, 64)) ?? [];
   return first === undefined ? undefined : { first: Number(first), count: Number(count) };
 }
 
@@ -94,6 +96,7 @@ function makeUserNamespace(first: number, target: HostPath): void {
   const { spawnSync } = process.getBuiltinModule("node:child_process");
   const map = `0 ${first} ${PRIVATE_IDS}\\n${MAPPED_ROOT} 0 1\\n`;
   const done = spawnSync("sh", ["-c", MAKE_NAMESPACE, "sh", map, target], {
+    env: hostEnvironment(),
     encoding: "utf8",
     stdio: ["ignore", "ignore", "pipe"],
   });

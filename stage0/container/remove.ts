@@ -3,16 +3,36 @@
  * it runs any more, and with it end all mounts, which were the container's own.
  */
 
+import { readdirSync } from "node:fs";
+import { basename } from "node:path";
+import { errorCode } from "../../shared/errors.ts";
+import { containerLayout } from "../../shared/layout.ts";
 import { removeTree } from "../remove-tree.ts";
 import { type OwnedContainer, transition } from "./lifecycle.ts";
 
 /** Removes a directory that never became a container, or no longer is one, and releases its lock. */
 export function discard(data: string, container: OwnedContainer): void {
   try {
-    const garbage = container.state === "garbage" ? container : transition(data, container, "garbage");
-    removeTree(garbage.dir);
+    const { dir } = toGarbage(data, container);
+    // Last of all what says whose it was: until then it can be listed, and nobody calls it damaged.
+    const { manifest, trees } = containerLayout(dir);
+    // And first what it takes to run it.
+    removeTree(trees);
+    for (const name of readdirSync(dir)) if (name !== basename(manifest)) removeTree(`${dir}/${name}`);
+    removeTree(dir);
   } finally {
     container.lock.close();
+  }
+}
+
+/** What can't be moved can still be removed where it is. */
+function toGarbage(data: string, container: OwnedContainer): OwnedContainer {
+  if (container.state === "garbage") return container;
+  try {
+    return transition(data, container, "garbage");
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error;
+    return container;
   }
 }
 

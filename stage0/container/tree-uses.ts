@@ -1,10 +1,11 @@
 /** Which images and rendered trees the containers stand on, from the `trees` files of their directories. */
 
-import { readFileSync } from "node:fs";
+import { readBounded } from "../../shared/bounded-read.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout } from "../../shared/layout.ts";
 import { type ContainerRef, findContainer, listContainers, type Phase, phase } from "./lifecycle.ts";
 import type { TreesFile } from "./prepare.ts";
+import { MAX_LIST_BYTES } from "./inspect.ts";
 
 export interface TreeUse {
   uuid: string;
@@ -47,7 +48,7 @@ function describe(uuid: string, phase: Phase, { overlay, stage1, apps }: TreesFi
 
 function read(ref: ContainerRef): TreesFile | undefined {
   try {
-    return JSON.parse(readFileSync(containerLayout(ref.dir).trees, "utf8")) as TreesFile;
+    return JSON.parse(readBounded(containerLayout(ref.dir).trees, MAX_LIST_BYTES)) as TreesFile;
   } catch (error) {
     if (errorCode(error) === "ENOENT") return undefined;
     throw new RktError("damaged-container", `cannot tell what container ${ref.uuid} stands on: ${errorText(error)}`, {

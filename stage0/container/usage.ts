@@ -8,7 +8,8 @@
  * has one app, to which all belong that the container's supervisor started.
  */
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
+import { readBeginning } from "../../shared/bounded-read.ts";
 import type { HostPath } from "../../shared/layout.ts";
 import { listedCgroups } from "./cgroups.ts";
 
@@ -141,14 +142,21 @@ function number(text: string | undefined): number | undefined {
 
 // --- processes ----------------------------------------------------------------------------
 
+/** However long the chain from parent to child is. */
 function descendants(pid: number): number[] {
-  const children = (read(`/proc/${pid}/task/${pid}/children`) ?? "").split(" ").flatMap((word) => number(word) ?? []);
-  return [pid, ...children.flatMap(descendants)];
+  const found = [pid];
+  for (const parent of found) {
+    const children = (read(`/proc/${parent}/task/${parent}/children`) ?? "").split(" ");
+    for (const word of children) if (number(word) !== undefined) found.push(Number(word));
+  }
+  return found;
 }
 
 /** USER_HZ, what the kernel counts in for programs; the same wherever there is Linux. */
 const TICKS = 100;
 const PAGE = 4096;
+/** Of a process's arguments, which may be megabytes. */
+const COMMAND_BYTES = 4096;
 
 /** proc_pid_stat(5): the name in parentheses may hold anything, the last of them ends it. */
 function processUsage(pid: number): ProcessUsage | undefined {
@@ -158,7 +166,7 @@ function processUsage(pid: number): ProcessUsage | undefined {
   const fields = stat.slice(end + 2).split(" ");
   const [state, user, system, pages] = [0, 11, 12, 21].map((i) => fields[i] ?? "");
   if (state === "Z" || state === "X") return undefined;
-  const command = (read(`/proc/${pid}/cmdline`) ?? "").replace(/\0+$/, "").replaceAll("\0", " ");
+  const command = (read(`/proc/${pid}/cmdline`, COMMAND_BYTES) ?? "").replace(/\0+$/, "").replaceAll("\0", " ");
   return {
     pid,
     command: command === "" ? stat.slice(stat.indexOf("(") + 1, end) : command,
@@ -167,10 +175,13 @@ function processUsage(pid: number): ProcessUsage | undefined {
   };
 }
 
+/** Numbers of some hundred thousand processes. */
+const MAX_KERNEL_BYTES = 4 * 1024 * 1024;
+
 /** What is gone is undefined, and so is what this kernel does not have. */
-function read(path: string): string | undefined {
+function read(path: string, limit = MAX_KERNEL_BYTES): string | undefined {
   try {
-    return readFileSync(path, "utf8");
+    return readBeginning(path, limit);
   } catch {
     return undefined;
   }

@@ -12,6 +12,7 @@ import type { Duplex, Readable, Writable } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { GET_AGAIN } from "./tar-reader.ts";
+import { hostEnvironment } from "../environment.ts";
 
 export type Compression = "gzip" | "zstd" | "xz" | "bzip2" | "none";
 
@@ -166,6 +167,7 @@ const ARGUMENTS = { xz: ["-dc", "--threads=1", `--memlimit-decompress=${XZ_MEMOR
 /** xz and bzip2 are rare: their own programs are better than anything we would bring. */
 function throughProgram(compression: "xz" | "bzip2", consume: (chunk: Buffer) => void): Decompressor {
   const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(compression, ARGUMENTS[compression], {
+    env: hostEnvironment(),
     stdio: ["pipe", "pipe", "pipe"],
   });
   let message = "";

@@ -9,7 +9,7 @@ import { STATUS_CODES } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createSecureContext, getCACertificates } from "node:tls";
 import type { Dispatcher } from "undici";
-import { errorCode, errorText, RktError, type RktErrorOptions } from "../../shared/errors.ts";
+import { errorCode, errorText, RktError, type RktErrorOptions, withoutCredentials } from "../../shared/errors.ts";
 import { LOCAL_CONFIG_DIR } from "../../shared/layout.ts";
 
 export interface HttpOptions {
@@ -185,7 +185,8 @@ async function openAgent(protocol: string, options: HttpOptions): Promise<Dispat
   const overTls = protocol === "https:" || httpProxy.startsWith("https:");
   const connect = {
     timeout: options.connectTimeout ?? CONNECT_TIMEOUT,
-    ...(options.anyCertificate === true ? { rejectUnauthorized: false } : undefined),
+    // Said in any case: a variable of the runtime (NODE_TLS_REJECT_UNAUTHORIZED) decides otherwise.
+    rejectUnauthorized: options.anyCertificate !== true,
     ...(overTls ? { secureContext: createSecureContext({ ca: trustedCertificates() }) } : undefined),
   };
   const idle = options.idleTimeout ?? IDLE_TIMEOUT;
@@ -211,7 +212,13 @@ function proxyUrl(env: NodeJS.ProcessEnv, name: string): string {
   if (value === "") return "";
   const url = value.includes("://") ? value : `http://${value}`;
   if (!URL.canParse(url))
-    throw new RktError("bad-proxy", `environment variable ${name}: ${JSON.stringify(value)} is no URL`);
+    throw new RktError(
+      "bad-proxy",
+      `environment variable ${name}: ${JSON.stringify(withoutCredentials(url))} is no URL`,
+      {
+        hint: "a proxy is http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with what is special in them percent-encoded",
+      },
+    );
   return url;
 }
 
@@ -303,8 +310,10 @@ function networkError(shown: string, error: unknown): HttpError {
   const known = REASONS[code];
   if (known !== undefined) return fail("unreachable", known.why, known);
   if (isTlsCode(code)) {
+    // What Node.js advises is an option of its own.
+    if (error instanceof Error) error.message = error.message.replace(/; if the root CA is installed locally.*/s, "");
     return fail("tls-failure", `TLS: ${opensslReason(error) ?? errorText(error)}`, {
-      hint: "the certificate must be one this machine trusts (SSL_CERT_FILE names more); --insecure-options=tls accepts any",
+      hint: "rkt trusts whom this machine trusts: add the authority's certificate there (/etc/ssl/certs), or name a file with SSL_CERT_FILE; --insecure-options=tls accepts any",
     });
   }
   const proxy = /^Proxy response \((\d+)\)/.exec(errorText(error))?.[1];

@@ -8,7 +8,7 @@
 
 import { arch, platform } from "node:process";
 import { fileURLToPath } from "node:url";
-import { usageError } from "../../shared/errors.ts";
+import { usageError, withoutCredentials } from "../../shared/errors.ts";
 import type { ACIdentifier, NameValue } from "../../shared/schema/types.ts";
 import { acIdentifier } from "../../shared/schema/values.ts";
 
@@ -50,7 +50,7 @@ function parseHash(text: string): string {
 
 function parseImageUrl(text: string): ImageReference {
   const url = URL.parse(text);
-  if (url === null) throw usageError(`image URL ${JSON.stringify(text)} is malformed`);
+  if (url === null) throw usageError(`image URL ${JSON.stringify(withoutCredentials(text))} is malformed`);
   if (url.protocol === "http:" || url.protocol === "https:") {
     url.hash = "";
     return { kind: "url", url };

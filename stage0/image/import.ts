@@ -6,7 +6,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { closeSync, fsync, mkdirSync, openSync, readSync, renameSync, statSync, writeSync } from "node:fs";
+import { closeSync, fsync, mkdirSync, openSync, readSync, renameSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { errorText, RktError } from "../../shared/errors.ts";
@@ -188,17 +188,13 @@ function refuseForeign(start: Buffer): void {
   if (text.startsWith("\x7fELF")) throw new RktError("not-an-image", "it is an executable, not an image");
 }
 
-/** temp file → fsync → rename → fsync of the directory. A blob that is there already is the same one. */
+/** temp file → fsync → rename → fsync of the directory. It takes the place of one that is there: that may be damaged. */
 async function place(
   layout: DataLayout,
-  temporary: { fd: number; path: string; remove(): void; keep(): void },
+  temporary: { fd: number; path: string; keep(): void },
   blob: ImportedBlob,
 ): Promise<void> {
   const target = layout.blob(blob.key);
-  if (statSync(target, { throwIfNoEntry: false })?.size === blob.size) {
-    temporary.remove();
-    return;
-  }
   await fsyncAsync(temporary.fd);
   mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
   renameSync(temporary.path, target);

@@ -5,6 +5,7 @@ import { renameSync } from "node:fs";
 import { beside } from "../../shared/beside.ts";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { discard } from "../discard.ts";
+import { hostEnvironment } from "../environment.ts";
 
 /** Makes a detached, armored signature of `file` at `output`; `key` is what gpg calls a user ID, "" its default key. */
 export function signWithGpg(file: string, output: string, key: string): void {
@@ -14,7 +15,7 @@ export function signWithGpg(file: string, output: string, key: string): void {
   const { error, status, signal } = spawnSync(
     "gpg",
     ["--armor", "--detach-sign", "--output", temporary, ...by, "--", file],
-    { stdio: ["inherit", "ignore", "inherit"] },
+    { env: hostEnvironment(), stdio: ["inherit", "ignore", "inherit"] },
   );
   if (error !== undefined || status !== 0) {
     discard(temporary);

@@ -6,7 +6,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Key } from "openpgp";
-import { errorText, RktError } from "../../shared/errors.ts";
+import { errorText, RktError, withoutCredentials } from "../../shared/errors.ts";
 import { discoverKeys, formatAttempts } from "../image/discovery.ts";
 import { fetchBytes, type HttpClient, plainHref } from "../image/http.ts";
 import { readPublicKeys } from "./public-key.ts";
@@ -30,7 +30,7 @@ export interface SourceOptions {
 export async function keysFrom(http: HttpClient, source: string): Promise<FoundKey[]> {
   if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(source)) return keysOf(readFile(source), source);
   const url = URL.parse(source);
-  if (url === null) throw new RktError("bad-url", `public key ${source}: malformed URL`);
+  if (url === null) throw new RktError("bad-url", `public key ${withoutCredentials(source)}: malformed URL`);
   if (url.protocol === "file:") return keysOf(readFile(pathOf(url)), pathOf(url));
   return download(http, url);
 }

@@ -28,6 +28,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
+import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { keystoreLayout } from "../../shared/layout.ts";
 import { discard } from "../discard.ts";
@@ -209,10 +210,10 @@ function checkOwner(path: string, { mode, uid }: Stats): void {
 /** temp file → fsync → rename → fsync of the directory. A leftover's name is no fingerprint. */
 function writeKeyFile(path: string, text: string): void {
   const dir = dirname(path);
-  const temporary = join(dir, `.rkt-trust-${process.pid}`);
+  const temporary = beside(join(dir, ".rkt-trust"));
   try {
     makeDirectories(dir);
-    const fd = openSync(temporary, "w", 0o644);
+    const fd = openSync(temporary, "wx", 0o644);
     try {
       fchmodSync(fd, 0o644);
       writeFileSync(fd, text);

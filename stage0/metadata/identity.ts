@@ -7,6 +7,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { beside } from "../../shared/beside.ts";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { type HostPath, isUuid } from "../../shared/layout.ts";
 import type { Identity, Signed } from "./service.ts";
@@ -52,8 +53,8 @@ function readKey(path: HostPath): Buffer | undefined {
 /** Whole or not there, and never over a key that somebody else made meanwhile. */
 function makeKey(path: HostPath): Buffer {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  const temporary = `${path}.${process.pid}`;
-  writeFileSync(temporary, randomBytes(KEY_LENGTH), { mode: 0o600 });
+  const temporary = beside(path);
+  writeFileSync(temporary, randomBytes(KEY_LENGTH), { mode: 0o600, flag: "wx" });
   try {
     linkSync(temporary, path);
   } catch (error) {

@@ -6,12 +6,12 @@
  */
 
 import { timingSafeEqual } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readBounded } from "../../shared/bounded-read.ts";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS, blobKey, containerLayout } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
-import { readManifest } from "../container/inspect.ts";
+import { readManifest, MAX_LIST_BYTES } from "../container/inspect.ts";
 import { type ContainerRef, listContainers, phase } from "../container/lifecycle.ts";
 import type { Store } from "../store/store.ts";
 import type { Pod, Pods } from "./service.ts";
@@ -98,7 +98,7 @@ function sameText(a: string, b: string): boolean {
 function addressesOf({ dir }: ContainerRef): string[] {
   let text: string;
   try {
-    text = readFileSync(containerLayout(dir).networks, "utf8");
+    text = readBounded(containerLayout(dir).networks, MAX_LIST_BYTES);
   } catch (error) {
     if (errorCode(error) === "ENOENT") return [];
     throw error;

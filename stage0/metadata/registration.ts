@@ -7,6 +7,7 @@ import { closeSync, constants, lstatSync, openSync, readFileSync } from "node:fs
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
 import { flock, LOCK_NB, LOCK_SH } from "../../shared/syscall/linux.ts";
+import { hostEnvironment } from "../environment.ts";
 
 /** Bytes of a token: twice what ace.md asks for. */
 const TOKEN_LENGTH = 32;
@@ -140,6 +141,7 @@ async function start(data: string, program: readonly string[]): Promise<void> {
   // What keeps it from starting is said by `runningService`, in one line.
   const child = spawn(file, [...args, `--dir=${data}`, "--quiet", "metadata-service", "--idle-exit=10s"], {
     cwd: "/",
+    env: hostEnvironment(),
     detached: true,
     stdio: "ignore",
   });

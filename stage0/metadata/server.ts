@@ -10,6 +10,7 @@ import { networkInterfaces } from "node:os";
 import { errorCode, RktError, usageError } from "../../shared/errors.ts";
 import { AF_UNIX, socketFamily } from "../../shared/syscall/linux.ts";
 import type { Answer, MetadataRequest } from "./service.ts";
+import { hostEnvironment } from "../environment.ts";
 
 /** By convention of the specification's first versions; the port is rkt's. */
 export const DEFAULT_LISTEN = "169.254.169.255:18112";
@@ -176,7 +177,10 @@ function parseAddress(text: string): { host: string; port: number } {
 function addAddress(host: string): string | undefined {
   const isHere = Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === host));
   if (isHere || !host.startsWith("169.254.")) return undefined;
-  const done = spawnSync("ip", ["address", "add", `${host}/32`, "dev", "lo"], { encoding: "utf8" });
+  const done = spawnSync("ip", ["address", "add", `${host}/32`, "dev", "lo"], {
+    env: hostEnvironment(),
+    encoding: "utf8",
+  });
   // EEXIST: somebody was faster.
   if (done.status === 0 || done.stderr?.includes("File exists")) return done.status === 0 ? host : undefined;
   throw new RktError("cannot-listen", `cannot add address ${host} to lo: ${done.stderr?.trim() || done.error}`, {
@@ -186,7 +190,7 @@ function addAddress(host: string): string | undefined {
 }
 
 function removeAddress(host: string): void {
-  spawnSync("ip", ["address", "delete", `${host}/32`, "dev", "lo"], { stdio: "ignore" });
+  spawnSync("ip", ["address", "delete", `${host}/32`, "dev", "lo"], { env: hostEnvironment(), stdio: "ignore" });
 }
 
 async function serve(request: IncomingMessage, response: ServerResponse, respond: Respond, limit: number) {

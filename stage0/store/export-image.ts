@@ -1,16 +1,8 @@
 /** Images out of the store: as archives, and as directories. Each appears whole, or not at all. */
 
-import {
-  createReadStream,
-  createWriteStream,
-  existsSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  writeFileSync,
-} from "node:fs";
+import { createWriteStream, existsSync, linkSync, mkdirSync, openSync, renameSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { gzip } from "../../shared/aci/gzip.ts";
 import { beside } from "../../shared/beside.ts";
@@ -20,6 +12,8 @@ import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
 import { callersMode } from "../caller-mask.ts";
 import { discard } from "../discard.ts";
 import { removeTree } from "../remove-tree.ts";
+import { openBlob } from "./blob.ts";
+import type { MustCheck } from "./layers.ts";
 import type { Provenance } from "./provenance.ts";
 import type { Store, StoredImage } from "./store.ts";
 import { extractAt, renderAt } from "./trees.ts";
@@ -28,16 +22,25 @@ export async function exportImage(
   data: string,
   image: StoredImage,
   file: string,
-  { compress, overwrite }: { compress: boolean; overwrite: boolean },
+  { compress, overwrite, mustCheck }: { compress: boolean; overwrite: boolean; mustCheck: MustCheck },
 ): Promise<void> {
   const temporary = beside(file);
   let made = false;
   try {
     const fd = openSync(temporary, "wx", callersMode(0o666));
     made = true;
-    const blob = createReadStream(dataLayout(data).blob(image.key), { highWaterMark: 1 << 20 });
     const output = createWriteStream(temporary, { fd, flush: true });
-    await (compress ? pipeline(blob, (input: AsyncIterable<Buffer>) => gzip(input), output) : pipeline(blob, output));
+    const blob = await openBlob(dataLayout(data), image.key, mustCheck(image.key));
+    try {
+      // A stream may keep a chunk: each is its own.
+      const chunks = Readable.from(copies(blob.chunks()), { objectMode: false, highWaterMark: 1 << 20 });
+      await (compress
+        ? pipeline(chunks, (input: AsyncIterable<Buffer>) => gzip(input), output)
+        : pipeline(chunks, output));
+      await blob.verify();
+    } finally {
+      await blob.close();
+    }
     // link(2), other than rename(2), takes nothing's place.
     if (overwrite) renameSync(temporary, file);
     else linkSync(temporary, file);
@@ -46,6 +49,10 @@ export async function exportImage(
   } finally {
     if (made) discard(temporary);
   }
+}
+
+async function* copies(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) yield Buffer.from(chunk);
 }
 
 export interface DirectoryOptions {
@@ -82,7 +89,7 @@ export async function writeDirectory(
     }
     const rootfs = rootfsOnly ? directory : `${directory}/rootfs`;
     if (dependencies) await renderAt(layout, image.key, store.treeSource(least), rootfs);
-    else await extractAt(layout, image.key, rootfs);
+    else await extractAt(layout, image.key, store.treeSource(least).mustCheck, rootfs);
     if (overwrite) replaceDirectory(directory, path);
     else renameSync(directory, path);
   } catch (error) {

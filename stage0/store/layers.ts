@@ -34,11 +34,22 @@ export interface LayerOrder {
   text: string;
 }
 
-export interface TreeSource {
+/** What the order of layers follows from. */
+export interface LayerSource {
   manifest(key: string): ImageManifest;
   /** The image in the store that fulfils a dependency; throws when there is none. */
   dependency(of: ImageManifest, dependency: Dependency): string;
 }
+
+/** What rendering takes. */
+export interface TreeSource extends LayerSource {
+  mustCheck: MustCheck;
+  /** Whether blobs are checked at all. */
+  checksBlobs: boolean;
+}
+
+/** Whether a blob is to be hashed while it is read. */
+export type MustCheck = (key: string) => boolean;
 
 export const LAYER_LIMITS = {
   /** Images on the way from the image to one it depends on, both included. */
@@ -65,7 +76,7 @@ interface Inherited {
   whitelists: readonly Whitelist[];
 }
 
-export function layersOf(root: string, source: TreeSource, limits: LayerLimits = LAYER_LIMITS): LayerOrder {
+export function layersOf(root: string, source: LayerSource, limits: LayerLimits = LAYER_LIMITS): LayerOrder {
   const nodes = new Map<string, Node>();
   const known = new Map<string, Inherited>();
   let whitelistBytes = 0;

@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -282,15 +283,20 @@ test("a lost or damaged index is made again from the blobs", async (t) => {
   }
 });
 
-test("what a killed import left is collected by the next; what a living one makes is not", async (t) => {
+test("what a killed import left is collected by the next, whoever has its pid; what a living one makes is not", async (t) => {
   const { store, data, file } = scratch(t);
   const tmp = join(data, "cas/tmp");
   mkdirSync(tmp, { recursive: true });
-  const dead = spawnSync("true").pid;
-  writeFileSync(join(tmp, `blob-${dead}-x-0`), "");
   writeFileSync(join(tmp, `blob-${process.pid}-x-0`), "");
+  mkdirSync(join(tmp, `tree-${process.pid}-x-0/rootfs`), { recursive: true });
+  symlinkSync("/etc", join(tmp, "link"));
+  const staged = await store.stage();
+  await staged.write(makeAci().subarray(0, 1024));
   await store.importFile(file("a.aci", makeAci()));
-  assert.deepEqual(readdirSync(tmp), [`blob-${process.pid}-x-0`]);
+  assert.equal(readdirSync(tmp).length, 1);
+  assert.ok(existsSync("/etc/passwd"));
+  await staged.abort();
+  assert.deepEqual(readdirSync(tmp), []);
 });
 
 // --- rendering ----------------------------------------------------------------------------

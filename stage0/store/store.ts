@@ -24,7 +24,7 @@ import { type IndexDb, openIndex, type Row } from "./index-db.ts";
 import { bestOf, passedOverHint, PROVENANCES, type Provenance, rank } from "./provenance.ts";
 import { openStoreLock } from "./store-lock.ts";
 import { collectTemporaries } from "./temporary.ts";
-import type { TreeSource } from "./layers.ts";
+import { layersOf, type TreeSource } from "./layers.ts";
 import type { Tree } from "./trees.ts";
 
 export interface StoredImage {
@@ -76,6 +76,8 @@ export interface StoreOptions {
   maxImageSize?: number | undefined;
   /** Of local files; "none" unless told. */
   provenance?: Provenance;
+  /** false: blobs are rendered and written out as they are, damaged ones too. */
+  checkBlobs?: boolean;
 }
 
 export interface Store {
@@ -95,6 +97,10 @@ export interface Store {
   manifestText(key: string): string;
   /** Renders an image once, with dependencies that are at least "given" unless told; the tree stays. The image counts as used now. */
   render(key: string, least?: Provenance): Promise<Tree>;
+  /** Keys of an image and of all it depends on. */
+  closure(key: string): string[];
+  /** Hashes blobs; the damaged ones count as absent from now on, to this process. Gives what is wrong with them. */
+  ignoreDamaged(keys: Iterable<string>): Promise<RktError[]>;
   /** What rendering an image takes. */
   treeSource(least: Provenance): TreeSource;
   /** Runs `work`, which may `remove`, while nobody else relies on what is in the store; `wait` is told when that takes waiting. */
@@ -115,7 +121,7 @@ const USED_PRECISION = 60_000;
 
 export function openStore(
   dataDir: string,
-  { hold = false, maxImageSize, provenance: ofFiles = "none" }: StoreOptions = {},
+  { hold = false, maxImageSize, provenance: ofFiles = "none", checkBlobs = true }: StoreOptions = {},
 ): Store {
   makeStoreDirectories(dataDir);
   const layout = dataLayout(dataDir);
@@ -130,6 +136,10 @@ export function openStore(
   /** What the index learns with them, by URL and by the identity of the file. */
   const heldRemotes = new Map<string, RemoteRecord>();
   const heldFiles = new Map<string, FileRecord>();
+  /** Keys of blobs that this process has written: what they hold has just been hashed. */
+  const written = new Set<string>();
+  /** Keys of images that are damaged, and taken for absent. */
+  const ignored = new Set<string>();
   const lock = openStoreLock(layout);
 
   const db = (): IndexDb => {
@@ -140,11 +150,17 @@ export function openStore(
     return index;
   };
 
+  const placed = (key: string): void => {
+    written.add(key);
+    ignored.delete(key);
+  };
+
   /** The blob and its row are one step for whoever takes away. */
   const put = async (blobImport: BlobImport, provenance: Provenance): Promise<StoredImage> => {
     lock.share();
     const blob = await blobImport.commit();
     db().transaction(() => insertImage(db(), blob, Date.now(), provenance));
+    placed(blob.key);
     return image(db().get("SELECT * FROM images WHERE key = ?", blob.key));
   };
 
@@ -169,6 +185,7 @@ export function openStore(
   const indexHeld = (blob: ImportedBlob): void => {
     insertImage(db(), blob, Date.now(), held.get(blob.key)?.image.provenance ?? "none");
     held.delete(blob.key);
+    placed(blob.key);
     for (const [file, record] of heldFiles) {
       if (record.key !== blob.key) continue;
       heldFiles.delete(file);
@@ -195,7 +212,8 @@ export function openStore(
   };
 
   /** Images of the index, and those that are held. */
-  const withHeld = (stored: StoredImage[]): StoredImage[] => {
+  const withHeld = (rows: Row[]): StoredImage[] => {
+    const stored = rows.map(image).filter(({ key }) => !ignored.has(key));
     if (held.size === 0) return stored;
     const all = new Map([...held].map(([key, { image }]) => [key, image]));
     for (const image of stored) all.set(image.key, image);
@@ -211,7 +229,7 @@ export function openStore(
 
   const byKey = (key: string): StoredImage | undefined => {
     const row = db().get("SELECT * FROM images WHERE key = ?", key);
-    return row === undefined ? undefined : image(row);
+    return row === undefined || ignored.has(key) ? undefined : image(row);
   };
 
   const store: Store = {
@@ -279,7 +297,7 @@ export function openStore(
       const key = `sha512-${digits.slice(0, KEY_DIGITS)}`;
       lock.share();
       const rows = db().all("SELECT * FROM images WHERE key >= ? AND key < ? ORDER BY key", key, `${key}g`);
-      const found = withHeld(rows.map(image)).filter((one) => one.id.startsWith(`sha512-${digits}`));
+      const found = withHeld(rows).filter((one) => one.id.startsWith(`sha512-${digits}`));
       const [first] = found;
       if (first === undefined)
         throw new RktError("no-such-image", `no image ${prefix} in the store`, {
@@ -296,7 +314,7 @@ export function openStore(
       return first;
     },
 
-    list: () => withHeld(db().all("SELECT * FROM images ORDER BY name, key").map(image)),
+    list: () => withHeld(db().all("SELECT * FROM images ORDER BY name, key")),
 
     table: (options) => imageTable(db(), options),
 
@@ -324,13 +342,31 @@ export function openStore(
     treeSource: (least) => ({
       manifest: store.manifest,
       dependency: (of, dependency) => store.dependency(of, dependency, least).key,
+      mustCheck: (key) => checkBlobs && !written.has(key),
+      checksBlobs: checkBlobs,
     }),
+
+    closure: (key) => layersOf(key, store.treeSource("none")).layers.map((layer) => layer.key),
+
+    async ignoreDamaged(keys) {
+      const { blobDamage } = await import("./blob.ts");
+      const damages: RktError[] = [];
+      for (const key of keys) {
+        if (!checkBlobs || written.has(key) || held.has(key)) continue;
+        const damage = await blobDamage(layout, key);
+        if (damage === undefined) continue;
+        ignored.add(key);
+        damages.push(damage);
+      }
+      return damages;
+    },
 
     dependency(of, dependency, least) {
       lock.share();
       const matching = db()
         .all("SELECT * FROM images WHERE name = ? ORDER BY key", dependency.imageName)
         .map(image)
+        .filter(({ key }) => !ignored.has(key))
         .filter((one) => dependency.imageID === undefined || one.id.startsWith(dependency.imageID))
         // As when it was fetched: an image for another machine is not meant.
         .filter((one) => mismatch(one, { name: dependency.imageName, labels: dependency.labels }) === undefined);

@@ -1,12 +1,14 @@
 /**
- * Work in progress of the store: files and directories in `cas/tmp`, named by
- * the pid of whoever makes them. What no living process made was left by one
- * that died, and the next import or collection removes it.
+ * Work in progress of the store: files and directories in `cas/tmp`. Whoever
+ * makes one holds a lock on it (flock(2)), which the kernel releases when he
+ * dies, whatever PID namespace he is of. What nobody holds is rubbish, and the
+ * next import or collection removes it.
  */
 
-import { closeSync, constants, mkdirSync, openSync, readdirSync, renameSync } from "node:fs";
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readdirSync, renameSync, statSync } from "node:fs";
 import { errorCode } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/layout.ts";
+import { flock, LOCK_EX, LOCK_NB } from "../../shared/syscall/linux.ts";
 import { discard } from "../discard.ts";
 import { removeTree } from "../remove-tree.ts";
 
@@ -43,16 +45,46 @@ function owned(path: string, fd: number): Temporary {
 }
 
 export function temporaryFile(layout: DataLayout, kind: string): Temporary {
-  const path = uniquePath(layout, kind);
-  const fd = openSync(path, "wx+", 0o644);
-  return owned(path, fd);
+  return locked(() => {
+    const path = uniquePath(layout, kind);
+    return { path, fd: openSync(path, "wx+", 0o644) };
+  });
 }
 
 export function temporaryDirectory(layout: DataLayout, kind: string): Temporary {
-  const path = uniquePath(layout, kind);
-  mkdirSync(path, { mode: 0o755 });
-  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  return owned(path, fd);
+  return locked(() => {
+    const path = uniquePath(layout, kind);
+    mkdirSync(path, { mode: 0o755 });
+    return { path, fd: openSync(path, constants.O_RDONLY | constants.O_DIRECTORY) };
+  });
+}
+
+/** Before it is locked, a collection may take it for rubbish: then another is made. */
+function locked(make: () => { path: string; fd: number }): Temporary {
+  for (let attempts = 10; ; attempts--) {
+    let made: { path: string; fd: number };
+    try {
+      made = make();
+    } catch (error) {
+      // A directory that was collected before it was opened; a name that somebody of another PID namespace has chosen too.
+      if (attempts > 0 && ["ENOENT", "EEXIST"].includes(errorCode(error) ?? "")) continue;
+      throw error;
+    }
+    const { path, fd } = made;
+    try {
+      flock(fd, LOCK_EX);
+      if (isAt(path, fd)) return owned(path, fd);
+    } catch (error) {
+      owned(path, fd).remove();
+      throw error;
+    }
+    closeSync(fd);
+  }
+}
+
+function isAt(path: string, fd: number): boolean {
+  const [there, own] = [statSync(path, { throwIfNoEntry: false }), fstatSync(fd)];
+  return there !== undefined && there.ino === own.ino && there.dev === own.dev;
 }
 
 /** Makes a directory of the store work in progress: out of its place at once, and gone when the given function is called. */
@@ -62,7 +94,7 @@ export function discardLater(layout: DataLayout, kind: string, path: string): ()
   return () => removeTree(aside);
 }
 
-/** Removes what dead processes left; says how many. */
+/** Removes what nobody works on any more; says how many. */
 export function collectTemporaries(layout: DataLayout): number {
   let names: string[];
   try {
@@ -71,23 +103,26 @@ export function collectTemporaries(layout: DataLayout): number {
     if (errorCode(error) === "ENOENT") return 0;
     throw error;
   }
-  let removed = 0;
-  for (const name of names) {
-    const pid = Number(/^[a-z]+-(\d+)-/.exec(name)?.[1]);
-    if (alive(pid)) continue;
-    removeTree(`${layout.tmp}/${name}`);
-    removed++;
-  }
-  return removed;
+  return names.filter((name) => collect(`${layout.tmp}/${name}`)).length;
 }
 
-/** A pid that was given to another process meanwhile only postpones the removal. */
-function alive(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0) return false;
+function collect(path: string): boolean {
+  let fd: number;
   try {
-    process.kill(pid, 0);
-    return true;
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    return errorCode(error) !== "ESRCH";
+    // Gone meanwhile; what else there is, nobody of us has made and locked.
+    if (errorCode(error) === "ENOENT") return false;
+    if (errorCode(error) !== "ELOOP" && errorCode(error) !== "ENXIO") throw error;
+    removeTree(path);
+    return true;
+  }
+  try {
+    // It has been put into its place meanwhile: the lock is on the file, wherever it is.
+    if (!flock(fd, LOCK_EX | LOCK_NB) || !isAt(path, fd)) return false;
+    removeTree(path);
+    return true;
+  } finally {
+    closeSync(fd);
   }
 }

@@ -18,13 +18,13 @@ import {
   writeFileSync,
 } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { type DataLayout, type HostPath, SHORT_DIGITS, shortId, TREE_FORMAT } from "../../shared/layout.ts";
+import { type DataLayout, type HostPath, KEY_DIGITS, shortId, TREE_FORMAT } from "../../shared/layout.ts";
 import { flock, LOCK_EX, syncfs } from "../../shared/syscall/linux.ts";
 import { type Extractor, extractInto } from "../image/extract.ts";
-import { fileChunks } from "../image/file-chunks.ts";
 import { TarReader } from "../image/tar-reader.ts";
 import { removeTree } from "../remove-tree.ts";
-import { type Layer, type LayerOrder, layersOf, type TreeSource } from "./layers.ts";
+import { DAMAGED, openBlob } from "./blob.ts";
+import { type Layer, type LayerOrder, layersOf, type MustCheck, type TreeSource } from "./layers.ts";
 import { discardLater, temporaryDirectory } from "./temporary.ts";
 
 export interface Tree {
@@ -34,7 +34,7 @@ export interface Tree {
 
 export async function renderTree(layout: DataLayout, key: string, source: TreeSource): Promise<Tree> {
   const order = layersOf(key, source);
-  const id = treeId(order);
+  const id = treeId(order, source.checksBlobs);
   const tree: Tree = { id, rootfs: layout.treeRootfs(id) };
   // The marker is renamed into place together with the tree.
   if (existsSync(layout.treeManifest(id))) return tree;
@@ -43,17 +43,17 @@ export async function renderTree(layout: DataLayout, key: string, source: TreeSo
   try {
     // Whoever comes second waits here and then finds the tree.
     flock(lock, LOCK_EX);
-    if (!existsSync(layout.treeManifest(id))) await make(layout, id, order);
+    if (!existsSync(layout.treeManifest(id))) await make(layout, id, order, source.mustCheck);
     return tree;
   } finally {
     closeSync(lock);
   }
 }
 
-async function make(layout: DataLayout, id: string, order: LayerOrder): Promise<void> {
+async function make(layout: DataLayout, id: string, order: LayerOrder, mustCheck: MustCheck): Promise<void> {
   const temporary = temporaryDirectory(layout, "tree");
   try {
-    await extractOrder(layout, order, `${temporary.path}/rootfs`);
+    await extractOrder(layout, order, mustCheck, `${temporary.path}/rootfs`);
     writeFileSync(
       `${temporary.path}/manifest`,
       `${JSON.stringify({ format: TREE_FORMAT, images: order.layers.map((layer) => layer.key) })}\n`,
@@ -71,25 +71,37 @@ async function make(layout: DataLayout, id: string, order: LayerOrder): Promise<
 }
 
 /** Only where an image links to what another has laid does each of its times count. */
-export async function extractOrder(layout: DataLayout, order: LayerOrder, rootfs: string): Promise<void> {
+export async function extractOrder(
+  layout: DataLayout,
+  order: LayerOrder,
+  mustCheck: MustCheck,
+  rootfs: string,
+): Promise<void> {
+  const from = { layout, mustCheck };
   if (!order.shortened) {
-    await extractLayers(layout, order.layers, rootfs);
+    await extractLayers(from, order.layers, rootfs);
     return;
   }
   const links = { below: false };
   try {
-    await extractLayers(layout, order.layers, rootfs, links);
+    await extractLayers(from, order.layers, rootfs, links);
   } catch (error) {
     if (!links.below) throw error;
   }
   if (!links.below) return;
   removeTree(rootfs);
-  await extractLayers(layout, order.all(), rootfs);
+  await extractLayers(from, order.all(), rootfs);
+}
+
+/** Where blobs come from, and which of them are hashed. */
+interface Blobs {
+  layout: DataLayout;
+  mustCheck: MustCheck;
 }
 
 /** `links.below` becomes true when an image has a hard link to what it has not brought itself. */
 async function extractLayers(
-  layout: DataLayout,
+  blobs: Blobs,
   layers: readonly Layer[],
   rootfs: string,
   links?: { below: boolean },
@@ -97,7 +109,7 @@ async function extractLayers(
   mkdirSync(rootfs, { mode: 0o755 });
   const extractor = extractInto(rootfs, links);
   try {
-    for (const layer of layers) await extractLayer(layout, layer, extractor);
+    for (const layer of layers) await extractLayer(blobs, layer, extractor);
     extractor.finish();
   } catch (error) {
     throw renderError(layers, error);
@@ -108,15 +120,17 @@ async function extractLayers(
 
 /** Renders an image at `rootfs`, which must not be there. */
 export async function renderAt(layout: DataLayout, key: string, source: TreeSource, rootfs: string): Promise<void> {
-  await extractOrder(layout, layersOf(key, source), rootfs);
+  await extractOrder(layout, layersOf(key, source), source.mustCheck, rootfs);
 }
 
 /** What the image itself has, at `rootfs`: without its dependencies, and whatever its whitelist says. */
-export async function extractAt(layout: DataLayout, key: string, rootfs: string): Promise<void> {
-  await extractLayers(layout, [{ key, whitelists: [] }], rootfs);
+export async function extractAt(layout: DataLayout, key: string, mustCheck: MustCheck, rootfs: string): Promise<void> {
+  await extractLayers({ layout, mustCheck }, [{ key, whitelists: [] }], rootfs);
 }
 
 function renderError(layers: readonly Layer[], error: unknown): RktError {
+  // Which says itself of which image it is.
+  if (error instanceof RktError && error.code === DAMAGED) return error;
   const image = shortId(layers.at(-1)?.key ?? "");
   return new RktError("extract-failed", `cannot extract image ${image}: ${errorText(error)}`, {
     hint: error instanceof RktError ? error.hint : undefined,
@@ -124,7 +138,7 @@ function renderError(layers: readonly Layer[], error: unknown): RktError {
   });
 }
 
-async function extractLayer(layout: DataLayout, layer: Layer, extractor: Extractor): Promise<void> {
+async function extractLayer({ layout, mustCheck }: Blobs, layer: Layer, extractor: Extractor): Promise<void> {
   extractor.nextImage();
   const reader = new TarReader((entry) => {
     if (entry.path !== "rootfs" && !entry.path.startsWith("rootfs/")) return undefined;
@@ -136,8 +150,18 @@ async function extractLayer(layout: DataLayout, layer: Layer, extractor: Extract
       return undefined;
     return extractor.entry(entry, path);
   });
-  for await (const chunk of fileChunks(layout.blob(layer.key))) reader.write(chunk);
-  reader.end();
+  const blob = await openBlob(layout, layer.key, mustCheck(layer.key));
+  try {
+    for await (const chunk of blob.chunks()) reader.write(chunk);
+    reader.end();
+    await blob.verify();
+  } catch (error) {
+    // A damage may look like anything.
+    if (error instanceof RktError) await blob.verify();
+    throw error;
+  } finally {
+    await blob.close();
+  }
 }
 
 const hasBelow = (list: ReadonlySet<string>, path: string): boolean => list.has(`${path}/`);
@@ -145,13 +169,14 @@ const hasBelow = (list: ReadonlySet<string>, path: string): boolean => list.has(
 /**
  * Of the images in their order: their whitelists are their manifests', and so
  * their keys', save in an order that was shortened. An image that depends on
- * none has its own name, which needs no hash.
+ * none has its own name, which needs no hash. A tree of blobs that nobody has
+ * checked serves nobody else.
  */
-function treeId({ layers, shortened, text }: LayerOrder): string {
+function treeId({ layers, shortened, text }: LayerOrder, checked: boolean): string {
   const keys = layers.map((layer) => layer.key.replace(/^sha512-/, ""));
   const said = shortened ? `last times\n${text}` : keys.join("\n");
   const name = keys.length === 1 ? (keys[0] ?? "") : createHash("sha512").update(said).digest("hex");
-  return `tree-${TREE_FORMAT}-${name.slice(0, SHORT_DIGITS)}`;
+  return `tree-${TREE_FORMAT}-${name.slice(0, KEY_DIGITS)}${checked ? "" : "-unchecked"}`;
 }
 
 /** The rendered trees there are. */

@@ -254,7 +254,7 @@ function renderedImage(t: TestContext): { rkt: Rkt; id: string; blob: string; ro
   const aci = scratchFile(rkt, "a.aci", makeAci(entries, text));
   rkt.ok(["prepare", aci]);
   const id = rkt.ok(["fetch", "--full", aci]).stdout.trim();
-  const [, rootfs = ""] = [id, join(rkt.dir, `cas/tree/tree-1-${id.slice(7, 39)}/rootfs`)];
+  const [, rootfs = ""] = [id, join(rkt.dir, `cas/tree/tree-2-${id.slice(7)}/rootfs`)];
   return { rkt, id, blob: join(rkt.dir, "cas/blob/sha512", id.slice(7, 9), id), rootfs };
 }
 
@@ -270,6 +270,104 @@ for (const { name, damage, message } of damages)
     assert.match(stdout, message);
     assert.deepEqual(readdirSync(join(rkt.dir, "cas/tmp")), []);
   });
+
+/** Overwrites four bytes of a stored file's content, which no header of the archive covers. */
+function damageBlob(blob: string, text: string): void {
+  const bytes = readFileSync(blob);
+  bytes.write("oops", bytes.indexOf(text));
+  writeFileSync(blob, bytes);
+}
+
+/** A store with an image and one that it depends on, whose blob is damaged before anything is rendered. */
+function damagedStore(t: TestContext) {
+  const rkt = makeRkt(t);
+  const image = (name: string, text: string, over = {}) => {
+    const entries: Entry[] = [{ name: "rootfs/bin/true", mode: 0o755, data: text }];
+    const labels = [{ name: "os", value: "linux" }];
+    return scratchFile(
+      rkt,
+      `${name}.aci`,
+      makeAci(entries, manifest({ name: `example.com/${name}`, labels, ...over })),
+    );
+  };
+  const base = image("base", "what the base says");
+  const top = image("top", "what the top says", { dependencies: [{ imageName: "example.com/base" }] });
+  const [baseId = "", topId = ""] = [base, top].map((file) =>
+    rkt.ok(["fetch", "--full", "--pull-policy=new", file]).stdout.trim(),
+  );
+  const blob = join(rkt.dir, "cas/blob/sha512", baseId.slice(7, 9), baseId);
+  damageBlob(blob, "the base");
+  return { rkt, base, baseId, top, topId, blob, target: join(rkt.scratch, "out") };
+}
+
+const DAMAGED =
+  /image sha512-[0-9a-f]{32} is damaged: its blob has the hash sha512-[0-9a-f]{32}\nhint: `rkt fetch` it again/;
+
+for (const { what, words } of [
+  { what: "image render", words: ({ baseId, target }) => ["image", "render", baseId, target] },
+  { what: "image render of an image on it", words: ({ topId, target }) => ["image", "render", topId, target] },
+  { what: "image extract", words: ({ baseId, target }) => ["image", "extract", baseId, target] },
+  { what: "image export", words: ({ baseId, target }) => ["image", "export", baseId, target] },
+  { what: "prepare", words: ({ baseId }) => ["prepare", baseId, "--exec=/bin/true"] },
+  { what: "prepare of an image on it", words: ({ topId }) => ["prepare", topId, "--exec=/bin/true"] },
+] satisfies { what: string; words: (store: ReturnType<typeof damagedStore>) => string[] }[])
+  test(`a damaged blob: ${what} refuses it and leaves nothing behind`, (t) => {
+    if (!requires(t, "root", "build", "overlay")) return;
+    const store = damagedStore(t);
+    const { rkt, baseId, target } = store;
+    rkt.fails(words(store), 254, DAMAGED);
+    assert.equal(existsSync(target), false);
+    assert.deepEqual(readdirSync(join(rkt.dir, "cas/tmp")), []);
+    assert.deepEqual(rkt.containers(), []);
+    const trees = readdirSync(join(rkt.dir, "cas/tree"));
+    assert.equal(
+      trees.some((tree) => tree.includes(baseId.slice(7))),
+      false,
+    );
+  });
+
+test("a damaged blob that thread and stream read: a big image is refused as a small one is", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const data = "many bytes ".repeat(2_000_000);
+  const id = add(rkt, { name: "example.com/big", entries: [{ name: "rootfs/x", data }] });
+  const target = join(rkt.scratch, "out");
+  rkt.ok(["image", "render", id, target]);
+  assert.equal(readFileSync(join(target, "rootfs/x"), "utf8"), data);
+  const [blob = ""] = globSync(`cas/blob/sha512/*/${id}*`, { cwd: rkt.dir });
+  damageBlob(join(rkt.dir, blob), "many bytes many");
+  rkt.fails(["image", "render", "--overwrite", id, target], 254, DAMAGED);
+  assert.equal(readFileSync(join(target, "rootfs/x"), "utf8"), data, "what was there before");
+});
+
+test("a damaged blob: fetch heals it from its file; by its hash alone nobody can", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const { rkt, base, baseId, topId, blob, target } = damagedStore(t);
+  const fetched = rkt.ok(["fetch", "--full", base]);
+  assert.equal(fetched.stdout, `${baseId}\n`);
+  assert.match(fetched.stderr, /image sha512-[0-9a-f]{32} is damaged: .*: fetching it again\n/);
+  rkt.ok(["image", "verify"]);
+  assert.equal(rkt.ok(["fetch", base]).stderr, "", "a sound one is not");
+
+  damageBlob(blob, "the base");
+  rkt.fails(["fetch", baseId], 254, DAMAGED);
+  assert.match(rkt.ok(["fetch", base]).stderr, /fetching it again/);
+  rkt.ok(["image", "render", topId, target]);
+});
+
+test("a damaged blob: --insecure-options=ondisk takes it as it is, into a tree of its own", (t) => {
+  if (!requires(t, "root", "build", "overlay")) return;
+  const { rkt, base, baseId, target } = damagedStore(t);
+  const unchecked = rkt.ok(["--insecure-options=ondisk", "image", "render", baseId, target]);
+  assert.equal(unchecked.stderr, "");
+  assert.equal(readFileSync(join(target, "rootfs/bin/true"), "utf8"), "what oopsbase says");
+  rkt.ok(["--insecure-options=ondisk", "prepare", baseId, "--exec=/bin/true"]);
+  rkt.fails(["prepare", baseId, "--exec=/bin/true"], 254, DAMAGED);
+  rkt.ok(["fetch", base]);
+  rkt.ok(["prepare", baseId, "--exec=/bin/true"]);
+  const trees = readdirSync(join(rkt.dir, "cas/tree")).filter((tree) => tree.includes(baseId.slice(7)));
+  assert.deepEqual(trees.sort(), [`tree-2-${baseId.slice(7)}`, `tree-2-${baseId.slice(7)}-unchecked`]);
+});
 
 test("verify of the whole store names a blob that is no image, and takes in one that the index has lost", (t) => {
   if (!requires(t, "root", "build")) return;

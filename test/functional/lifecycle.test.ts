@@ -7,15 +7,17 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { test } from "node:test";
-import { ANNOTATIONS } from "../../shared/layout.ts";
+import { ANNOTATIONS, containerLayout } from "../../shared/layout.ts";
+import { mkfifo } from "../../shared/syscall/linux.ts";
 import {
   eventually,
   exampleAci,
@@ -311,6 +313,22 @@ test("stop: a pid that is another process's by now gets no signal", async (t) =>
   await ended;
 });
 
+test("stop and stop --force: no signal goes to a number", async (t) => {
+  if (!requires(t, "root", "build", "overlay", "strace")) return;
+  const rkt = makeRkt(t);
+  for (const force of [[], ["--force"]]) {
+    const { uuid, done } = await running(rkt, [busybox, ...sh("echo up; exec sleep 1000")], 0);
+    const log = join(rkt.scratch, "log");
+    const trace = ["-f", "-o", log, "-e", "trace=kill,tkill,tgkill,pidfd_send_signal", "--", rktBinary];
+    const stopped = spawnSync("strace", [...trace, `--dir=${rkt.dir}`, "stop", ...force, uuid], { encoding: "utf8" });
+    assert.equal(stopped.status, 0, stopped.stderr);
+    await done;
+    const calls = readFileSync(log, "utf8");
+    assert.match(calls, force.length > 0 ? /pidfd_send_signal\(\d+, SIGKILL/ : /pidfd_send_signal\(\d+, SIGTERM/);
+    assert.doesNotMatch(calls, /\bt?g?kill\(\d+, (?:\d+, )?SIG(?:TERM|KILL|CONT)/);
+  }
+});
+
 test("prepare --no-overlay: the copies are on the disk before the container is there", (t) => {
   if (!requires(t, "root", "build", "strace")) return;
   const rkt = makeRkt(t);
@@ -454,6 +472,84 @@ mkfifo fifo && ln -s / link && mkdir -m 0 closed && touch closed/file`),
   }
   rkt.ok(["gc", "--grace-period=0"]);
   assert.deepEqual(rkt.containers(), []);
+});
+
+for (const { overlay, flag, at } of [
+  { overlay: true, flag: "i", at: "volumes/data/keep" },
+  { overlay: true, flag: "a", at: "volumes/data" },
+  { overlay: false, flag: "i", at: "stage1/rootfs/opt/stage2/*/rootfs/etc" },
+])
+  test(`gc and rm take what is immutable: chattr +${flag} on ${at}`, (t) => {
+    if (!requires(t, "root", "build", "overlay", "chattr")) return;
+    const rkt = makeRkt(t);
+    const made = () => {
+      const uuid = prepare(
+        rkt,
+        "--volume=data,kind=empty",
+        "--mount=volume=data,target=/data",
+        ...(overlay ? [] : ["--no-overlay"]),
+      );
+      const dir = directory(rkt, uuid);
+      writeFileSync(join(dir, "volumes/data/keep"), "");
+      assert.equal(spawnSync("sh", ["-c", `chattr +${flag} ${dir}/${at}`]).status, 0);
+      return uuid;
+    };
+    t.after(() => spawnSync("chattr", ["-R", "-ia", join(rkt.dir, "containers")], { stdio: "ignore" }));
+    made();
+    rkt.ok(["gc", "--expire-prepared=0"]);
+    assert.deepEqual(rkt.containers(), []);
+    rkt.ok(["rm", made()]);
+    assert.deepEqual(rkt.containers(), []);
+  });
+
+test("gc: a container that can't be removed is named and stays known; the others go", (t) => {
+  if (!requires(t, "root", "build", "overlay", "chattr", "setpriv")) return;
+  const rkt = makeRkt(t);
+  const [stays, goes] = [prepare(rkt, "--volume=data,kind=empty", "--mount=volume=data,target=/data"), prepare(rkt)];
+  const file = (uuid: string) => join(directory(rkt, uuid), "volumes/data/keep");
+  writeFileSync(file(stays), "");
+  t.after(() => spawnSync("chattr", ["-R", "-i", join(rkt.dir, "containers")], { stdio: "ignore" }));
+  assert.equal(spawnSync("chattr", ["+i", file(stays)]).status, 0);
+  const gc = () => {
+    const words = ["--bounding-set=-linux_immutable", rktBinary, `--dir=${rkt.dir}`, "gc", "--expire-prepared=0"];
+    return spawnSync("setpriv", words, { encoding: "utf8" });
+  };
+  for (const expected of [`removed ${goes}\n`, ""]) {
+    const { status, stdout, stderr } = gc();
+    assert.equal(status, 254);
+    assert.equal(stdout, expected);
+    assert.match(
+      stderr,
+      new RegExp(
+        `^rkt: gc: cannot remove container ${stays}: cannot remove .*/volumes/data: .*EPERM.*\nhint: .*chattr -R -ia`,
+      ),
+    );
+    const list = rkt.ok(["list", "--no-legend"]);
+    assert.match(list.stdout, new RegExp(`^${stays.slice(0, 8)} .*busybox.* garbage`));
+    assert.equal(list.stderr, "");
+  }
+  rkt.ok(["gc"]);
+  assert.deepEqual(rkt.containers(), []);
+});
+
+test("what run has prepared for itself never lies in prepared, and goes when nothing can be renamed", (t) => {
+  if (!requires(t, "root", "build", "overlay", "strace")) return;
+  const rkt = makeRkt(t);
+  rkt.ok(["run", busybox, "--exec=/bin/true"]);
+  rkt.ok(["gc", "--grace-period=0"]);
+  const words = [`--dir=${rkt.dir}`, "run", busybox, "--exec=/bin/true"];
+  for (const when of ["1+", "2+", "3+"]) {
+    const fault = ["-f", "-o", "/dev/null", "-e", "trace=rename", "-e", `inject=rename:error=EIO:when=${when}`];
+    const done = spawnSync("strace", [...fault, rktBinary, ...words], { encoding: "utf8" });
+    assert.notEqual(done.status, 0, when);
+    assert.deepEqual(
+      rkt.containers().filter((path) => path.startsWith("prepared/")),
+      [],
+      `${when}: ${done.stderr}`,
+    );
+    rkt.ok(["gc", "--grace-period=0"]);
+    assert.deepEqual(rkt.containers(), [], when);
+  }
 });
 
 test("gc is never in anybody's way: a host process in the directory, a copy of the mount namespace, an open file", async (t) => {
@@ -636,6 +732,35 @@ test("status files are read as what they are: untrusted", (t) => {
   assert.equal(shown(), undefined, "a FIFO");
 });
 
+test("what a container's files should not be is said, and never waited for: FIFOs in their places", (t) => {
+  if (!requires(t, "root", "build", "overlay")) return;
+  const rkt = makeRkt(t);
+  const layout = containerLayout("");
+  const paths = [layout.manifest, layout.stage1Manifest, layout.trees, layout.networks, layout.users, layout.cgroups];
+  for (const path of paths) {
+    rkt.ok(["run", busybox, "--exec=/bin/true"]);
+    const [found = ""] = rkt.containers();
+    const uuid = basename(found);
+    const file = join(rkt.dir, "containers", found, path);
+    rmSync(file, { force: true });
+    mkdirSync(dirname(file), { recursive: true });
+    mkfifo(file, 0o600);
+    try {
+      for (const words of [
+        ["list", "--full"],
+        ["status", uuid],
+        ["cat-manifest", uuid],
+        ["image", "gc"],
+      ])
+        assert.notEqual(rkt.run(words, { timeout: 20_000 }).status, null, `${words.join(" ")} with ${path}`);
+      const removed = rkt.run(["rm", "--force", uuid], { timeout: 20_000 });
+      assert.deepEqual([removed.status, rkt.containers()], [0, []], `${path}: ${removed.stderr}`);
+    } finally {
+      rmSync(file, { force: true });
+    }
+  }
+});
+
 test("a pid file that names another process is not believed", async (t) => {
   if (!requires(t, "root", "build")) return;
   const rkt = makeRkt(t);
@@ -671,4 +796,25 @@ test("an image removed under a prepared container: named, and the container stay
   assert.deepEqual(rkt.containers(), [`prepared/${uuid}`]);
   renameSync(`${path}-away`, path);
   rkt.ok(["run-prepared", uuid]);
+});
+
+test("a data directory of the rkt that named trees by 128 bits: what was prepared runs, and new trees are made", (t) => {
+  if (!requires(t, "root", "build", "overlay")) return;
+  const rkt = makeRkt(t);
+  const uuid = prepare(rkt, ...sh("echo prepared before"));
+  const trees = join(rkt.dir, "cas/tree");
+  const file = containerLayout(directory(rkt, uuid)).trees;
+  const older = (name: string) => name.replace(/^tree-2-(.{32}).*$/, "tree-1-$1");
+  for (const name of readdirSync(trees)) renameSync(join(trees, name), join(trees, older(name)));
+  const text = readFileSync(file, "utf8");
+  writeFileSync(file, text.replaceAll(/tree-2-[0-9a-f]{64}/g, older));
+  assert.equal(rkt.ok(["run-prepared", uuid]).stdout, "prepared before\n");
+  assert.equal(rkt.ok(["run", busybox, ...sh("echo new")]).stdout, "new\n");
+  rkt.ok(["image", "verify"]);
+  const before = readdirSync(trees);
+  assert.equal(before.filter((name) => name.startsWith("tree-1-")).length, before.length / 2);
+  rkt.ok(["gc", "--grace-period=0"]);
+  rkt.ok(["gc", "--grace-period=0"]);
+  rkt.ok(["image", "gc", "--grace-period=0"]);
+  assert.deepEqual(readdirSync(trees), []);
 });

@@ -459,10 +459,12 @@ test("rkt top: what apps use, as ps and the cgroups have it", async (t) => {
   if (!requires(t, "root", "build", "findmnt", "ps")) return;
   const rkt = makeRkt(t);
   // Holds 20 MB, and has used some processor time, also in a process that has ended.
+  // A process's arguments may be megabytes: of these, the beginning is shown.
+  const long = "y=$(head -c 100000 /dev/zero | tr '\\0' b); sh -c 'sleep 1000; :' $y $y $y & ";
   const holder = "x=$(head -c 20000000 /dev/zero | tr '\\0' a); sleep 1000 & sleep 1000 & echo up; wait";
   const burner = "echo up; while :; do :; done";
   const child = rkt.start([
-    ...["run", busybox, "--name=holder", "--memory=256Mi", ...sh(holder), "---"],
+    ...["run", busybox, "--name=holder", "--memory=256Mi", ...sh(long + holder), "---"],
     ...[busybox, "--name=burner", ...sh(burner)],
   ]);
   let up = 0;
@@ -477,8 +479,11 @@ test("rkt top: what apps use, as ps and the cgroups have it", async (t) => {
   const [one, two] = top.apps;
   assert.deepEqual([one.name, two.name], ["holder", "burner"]);
 
+  const { command } = one.processes.find(({ command }: { command: string }) => command.includes("bbbb"));
+  assert.equal(command, `sh -c sleep 1000; : ${"b".repeat(100_000)}`.slice(0, 4096));
+
   const pids = cat(`${memory}/cgroup.procs`).split("\n").map(Number);
-  assert.equal(pids.length, 3);
+  assert.equal(pids.length, 5);
   const seen: { pid: number; command: string; memory: number }[] = one.processes;
   assert.deepEqual(
     seen.map(({ pid }) => pid),
@@ -488,7 +493,7 @@ test("rkt top: what apps use, as ps and the cgroups have it", async (t) => {
     const [, kilobytes = "", args = ""] =
       /^\s*(\d+) (.*)\n$/.exec(spawnSync("ps", ["-o", "rss=,args=", "-p", String(pid)], { encoding: "utf8" }).stdout) ??
       [];
-    assert.equal(command.trim(), args.trim());
+    assert.equal(command.trim(), args.slice(0, 4096).trim());
     // The kernel counts pages per processor, and not each of its files adds them all up.
     assert.ok(Math.abs(memory - Number(kilobytes) * 1024) < 2 ** 20, `${memory}, ${kilobytes}`);
   }

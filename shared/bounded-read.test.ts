@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { readBeginning, readBounded, readLines } from "./bounded-read.ts";
+import { mkfifo } from "./syscall/linux.ts";
+
+function scratch(t: TestContext): string {
+  const dir = mkdtempSync(join(tmpdir(), "rkt-read-"));
+  t.after(() => rmSync(dir, { recursive: true }));
+  return join(dir, "file");
+}
+
+test("a file that fits is read whole, one byte more is refused", (t) => {
+  const file = scratch(t);
+  for (const size of [0, 1, 65535, 65536, 200_000]) {
+    writeFileSync(file, "é".repeat(size / 2) + (size % 2 === 1 ? "x" : ""));
+    assert.equal(Buffer.byteLength(readBounded(file, size)), size);
+    if (size > 0) assert.throws(() => readBounded(file, size - 1), { code: "too-large" });
+  }
+  truncateSync(file, 2 ** 40);
+  assert.throws(() => readBounded(file, 4096), { code: "too-large" });
+});
+
+test("what is no regular file is refused and never waited for", (t) => {
+  const file = scratch(t);
+  mkfifo(file, 0o600);
+  assert.throws(() => readBounded(file, 10), { code: "not-a-file" });
+  rmSync(file);
+  symlinkSync("/etc/passwd", file);
+  assert.throws(() => readBounded(file, 10_000_000), { code: "ELOOP" });
+  assert.throws(() => readBounded("/dev/zero", 10), { code: "not-a-file" });
+  assert.throws(() => readBounded(`${file}/no`, 10), { code: "ENOTDIR" });
+});
+
+test("of a file without an end the beginning is read", () => {
+  assert.equal(readBeginning("/dev/zero", 100_000), "\0".repeat(100_000));
+  assert.match(readBeginning("/proc/self/stat", 4096), /^\d+ \(.*\) R .*\n$/s);
+});
+
+test("lines: whatever their number, and none longer than the limit and a chunk", (t) => {
+  const file = scratch(t);
+  const lines = Array.from({ length: 5000 }, (_, i) => `${i} ${"x".repeat(i % 70)}`);
+  for (const end of ["", "\n"]) {
+    writeFileSync(file, lines.join("\n") + end);
+    assert.deepEqual([...readLines(file, 100)], lines);
+  }
+  writeFileSync(file, "y".repeat(1000));
+  const pieces = [...readLines(file, 100)];
+  assert.equal(pieces.join(""), "y".repeat(1000));
+  assert.ok(pieces.every((piece) => piece.length <= 200));
+});
