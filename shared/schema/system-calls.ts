@@ -110,7 +110,6 @@ write writev
 
 /** What a capability is for, and that has no other use than that. ADR 7 says why others have none. */
 const BY_CAPABILITY: Readonly<Record<string, string>> = {
-  CAP_SYS_BOOT: "reboot",
   CAP_SYS_NICE: "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
   CAP_SYS_PTRACE: "kcmp pidfd_getfd process_madvise process_vm_readv process_vm_writev ptrace",
   CAP_SYS_TIME: "adjtimex clock_adjtime clock_adjtime64 clock_settime clock_settime64 settimeofday stime",
