@@ -8,13 +8,12 @@
  * same image ID.
  */
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { addDirectory, addFile, addSymlink, readTree, type Tree } from "../shared/aci/tree.ts";
 import { archive, COMPRESSIONS, type Compression, sourceDateEpoch, writeAci } from "../shared/aci/writer.ts";
-import { RktError, usageError } from "../shared/errors.ts";
+import { usageError } from "../shared/errors.ts";
 import {
   type Entrypoint,
   ENTRYPOINTS,
@@ -25,7 +24,7 @@ import {
 } from "../shared/layout.ts";
 import { APPC_VERSION, formatImageManifest, parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { defaultFilter } from "../shared/seccomp.ts";
-import { compileFilter } from "../shared/syscall/seccomp.ts";
+import { filterProgram } from "../shared/seccomp-program.ts";
 import { bundleScript, type ScriptName } from "./bundle.ts";
 import { closure } from "./closure.ts";
 import { type Loader, type Package, packageLoader, SOURCES, type Source } from "./debian.ts";
@@ -52,8 +51,6 @@ const NSPAWN_PACKAGES: ReadonlyMap<string, readonly string[]> = new Map([
     ],
   ],
   ["systemd-container", ["usr/bin/systemd-nspawn"]],
-  // The launcher compiles apps' filters with it.
-  ["libseccomp2", ["usr/lib/x86_64-linux-gnu/libseccomp.so.2"]],
   ["util-linux", ["usr/bin/flock", "usr/bin/nsenter", "usr/bin/setpriv"]],
   // The pty of `rkt enter`.
   ["bsdutils", ["usr/bin/script"]],
@@ -108,11 +105,7 @@ const PARTS: Record<Flavor, FlavorParts> = {
     entrypoints: ["init", "enter", "stop"],
   },
   fly: {
-    picked: new Map([
-      ["busybox-static", ["usr/bin/busybox"]],
-      // On the host, the launcher finds it by its path, and the C library in Node.js's.
-      ["libseccomp2", [inRoot(STAGE1.libseccomp)]],
-    ]),
+    picked: new Map([["busybox-static", ["usr/bin/busybox"]]]),
     busybox: ["kill", "mount", "mv", "setsid", "sh", "unshare"],
     runtimeLibraries: [],
     scripts: { "host-launcher": { option: "launcher", path: STAGE1.hostLauncher } },
@@ -269,7 +262,9 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   addFile(tree, PACKAGE_LIST, picked.packages.map((p) => `${p.name} ${p.version}\n`).join(""));
   for (const [name, { option, path }] of Object.entries(scripts))
     addExecutable(tree, inRoot(path), options[option] ?? bundled.get(name as ScriptName) ?? []);
-  if (options.flavor === "nspawn") addFile(tree, inRoot(STAGE1.defaultFilter), compiledFilter(picked.tree), 0o644);
+  // Compiled here, because it takes milliseconds and each app starts with it.
+  if (options.flavor === "nspawn")
+    addFile(tree, inRoot(STAGE1.defaultFilter), filterProgram(defaultFilter()), 0o644);
   // Else Node.js would ask the directories above, on the host, what kind of module a script without a suffix is.
   addFile(tree, inRoot(`${dirname(STAGE1.runtime)}/package.json`), '{"type":"commonjs"}\n');
   if (scripts.init !== undefined)
@@ -292,22 +287,6 @@ async function addLicence(tree: Tree, { name, tree: files }: Package, load: Load
   else if (shared?.type === "symlink") {
     tree.set(directory, shared);
     for (const p of await load([basename(shared.target)])) await addLicence(tree, p, load);
-  }
-}
-
-/** Compiled here, by the image's own libseccomp, because compiling takes 3 ms and each app starts with it. */
-function compiledFilter(tree: Tree): Buffer {
-  const [, library] = [...tree].find(([path]) => /\/libseccomp\.so\.\d+\.\d/.test(path)) ?? [];
-  if (library?.type !== "file") throw new RktError("bad-package", "none of the packages has libseccomp.so.2");
-  const { content } = library;
-  if ("path" in content) return compileFilter(defaultFilter(), content.path);
-  const directory = mkdtempSync(join(tmpdir(), "rkt-libseccomp-"));
-  try {
-    const path = join(directory, "libseccomp.so.2");
-    writeFileSync(path, content);
-    return compileFilter(defaultFilter(), path);
-  } finally {
-    rmSync(directory, { recursive: true });
   }
 }
 

@@ -353,9 +353,8 @@ export const STAGE1 = {
   busybox: stage1Path("/usr/bin/busybox"),
   /** Keeps cgroup migrations quick while a container starts. */
   warm: stage1Path("/usr/lib/rkt/warm"),
-  /** The system call filter of an app without one of its own, compiled: struct sock_filter[]. */
+  /** The system call filter of an app that asks for nothing, compiled: struct sock_filter[]. */
   defaultFilter: stage1Path("/usr/lib/rkt/default-filter.bpf"),
-  libseccomp: stage1Path("/usr/lib/x86_64-linux-gnu/libseccomp.so.2"),
   /** First process of the container: starts the output relays, becomes systemd. */
   pid1: stage1Path("/usr/lib/rkt/pid1"),
   setpriv: stage1Path("/usr/bin/setpriv"),
@@ -401,6 +400,7 @@ export const LAUNCH_EXIT = {
   group: 216,
   capabilities: 218,
   cgroup: 219,
+  separation: 227,
   seccomp: 228,
   internal: 254,
 } as const;

@@ -1,11 +1,11 @@
 /**
  * Which system calls an app may make: from its isolators (ace.md,
- * "os/linux/seccomp-*-set") to a filter that libseccomp can compile, and the
- * filter of an app that says nothing. Pure.
+ * "os/linux/seccomp-*-set") to a filter that `seccomp-program.ts` can compile,
+ * and the filter of an app that says nothing (ADR 7). Pure.
  */
 
 import type { KnownIsolators, SeccompSet } from "./schema/isolators.ts";
-import { errorNumber, expandSystemCalls } from "./schema/system-calls.ts";
+import { callsOfCapabilities, errorNumber, expandSystemCalls } from "./schema/system-calls.ts";
 
 /** What becomes of a call; a number is the errno it fails with. "kill" ends the process with SIGSYS. */
 export type FilterAction = "allow" | "kill" | number;
@@ -13,13 +13,16 @@ export type FilterAction = "allow" | "kill" | number;
 export interface FilterRule {
   call: string;
   action: FilterAction;
-  /** On one argument, by its number: that `value` is what is left of it under the mask. */
+  /** On the lower 32 bits of one argument, by its number: that `value` is what is left of them under the mask. */
   argument?: { index: number; mask: number; value: number };
 }
 
 export interface SystemCallFilter {
-  /** For calls without a rule. */
+  /** For calls without a rule that fits. */
   otherwise: FilterAction;
+  /** For numbers without a name (`system-call-numbers.ts`). */
+  unknown: FilterAction;
+  /** Of one call's rules the first that fits holds. */
   rules: FilterRule[];
 }
 
@@ -27,23 +30,56 @@ const EPERM = 1;
 const ENOSYS = 38;
 
 /** CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET: a namespace makes its maker root in it. */
-const NAMESPACE_FLAGS = [0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000];
-const ALL_NAMESPACE_FLAGS = NAMESPACE_FLAGS.reduce((all, flag) => all | flag);
+const NAMESPACE_FLAGS = 0x7e020000;
 
-/** TIOCSTI and TIOCLINUX type on a terminal what another will read. The kernel takes 32 bits of the request. */
+/** TIOCSTI and TIOCLINUX type on a terminal what another will read. */
 const TYPING_REQUESTS = [0x5412, 0x541c];
 
-/** Of an app without a seccomp isolator: what containers have been left by is refused, and nothing else. */
-export const defaultFilter = (): SystemCallFilter => removing({ set: ["@rkt/default-blacklist"], errno: "EPERM" });
+/**
+ * Of file systems, by letter and numbers of ioctl(2): what CAP_SYS_ADMIN does to one as a whole by any file of it, an
+ * empty volume say. XFS opens files by their handles, btrfs reads its trees, which hold small files, and each can be
+ * frozen or shut down (linux/fs.h, xfs_fs.h, linux/btrfs.h).
+ */
+const FILE_SYSTEM_REQUESTS = [
+  ...[101, 102, 103, 104, 105, 106, 107, 108, 109, 119, 120, 121, 122, 123, 125, 127, 128].map((n) => 0x5800 | n),
+  ...[3, 10, 11, 12, 17, 27, 32, 35, 36, 38, 53, 58, 59].map((n) => 0x9400 | n),
+];
 
-/** The filter an app's isolators ask for; undefined for an app that may do everything. */
-export function isolatorFilter(isolators: KnownIsolators): SystemCallFilter | undefined {
+/**
+ * AF_ALG, the kernel's cryptography, which has been a way to root (CVE-2026-31431), and AF_VSOCK, whose ports are the
+ * host's in every network namespace.
+ */
+const REFUSED_FAMILIES = [38, 40];
+
+/** PER_LINUX and PER_LINUX32, each with UNAME26, and to ask. Others make attacks on memory easier. */
+const PERSONALITIES = [0, 8, 0x20000, 0x20008, 0xffffffff];
+
+/** Of an app without a seccomp isolator: what ordinary programs need, and what its further capabilities are for. */
+export function defaultFilter(capabilities: readonly string[] = []): SystemCallFilter {
+  const set = ["@rkt/default-whitelist", ...callsOfCapabilities(capabilities)];
+  return retaining({ set, errno: "EPERM" });
+}
+
+/** The filter that isolators ask for, of an app with these capabilities; undefined for one that may do everything. */
+export function isolatorFilter(
+  isolators: KnownIsolators,
+  capabilities: readonly string[] = [],
+): SystemCallFilter | undefined {
   const retain = isolators["os/linux/seccomp-retain-set"];
   const remove = isolators["os/linux/seccomp-remove-set"];
   if (retain !== undefined) return retain.set.includes("@appc.io/all") ? undefined : retaining(retain);
   // "can be effectively used to opt-in implementation-specific seccomp filtering" (ace.md)
-  if (remove === undefined || remove.set.includes("@appc.io/empty")) return defaultFilter();
+  if (remove === undefined || remove.set.includes("@appc.io/empty")) return defaultFilter(capabilities);
   return removing(remove);
+}
+
+/** Whether a filter lets a call pass; "partly": it depends on arguments. */
+export function allows({ otherwise, rules }: SystemCallFilter, call: string): "yes" | "partly" | "no" {
+  const own = rules.filter((rule) => rule.call === call);
+  const actions = own.map(({ action }) => action);
+  if (own.every(({ argument }) => argument !== undefined)) actions.push(otherwise);
+  if (actions.every((action) => action === "allow")) return "yes";
+  return actions.includes("allow") ? "partly" : "no";
 }
 
 const blocked = ({ errno }: SeccompSet): FilterAction => (errno === undefined ? "kill" : (errorNumber(errno) ?? EPERM));
@@ -51,7 +87,7 @@ const blocked = ({ errno }: SeccompSet): FilterAction => (errno === undefined ? 
 const expand = (names: readonly string[]): Set<string> =>
   new Set(names.flatMap((name) => expandSystemCalls(name) ?? []));
 
-const isDefaultSet = (name: string): boolean => /^@.*\/default-/.test(name);
+const namesDefault = ({ set }: SeccompSet): boolean => set.some((name) => /^@.*\/default-/.test(name));
 
 /** Without which no app starts, returns from a signal or ends. No wildcard takes them away; their names do, but for execve. */
 const LIFE_CYCLE = ["execve", "exit", "exit_group", "rt_sigreturn", "sigreturn"];
@@ -60,34 +96,63 @@ function removing(isolator: SeccompSet): SystemCallFilter {
   const action = blocked(isolator);
   const calls = expand(isolator.set);
   for (const name of LIFE_CYCLE) if (!isolator.set.includes(name)) calls.delete(name);
-  const rules = [...calls].map((call): FilterRule => ({ call, action }));
-  const onArguments = isolator.set.some(isDefaultSet) ? argumentRules(action) : [];
-  return { otherwise: "allow", rules: [...rules, ...onArguments.filter(({ call }) => !calls.has(call))] };
+  const special = namesDefault(isolator)
+    ? argumentRules(action).filter(({ call }) => call === "clone3" || !calls.has(call))
+    : [];
+  return {
+    otherwise: "allow",
+    unknown: namesDefault(isolator) ? ENOSYS : isolator.set.includes("@appc.io/all") ? action : "allow",
+    rules: inPlaceOf(
+      [...calls].map((call): FilterRule => ({ call, action })),
+      special,
+      isolator,
+    ),
+  };
+}
+
+function retaining(isolator: SeccompSet): SystemCallFilter {
+  const action = blocked(isolator);
+  const calls = expand([...isolator.set, ...LIFE_CYCLE]);
+  const special = namesDefault(isolator)
+    ? argumentRules(action).filter(({ call }) => (call === "clone3" ? !calls.has(call) : calls.has(call)))
+    : [];
+  return {
+    otherwise: action,
+    // C libraries then do without; of a list of nothing but names no more is meant than it says.
+    unknown: namesDefault(isolator) ? ENOSYS : action,
+    rules: inPlaceOf(
+      [...calls].map((call): FilterRule => ({ call, action: "allow" })),
+      special,
+      isolator,
+    ),
+  };
+}
+
+/** Named, a call is meant as it is. */
+function inPlaceOf(plain: FilterRule[], special: FilterRule[], { set }: SeccompSet): FilterRule[] {
+  const better = special.filter(({ call }) => !set.includes(call));
+  const replaced = new Set(better.map(({ call }) => call));
+  return [...plain.filter(({ call }) => !replaced.has(call)), ...better];
 }
 
 /** What the default lists mean of calls that have other uses besides. */
 function argumentRules(action: FilterAction): FilterRule[] {
+  const when = (call: string, index: number, value: number, what: FilterAction, mask = 0xffffffff): FilterRule => ({
+    call,
+    action: what,
+    argument: { index, mask, value },
+  });
   return [
-    ...NAMESPACE_FLAGS.map(
-      (flag): FilterRule => ({ call: "clone", action, argument: { index: 0, mask: flag, value: flag } }),
-    ),
+    when("clone", 0, 0, "allow", NAMESPACE_FLAGS),
+    { call: "clone", action },
     // Its flags are in memory, which no filter reads; C libraries then use clone.
     { call: "clone3", action: ENOSYS },
-    ...TYPING_REQUESTS.map(
-      (value): FilterRule => ({ call: "ioctl", action, argument: { index: 1, mask: 0xffffffff, value } }),
-    ),
+    ...TYPING_REQUESTS.map((request) => when("ioctl", 1, request, action)),
+    ...FILE_SYSTEM_REQUESTS.map((request) => when("ioctl", 1, request, action, 0xffff)),
+    { call: "ioctl", action: "allow" },
+    ...PERSONALITIES.map((personality) => when("personality", 0, personality, "allow")),
+    { call: "personality", action },
+    ...REFUSED_FAMILIES.map((family) => when("socket", 0, family, action)),
+    { call: "socket", action: "allow" },
   ];
-}
-
-function retaining(isolator: SeccompSet): SystemCallFilter {
-  const calls = expand([...isolator.set, ...LIFE_CYCLE]);
-  const named = new Set(isolator.set);
-  const allow = (call: string): FilterRule => {
-    // Named, it is allowed as it is; the default lists mean threads and processes.
-    if (call !== "clone" || named.has(call)) return { call, action: "allow" };
-    return { call, action: "allow", argument: { index: 0, mask: ALL_NAMESPACE_FLAGS, value: 0 } };
-  };
-  const rules = [...calls].map(allow);
-  if (isolator.set.some(isDefaultSet) && !calls.has("clone3")) rules.push({ call: "clone3", action: ENOSYS });
-  return { otherwise: blocked(isolator), rules };
 }

@@ -57,7 +57,6 @@ const refused = (reason: string): RktError =>
 export function hostLaunch(manifest: PodManifest, parent: number): HostLaunch {
   return {
     parent,
-    libseccomp: here.inStage1(STAGE1.libseccomp),
     rootfs: here.appRootfs,
     surroundings: {
       kernelFileSystems,

@@ -23,8 +23,9 @@ import { accountText, badAccountFile } from "../shared/account-file.ts";
 import type { AccountSources } from "../shared/accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execve } from "../shared/exec.ts";
-import { type HostPath, joinFile, LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
+import { joinFile, LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
 import { defaultFilter, type SystemCallFilter } from "../shared/seccomp.ts";
+import { filterProgram } from "../shared/seccomp-program.ts";
 import {
   AT_FDCWD,
   CLONE_FS,
@@ -36,6 +37,12 @@ import {
   fchdir,
   getrlimit,
   isOpenFd,
+  LANDLOCK_ACCESS_FS_REFER,
+  LANDLOCK_SCOPE_SIGNAL,
+  landlockAllowBelow,
+  landlockCreateRuleset,
+  landlockRestrictSelf,
+  landlockVersion,
   MNT_DETACH,
   MS_REC,
   MS_SLAVE,
@@ -63,11 +70,10 @@ import {
   umount,
   unshare,
 } from "../shared/syscall/linux.ts";
-import { compileFilter } from "../shared/syscall/seccomp.ts";
 import { findProblem } from "./diagnose.ts";
 import { buildRoot } from "./mount.ts";
 import type { MountStep, SourcePath } from "./mount-plan.ts";
-import type { RunningApp } from "./plan.ts";
+import type { RunningApp, Separation } from "./plan.ts";
 import { cannotExecute, findProgram } from "./program.ts";
 
 export interface Kernel {
@@ -75,6 +81,8 @@ export interface Kernel {
   connect(fd: 0 | 1 | 2, fifo: SourcePath): void;
   /** Closes this process to tracers and readers of /proc/PID. */
   hide(): void;
+  /** Puts this process, and all it will start, into a Landlock domain of its own, where the kernel has them. */
+  separate(without: Separation): void;
   /** A mount namespace of its own. What happens in stage 1's reaches it (unmounting above all), never the reverse. */
   unshareMounts(): void;
   /** Answers a descriptor of the app's root. */
@@ -114,8 +122,8 @@ export interface Kernel {
   findProgram(name: string, searchPath: string): string;
   /** What will keep the program from starting. */
   findProblem(path: string): string | undefined;
-  /** The BPF program of a filter; `libseccomp` is the library's file, where it is not in stage 1. */
-  compileFilter(filter: SystemCallFilter | "default", libseccomp: HostPath | undefined): Uint8Array;
+  /** The BPF program of a filter. */
+  compileFilter(filter: SystemCallFilter | "default"): Uint8Array;
   setOomScoreAdj(value: number): void;
   /** Only the standard streams and the `sockets` after them go on. The filter holds from just before. */
   execute(program: Program, sockets: number, filter: Uint8Array | undefined): never;
@@ -127,6 +135,12 @@ export interface Program {
   argv: readonly string[];
   env: Readonly<Record<string, string>>;
 }
+
+/**
+ * The version of Landlock's interface from which a domain can be had that takes nothing away but this. A domain has to
+ * handle something. The first version lets none move files between directories.
+ */
+const SEPARATION_SINCE: Readonly<Record<Separation, number>> = { mounts: 2, signals: 6 };
 
 /** The highest number a set of 64 bits has room for. */
 const MAX_CAPABILITY = 63;
@@ -149,6 +163,25 @@ export const linux: Kernel = {
 
   hide() {
     prctl(PR_SET_DUMPABLE, 0n);
+  },
+
+  separate(without) {
+    const version = landlockVersion();
+    if (version < SEPARATION_SINCE[without]) return;
+    const ruleset =
+      without === "signals"
+        ? landlockCreateRuleset({ scoped: LANDLOCK_SCOPE_SIGNAL })
+        : landlockCreateRuleset({ files: LANDLOCK_ACCESS_FS_REFER });
+    try {
+      if (without === "mounts") {
+        const root = openSync("/", O_PATH);
+        landlockAllowBelow(ruleset, root, LANDLOCK_ACCESS_FS_REFER);
+        closeSync(root);
+      }
+      landlockRestrictSelf(ruleset);
+    } finally {
+      closeSync(ruleset);
+    }
   },
 
   unshareMounts() {
@@ -305,13 +338,13 @@ export const linux: Kernel = {
 
   findProblem,
 
-  compileFilter(filter, libseccomp) {
-    if (filter !== "default") return compileFilter(filter, libseccomp);
+  compileFilter(filter) {
+    if (filter !== "default") return filterProgram(filter);
     try {
       return readFileSync(STAGE1.defaultFilter);
     } catch (error) {
       if (errorCode(error) !== "ENOENT") throw error;
-      return compileFilter(defaultFilter());
+      return filterProgram(defaultFilter());
     }
   },
 

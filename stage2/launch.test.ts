@@ -55,6 +55,7 @@ function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): { kernel:
   const kernel: Kernel = {
     connect: (fd, fifo) => step("connect", fd, fifo),
     hide: () => step("hide"),
+    separate: (without) => step("separate", without),
     unshareMounts: () => step("unshareMounts"),
     buildRoot: (steps) => {
       step("buildRoot", steps[0]?.kind);
@@ -127,6 +128,7 @@ buildRoot root
 enterRoot 42
 accountSources
 hide
+separate mounts
 resetProcess
 boundCapabilities 14
 setGroups []
@@ -152,7 +154,7 @@ test("everything an app can ask for", () => {
       isolators: [
         { name: "os/linux/capabilities-retain-set", value: { set: ["CAP_NET_BIND_SERVICE"] } },
         { name: "os/linux/no-new-privileges", value: true },
-        { name: "os/linux/seccomp-remove-set", value: { set: ["mount", "umount2"], errno: "EPERM" } },
+        { name: "os/linux/seccomp-remove-set", value: { set: ["reboot", "kexec_load"], errno: "EPERM" } },
         { name: "os/linux/oom-score-adj", value: 100 },
       ],
     },
@@ -170,6 +172,7 @@ enterRoot 42
 reopenTerminal
 accountSources
 hide
+separate signals
 resetProcess
 boundCapabilities 1
 setGroups [5,6]
@@ -214,7 +217,7 @@ const fault = (syscall: string, code: string): Error => Object.assign(new Error(
 
 test("what it takes to install a filter nobody keeps without one", () => {
   const text = order({ user: "www", group: "www" }, [{ name: ANNOTATIONS.insecure, value: "seccomp" }]);
-  assert.doesNotMatch(text, /compileFilter|keepCapabilities|findProblem/);
+  assert.doesNotMatch(text, /compileFilter|keepCapabilities|findProblem|separate/);
   assert.match(text, /setCapabilities 0\n/);
   assert.match(text, /unfiltered$/);
   assert.match(order({ user: "www", group: "www" }), /keepCapabilities\nsetUid 33\nsetCapabilities 1\n/);

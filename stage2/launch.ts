@@ -28,7 +28,7 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   for (const { fd, fifo } of plan.streams) kernel.connect(fd, fifo);
 
   // What needs files or libraries of stage 1.
-  const filter = plan.filter === undefined ? undefined : compile(plan.filter, plan, kernel);
+  const filter = plan.filter === undefined ? undefined : compile(plan.filter, kernel);
   if (plan.oomScoreAdj !== undefined) setOomScoreAdj(plan, plan.oomScoreAdj, kernel);
 
   // The directory is stage 1's; what is joined at the end must be open before.
@@ -54,6 +54,13 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   // Until execve this process runs a program of stage 1; with no more rights than other apps' root has, it would
   // be theirs to trace, and the program to open by /proc/PID/exe. (Not earlier: it closes /proc/self/fd too.)
   kernel.hide();
+  // The other way round: what it becomes reaches no process of another app or of stage 1. After the last mount, which
+  // a domain may forbid; it takes CAP_SYS_ADMIN, too.
+  const { separation } = plan;
+  if (separation !== undefined)
+    attempt("separation", "keep it apart from other apps", () => {
+      kernel.separate(separation);
+    });
   kernel.resetProcess();
   const unavailable = plan.retained & ~kernel.permitted();
   if (unavailable !== 0n)
@@ -108,9 +115,9 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   }
 }
 
-function compile(filter: NonNullable<LaunchPlan["filter"]>, { host }: LaunchPlan, kernel: Kernel): Uint8Array {
+function compile(filter: NonNullable<LaunchPlan["filter"]>, kernel: Kernel): Uint8Array {
   try {
-    return kernel.compileFilter(filter, host?.libseccomp);
+    return kernel.compileFilter(filter);
   } catch (error) {
     throw noFilter(error);
   }

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { ANNOTATIONS, STAGE1 } from "../shared/layout.ts";
 import { bareApp } from "../shared/schema/image-manifest.ts";
 import type { App, Isolator, NameValue, PodManifest } from "../shared/schema/types.ts";
+import { defaultFilter } from "../shared/seccomp.ts";
 import { capabilityNames } from "./capabilities.ts";
 import { type Inherited, type LaunchPlan, launchPlan, type Process } from "./plan.ts";
 
@@ -68,6 +69,7 @@ test("a plain app", () => {
     retained: 0n,
     noNewPrivileges: false,
     filter: "default",
+    separation: "mounts",
     oomScoreAdj: undefined,
     interactive: false,
     cgroups: STAGE1.appCgroups("web"),
@@ -124,6 +126,7 @@ test("what the user turns off by name", () => {
   assert.equal(off.bounding, (1n << 41n) - 1n);
   assert.equal(off.retained, 0n);
   assert.equal(off.filter, undefined);
+  assert.equal(off.separation, undefined);
   const steps = ({ root }: LaunchPlan) => (Array.isArray(root) ? root.map(({ kind }) => kind) : []);
   assert.ok(!steps(off).includes("mask"));
   assert.ok(steps(plan({ app })).includes("mask"));
@@ -134,8 +137,24 @@ test("filters: the default, the app's own, none", () => {
   assert.equal(filter("os/linux/seccomp-retain-set", ["@appc.io/all"]), undefined);
   assert.deepEqual(filter("os/linux/seccomp-remove-set", ["mount"]), {
     otherwise: "allow",
+    unknown: "allow",
     rules: [{ call: "mount", action: "kill" }],
   });
+  const retained = (capability: string) =>
+    plan({ app: isolators(["os/linux/capabilities-retain-set", { set: [capability] }]) }).filter;
+  assert.equal(retained("CAP_SYS_ADMIN"), "default");
+  assert.deepEqual(retained("CAP_SYSLOG"), defaultFilter(["CAP_SYSLOG"]));
+});
+
+test("a domain takes away what is lost least: mounting from whom the filter lets not mount, signals from others", () => {
+  const separation = (mode: string, set: string[]) =>
+    plan({ app: isolators([`os/linux/seccomp-${mode}-set`, { set }]) }).separation;
+  assert.equal(separation("retain", ["read"]), "mounts");
+  assert.equal(separation("retain", ["@rkt/default-whitelist"]), "mounts");
+  assert.equal(separation("remove", ["@docker/default-blacklist"]), "mounts");
+  assert.equal(separation("retain", ["read", "umount2"]), "signals");
+  assert.equal(separation("remove", ["mount"]), "signals");
+  assert.equal(separation("retain", ["@appc.io/all"]), "signals");
 });
 
 const sockets: { name: string; env: Record<string, string>; passed: Record<string, string>; listenFds: number }[] = [

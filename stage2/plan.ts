@@ -10,7 +10,6 @@ import {
   appDirs,
   EARLY_IMAGE_ANNOTATION,
   ENV_ENTER_FDS,
-  type HostPath,
   hostPath,
   LAYOUT_VERSION,
   PROTECTIONS,
@@ -21,8 +20,9 @@ import {
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { type KnownIsolators, understandIsolators } from "../shared/schema/isolators.ts";
 import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
-import { isolatorFilter, type SystemCallFilter } from "../shared/seccomp.ts";
-import { ALL, boundingSet, DEFAULT_SET } from "./capabilities.ts";
+import { callsOfCapabilities } from "../shared/schema/system-calls.ts";
+import { allows, isolatorFilter, type SystemCallFilter } from "../shared/seccomp.ts";
+import { ALL, boundingSet, capabilityNames, DEFAULT_SET } from "./capabilities.ts";
 import type { EnvironmentSources } from "./environment.ts";
 import { type MountStep, mountPlan, NOTIFY_SOCKET, type SourcePath, type Surroundings } from "./mount-plan.ts";
 
@@ -59,8 +59,13 @@ export interface LaunchPlan {
   /** Sockets passed on, as descriptors from 3 (sd_listen_fds(3)). */
   listenFds: number;
   /** The app is a process among the host's: in the session it was started from, and ended with its parent. */
-  host: Pick<HostLaunch, "parent" | "libseccomp"> | undefined;
+  host: Pick<HostLaunch, "parent"> | undefined;
+  /** A Landlock domain for the process, and what that takes away besides other apps' processes. */
+  separation: Separation | undefined;
 }
+
+/** Mounting and unmounting; or signals to processes that are not below it. */
+export type Separation = "mounts" | "signals";
 
 /** An app that runs, for who enters it. */
 export interface RunningApp {
@@ -82,8 +87,6 @@ export interface Inherited {
 export interface HostLaunch {
   /** The process that waits for this one. */
   parent: number;
-  /** Compiles the filters of system calls. */
-  libseccomp: HostPath;
   surroundings: Surroundings;
   rootfs(appDir: string): SourcePath;
 }
@@ -132,6 +135,7 @@ export function launchPlan(
   const unprotected = unprotectedBy(manifest);
   const bounding = unprotected.has("capabilities") ? ALL : boundingSet(known, host === undefined ? DEFAULT_SET : ALL);
   const namesCapabilities = known["os/linux/capabilities-retain-set"] !== undefined && !unprotected.has("capabilities");
+  const filter = unprotected.has("seccomp") ? undefined : systemCalls(known, bounding, host === undefined);
   const interactive = annotation(manifest.annotations, ANNOTATIONS.interactive) === "true";
   const passed = passedOn(inherited);
   return {
@@ -170,7 +174,8 @@ export function launchPlan(
     bounding,
     retained: namesCapabilities ? bounding : 0n,
     noNewPrivileges: known["os/linux/no-new-privileges"] ?? false,
-    filter: unprotected.has("seccomp") ? undefined : filter(known, host === undefined ? "default" : undefined),
+    filter,
+    separation: host === undefined && !unprotected.has("seccomp") ? separation(filter) : undefined,
     oomScoreAdj: known["os/linux/oom-score-adj"],
     // On the host the terminal has its name in the app's root too.
     interactive: interactive && process.command === undefined && host === undefined,
@@ -197,10 +202,20 @@ function unprotectedBy({ annotations }: PodManifest): Set<Protection> {
   );
 }
 
-function filter(isolators: KnownIsolators, otherwise: LaunchPlan["filter"]): LaunchPlan["filter"] {
+function systemCalls(isolators: KnownIsolators, bounding: bigint, byDefault: boolean): LaunchPlan["filter"] {
   const own = "os/linux/seccomp-retain-set" in isolators || "os/linux/seccomp-remove-set" in isolators;
-  return own ? isolatorFilter(isolators) : otherwise;
+  if (!own && !byDefault) return undefined;
+  const capabilities = capabilityNames(bounding);
+  return own || callsOfCapabilities(capabilities).length > 0 ? isolatorFilter(isolators, capabilities) : "default";
 }
+
+/** A domain that handles files keeps from mounting (landlock(7)), which is no loss where the filter does so anyway. */
+function separation(filter: LaunchPlan["filter"]): Separation {
+  const mounts = (allowed: SystemCallFilter) => MOUNTING.some((call) => allows(allowed, call) !== "no");
+  return filter === undefined || (filter !== "default" && mounts(filter)) ? "signals" : "mounts";
+}
+
+const MOUNTING = ["mount", "umount", "umount2", "move_mount", "pivot_root"];
 
 function enterFds({ env }: Inherited): Pick<RunningApp, "namespace" | "cgroups"> {
   const [namespace, ...cgroups] = (env[ENV_ENTER_FDS] ?? "")

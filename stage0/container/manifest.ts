@@ -137,9 +137,10 @@ function withWidenings(
   { unprotected = [] }: Circumstances,
   asked: (app: number) => readonly Isolator[] | undefined,
 ): ContainerManifest {
+  const privateUsers = wantsPrivateUsers(manifest);
   const widenings = manifest.apps.flatMap((app, i) => {
     const instead = asked(i);
-    return instead === undefined ? [] : widening(app, instead, unprotected);
+    return instead === undefined ? [] : widening(app, instead, { unprotected, privateUsers });
   });
   return { manifest, ...rest, warnings: [...warnings, ...widenings] };
 }

@@ -9,7 +9,14 @@ const caps = (...set: string[]): Isolator => ({ name: "os/linux/capabilities-ret
 const retain = (...set: string[]): Isolator => ({ name: "os/linux/seccomp-retain-set", value: { set } });
 const remove = (...set: string[]): Isolator => ({ name: "os/linux/seccomp-remove-set", value: { set } });
 
-const cases: { name: string; image: Isolator[]; asked?: Isolator[]; unprotected?: Protection[]; more?: string }[] = [
+const cases: {
+  name: string;
+  image: Isolator[];
+  asked?: Isolator[];
+  unprotected?: Protection[];
+  privateUsers?: boolean;
+  more?: string;
+}[] = [
   { name: "no isolators", image: [] },
   { name: "fewer capabilities", image: [caps("CAP_CHOWN", "CAP_MKNOD")] },
   {
@@ -26,17 +33,39 @@ const cases: { name: string; image: Isolator[]; asked?: Isolator[]; unprotected?
   {
     name: "no filter, and a capability",
     image: [retain("@appc.io/all"), caps("CAP_SYS_ADMIN")],
+    more: "CAP_SYS_ADMIN; no system call filter, which is as good as root on the host (--caps-retain, --seccomp to decide otherwise)",
+  },
+  {
+    name: "… where root inside is nobody on the host",
+    image: [retain("@appc.io/all"), caps("CAP_SYS_ADMIN")],
+    privateUsers: true,
     more: "CAP_SYS_ADMIN; no system call filter (--caps-retain, --seccomp to decide otherwise)",
+  },
+  {
+    name: "… where it is the command line that does without the filter",
+    image: [caps("CAP_SYS_ADMIN")],
+    unprotected: ["seccomp"],
+    more: "CAP_SYS_ADMIN, which is as good as root on the host (--caps-retain to decide otherwise)",
+  },
+  {
+    name: "a capability over the host, and the one call for it",
+    image: [caps("CAP_SYS_ADMIN"), retain("@rkt/default-whitelist", "open_tree_attr")],
+    more: "CAP_SYS_ADMIN; the system calls open_tree_attr, which is as good as root on the host (--caps-retain, --seccomp to decide otherwise)",
+  },
+  {
+    name: "files by their handles",
+    image: [caps("CAP_DAC_READ_SEARCH"), remove("mkdir")],
+    more: "CAP_DAC_READ_SEARCH; the system calls mount, ptrace, bpf, init_module and 93 more, which is as good as root on the host (--caps-retain, --seccomp to decide otherwise)",
   },
   {
     name: "few calls that are refused by default",
     image: [retain("read", "clone", "unshare", "mount")],
-    more: "the system calls mount, unshare, clone (--seccomp to decide otherwise)",
+    more: "the system calls mount, clone, unshare (--seccomp to decide otherwise)",
   },
   {
     name: "a remove-set of its own, in place of the default",
     image: [remove("reboot")],
-    more: "the system calls mount, ptrace, bpf, init_module and 63 more (--seccomp to decide otherwise)",
+    more: "the system calls mount, ptrace, bpf, init_module and 92 more (--seccomp to decide otherwise)",
   },
   {
     name: "what the command line has said otherwise",
@@ -55,7 +84,7 @@ const cases: { name: string; image: Isolator[]; asked?: Isolator[]; unprotected?
     more: "CAP_SYS_ADMIN (--caps-retain to decide otherwise)",
   },
 ];
-for (const { name, image, asked = [], unprotected = [], more } of cases)
+for (const { name, image, asked = [], unprotected = [], privateUsers = false, more } of cases)
   test(`an image asks for more than the default: ${name}`, () => {
     const app = {
       name: "x",
@@ -66,5 +95,5 @@ for (const { name, image, asked = [], unprotected = [], more } of cases)
       annotations: [],
     };
     const line = `app x: its image asks for more than the default: ${more}`;
-    assert.deepEqual(widening(app, asked, unprotected), more === undefined ? [] : [line]);
+    assert.deepEqual(widening(app, asked, { unprotected, privateUsers }), more === undefined ? [] : [line]);
   });

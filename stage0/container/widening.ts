@@ -6,19 +6,28 @@
 
 import type { Protection } from "../../shared/layout.ts";
 import { DEFAULT_CAPABILITIES } from "../../shared/schema/capabilities.ts";
-import { understandIsolators } from "../../shared/schema/isolators.ts";
+import { type KnownIsolators, understandIsolators } from "../../shared/schema/isolators.ts";
 import type { Isolator, RuntimeApp } from "../../shared/schema/types.ts";
-import { defaultFilter, isolatorFilter, type SystemCallFilter } from "../../shared/seccomp.ts";
+import { expandSystemCalls } from "../../shared/schema/system-calls.ts";
+import { allows, defaultFilter, isolatorFilter, type SystemCallFilter } from "../../shared/seccomp.ts";
+import { MULTIPLEXERS, systemCallNumbers } from "../../shared/system-call-numbers.ts";
+
+/** What the container makes of it. */
+export interface Surroundings {
+  /** What the command line does away with anyway. */
+  unprotected: readonly Protection[];
+  /** Root inside is nobody outside. */
+  privateUsers: boolean;
+}
 
 /**
  * A line for the person, or none. `asked` is from the command line, whose
- * retain-set or filter takes the place of the image's; `unprotected` is what
- * the command line does away with anyway.
+ * retain-set or filter has taken the place of the image's.
  */
 export function widening(
   { name, app }: RuntimeApp,
   asked: readonly Isolator[],
-  unprotected: readonly Protection[],
+  { unprotected, privateUsers }: Surroundings,
 ): string[] {
   const { known } = understandIsolators(app?.isolators ?? [], { object: `app ${name}`, path: "isolators" });
   const replaced = (isolators: RegExp) => asked.some((isolator) => isolators.test(isolator.name));
@@ -36,27 +45,42 @@ export function widening(
   }
   if (parts.length === 0) return [];
   const [more, options] = [parts.map((part) => part.more).join("; "), parts.map(({ option }) => option).join(", ")];
-  return [`app ${name}: its image asks for more than the default: ${more} (${options} to decide otherwise)`];
+  const root = !privateUsers && isHostsRoot(known, unprotected) ? ", which is as good as root on the host" : "";
+  return [`app ${name}: its image asks for more than the default: ${more}${root} (${options} to decide otherwise)`];
 }
+
+/**
+ * Calls by which a capability that a container can have is one over the host. Others, CAP_SYS_MODULE say, no app
+ * of a container has, whatever it retains.
+ */
+const ROOTS: Readonly<Record<string, readonly string[]>> = {
+  CAP_SYS_ADMIN: ["bpf", "fanotify_init", "fsopen", "mount", "move_mount", "open_tree", "open_tree_attr", "swapon"],
+  CAP_DAC_READ_SEARCH: ["open_by_handle_at"],
+};
+
+function isHostsRoot(known: KnownIsolators, unprotected: readonly Protection[]): boolean {
+  const filter = unprotected.includes("seccomp") ? undefined : isolatorFilter(known);
+  const retained = known["os/linux/capabilities-retain-set"] ?? [];
+  return Object.entries(ROOTS).some(
+    ([capability, calls]) =>
+      (unprotected.includes("capabilities") || retained.includes(capability)) &&
+      calls.some((call) => filter === undefined || allows(filter, call) !== "no"),
+  );
+}
+
+/** Where the default filter looks at arguments, and a list of ordinary calls does not: the least of what it lets pass. */
+const LOOKED_AT = ["ioctl", "personality", "socket"];
 
 /** Calls that the default filter refuses, and this one does not or not as much. */
 function furtherCalls(filter: SystemCallFilter): string[] {
   const usual = defaultFilter();
-  const calls = new Set(usual.rules.map(({ call }) => call));
-  // No list of allowed calls refuses to type on a terminal, and an app's is the container's own.
-  calls.delete("ioctl");
-  return [...calls].filter((call) => {
-    const now = allowed(filter, call);
-    return now === "yes" || (now === "partly" && allowed(usual, call) === "no");
+  const apart = [...LOOKED_AT, ...MULTIPLEXERS.map(({ call }) => call)];
+  const machines = [systemCallNumbers("x86_64"), systemCallNumbers("i386")];
+  return (expandSystemCalls("@appc.io/all") ?? []).filter((call) => {
+    if (apart.includes(call) || !machines.some((numbers) => numbers.has(call))) return false;
+    const [now, before] = [allows(filter, call), allows(usual, call)];
+    return (now === "yes" && before !== "yes") || (now === "partly" && before === "no");
   });
-}
-
-/** "partly": by its arguments. */
-function allowed({ otherwise, rules }: SystemCallFilter, call: string): "yes" | "partly" | "no" {
-  const own = rules.filter((rule) => rule.call === call);
-  const whole = own.find(({ argument }) => argument === undefined);
-  if (own.length > 0 && whole === undefined) return "partly";
-  return (whole?.action ?? otherwise) === "allow" ? "yes" : "no";
 }
 
 /** Named before others. */

@@ -42,7 +42,7 @@ const USER = ["--user=1000", "--group=1000", "--working-dir=/"];
 const REFUSED = [
   ...["clock_settime", "settimeofday", "adjtimex", "reboot", "swapon", "swapoff", "acct", "quotactl", "syslog"],
   ...["sethostname", "setdomainname", "perf_event_open", "userfaultfd", "fanotify_init", "name_to_handle_at"],
-  ...["mount_setattr", "move_mount", "fspick", "pidfd_getfd", "process_vm_writev"],
+  ...["mount_setattr", "move_mount", "fspick", "pidfd_getfd", "process_vm_writev", "process_madvise"],
 ];
 const REFUSED_TOO = [
   ...["kcmp", "keyctl session", "keyctl join", "keyctl read", "request_key", "ioperm", "delete_module"],
@@ -53,7 +53,7 @@ const LAST = ["TIOCLINUX", "unshare cgroup", "unshare net", "unshare pid", "unsh
 const eperm = (names: readonly string[]): string => names.map((name) => `${name}: EPERM\n`).join("");
 /** `raw` is an app's right where it has CAP_NET_RAW over its network. */
 const calls = (raw: string): string =>
-  `${eperm(REFUSED)}process_madvise: EACCES\n${eperm(REFUSED_TOO)}setpriority: EACCES\n${eperm([...LAST, "interface down"])}mlock: done\nraw socket: ${raw}\n`;
+  `${eperm(REFUSED)}${eperm(REFUSED_TOO)}setpriority: EACCES\n${eperm([...LAST, "interface down"])}mlock: done\nraw socket: ${raw}\n`;
 
 const WRITES = [
   ...["/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/vm/panic_on_oom", "/proc/sysrq-trigger"],
@@ -62,6 +62,8 @@ const WRITES = [
   ...["/proc/1/mem", "/proc/1/environ", "/proc/1/root/rkt/container", "/proc/1/cwd/rkt/container"],
   ...["/proc/1/fd/1", "/proc/1/oom_score_adj", "/proc/irq/default_smp_affinity", "/proc/kcore"],
 ];
+
+const each = <T>(list: readonly T[], make: (one: T) => HostileApp): HostileApp[] => list.map(make);
 
 const reach: HostileApp[] = [
   { name: "system calls that reach beyond a container, by root", script: "attack calls", out: calls("done") },
@@ -72,6 +74,59 @@ const reach: HostileApp[] = [
     options: ["--private-users"],
     out: calls("EPERM"),
   },
+  {
+    name: "a mount without its read-only flag, by a call younger than most lists, and CAP_SYS_ADMIN",
+    script: "attack clone-mount",
+    app: ["--caps-retain=CAP_SYS_ADMIN"],
+    out: "open_tree_attr: EPERM\n",
+  },
+  {
+    name: "descriptors of what the host opens, by a watch on an empty volume's file system, and CAP_SYS_ADMIN",
+    script: "attack fanotify /data",
+    options: ["--volume=data,kind=empty"],
+    app: ["--mount=volume=data,target=/data", "--caps-retain=CAP_SYS_ADMIN"],
+    out: "fanotify_init: EPERM\n",
+  },
+  {
+    name: "the host's file system as a whole, by an empty volume and CAP_SYS_ADMIN",
+    script: "attack thaw /data",
+    options: ["--volume=data,kind=empty"],
+    app: ["--mount=volume=data,target=/data", "--caps-retain=CAP_SYS_ADMIN"],
+    out: "thaw: EPERM\n",
+  },
+  ...each<[string, string[], string[]]>(
+    [
+      ["root", [], []],
+      ["an ordinary user, without a network and with users of the container's own", ["--net=none", "--private-users"], USER],
+    ],
+    ([who, options, app]) => ({
+      name: `sockets that belong to no network namespace, by ${who}`,
+      script: "attack families",
+      options,
+      app,
+      // Where the kernel runs no 32-bit programs, the interrupt is none.
+      out: /^AF_VSOCK: EPERM\nAF_ALG: EPERM\n(?:AF_VSOCK by socketcall: EPERM\n)?$/,
+      status: [0, 139],
+    }),
+  ),
+  ...each<[string, string[], string[]]>(
+    [
+      ["root", [], []],
+      ["root with CAP_SYS_PTRACE, which its neighbour has as well", [], ["--caps-retain=CAP_SYS_PTRACE,CAP_DAC_OVERRIDE"]],
+      ["root without a filter", [], ["--seccomp=mode=retain,@appc.io/all"]],
+      ["root of a container with users of its own", ["--private-users"], []],
+    ],
+    ([who, options, app]) => ({
+      name: `a neighbour's root, memory, environment and descriptors, by ${who}`,
+      options,
+      app,
+      script:
+        "i=0; while [ $i -lt 100 ]; do o=$(attack processes); echo \"$o\" | grep -E ' (root|cwd|exe|fd|environ|maps|auxv|mem|ptrace|process_vm_readv|pidfd_getfd|readlink-[a-z]*)( |$)' && echo REACHED; usleep 20000; i=$((i+1)); done; exit 9",
+      beside: [...app, "--exec=/bin/sleep", "--", "1000"],
+      out: "",
+      status: 9,
+    }),
+  ),
   {
     name: "files that change the host, or its first process",
     script: `attack writes ${WRITES.join(" ")} | grep -v -e ': E[A-Z]*$' || echo none`,
@@ -112,8 +167,6 @@ const reach: HostileApp[] = [
 ];
 
 // --- the first process, and whoever else is in the container --------------------------------
-
-const each = <T>(list: readonly T[], make: (one: T) => HostileApp): HostileApp[] => list.map(make);
 
 const signals: HostileApp[] = [
   { name: "kills everybody it can", script: "kill -9 -1; exit 9", status: 9 },

@@ -1,0 +1,131 @@
+/** What the compiled filters answer to each number, as the kernel would run them. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { test } from "node:test";
+import { I386, runFilter, X86_64 } from "../test/helpers/bpf.ts";
+import { requires } from "../test/helpers/rkt.ts";
+import type { KnownIsolators } from "./schema/isolators.ts";
+import { defaultFilter, isolatorFilter, type SystemCallFilter } from "./seccomp.ts";
+import { filterProgram } from "./seccomp-program.ts";
+import { systemCallNumbers } from "./system-call-numbers.ts";
+
+const MACHINES = { x86_64: X86_64, i386: I386 } as const;
+type Machine = keyof typeof MACHINES;
+
+const compiled = (isolators: KnownIsolators): Buffer => filterProgram(isolatorFilter(isolators) as SystemCallFilter);
+const retain = (...set: string[]) => compiled({ "os/linux/seccomp-retain-set": { set, errno: undefined } });
+const remove = (...set: string[]) => compiled({ "os/linux/seccomp-remove-set": { set, errno: "EPERM" } });
+
+function ask(program: Buffer, machine: Machine, call: string | number, low: number[] = [], high: number[] = []): string {
+  const number = typeof call === "number" ? call : systemCallNumbers(machine).get(call);
+  assert.ok(number !== undefined, `${call} of ${machine}`);
+  return runFilter(program, { machine: MACHINES[machine], number, low, high });
+}
+
+/** Those that the default filter refuses whatever their arguments are; docs/adr/0007-system-calls.md. */
+const REFUSED = `
+_sysctl acct add_key adjtimex afs_syscall bdflush bpf break clock_adjtime clock_adjtime64 clock_settime
+clock_settime64 create_module delete_module fanotify_init fanotify_mark finit_module fsconfig fsmount fsopen fspick
+ftime get_kernel_syms get_mempolicy getpmsg gtty idle init_module io_uring_enter io_uring_register io_uring_setup
+ioperm iopl kcmp kexec_file_load kexec_load keyctl listns lock lookup_dcookie lsm_get_self_attr lsm_list_modules
+lsm_set_self_attr mbind migrate_pages mount mount_setattr move_mount move_pages mpx name_to_handle_at nfsservctl
+open_by_handle_at open_tree open_tree_attr perf_event_open pidfd_getfd pivot_root process_madvise process_vm_readv
+process_vm_writev prof profil ptrace putpmsg query_module quotactl quotactl_fd reboot request_key security
+set_mempolicy set_mempolicy_home_node setdomainname sethostname setns settimeofday stime stty swapoff swapon sysfs
+syslog tuxcall ulimit umount umount2 unshare uselib userfaultfd ustat vhangup vm86 vm86old vserver
+`
+  .trim()
+  .split(/\s+/);
+
+/** By all arguments 0; of clone that is a plain process, of socket no family. */
+function expected(machine: Machine, number: number): string {
+  const name = [...systemCallNumbers(machine)].find(([, its]) => its === number)?.[0];
+  if (name === undefined || name === "clone3") return "ENOSYS";
+  // With a first argument of 0 it stands for nothing.
+  if (name === "socketcall") return "EPERM";
+  return REFUSED.includes(name) ? "EPERM" : "allow";
+}
+
+for (const machine of ["x86_64", "i386"] as const)
+  test(`the default filter, number by number: ${machine}`, () => {
+    const program = filterProgram(defaultFilter());
+    for (let number = 0; number < 1024; number++)
+      assert.equal(ask(program, machine, number), expected(machine, number), `number ${number}`);
+    for (const number of [0x3fffffff, 0xffffffff]) assert.equal(ask(program, machine, number), "ENOSYS");
+  });
+
+test("calls of the x32 kind, and of other machines, end the process", () => {
+  for (const program of [filterProgram(defaultFilter()), remove("mkdir"), retain("read")]) {
+    for (const number of [0x40000000, 0x40000001, 0x40000000 + 515, 0xfffffffe])
+      assert.equal(ask(program, "x86_64", number), "kill");
+    assert.equal(runFilter(program, { machine: 0xc00000b7, number: 0 }), "kill");
+  }
+});
+
+const NEW_NAMESPACES = [0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000];
+
+test("the default filter looks at arguments: their lower halves, as the kernel does", () => {
+  const program = filterProgram(defaultFilter());
+  for (const machine of ["x86_64", "i386"] as const) {
+    const is = (answer: string, call: string, low: number[], high: number[] = []) =>
+      assert.equal(ask(program, machine, call, low, high), answer, `${call} ${low} ${high}`);
+    is("allow", "clone", [0x3d0f00]);
+    is("allow", "clone", [17]);
+    for (const flag of NEW_NAMESPACES) is("EPERM", "clone", [flag | 17], [1]);
+    for (const family of [0, 1, 2, 10, 16, 17, 39, 41]) is("allow", "socket", [family]);
+    for (const family of [38, 40]) is("EPERM", "socket", [family], [1]);
+    for (const request of [0x5412, 0x541c]) is("EPERM", "ioctl", [0, request], [0, 1]);
+    // FITHAW, XFS_IOC_OPEN_BY_HANDLE, BTRFS_IOC_TREE_SEARCH
+    for (const request of [0xc0045878, 0xc030586b, 0xd0009411]) is("EPERM", "ioctl", [0, request]);
+    // TIOCGWINSZ, FICLONE, FS_IOC_FSGETXATTR
+    for (const request of [0x5413, 0x40049409, 0x801c581f]) is("allow", "ioctl", [0, request]);
+    for (const personality of [0, 8, 0x20000, 0x20008, 0xffffffff]) is("allow", "personality", [personality]);
+    for (const personality of [0x40000, 0x400000, 6]) is("EPERM", "personality", [personality]);
+  }
+});
+
+test("what stands for other calls does as they do, and no family is chosen where no filter sees it", () => {
+  const program = filterProgram(defaultFilter());
+  const socketcall = (of: Buffer, part: number) => ask(of, "i386", "socketcall", [part]);
+  assert.equal(socketcall(program, 1), "EPERM");
+  for (let part = 2; part <= 20; part++) assert.equal(socketcall(program, part), "allow");
+  assert.equal(socketcall(program, 21), "EPERM");
+  assert.equal(socketcall(retain("@rkt/default-whitelist", "socketcall"), 1), "allow");
+  assert.equal(socketcall(remove("@rkt/default-blacklist"), 1), "EPERM");
+  assert.equal(socketcall(remove("@rkt/default-blacklist"), 2), "allow");
+  assert.equal(socketcall(remove("connect"), 3), "EPERM");
+  assert.equal(socketcall(remove("connect"), 1), "allow");
+  assert.equal(socketcall(retain("socket"), 1), "allow");
+  assert.equal(socketcall(retain("socket"), 2), "kill");
+  // The version is above the number.
+  assert.equal(ask(remove("shmget"), "i386", "ipc", [0x10000 | 23]), "EPERM");
+  assert.equal(ask(remove("shmget"), "i386", "ipc", [21]), "allow");
+});
+
+test("a filter of every second call has an answer for each", () => {
+  const names = [...systemCallNumbers("x86_64")].filter(([, number]) => number % 2 === 0).map(([name]) => name);
+  const program = remove(...names);
+  // BPF_MAXINSNS
+  assert.ok(program.length / 8 <= 4096);
+  for (const [name, number] of systemCallNumbers("x86_64"))
+    assert.equal(ask(program, "x86_64", name), number % 2 === 0 ? "EPERM" : "allow", name);
+  for (const [name, number] of systemCallNumbers("i386"))
+    if (!names.includes(name)) assert.equal(ask(program, "i386", number), "allow", name);
+});
+
+test("the numbers are the kernel's", (t) => {
+  if (!requires(t, "gcc")) return;
+  for (const [machine, bits] of [
+    ["x86_64", 64],
+    ["i386", 32],
+  ] as const) {
+    const input = `#include <asm/unistd_${bits}.h>\n`;
+    const { stdout } = spawnSync("gcc", ["-E", "-dM", "-x", "c", "-"], { input, encoding: "utf8" });
+    const known = [...stdout.matchAll(/^#define __NR_(\w+) (\d+)$/gm)];
+    assert.ok(known.length > 300);
+    const ours = systemCallNumbers(machine);
+    for (const [, name = "", number] of known) assert.equal(ours.get(name), Number(number), name);
+    assert.equal(new Set(ours.values()).size, ours.size);
+  }
+});
