@@ -317,7 +317,7 @@ test("stop and stop --force: no signal goes to a number", async (t) => {
   if (!requires(t, "root", "build", "overlay", "strace")) return;
   const rkt = makeRkt(t);
   for (const force of [[], ["--force"]]) {
-    const { uuid, done } = await running(rkt, [busybox, ...sh("echo up; exec sleep 1000")], 0);
+    const { uuid, done } = await running(rkt, [busybox, ...sh("echo up; exec sleep 1000")]);
     const log = join(rkt.scratch, "log");
     const trace = ["-f", "-o", log, "-e", "trace=kill,tkill,tgkill,pidfd_send_signal", "--", rktBinary];
     const stopped = spawnSync("strace", [...trace, `--dir=${rkt.dir}`, "stop", ...force, uuid], { encoding: "utf8" });

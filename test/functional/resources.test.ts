@@ -507,7 +507,7 @@ test("rkt top: what apps use, as ps and the cgroups have it", async (t) => {
   assert.match(table[0] ?? "", /^UUID +APP +PROCESSES, PID +CPU +CPU TIME +MEMORY +LIMIT +COMMAND$/);
   assert.match(
     table[1] ?? "",
-    new RegExp(`^${uuid.slice(0, 8)} +holder +3 +0\\.0% +0:0\\d\\.\\d\\d +\\S+ MiB +256 MiB$`),
+    new RegExp(`^${uuid.slice(0, 8)} +holder +5 +0\\.0% +0:0\\d\\.\\d\\d +\\S+ MiB +256 MiB$`),
   );
   assert.match(table[2] ?? "", new RegExp(`^ +${pids[0]} +0:0\\d\\.\\d\\d +\\S+ MiB +/bin/sh -c `));
   child.kill("SIGTERM");
