@@ -33,11 +33,13 @@ const owner = (path: string) => {
   });
 };
 
-const cases: { user: string; group?: string; account: Account }[] = [
-  { user: "root", account: { uid: 0, gid: 0, name: "root", home: "/root", shell: "/bin/bash" } },
+const cases: { user: string; group?: string; account: Omit<Account, "groups">; groups?: number[] }[] = [
+  { user: "root", account: { uid: 0, gid: 0, name: "root", home: "/root", shell: "/bin/bash" }, groups: [10] },
   { user: "0", account: { uid: 0, gid: 0, name: "root", home: "/root", shell: "/bin/bash" } },
   // Of several names of one uid the one asked for.
-  { user: "admin", account: { uid: 0, gid: 0, name: "admin", home: "/home/admin", shell: "/bin/zsh" } },
+  { user: "admin", account: { uid: 0, gid: 0, name: "admin", home: "/home/admin", shell: "/bin/zsh" }, groups: [10] },
+  // The group that it has anyway is no further one.
+  { user: "nobody", account: { uid: 65534, gid: 0, name: "nobody", home: "/nonexistent", shell: "/usr/sbin/nologin" }, groups: [1] },
   {
     user: "nobody",
     group: "daemon",
@@ -61,9 +63,9 @@ const cases: { user: string; group?: string; account: Account }[] = [
   },
 ];
 
-for (const { user, group = "0", account } of cases)
+for (const { user, group = "0", account, groups = [] } of cases)
   test(`${user}:${group}`, () => {
-    assert.deepEqual(resolveAccount({ user, group }, { passwd: PASSWD, group: GROUP, owner }), account);
+    assert.deepEqual(resolveAccount({ user, group }, { passwd: PASSWD, group: GROUP, owner }), { ...account, groups });
   });
 
 test("root needs no files", () => {
@@ -73,6 +75,7 @@ test("root needs no files", () => {
     name: "root",
     home: "/root",
     shell: "/bin/sh",
+    groups: [],
   });
 });
 

@@ -14,6 +14,8 @@ export interface Account {
   name?: string | undefined;
   home: string;
   shell?: string | undefined;
+  /** Further groups that the image's /etc/group puts the user in; none for a user that is not given by name. */
+  groups: number[];
 }
 
 /** What an app's root file system says. */
@@ -79,7 +81,18 @@ function findGroup(group: string, wanted: string): number | undefined {
 export function resolveAccount(app: { user: string; group: string }, sources: AccountSources): Account {
   const { uid, entry } = resolveUser(app.user, sources);
   const gid = resolveGid(app.group, sources);
-  return { uid, gid, name: entry?.name, home: entry?.home ?? "/", shell: entry?.shell };
+  const groups = entry !== undefined && entry.name === app.user ? groupsOf(sources.group, entry.name, gid) : [];
+  return { uid, gid, name: entry?.name, home: entry?.home ?? "/", shell: entry?.shell, groups };
+}
+
+/** As initgroups(3). Whoever gives a number asks for that number alone (as Docker, too, has it). */
+function groupsOf(group: string, user: string, but: number): number[] {
+  const gids = new Set<number>();
+  for (const [, , id, members = ""] of entries(group)) {
+    const gid = parseId(id);
+    if (gid !== undefined && gid !== but && members.split(",").includes(user)) gids.add(gid);
+  }
+  return [...gids];
 }
 
 function resolveUser(user: string, { passwd, owner }: AccountSources): { uid: number; entry: User | undefined } {

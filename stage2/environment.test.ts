@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { appEnvironment, type EnvironmentSources } from "./environment.ts";
 
-const nobody = { uid: 65534, gid: 65534, name: "nobody", home: "/nonexistent", shell: "/bin/false" };
-const number = { uid: 1000, gid: 1000, name: undefined, home: "/", shell: undefined };
+const nobody = { uid: 65534, gid: 65534, name: "nobody", home: "/nonexistent", shell: "/bin/false", groups: [] };
+const number = { uid: 1000, gid: 1000, name: undefined, home: "/", shell: undefined, groups: [] };
 const plain: EnvironmentSources = { app: "web", account: number, environment: [], passed: {} };
 
 const cases: { name: string; sources: EnvironmentSources; env: string }[] = [

@@ -9,7 +9,7 @@
 
 import { resolveAccount } from "../shared/accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
-import { LAUNCH_EXIT } from "../shared/layout.ts";
+import { LAUNCH_EXIT, PRIVATE_IDS } from "../shared/layout.ts";
 import { DEFAULT_PATH } from "../shared/program.ts";
 import { SyscallError } from "../shared/syscall/linux.ts";
 import { capabilityNames, SYS_ADMIN } from "./capabilities.ts";
@@ -75,7 +75,9 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   if (plan.privateUsers) joinCgroups(cgroups, kernel);
   attempt("group", "set the groups", () => {
     // Groups before the user, who may not change them.
-    kernel.setGroups(plan.supplementaryGIDs);
+    // Of those that the image names, a container with users of its own may not have each.
+    const known = plan.privateUsers ? account.groups.filter((gid) => gid < PRIVATE_IDS) : account.groups;
+    kernel.setGroups([...new Set([...plan.supplementaryGIDs, ...known])]);
     kernel.setGid(account.gid);
   });
   // To install a filter takes CAP_SYS_ADMIN, or no_new_privs. execve then takes it from whom it is not meant for:

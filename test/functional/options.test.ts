@@ -9,7 +9,7 @@ import { exampleAci, makeRkt, type Rkt, requires, scratchFile } from "../helpers
 
 /** Accounts of the image's own, which mean something else, or nothing, on the host. */
 const PASSWD = "root:x:0:0::/root:/bin/sh\nweb:x:1001:1002:Web:/srv/web:/bin/sh\ndaemon:x:1003:1003::/:/bin/false\n";
-const GROUP = "root:x:0:\nwww:x:1002:web\ndaemon:x:1003:\n";
+const GROUP = "root:x:0:\nwww:x:1002:web\ndaemon:x:1003:\nlogs:x:1004:daemon,web\n";
 
 const ROOT: readonly Entry[] = [
   { name: "rootfs/bin/busybox", data: readFileSync("/usr/bin/busybox"), mode: 0o755 },
@@ -68,7 +68,19 @@ const cases: Case[] = [
     app: { supplementaryGIDs: [5] },
     after: ["--user=web", "--group=www", "--supplementary-gids=10,20", "--supplementary-gids=30"],
     script: "busybox id -G",
-    out: "1002 10 20 30\n",
+    out: "1002 10 20 30 1004\n",
+  },
+  {
+    name: "the groups of the image's /etc/group, of a user given by name",
+    after: ["--user=web", "--group=www"],
+    script: "busybox id -G",
+    out: "1002 1004\n",
+  },
+  {
+    name: "… and none for a user given by number",
+    after: ["--user=1001", "--group=1002"],
+    script: "busybox id -G",
+    out: "1002\n",
   },
   {
     name: "the image's supplementary groups",
