@@ -22,6 +22,7 @@ import { firstProcess } from "./first-process.ts";
 import { hierarchies, ownCgroup } from "./cgroups.ts";
 import { readContainer } from "./container.ts";
 import { loaderCommand } from "./nspawn-args.ts";
+import { ownsTerminal } from "./terminal.ts";
 import { appUnit } from "./units.ts";
 
 export interface EnterRequest {
@@ -49,7 +50,7 @@ export function enter(args: readonly string[]): never {
   const { manifest } = readContainer();
   const first = firstProcess(pid);
   const fds = appDescriptors(first, app, manifest);
-  const terminal = isTerminal(0) && isTerminal(1);
+  const terminal = ownsTerminal(0) && isTerminal(1);
   const argv = terminal
     ? nsenter(first, onPty([STAGE1.launcher, app, "enter", ...command]))
     : relayed(first, app, command);

@@ -9,7 +9,7 @@ import { containerLayout, type HostPath, STAGE1 } from "../shared/layout.ts";
 import type { Users } from "./users.ts";
 
 /** Who gets the output: see /usr/lib/rkt/pid1 of the stage1 image. */
-export type StdioMode = "pipe" | "console" | "interactive" | "stdin";
+export type StdioMode = "pipe" | "interactive" | "stdin";
 
 export interface NspawnOptions {
   uuid: string;
@@ -49,7 +49,6 @@ export function loaderCommand(program: string, args: readonly string[]): Command
 
 export function nspawnCommand(options: NspawnOptions): Command {
   const here = containerLayout(".");
-  const terminal = options.stdio === "console" || options.stdio === "interactive";
   return loaderCommand("/usr/bin/systemd-nspawn", [
     "--quiet",
     `--directory=${here.stage1Rootfs}`,
@@ -69,7 +68,7 @@ export function nspawnCommand(options: NspawnOptions): Command {
       : [`--private-users=${options.users.first}:${options.users.count}`, "--private-users-ownership=off"]),
     ...(options.networkNamespace === undefined ? [] : [`--network-namespace-path=${options.networkNamespace}`]),
     ...(options.capabilities ?? []).map((name) => `--capability=${name}`),
-    `--console=${terminal ? "interactive" : "pipe"}`,
+    `--console=${options.stdio === "interactive" ? "interactive" : "pipe"}`,
     // halt.target, which is exit.target here: stop the apps in order, then end.
     "--kill-signal=SIGRTMIN+3",
     // READY=1 is then the container's own, when all apps have been started, and not nspawn's.

@@ -6,21 +6,58 @@
  * every other, gets SIGKILL from the kernel (see /usr/lib/rkt/pid1).
  */
 
-import { readFileSync, statSync } from "node:fs";
-import { RktError } from "../shared/errors.ts";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { errorCode, RktError } from "../shared/errors.ts";
 import { holdsDirectory } from "../shared/holds-directory.ts";
+import { containerLayout, ENV_STOP_TIME, STAGE1 } from "../shared/layout.ts";
+import { stopSeconds, stopSettings } from "../shared/stop.ts";
+import { readContainer } from "./container.ts";
 import { firstProcess } from "./first-process.ts";
+import { stopTimeDropIns } from "./units.ts";
+import { giveToRoot } from "./users.ts";
 
 export function stop(args: readonly string[]): void {
   const pid = Number(args.find((arg) => arg.startsWith("--pid="))?.slice("--pid=".length));
   if (!Number.isInteger(pid) || pid <= 1) throw new RktError("usage", "usage: stop --pid=PID [--force]");
   const force = args.includes("--force");
-  if (!force) waitUntilListening(pid);
+  const time = stopSeconds(process.env[ENV_STOP_TIME] ?? "");
+  if (!force) {
+    // A terminal may have stopped it before the container's systemd was there.
+    if (holdsDirectory(pid, statSync("."))) process.kill(pid, "SIGCONT");
+    waitUntilListening(pid);
+    if (time !== undefined) giveTime(pid, time);
+  }
   // Who has the number by now may be somebody else; the working directory is the container's.
   if (!holdsDirectory(pid, statSync("."))) return;
   process.kill(pid, force ? "SIGKILL" : "SIGTERM");
   // One that a terminal has stopped, as a job in the background, would not see it.
   if (!force) process.kill(pid, "SIGCONT");
+}
+
+/**
+ * Gives each app another time to end in. `ask` reads it from a file; for a longer one, the limits of systemd's own, which
+ * are there for an app that resists, become longer too. systemd takes its signals in the order of their numbers: it has
+ * read its units again before it is told to stop.
+ */
+function giveTime(pid: number, seconds: number): void {
+  const { manifest, users } = readContainer();
+  const here = containerLayout(".");
+  writeFileSync(here.inStage1(STAGE1.stopTimeout), `${seconds}\n`);
+  if (manifest.apps.every((app) => seconds <= stopSettings(app.name, app.annotations).seconds)) return;
+  for (const { name, text } of stopTimeDropIns(manifest, seconds)) {
+    const path = `${here.inStage1(STAGE1.units)}/${name}`;
+    mkdirSync(dirname(path), { recursive: true });
+    giveToRoot(dirname(path), users);
+    writeFileSync(path, text);
+    giveToRoot(path, users);
+  }
+  try {
+    process.kill(firstProcess(pid), "SIGHUP");
+  } catch (error) {
+    // It has ended.
+    if (!(error instanceof RktError && error.code === "not-running") && errorCode(error) !== "ESRCH") throw error;
+  }
 }
 
 /** Of nspawn's --kill-signal=, SIGRTMIN+3, in the masks of proc_pid_status(5). */
