@@ -110,6 +110,9 @@ export const ENV_STOP_TIME = "RKT_STOP_TIME";
  */
 export const ENV_ENTER_FDS = "RKT_ENTER_FDS";
 
+/** Those of its standard streams, numbers by commas, that were made for who enters: not what the caller has open, too. */
+export const ENV_ENTER_STREAMS = "RKT_ENTER_STREAMS";
+
 /**
  * What a launcher writes to, to join a cgroup of v1. Memory is accounted to the process; its number to each thread,
  * and one is all that execve(2) leaves: the kernel moves that without waiting.
@@ -373,6 +376,8 @@ export const STAGE1 = {
   ask: stage1Path("/usr/lib/rkt/ask"),
   /** Seconds that `rkt stop --time` gives each app, instead of its own. */
   stopTimeout: stage1Path("/rkt/stop-timeout"),
+  /** `SOFT HARD`: how many files the apps may have open. */
+  openFiles: stage1Path("/rkt/open-files"),
   /** Records an app's exit status. */
   record: stage1Path("/usr/lib/rkt/record"),
   /** The launcher under the name by which it works on the host (ADR 5): for a stage1 without a root of its own. */

@@ -7,6 +7,7 @@ import { spawnSync } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { execve } from "../shared/exec.ts";
 import { containerLayout, ENV_LOCK_FD, ENV_USERS_FD, joinFile, STAGE1 } from "../shared/layout.ts";
+import { callersOpenFiles, openFilesText } from "../shared/open-files.ts";
 import {
   CLONE_NEWNET,
   CLONE_NEWNS,
@@ -91,11 +92,14 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
 
   const units = here.inStage1(STAGE1.units);
   mkdirSync(units, { recursive: true });
-  for (const unit of containerUnits(manifest, stdio, { limits: limits.apps, legacy: isLegacy(planned) })) {
+  const openFiles = callersOpenFiles();
+  for (const unit of containerUnits(manifest, stdio, { limits: limits.apps, legacy: isLegacy(planned), openFiles })) {
     writeFileSync(`${units}/${unit.name}`, unit.text);
     giveToRoot(`${units}/${unit.name}`, users);
   }
   applyMounts(mountPlan(manifest, uuid, network, cgroups), users);
+  writeFileSync(here.inStage1(STAGE1.openFiles), openFilesText(openFiles), { mode: 0o644 });
+  giveToRoot(here.inStage1(STAGE1.openFiles), users);
 
   // From within the user namespace, nspawn's child may not join it: then nspawn itself does.
   const joined = users === undefined ? undefined : network.namespace;
@@ -121,6 +125,7 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
       ownNetwork: network.namespace !== undefined,
       ownUsers: users !== undefined,
     }),
+    openFiles,
     users,
   });
   execve(path, argv, environment(), [...keepFds, ...network.keepFds, lifeLock()]);

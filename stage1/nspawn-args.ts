@@ -6,6 +6,7 @@
  */
 
 import { containerLayout, type HostPath, STAGE1 } from "../shared/layout.ts";
+import type { ResourceLimit } from "../shared/syscall/linux.ts";
 import type { Users } from "./users.ts";
 
 /** Who gets the output: see /usr/lib/rkt/pid1 of the stage1 image. */
@@ -24,6 +25,8 @@ export interface NspawnOptions {
   networkNamespace?: string | undefined;
   /** Beyond those that nspawn gives (systemd-nspawn(1), --capability=). */
   capabilities?: readonly string[];
+  /** How many files the apps may have open; undefined: what the kernel gives its first process, as for other limits. */
+  openFiles?: ResourceLimit | undefined;
   /** The container's own; undefined: the host's. */
   users?: Users | undefined;
 }
@@ -67,6 +70,7 @@ export function nspawnCommand(options: NspawnOptions): Command {
       ? []
       : [`--private-users=${options.users.first}:${options.users.count}`, "--private-users-ownership=off"]),
     ...(options.networkNamespace === undefined ? [] : [`--network-namespace-path=${options.networkNamespace}`]),
+    ...(options.openFiles === undefined ? [] : [`--rlimit=NOFILE=${options.openFiles.soft}:${options.openFiles.hard}`]),
     ...(options.capabilities ?? []).map((name) => `--capability=${name}`),
     `--console=${options.stdio === "interactive" ? "interactive" : "pipe"}`,
     // halt.target, which is exit.target here: stop the apps in order, then end.

@@ -12,6 +12,7 @@ import { NOTIFY_ANNOTATION, PRE_START_TIMEOUT_ANNOTATION, RUNTIME_OPTIONS, STAGE
 import { annotation } from "../shared/schema/image-manifest.ts";
 import type { EventHandler, NameValue, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import { FAILURE } from "./failure.ts";
+import type { ResourceLimit } from "../shared/syscall/linux.ts";
 import { type StopSettings, stopSettings } from "../shared/stop.ts";
 import type { StdioMode } from "./nspawn-args.ts";
 import { type Resources, unitProperties } from "./resources.ts";
@@ -40,13 +41,15 @@ export interface UnitContext {
   limits?: ReadonlyMap<string, Resources>;
   /** systemd has its units in a hierarchy of cgroup v1. */
   legacy?: boolean;
+  /** How many files the apps may have open. */
+  openFiles?: ResourceLimit | undefined;
 }
 
 /** All units of the container: one per app, the target that starts them, and the one that keeps the container alive. */
 export function containerUnits(
   manifest: PodManifest,
   stdio: StdioMode,
-  { limits = new Map(), legacy = false }: UnitContext = {},
+  { limits = new Map(), legacy = false, openFiles }: UnitContext = {},
 ): UnitFile[] {
   const units: UnitFile[] = [
     { name: "default.target", text: defaultTarget(manifest) },
@@ -56,7 +59,7 @@ export function containerUnits(
   for (const app of manifest.apps) {
     units.push(...socketUnits(app, appUnit(app.name)), {
       name: appUnit(app.name),
-      text: appService(app, stdio, previous, { limits: limits.get(app.name), legacy }),
+      text: appService(app, stdio, previous, { limits: limits.get(app.name), legacy, openFiles }),
     });
     previous = appUnit(app.name);
   }
@@ -141,7 +144,7 @@ function appService(
   app: RuntimeApp,
   stdio: StdioMode,
   previous: string | undefined,
-  { limits, legacy }: { limits: Resources | undefined; legacy: boolean },
+  { limits, legacy, openFiles }: { limits: Resources | undefined } & Pick<UnitContext, "legacy" | "openFiles">,
 ): string {
   const { signal, seconds } = settings(app);
   const options: UnitOption[] = [
@@ -166,9 +169,10 @@ function appService(
     // Of an app that has not said yet that it is ready, or of its pre-start handler: these are not asked by `ask`.
     ["Service", "KillSignal", String(signal)],
     // Of v1, the first process alone: what it leaves behind, `record` ends (/usr/lib/rkt/left-over).
-    ["Service", "KillMode", legacy ? "process" : "mixed"],
+    ["Service", "KillMode", legacy === true ? "process" : "mixed"],
     ["Service", "SendSIGKILL", "yes"],
   ];
+  if (openFiles !== undefined) options.push(["Service", "LimitNOFILE", `${openFiles.soft}:${openFiles.hard}`]);
   options.push(...streams(stdio), ...unitProperties(limits ?? {}));
   return writeUnit(options);
 }

@@ -48,13 +48,15 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
 
   // Names mean what the app's own files say; read as root, because they may be closed to the app's user.
   const account = resolveAccount(plan, kernel.accountSources());
+  // While there is still the right to; a program that has dropped root opens /dev/stdout by its own.
+  if (plan.ownStreams.length > 0) kernel.giveStreams(plan.ownStreams, account.uid);
   const env = appEnvironment({ ...plan.environment, account });
 
   // --- privileges: each step needs a capability that a later one takes ---
   // Until execve this process runs a program of stage 1; with no more rights than other apps' root has, it would
   // be theirs to trace, and the program to open by /proc/PID/exe. (Not earlier: it closes /proc/self/fd too.)
   kernel.hide();
-  kernel.resetProcess();
+  kernel.resetProcess(plan.openFiles);
   const unavailable = plan.retained & ~kernel.permitted();
   if (unavailable !== 0n)
     kernel.warn(
