@@ -403,6 +403,8 @@ export const STAGE1 = {
   appStdout: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.out`),
   /** Only with standard input passed on from something that is no terminal. */
   appStdin: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.in`),
+  /** Directory of the socket that the app's syslog(3) writes to, `dev-log`. */
+  appSyslog: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.syslog`),
   appStderr: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.err`),
 } as const;
 

@@ -191,9 +191,13 @@ function makeDirectory(root: Root, step: Step<"directory">): void {
 }
 
 function makeSymlink(root: Root, step: Step<"symlink">): void {
-  using parent = held(open(root, dirname(step.target)));
+  using parent = held(makeTarget(root, dirname(step.target), "directory"));
   requireOwn(root, parent.fd);
-  symlinkat(step.to, parent.fd, basename(step.target));
+  try {
+    symlinkat(step.to, parent.fd, basename(step.target));
+  } catch (error) {
+    if (step.fallback !== true || errorCode(error) !== "EEXIST") throw error;
+  }
 }
 
 function mask(root: Root, step: Step<"mask">): void {

@@ -19,7 +19,7 @@ for (const { name, limits, options } of cases)
     const rkt = makeRkt(t);
     // A shell between, which has the limits and starts rkt, as a person's does.
     for (const [soft, hard] of [limits.split(":"), ["2000", "8192"]] as const) {
-      const script = `ulimit -Hn ${hard}; ulimit -Sn ${soft}; "$@"; exit $?`;
+      const script = `ulimit -Sn ${soft}; ulimit -Hn ${hard}; "$@"; exit $?`;
       const words = ["run", ...options, busybox, "--exec=/bin/sh", "--", "-c", "ulimit -Sn; ulimit -Hn"];
       const done = spawnSync("sh", ["-c", script, "sh", rktBinary, `--dir=${rkt.dir}`, ...words], { encoding: "utf8" });
       assert.deepEqual([done.stdout, done.stderr], [`${soft}\n${hard}\n`, ""]);
