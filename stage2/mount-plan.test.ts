@@ -270,12 +270,25 @@ test("the root becomes read-only last, alone, and after everything that needs a 
     notifySocket: "/run/systemd/notify" as never,
   });
   assert.equal(
-    text.split("\n").slice(-3).join("\n"),
+    text.split("\n").slice(-4).join("\n"),
     `\
 mount volume "a" on /a (nodev) recursive host = /rkt/host-volumes/a
+mount /rkt/stdio/web.syslog on /run/systemd/journal (read-only, nosuid, nodev, noexec) optional
 mount /run/systemd/notify on /run/systemd/notify
 remount / (read-only)`,
   );
+});
+
+test("a host's volume over /run has a journal of its own, or none; one over /etc its own mtab", () => {
+  const text = lines({
+    ...plain,
+    volumes: [host("run"), host("etc")],
+    mounts: [
+      { volume: "run", path: "/run" },
+      { volume: "etc", path: "/etc" },
+    ],
+  });
+  assert.doesNotMatch(text, /\.syslog|mtab/);
 });
 
 const refused: { name: string; sources: Partial<MountSources>; message: string }[] = [
