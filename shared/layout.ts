@@ -79,6 +79,9 @@ export type Protection = (typeof PROTECTIONS)[number];
 
 /** Annotation of an image, or an app of the container manifest: "true" when the app says sd_notify(3) that it is ready. */
 export const NOTIFY_ANNOTATION = "appc.io/executor/supports-systemd-notify";
+/** Annotations of an image, or an app of the container manifest: how the app is asked to end, and how many seconds it may take. */
+export const STOP_SIGNAL_ANNOTATION = "appc.io/executor/stop-signal";
+export const STOP_TIMEOUT_ANNOTATION = "appc.io/executor/stop-timeout";
 /**
  * Annotation of an app of the container manifest: acVersion of its image, when that was made before 0.6.0. Apps had no
  * names of their own then, and found in their environment what their specification promised, and nothing else.
@@ -98,11 +101,17 @@ export const ENV_LOCK_FD = "RKT_LOCK_FD";
 /** Number of the inherited descriptor that holds the container's user ids; only with users of its own. */
 export const ENV_USERS_FD = "RKT_USERS_FD";
 
+/** Seconds that `rkt stop --time` gives each app, in the environment of the entrypoint `stop`: one that does not know it ignores it. */
+export const ENV_STOP_TIME = "RKT_STOP_TIME";
+
 /**
  * Descriptors that `launcher APP enter` works with, numbers by commas: the app's mount namespace, then files
  * `cgroup.procs` of the app's cgroups.
  */
 export const ENV_ENTER_FDS = "RKT_ENTER_FDS";
+
+/** Those of its standard streams, numbers by commas, that were made for who enters: not what the caller has open, too. */
+export const ENV_ENTER_STREAMS = "RKT_ENTER_STREAMS";
 
 /**
  * What a launcher writes to, to join a cgroup of v1. Memory is accounted to the process; its number to each thread,
@@ -362,13 +371,24 @@ export const STAGE1 = {
   handler: stage1Path("/usr/lib/rkt/handler"),
   /** Says that an app's socket could not be opened. */
   noSocket: stage1Path("/usr/lib/rkt/no-socket"),
+  /** Asks all processes of an app to end. */
+  ask: stage1Path("/usr/lib/rkt/ask"),
+  /** Seconds that `rkt stop --time` gives each app, instead of its own. */
+  stopTimeout: stage1Path("/rkt/stop-timeout"),
+  /** `SOFT HARD`: how many files the apps may have open. */
+  openFiles: stage1Path("/rkt/open-files"),
   /** Records an app's exit status. */
   record: stage1Path("/usr/lib/rkt/record"),
   /** The launcher under the name by which it works on the host (ADR 5): for a stage1 without a root of its own. */
   hostLauncher: stage1Path("/usr/lib/rkt/host-launcher"),
-  /** What it tells the shell that waits for it: the app's name; that the app has a handler for its end. */
+  /**
+   * What it tells the shell that waits for it: the app's name; that the app has a handler for its end; that it has the
+   * terminal; with which signal and how many seconds it is asked to end.
+   */
   hostApp: stage1Path("/rkt/app"),
   hostPostStop: stage1Path("/rkt/post-stop"),
+  hostTerminal: stage1Path("/rkt/terminal"),
+  hostStop: stage1Path("/rkt/stop"),
   /** One directory per app. */
   stage2: stage1Path(`/${STAGE2}`),
   app: (appDir: string): Stage1Path => stage1Path(`/${STAGE2}/${appDir}`),
@@ -382,6 +402,8 @@ export const STAGE1 = {
   appStdout: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.out`),
   /** Only with standard input passed on from something that is no terminal. */
   appStdin: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.in`),
+  /** Directory of the socket that the app's syslog(3) writes to, `dev-log`. */
+  appSyslog: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.syslog`),
   appStderr: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.err`),
 } as const;
 

@@ -15,13 +15,14 @@
 import { closeSync, fstatSync, openSync, readFileSync, readlinkSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execve } from "../shared/exec.ts";
-import { containerLayout, ENV_ENTER_FDS, RUNTIME_OPTIONS, STAGE1 } from "../shared/layout.ts";
+import { containerLayout, ENV_ENTER_FDS, ENV_ENTER_STREAMS, RUNTIME_OPTIONS, STAGE1 } from "../shared/layout.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
 import { closeOnExecFrom, dup2, isTerminal, memfdCreate, PR_CAPBSET_DROP, prctl } from "../shared/syscall/linux.ts";
 import { firstProcess } from "./first-process.ts";
 import { hierarchies, ownCgroup } from "./cgroups.ts";
 import { readContainer } from "./container.ts";
 import { loaderCommand } from "./nspawn-args.ts";
+import { ownsTerminal } from "./terminal.ts";
 import { appUnit } from "./units.ts";
 
 export interface EnterRequest {
@@ -49,9 +50,9 @@ export function enter(args: readonly string[]): never {
   const { manifest } = readContainer();
   const first = firstProcess(pid);
   const fds = appDescriptors(first, app, manifest);
-  const terminal = isTerminal(0) && isTerminal(1);
-  const argv = terminal
-    ? nsenter(first, onPty([STAGE1.launcher, app, "enter", ...command]))
+  const terminal = ownsTerminal(0) && isTerminal(1);
+  const { argv, own } = terminal
+    ? { argv: nsenter(first, onPty([STAGE1.launcher, app, "enter", ...command])), own: [0, 1, 2] }
     : relayed(first, app, command);
 
   const term = process.env["TERM"];
@@ -60,6 +61,7 @@ export function enter(args: readonly string[]): never {
     SHELL: "/usr/bin/sh",
     NODE_OPTIONS: RUNTIME_OPTIONS,
     [ENV_ENTER_FDS]: fds.join(),
+    [ENV_ENTER_STREAMS]: own.join(),
     ...(terminal && term !== undefined ? { TERM: term } : {}),
   };
   limitCapabilities(first);
@@ -180,18 +182,20 @@ const ENDS_WITH_PARENT = [STAGE1.setpriv, "--pdeathsig", "KILL", "--"];
 /**
  * Streams byte by byte. Pipes and sockets are passed on as they are. A file is not: who has it open, for reading even,
  * may change its mode and owner, and the command may be the host's root. A terminal is not read from at all, and, as
- * a file, written to by a relay.
+ * a file, written to by a relay. A relay's pipe is the command's own, and becomes its user's; what was passed on does not.
  */
-function relayed(first: number, app: string, command: readonly string[]): string[] {
+function relayed(first: number, app: string, command: readonly string[]): { argv: string[]; own: number[] } {
   const launcher = [STAGE1.launcher, app, "enter", ...command];
   // A file of memory, and empty: the host's /dev/null is a file, too.
   if (isTerminal(0) || fstatSync(0).isCharacterDevice()) dup2(memfdCreate("input"), 0);
-  const script = relayScript({ input: isFile(0), output: isFile(1), errors: isFile(2), same: isSame(1, 2) });
-  if (script === undefined) return nsenter(first, launcher);
+  const relays = { input: isFile(0), output: isFile(1), errors: isFile(2), same: isSame(1, 2) };
+  const script = relayScript(relays);
+  if (script === undefined) return { argv: nsenter(first, launcher), own: [] };
   const busybox = containerLayout(".").inStage1("/usr/bin/busybox");
   const [setpriv = "", ...options] = ENDS_WITH_PARENT;
   const inside = [...loaderCommand(setpriv, options).argv, ...nsenter(first, launcher)];
-  return [busybox, "sh", "-c", script, busybox, ...inside];
+  const own = [relays.input, relays.output, relays.errors].flatMap((relay, fd) => (relay ? [fd] : []));
+  return { argv: [busybox, "sh", "-c", script, busybox, ...inside], own };
 }
 
 /** What has a mode of its own on the host. */

@@ -4,12 +4,14 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { execve } from "../shared/exec.ts";
 import { containerLayout, ENV_LOCK_FD, ENV_USERS_FD, joinFile, STAGE1 } from "../shared/layout.ts";
+import { callersOpenFiles, openFilesText } from "../shared/open-files.ts";
 import {
   CLONE_NEWNET,
   CLONE_NEWNS,
+  dup2,
   flock,
   isOpenFd,
   isTerminal,
@@ -29,12 +31,14 @@ import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts.
 import { type ContainerNetwork, setUpNetwork } from "./network.ts";
 import { loaderCommand, nspawnCommand, type StdioMode } from "./nspawn-args.ts";
 import { resourceLimits } from "./resources.ts";
+import { ownsTerminal } from "./terminal.ts";
 import { containerUnits } from "./units.ts";
 import { giveToRoot } from "./users.ts";
 
 export function init(): never {
   const container = readContainer();
   const stdio = stdioMode(container);
+  if (stdio === "pipe") closeInput();
   const told = requireInotify();
   if (told !== undefined) process.stderr.write(`rkt: stage1: warning: ${told}\n`);
   const held = [inheritedFd(ENV_LOCK_FD), inheritedFd(ENV_USERS_FD)].filter((fd) => fd !== undefined);
@@ -89,11 +93,14 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
 
   const units = here.inStage1(STAGE1.units);
   mkdirSync(units, { recursive: true });
-  for (const unit of containerUnits(manifest, stdio, { limits: limits.apps, legacy: isLegacy(planned) })) {
+  const openFiles = callersOpenFiles();
+  for (const unit of containerUnits(manifest, stdio, { limits: limits.apps, legacy: isLegacy(planned), openFiles })) {
     writeFileSync(`${units}/${unit.name}`, unit.text);
     giveToRoot(`${units}/${unit.name}`, users);
   }
   applyMounts(mountPlan(manifest, uuid, network, cgroups), users);
+  writeFileSync(here.inStage1(STAGE1.openFiles), openFilesText(openFiles), { mode: 0o644 });
+  giveToRoot(here.inStage1(STAGE1.openFiles), users);
 
   // From within the user namespace, nspawn's child may not join it: then nspawn itself does.
   const joined = users === undefined ? undefined : network.namespace;
@@ -119,6 +126,7 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
       ownNetwork: network.namespace !== undefined,
       ownUsers: users !== undefined,
     }),
+    openFiles,
     users,
   });
   execve(path, argv, environment(), [...keepFds, ...network.keepFds, lifeLock()]);
@@ -131,10 +139,24 @@ function lifeLock(): number {
   return fd;
 }
 
-/** A terminal belongs to nspawn, which puts a pty between; anything else is passed on byte by byte. */
-function stdioMode(container: Container): StdioMode {
-  if (isTerminal(0) && isTerminal(1)) return container.interactive ? "interactive" : "console";
-  return container.interactive ? "stdin" : "pipe";
+/**
+ * Only an app that was asked to be interactive gets the terminal, by a pty that nspawn puts between, and only in the
+ * terminal's foreground. What any other app writes is passed on byte by byte, to a terminal too, and the terminal's keys
+ * stay signals: ^C reaches nspawn.
+ */
+function stdioMode({ uuid, interactive }: Container): StdioMode {
+  if (!interactive) return "pipe";
+  if (!isTerminal(0)) return "stdin";
+  if (ownsTerminal(0)) return isTerminal(1) ? "interactive" : "stdin";
+  writeSync(2, `rkt: stage1: container ${uuid} is in the background of its terminal: its app reads nothing\n`);
+  return "pipe";
+}
+
+/** Nothing in the container reads the terminal, or whatever else rkt was given, if it was not asked to. */
+function closeInput(): void {
+  const nothing = openSync("/dev/null", "r");
+  dup2(nothing, 0);
+  closeSync(nothing);
 }
 
 /** nspawn's own environment: no more of the caller's than it uses. */

@@ -41,7 +41,6 @@ test("the whole command line", () => {
 for (const [stdio, console] of [
   ["pipe", "pipe"],
   ["stdin", "pipe"],
-  ["console", "interactive"],
   ["interactive", "interactive"],
 ] as const)
   test(`stdio ${stdio} needs nspawn's console ${console}`, () => {

@@ -6,10 +6,11 @@
  */
 
 import { containerLayout, type HostPath, STAGE1 } from "../shared/layout.ts";
+import type { ResourceLimit } from "../shared/syscall/linux.ts";
 import type { Users } from "./users.ts";
 
 /** Who gets the output: see /usr/lib/rkt/pid1 of the stage1 image. */
-export type StdioMode = "pipe" | "console" | "interactive" | "stdin";
+export type StdioMode = "pipe" | "interactive" | "stdin";
 
 export interface NspawnOptions {
   uuid: string;
@@ -24,6 +25,8 @@ export interface NspawnOptions {
   networkNamespace?: string | undefined;
   /** Beyond those that nspawn gives (systemd-nspawn(1), --capability=). */
   capabilities?: readonly string[];
+  /** How many files the apps may have open; undefined: what the kernel gives its first process, as for other limits. */
+  openFiles?: ResourceLimit | undefined;
   /** The container's own; undefined: the host's. */
   users?: Users | undefined;
 }
@@ -49,7 +52,6 @@ export function loaderCommand(program: string, args: readonly string[]): Command
 
 export function nspawnCommand(options: NspawnOptions): Command {
   const here = containerLayout(".");
-  const terminal = options.stdio === "console" || options.stdio === "interactive";
   return loaderCommand("/usr/bin/systemd-nspawn", [
     "--quiet",
     `--directory=${here.stage1Rootfs}`,
@@ -68,8 +70,9 @@ export function nspawnCommand(options: NspawnOptions): Command {
       ? []
       : [`--private-users=${options.users.first}:${options.users.count}`, "--private-users-ownership=off"]),
     ...(options.networkNamespace === undefined ? [] : [`--network-namespace-path=${options.networkNamespace}`]),
+    ...(options.openFiles === undefined ? [] : [`--rlimit=NOFILE=${options.openFiles.soft}:${options.openFiles.hard}`]),
     ...(options.capabilities ?? []).map((name) => `--capability=${name}`),
-    `--console=${terminal ? "interactive" : "pipe"}`,
+    `--console=${options.stdio === "interactive" ? "interactive" : "pipe"}`,
     // halt.target, which is exit.target here: stop the apps in order, then end.
     "--kill-signal=SIGRTMIN+3",
     // READY=1 is then the container's own, when all apps have been started, and not nspawn's.

@@ -4,24 +4,24 @@ import { cpSync, mkdtempSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { NOTIFY_ANNOTATION } from "../shared/layout.ts";
+import { NOTIFY_ANNOTATION, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "../shared/layout.ts";
 import { bareApp } from "../shared/schema/image-manifest.ts";
-import type { App, PodManifest } from "../shared/schema/types.ts";
-import { containerUnits } from "./units.ts";
+import type { App, NameValue, PodManifest } from "../shared/schema/types.ts";
+import { containerUnits, stopTimeDropIns } from "./units.ts";
 
 const imageId = `sha512-${"a".repeat(128)}`;
 
-function manifest(...apps: { name: string; app?: Partial<App> }[]): PodManifest {
+function manifest(...apps: { name: string; app?: Partial<App>; annotations?: NameValue[] }[]): PodManifest {
   return {
     acVersion: "0.8.11",
     acKind: "PodManifest",
-    apps: apps.map(({ name, app }) => ({
+    apps: apps.map(({ name, app, annotations = [] }) => ({
       name,
       image: { id: imageId, labels: [] },
       app: { ...bareApp(["/bin/x"]), ...app },
       readOnlyRootFS: false,
       mounts: [],
-      annotations: [],
+      annotations,
     })),
     volumes: [],
     isolators: [],
@@ -76,9 +76,11 @@ FailureActionExitStatus=254
 Type=simple
 Environment=NODE_OPTIONS=--disable-sigusr1
 ExecStart=/usr/lib/rkt/launcher etcd
+ExecStop=-/usr/lib/rkt/ask etcd 15 10
 ExecStopPost=/usr/lib/rkt/record etcd
 TimeoutStartSec=infinity
-TimeoutStopSec=10
+TimeoutStopSec=15
+KillSignal=15
 KillMode=mixed
 SendSIGKILL=yes
 StandardInput=null
@@ -86,6 +88,27 @@ StandardOutput=null
 StandardError=null
 `,
   );
+});
+
+test("an app's own stop signal and time; systemd's limits stay behind them", () => {
+  const annotations = [
+    { name: STOP_SIGNAL_ANNOTATION, value: "SIGQUIT" },
+    { name: STOP_TIMEOUT_ANNOTATION, value: "90" },
+  ];
+  const units = containerUnits(manifest({ name: "x", annotations }, { name: "y" }), "pipe");
+  const own = text(units, "app-x.service") ?? "";
+  for (const line of ["ExecStop=-/usr/lib/rkt/ask x 3 90", "TimeoutStopSec=95", "KillSignal=3"])
+    assert.ok(own.includes(`${line}\n`), own);
+  assert.match(text(units, "app-y.service") ?? "", /^ExecStop=-\/usr\/lib\/rkt\/ask y 15 10$/m);
+  assert.match(text(units, "rkt-alive.target") ?? "", /^JobTimeoutSec=140$/m);
+});
+
+test("rkt stop --time: what the units say then", () => {
+  assert.deepEqual(stopTimeDropIns(manifest({ name: "x" }, { name: "y" }), 60), [
+    { name: "rkt-alive.target.d/stop-time.conf", text: "[Unit]\nJobTimeoutSec=160\n" },
+    { name: "app-x.service.d/stop-time.conf", text: "[Service]\nTimeoutStopSec=65\n" },
+    { name: "app-y.service.d/stop-time.conf", text: "[Service]\nTimeoutStopSec=65\n" },
+  ]);
 });
 
 test("on cgroup v1 what an app leaves behind is not systemd's to kill", () => {
@@ -112,6 +135,7 @@ test("event handlers run before and after the app, the record first", () => {
     service.split("\n").filter((line) => line.startsWith("Exec")),
     [
       "ExecStart=/usr/lib/rkt/launcher x",
+      "ExecStop=-/usr/lib/rkt/ask x 15 10",
       "ExecStartPre=/usr/lib/rkt/handler x pre-start 300",
       "ExecStopPost=-/usr/lib/rkt/record x",
       "ExecStopPost=/usr/lib/rkt/handler x post-stop 8",

@@ -12,6 +12,8 @@ import { NOTIFY_ANNOTATION, PRE_START_TIMEOUT_ANNOTATION, RUNTIME_OPTIONS, STAGE
 import { annotation } from "../shared/schema/image-manifest.ts";
 import type { EventHandler, NameValue, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import { FAILURE } from "./failure.ts";
+import type { ResourceLimit } from "../shared/syscall/linux.ts";
+import { type StopSettings, stopSettings } from "../shared/stop.ts";
 import type { StdioMode } from "./nspawn-args.ts";
 import { type Resources, unitProperties } from "./resources.ts";
 import { socketDependencies, socketUnits } from "./sockets.ts";
@@ -21,11 +23,14 @@ export interface UnitFile {
   text: string;
 }
 
-/** Seconds between SIGTERM and SIGKILL when an app is to stop. */
-const STOP_TIMEOUT = 10;
-
 /** Seconds for one app to stop in, its handler and whatever has to be killed included, before the container ends without it. */
-const STOP_BOUND = 3 * STOP_TIMEOUT;
+const stopBound = (seconds: number): number => seconds + 20;
+
+/**
+ * Seconds after which systemd itself kills an app (or its post-stop handler): only one that has done something to
+ * /usr/lib/rkt/ask, which does so earlier.
+ */
+const systemdLimit = (seconds: number): number => Math.max(seconds + 5, 10);
 
 const ALIVE = "rkt-alive.target";
 
@@ -36,13 +41,15 @@ export interface UnitContext {
   limits?: ReadonlyMap<string, Resources>;
   /** systemd has its units in a hierarchy of cgroup v1. */
   legacy?: boolean;
+  /** How many files the apps may have open. */
+  openFiles?: ResourceLimit | undefined;
 }
 
 /** All units of the container: one per app, the target that starts them, and the one that keeps the container alive. */
 export function containerUnits(
   manifest: PodManifest,
   stdio: StdioMode,
-  { limits = new Map(), legacy = false }: UnitContext = {},
+  { limits = new Map(), legacy = false, openFiles }: UnitContext = {},
 ): UnitFile[] {
   const units: UnitFile[] = [
     { name: "default.target", text: defaultTarget(manifest) },
@@ -52,7 +59,7 @@ export function containerUnits(
   for (const app of manifest.apps) {
     units.push(...socketUnits(app, appUnit(app.name)), {
       name: appUnit(app.name),
-      text: appService(app, stdio, previous, { limits: limits.get(app.name), legacy }),
+      text: appService(app, stdio, previous, { limits: limits.get(app.name), legacy, openFiles }),
     });
     previous = appUnit(app.name);
   }
@@ -80,9 +87,27 @@ function aliveTarget({ apps }: PodManifest): string {
     ["Unit", "StopWhenUnneeded", "yes"],
     ["Unit", "Conflicts", "exit.target"],
     ["Unit", "SuccessAction", "exit-force"],
-    ["Unit", "JobTimeoutSec", String(apps.length * STOP_BOUND)],
+    ["Unit", "JobTimeoutSec", String(containerBound(apps.map((app) => settings(app).seconds)))],
     ["Unit", "JobTimeoutAction", "exit-force"],
   ]);
+}
+
+const settings = ({ name, annotations }: RuntimeApp): StopSettings => stopSettings(name, annotations);
+
+const containerBound = (seconds: readonly number[]): number =>
+  seconds.map(stopBound).reduce((sum, bound) => sum + bound, 0);
+
+/** What the units say when each app has this many seconds, as files beside them: for `rkt stop --time`. */
+export function stopTimeDropIns(manifest: PodManifest, seconds: number): UnitFile[] {
+  const bound = containerBound(manifest.apps.map(() => seconds));
+  const limit = String(systemdLimit(seconds));
+  return [
+    { name: `${ALIVE}.d/stop-time.conf`, text: writeUnit([["Unit", "JobTimeoutSec", String(bound)]]) },
+    ...manifest.apps.map(({ name }) => ({
+      name: `${appUnit(name)}.d/stop-time.conf`,
+      text: writeUnit([["Service", "TimeoutStopSec", limit]]),
+    })),
+  ];
 }
 
 const READY = "rkt-ready";
@@ -119,8 +144,9 @@ function appService(
   app: RuntimeApp,
   stdio: StdioMode,
   previous: string | undefined,
-  { limits, legacy }: { limits: Resources | undefined; legacy: boolean },
+  { limits, legacy, openFiles }: { limits: Resources | undefined } & Pick<UnitContext, "legacy" | "openFiles">,
 ): string {
+  const { signal, seconds } = settings(app);
   const options: UnitOption[] = [
     ["Unit", "Description", `Application ${app.name}`],
     ["Unit", "DefaultDependencies", "no"],
@@ -134,14 +160,19 @@ function appService(
     ...readiness(app),
     ["Service", "Environment", environment([["NODE_OPTIONS", RUNTIME_OPTIONS]])],
     ["Service", "ExecStart", execLine([STAGE1.launcher, app.name])],
+    // Also runs when the app has ended by itself, and then does nothing.
+    ["Service", "ExecStop", execLine([STAGE1.ask, app.name, String(signal), String(seconds)], { prefixes: ["-"] })],
     ...eventHandlers(app),
     // A pre-start handler has a limit of its own.
     ["Service", "TimeoutStartSec", "infinity"],
-    ["Service", "TimeoutStopSec", String(STOP_TIMEOUT)],
+    ["Service", "TimeoutStopSec", String(systemdLimit(seconds))],
+    // Of an app that has not said yet that it is ready, or of its pre-start handler: these are not asked by `ask`.
+    ["Service", "KillSignal", String(signal)],
     // Of v1, the first process alone: what it leaves behind, `record` ends (/usr/lib/rkt/left-over).
-    ["Service", "KillMode", legacy ? "process" : "mixed"],
+    ["Service", "KillMode", legacy === true ? "process" : "mixed"],
     ["Service", "SendSIGKILL", "yes"],
   ];
+  if (openFiles !== undefined) options.push(["Service", "LimitNOFILE", `${openFiles.soft}:${openFiles.hard}`]);
   options.push(...streams(stdio), ...unitProperties(limits ?? {}));
   return writeUnit(options);
 }
@@ -157,7 +188,7 @@ function readiness({ annotations }: RuntimeApp): UnitOption[] {
 
 /** Seconds that a pre-start handler may take: it may have a lot to fetch or to migrate, but not for ever. */
 const PRE_START = 300;
-/** Less than STOP_TIMEOUT, after which systemd would call the stopping itself a failure. */
+/** Less than systemdLimit, after which systemd would call the stopping itself a failure. */
 const POST_STOP = 8;
 
 /** The status is recorded the moment the app ends, before its post-stop handler, which a failure must not keep from running. */

@@ -20,6 +20,8 @@ import {
 } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
+import { stopSettings } from "../shared/stop.ts";
+import { isTerminal, setsid } from "../shared/syscall/linux.ts";
 import { linux } from "./kernel.ts";
 import { appPath, bind, type MountStep, type Surroundings } from "./mount-plan.ts";
 import type { HostLaunch } from "./plan.ts";
@@ -111,6 +113,13 @@ export function beginApp(manifest: PodManifest, name: string, imagesApp: App | u
   if (ignored !== undefined && ignored.length > 0)
     linux.warn(`rkt: app ${name}: this stage1 has no cgroups, and does not apply ${ignored.join(", ")}`);
   const handles = (event: string) => app?.eventHandlers.some((handler) => handler.name === event) === true;
+  const { signal, seconds } = stopSettings(name, manifest.apps[0]?.annotations ?? []);
+  written(here.inStage1(STAGE1.hostStop), `${signal} ${seconds}\n`);
+  // An interactive app belongs to the terminal's session. Any other has one of its own, whose remains go with it, and
+  // the terminal's keys are for who waits for it.
+  const interactive = annotation(manifest.annotations, ANNOTATIONS.interactive) === "true";
+  if (interactive && isTerminal(0)) written(here.inStage1(STAGE1.hostTerminal), "");
+  else setsid();
   if (handles("post-stop")) written(here.inStage1(STAGE1.hostPostStop), "");
   if (handles("pre-start")) preStart(name);
   // Who says himself that he is ready says it to whoever started rkt, whose socket he has.

@@ -10,6 +10,7 @@
 import {
   closeSync,
   constants,
+  fchownSync,
   fstatSync,
   openSync,
   readdirSync,
@@ -37,6 +38,7 @@ import {
   fchdir,
   getrlimit,
   isOpenFd,
+  isTerminal,
   LANDLOCK_ACCESS_FS_REFER,
   LANDLOCK_SCOPE_SIGNAL,
   landlockAllowBelow,
@@ -59,6 +61,7 @@ import {
   pivotRoot,
   prctl,
   RESOLVE_NO_MAGICLINKS,
+  type ResourceLimit,
   RLIMIT_NOFILE,
   resetSignal,
   setns,
@@ -103,9 +106,11 @@ export interface Kernel {
   endWithParent(parent: number | undefined): void;
   /** Opens the terminal by the name it has in the app's root. */
   reopenTerminal(): void;
+  /** Makes standard streams a user's, if they are FIFOs, pipes or terminals. */
+  giveStreams(fds: readonly number[], uid: number): void;
   accountSources(): AccountSources;
-  /** Undoes what Node.js set up for itself and execve would keep. */
-  resetProcess(): void;
+  /** Undoes what Node.js set up for itself and execve would keep; `openFiles` is what the process may have open then. */
+  resetProcess(openFiles: ResourceLimit | undefined): void;
   /** The capabilities this process can use. */
   permitted(): bigint;
   /** Takes everything else out of the bounding set. */
@@ -262,6 +267,14 @@ export const linux: Kernel = {
     closeSync(terminal);
   },
 
+  giveStreams(fds, uid) {
+    for (const fd of fds) {
+      const stat = fstatSync(fd);
+      // /dev/null is a stream of everybody's. Of a terminal the group, tty, stays (grantpt(3)).
+      if (stat.isFIFO() || isTerminal(fd)) fchownSync(fd, uid, stat.gid);
+    }
+  },
+
   accountSources() {
     return {
       passwd: readAccountFile("/etc/passwd", LAUNCH_EXIT.user),
@@ -270,15 +283,16 @@ export const linux: Kernel = {
     };
   },
 
-  resetProcess() {
+  resetProcess(openFiles) {
     resetSignal(os.signals.SIGPIPE);
     resetSignal(os.signals.SIGXFSZ);
     // A shell lets what it starts in the background ignore them.
     resetSignal(os.signals.SIGINT);
     resetSignal(os.signals.SIGQUIT);
     // Node.js raised it to the hard limit at its start.
-    const { hard } = getrlimit(RLIMIT_NOFILE);
-    setrlimit(RLIMIT_NOFILE, { soft: hard < OPEN_FILES ? hard : OPEN_FILES, hard });
+    const { hard: most } = getrlimit(RLIMIT_NOFILE);
+    const { soft, hard } = openFiles ?? { soft: OPEN_FILES, hard: most };
+    setrlimit(RLIMIT_NOFILE, { soft: soft < most ? soft : most, hard: hard < most ? hard : most });
   },
 
   permitted: () => capget().permitted,

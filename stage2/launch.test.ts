@@ -71,6 +71,7 @@ function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): { kernel:
     joinApp: (app) => step("joinApp", app.namespace, app.rootfs, `[${app.cgroups.join()}]`),
     endWithParent: () => step("endWithParent"),
     reopenTerminal: () => step("reopenTerminal"),
+    giveStreams: (fds, uid) => step("giveStreams", `[${fds.join()}]`, uid),
     accountSources: () => {
       step("accountSources");
       return { passwd: PASSWD, group: GROUP, owner: () => ({ uid: 1, gid: 1 }) };
@@ -127,6 +128,7 @@ unshareMounts
 buildRoot root
 enterRoot 42
 accountSources
+giveStreams [0,1,2] 0
 hide
 separate mounts
 resetProcess
@@ -171,6 +173,7 @@ buildRoot root
 enterRoot 42
 reopenTerminal
 accountSources
+giveStreams [0,1,2] 33
 hide
 separate signals
 resetProcess
@@ -207,8 +210,8 @@ test("a command that enters goes the app's own way once it is in its root", () =
   const own = order(app).split("\n");
   assert.deepEqual(
     rest.filter((line) => line !== "endWithParent"),
-    // It is in the app's cgroups already.
-    own.slice(own.indexOf("enterRoot 42") + 1).filter((line) => !line.startsWith("joinCgroups")),
+    // It is in the app's cgroups already, and its streams are not the app's.
+    own.slice(own.indexOf("enterRoot 42") + 1).filter((line) => !/^(?:joinCgroups|giveStreams)/.test(line)),
   );
   assert.equal(rest.at(-3), "endWithParent");
 });

@@ -48,6 +48,8 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
 
   // Names mean what the app's own files say; read as root, because they may be closed to the app's user.
   const account = resolveAccount(plan, kernel.accountSources());
+  // While there is still the right to; a program that has dropped root opens /dev/stdout by its own.
+  if (plan.ownStreams.length > 0) kernel.giveStreams(plan.ownStreams, account.uid);
   const env = appEnvironment({ ...plan.environment, account });
 
   // --- privileges: each step needs a capability that a later one takes ---
@@ -61,7 +63,7 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
     attempt("separation", "keep it apart from other apps", () => {
       kernel.separate(separation);
     });
-  kernel.resetProcess();
+  kernel.resetProcess(plan.openFiles);
   const unavailable = plan.retained & ~kernel.permitted();
   if (unavailable !== 0n)
     kernel.warn(

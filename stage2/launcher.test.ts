@@ -98,7 +98,7 @@ no space
 out
 in
 pts/ptmx
-console fd full null ptmx pts random shm stderr stdin stdout tty urandom x zero `,
+console fd full log null ptmx pts random shm stderr stdin stdout tty urandom x zero `,
   );
 });
 

@@ -11,9 +11,10 @@
 
 import { readFileSync, writeSync } from "node:fs";
 import { basename } from "node:path";
-import { errorText, printable, RktError, usageError } from "../shared/errors.ts";
+import { errorCode, errorText, printable, RktError, usageError } from "../shared/errors.ts";
 import { exitNow } from "../shared/exec.ts";
 import { containerLayout, LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
+import { callersOpenFiles, parseOpenFiles } from "../shared/open-files.ts";
 import { parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../shared/schema/pod-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
@@ -28,7 +29,7 @@ function main(argv: readonly string[]): never {
   // Stage 1 gives a service no stderr: what is refused below must be said where the app's own messages go.
   if (asked.command === undefined) linux.connect(2, STAGE1.appStderr(asked.app));
   const manifest = parsePodManifest(read(STAGE1.manifest));
-  const inherited = { pid: process.pid, env: process.env };
+  const inherited = { pid: process.pid, env: process.env, openFiles: openFilesOfStage1() };
   return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app, STAGE1.app)), linux);
 }
 
@@ -40,7 +41,12 @@ function onHost(argv: readonly string[]): never {
   const asked = argv.length === 0 ? { app: onlyApp(manifest) } : parseArguments(argv);
   const host = hostLaunch(manifest, parent);
   const imagesApp = imageApp(manifest, asked.app, here.app);
-  const plan = launchPlan(manifest, asked, { pid: process.pid, env: process.env, host }, imagesApp);
+  const plan = launchPlan(
+    manifest,
+    asked,
+    { pid: process.pid, env: process.env, host, openFiles: callersOpenFiles() },
+    imagesApp,
+  );
   if (argv.length === 0) beginApp(manifest, asked.app, imagesApp);
   return launch(plan, linux);
 }
@@ -59,6 +65,16 @@ function parseArguments([app, event, ...rest]: readonly string[]): Process {
 function imageApp(manifest: PodManifest, name: string, directory: (appDir: string) => string): App | undefined {
   if (manifest.apps.find((app) => app.name === name)?.app !== undefined) return undefined;
   return parseImageManifest(read(`${directory(appDirectory(manifest, name))}/manifest`)).app;
+}
+
+/** A stage1 that says nothing leaves it to us. */
+function openFilesOfStage1(): ReturnType<typeof parseOpenFiles> {
+  try {
+    return parseOpenFiles(readFileSync(STAGE1.openFiles, "utf8"));
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 function read(path: string): string {

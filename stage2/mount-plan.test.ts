@@ -72,6 +72,7 @@ link /dev/fd to /proc/self/fd
 link /dev/stdin to /proc/self/fd/0
 link /dev/stdout to /proc/self/fd/1
 link /dev/stderr to /proc/self/fd/2
+link /dev/log to /run/systemd/journal/dev-log
 mount /dev/shm on /dev/shm (nosuid, nodev, noexec)
 mount /dev/mqueue on /dev/mqueue (nosuid, nodev, noexec) optional
 mount /dev/null on /dev/console (read-only, nosuid, noexec)
@@ -102,7 +103,9 @@ remount /proc/sysrq-trigger (read-only, nosuid, nodev, noexec) recursive
 make directory /tmp 01777
 mount /rkt/etc/resolv.conf on /etc/resolv.conf (read-only, nosuid, nodev, noexec) optional
 mount /rkt/etc/hosts on /etc/hosts (read-only, nosuid, nodev, noexec) optional fallback
-mount /rkt/etc/hostname on /etc/hostname (read-only, nosuid, nodev, noexec) optional`,
+mount /rkt/etc/hostname on /etc/hostname (read-only, nosuid, nodev, noexec) optional
+link /etc/mtab to /proc/self/mounts fallback
+mount /rkt/stdio/web.syslog on /run/systemd/journal (read-only, nosuid, nodev, noexec) optional`,
   );
 });
 
@@ -275,12 +278,25 @@ test("the root becomes read-only last, alone, and after everything that needs a 
     notifySocket: "/run/systemd/notify" as never,
   });
   assert.equal(
-    text.split("\n").slice(-3).join("\n"),
+    text.split("\n").slice(-4).join("\n"),
     `\
 mount volume "a" on /a (nodev) recursive host = /rkt/host-volumes/a
+mount /rkt/stdio/web.syslog on /run/systemd/journal (read-only, nosuid, nodev, noexec) optional
 mount /run/systemd/notify on /run/systemd/notify
 remount / (read-only)`,
   );
+});
+
+test("a host's volume over /run has a journal of its own, or none; one over /etc its own mtab", () => {
+  const text = lines({
+    ...plain,
+    volumes: [host("run"), host("etc")],
+    mounts: [
+      { volume: "run", path: "/run" },
+      { volume: "etc", path: "/etc" },
+    ],
+  });
+  assert.doesNotMatch(text, /\.syslog|mtab/);
 });
 
 const refused: { name: string; sources: Partial<MountSources>; message: string }[] = [

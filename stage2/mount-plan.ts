@@ -59,7 +59,8 @@ export type MountStep =
       host?: boolean;
     }
   | { kind: "directory"; target: AppPath; mode: number }
-  | { kind: "symlink"; target: AppPath; to: string }
+  /** `fallback`: what is there stays. */
+  | { kind: "symlink"; target: AppPath; to: string; fallback?: boolean }
   /** Hides a file or directory, where there is one. */
   | { kind: "mask"; target: AppPath }
   /** Protects what is mounted already, where there is something. `recursive` reaches the mounts below. */
@@ -72,6 +73,8 @@ export interface Surroundings {
   kernelFileSystems(interactive: boolean): MountStep[];
   /** What the files of /etc become; undefined: they stay the image's. */
   etc: Record<"resolvConf" | "hosts" | "hostname", SourcePath | undefined>;
+  /** The directory of an app's syslog socket, where it has one of its own. */
+  syslog?(app: string): SourcePath;
   /** Keys are those of volumesByKey. */
   emptyVolume(key: string): SourcePath;
   hostVolume(key: string, volume: Volume): SourcePath;
@@ -80,6 +83,7 @@ export interface Surroundings {
 export const IN_STAGE1: Surroundings = {
   kernelFileSystems,
   etc: STAGE1,
+  syslog: STAGE1.appSyslog,
   emptyVolume: STAGE1.emptyVolume,
   hostVolume: STAGE1.hostVolume,
 };
@@ -171,11 +175,31 @@ export function mountPlan(sources: MountSources): MountStep[] {
     // On disk, not a tmpfs: event handlers are processes with mounts of their own, and share it with the app.
     { kind: "directory", target: appPath("/tmp"), mode: 0o1777 },
     ...etcFiles(surroundings.etc, volumes, sources.hostsAsked),
+    ...(volumes.some(({ target }) => contains(target, MTAB.target)) ? [] : [MTAB]),
     ...volumes,
+    ...syslog(sources.name, surroundings, volumes),
     ...(sources.notifySocket === undefined ? [] : [bind(sources.notifySocket, NOTIFY_SOCKET)]),
     ...(sources.readOnlyRootFS ? [readOnlyRoot] : []),
   ];
 }
+
+/** Where syslog(3) leads to, as on a host with systemd. */
+const JOURNAL = appPath("/run/systemd/journal");
+
+/** A directory, because its socket may come a moment after it. A volume of the host's has its own in that place, or none. */
+function syslog(app: string, surroundings: Surroundings, volumes: readonly BindStep[]): MountStep[] {
+  const covered = volumes.some(({ host, target }) => host === true && contains(target, JOURNAL));
+  if (surroundings.syslog === undefined || covered) return [];
+  return [optionalBind(surroundings.syslog(app), JOURNAL, ["read-only", ...KERNEL])];
+}
+
+/** For programs that read it where the kernel's list of mounts is meant (docker makes it, too). */
+const MTAB: Extract<MountStep, { kind: "symlink" }> = {
+  kind: "symlink",
+  target: appPath("/etc/mtab"),
+  to: "/proc/self/mounts",
+  fallback: true,
+};
 
 /** Last, when all mount points exist; volumes and the kernel's file systems keep their own attributes. */
 const readOnlyRoot: MountStep = {
@@ -238,6 +262,7 @@ function kernelFileSystems(interactive: boolean): MountStep[] {
     symlink("/dev/stdin", "/proc/self/fd/0"),
     symlink("/dev/stdout", "/proc/self/fd/1"),
     symlink("/dev/stderr", "/proc/self/fd/2"),
+    symlink("/dev/log", "/run/systemd/journal/dev-log"),
     // Shared by the apps of a container, as their IPC namespace is (pods.md).
     bind(stage1Device("shm"), appPath("/dev/shm"), KERNEL),
     optionalBind(stage1Device("mqueue"), appPath("/dev/mqueue"), KERNEL),

@@ -171,8 +171,15 @@ function makeDirectory(root: AppRoot, step: Step<"directory">): void {
 function makeSymlink(root: AppRoot, step: Step<"symlink">): void {
   const at = step.target.lastIndexOf("/");
   using parent = reachOrMake(root, appPath(step.target.slice(0, at)), "directory");
-  if (!parent.own) throw foreign();
-  symlinkat(step.to, parent.fd, step.target.slice(at + 1));
+  if (!parent.own) {
+    if (step.fallback === true) return;
+    throw foreign();
+  }
+  try {
+    symlinkat(step.to, parent.fd, step.target.slice(at + 1));
+  } catch (error) {
+    if (step.fallback !== true || errorCode(error) !== "EEXIST") throw error;
+  }
 }
 
 function mask(root: AppRoot, step: Step<"mask">): void {

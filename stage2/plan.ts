@@ -10,6 +10,7 @@ import {
   appDirs,
   EARLY_IMAGE_ANNOTATION,
   ENV_ENTER_FDS,
+  ENV_ENTER_STREAMS,
   hostPath,
   LAYOUT_VERSION,
   PROTECTIONS,
@@ -22,6 +23,7 @@ import { type KnownIsolators, understandIsolators } from "../shared/schema/isola
 import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import { callsOfCapabilities } from "../shared/schema/system-calls.ts";
 import { allows, isolatorFilter, type SystemCallFilter } from "../shared/seccomp.ts";
+import type { ResourceLimit } from "../shared/syscall/linux.ts";
 import { ALL, boundingSet, capabilityNames, DEFAULT_SET } from "./capabilities.ts";
 import type { EnvironmentSources } from "./environment.ts";
 import { type MountStep, mountPlan, NOTIFY_SOCKET, type SourcePath, type Surroundings } from "./mount-plan.ts";
@@ -32,6 +34,8 @@ export interface LaunchPlan {
   app: string;
   /** FIFOs that replace the standard streams, where they exist. */
   streams: { fd: 0 | 1 | 2; fifo: SourcePath }[];
+  /** Standard streams that stage 1 has made for this process: they become its user's. On the host they are the caller's. */
+  ownStreams: number[];
   /** Steps that make the app's root; for `enter`, where to find the one that is there. */
   root: MountStep[] | RunningApp;
   /** As the manifest has them: names mean something in the app's root only. */
@@ -56,6 +60,8 @@ export interface LaunchPlan {
   cgroups: Stage1Path | undefined;
   /** The container has users of its own. */
   privateUsers: boolean;
+  /** How many files it may have open; undefined: as usual for a service. */
+  openFiles: ResourceLimit | undefined;
   /** Sockets passed on, as descriptors from 3 (sd_listen_fds(3)). */
   listenFds: number;
   /** The app is a process among the host's: in the session it was started from, and ended with its parent. */
@@ -80,6 +86,7 @@ export interface RunningApp {
 export interface Inherited {
   pid: number;
   env: Readonly<Record<string, string | undefined>>;
+  openFiles?: ResourceLimit | undefined;
   /** On the host instead of in a stage1 root. */
   host?: HostLaunch | undefined;
 }
@@ -141,6 +148,7 @@ export function launchPlan(
   return {
     app: process.app,
     streams: host === undefined ? streams(process) : hostStreams(process, interactive),
+    ownStreams: host === undefined ? ownStreams(process, inherited) : [],
     root:
       process.command === undefined
         ? mountPlan({
@@ -181,6 +189,7 @@ export function launchPlan(
     interactive: interactive && process.command === undefined && host === undefined,
     cgroups: process.command === undefined && host === undefined ? STAGE1.appCgroups(process.app) : undefined,
     privateUsers: annotation(manifest.annotations, ANNOTATIONS.privateUsers) === "true",
+    openFiles: inherited.openFiles,
     listenFds: passed.listenFds,
     host: host,
   };
@@ -243,6 +252,11 @@ function streams({ app, event, command }: Process): LaunchPlan["streams"] {
     { fd: 2, fifo: STAGE1.appStderr(app) },
   ];
   return event === undefined ? [{ fd: 0, fifo: STAGE1.appStdin(app) }, ...output] : output;
+}
+
+function ownStreams({ command }: Process, { env }: Inherited): number[] {
+  if (command === undefined) return [0, 1, 2];
+  return [0, 1, 2].filter((fd) => env[ENV_ENTER_STREAMS]?.split(",").includes(String(fd)));
 }
 
 /** Without a relay an app writes where rkt does; it reads there if asked to. */

@@ -222,6 +222,18 @@ export const imageOptions = {
     description: "how soon it is killed for memory, -1000 to 1000",
     group: app,
   },
+  "stop-signal": {
+    type: "string",
+    value: "SIGNAL",
+    description: "what asks its processes to end (SIGTERM, or what the image says)",
+    group: app,
+  },
+  "stop-timeout": {
+    type: "string",
+    value: "DURATION",
+    description: "how long they may take to end before they are killed (10s, or what the image says)",
+    group: app,
+  },
   signature: { type: "string", value: "FILE", description: "signature of this image", group: app },
 } as const satisfies OptionTable;
 

@@ -1,6 +1,7 @@
 /** From the line of `run` or `prepare` to a request. */
 
 import { usageError } from "../../shared/errors.ts";
+import { STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "../../shared/layout.ts";
 import type { Isolator, NameValue } from "../../shared/schema/types.ts";
 import { acIdentifier, acName, account, argument, absolutePath } from "../../shared/schema/values.ts";
 import type { Stage1Request } from "../image/find.ts";
@@ -30,6 +31,8 @@ import {
   parseVolume,
   resolverWord,
   seccompIsolator,
+  stopSignal,
+  stopTime,
 } from "./values.ts";
 
 const STAGE1_OPTIONS = [
@@ -137,7 +140,7 @@ async function readApp(operand: Operand): Promise<AppRequest> {
     mounts: uniqueMounts(values.mount),
     isolators: readIsolators(values),
     readOnlyRootFS: values["readonly-rootfs"],
-    annotations: readAnnotations(values.annotation, "app"),
+    annotations: [...stopAnnotations(values), ...readAnnotations(values.annotation, "app")],
     userAnnotations: parseUniquePairs("user-annotation", values["user-annotation"], argument),
     userLabels: parseUniquePairs("user-label", values["user-label"], argument),
   };
@@ -155,6 +158,21 @@ function readAnnotations(texts: readonly string[], of: "app" | "container"): Nam
   const reserved = findReserved(annotations, of);
   if (reserved !== undefined) throw usageError(`--annotation: ${reserved.name} is rkt's own`, reserved.hint);
   return annotations;
+}
+
+/** What the options say is said by annotations, as an image does. */
+function stopAnnotations(values: Values<typeof appOptions>): NameValue[] {
+  const { "stop-signal": signal, "stop-timeout": timeout, annotation } = values;
+  const said = [
+    [STOP_SIGNAL_ANNOTATION, "stop-signal", optional("stop-signal", signal, stopSignal)],
+    [STOP_TIMEOUT_ANNOTATION, "stop-timeout", timeout === undefined ? undefined : stopTime("stop-timeout", timeout)],
+  ] as const;
+  return said.flatMap(([name, option, value]) => {
+    if (value === undefined) return [];
+    if (annotation.some((text) => text.startsWith(`${name}=`)))
+      throw usageError(`--${option} and --annotation=${name} say the same`, "leave one out");
+    return [{ name, value: String(value) }];
+  });
 }
 
 function readGroups(texts: readonly string[]): number[] | undefined {

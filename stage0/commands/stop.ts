@@ -1,26 +1,43 @@
 import { spawnSync } from "node:child_process";
 import { closeSync } from "node:fs";
-import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { errorCode, errorText, RktError, usageError } from "../../shared/errors.ts";
+import { ENV_STOP_TIME } from "../../shared/layout.ts";
+import type { PodManifest } from "../../shared/schema/types.ts";
+import { stopSettings } from "../../shared/stop.ts";
 import { type Command, readLine } from "../command.ts";
 import { type RunningEntrypoint, runningEntrypoint, STARTING } from "../container/entrypoint.ts";
+import { readManifest } from "../container/inspect.ts";
 import type { ContainerRef } from "../container/lifecycle.ts";
 import { isLocked } from "../container/lock.ts";
 import { forEachContainer, selectContainers, uuidFileOption } from "../container/select.ts";
 import { duration } from "../duration.ts";
 import { print } from "../output.ts";
+import { stopTime } from "./values.ts";
 
 const options = {
   force: { type: "boolean", description: "kill it: the apps get no chance to end in order" },
-  timeout: { type: "string", value: "DURATION", description: "how long to wait for the end (1m)" },
+  time: {
+    type: "string",
+    value: "DURATION",
+    description:
+      "how long each app may take to end before it is killed, instead of its own time (10s, or --stop-timeout)",
+  },
+  timeout: {
+    type: "string",
+    value: "DURATION",
+    description:
+      "how long to wait for the end (as long as the apps may take, at least 1m); the container goes on ending",
+  },
   ...uuidFileOption,
 } as const;
 
 export const command: Command = {
   usage: "stop [options] UUID...",
   description:
-    "Stops running containers and waits until they have ended. The apps get SIGTERM, the last one first, and SIGKILL when they have not ended ten seconds later.",
+    "Stops running containers and waits until they have ended. The apps are asked one after the other, the last one first: all processes of an app get its stop signal (SIGTERM, or --stop-signal of `rkt run`), and SIGKILL when they have not ended in the app's time. A container that a terminal's ^Z has stopped goes on first.",
   examples: [
     ["rkt stop 6ba7b810", "in order"],
+    ["rkt stop --time=2m 6ba7b810", "in order, with two minutes for each app"],
     ["rkt stop --force --uuid-file=/run/db.uuid", "at once"],
   ],
   options,
@@ -28,19 +45,45 @@ export const command: Command = {
   needsRoot: true,
   async run(line, globals) {
     const { options: given, operands } = await readLine(line, options);
-    const timeout = duration("timeout", given.timeout ?? "1m");
+    const timeout = given.timeout === undefined ? undefined : duration("timeout", given.timeout);
+    const time = given.time === undefined ? undefined : stopTime("time", given.time);
+    if (given.force && time !== undefined) throw usageError("--force gives the apps no time: --time has no meaning");
     const containers = selectContainers(globals.dir, operands, given["uuid-file"]);
-    const end = Date.now() + timeout;
+    const start = Date.now();
     await forEachContainer(containers, async (ref) => {
-      await request(ref, given.force, end);
+      const end = start + (timeout ?? longestStop(ref, time));
+      await request(ref, { force: given.force, time }, end);
       await ended(ref, end);
       if (!globals.quiet) print(`${ref.uuid}\n`);
     });
   },
 };
 
+const LEAST_WAIT = 60_000;
+/** Seconds for what an app's end takes beside its own time: a post-stop handler, and to kill what is left. */
+const BESIDE = 25;
+
+/** Milliseconds that a container may take to end in order: its apps end one after the other. */
+function longestStop(ref: ContainerRef, time: number | undefined): number {
+  let apps: PodManifest["apps"];
+  try {
+    ({ apps } = readManifest(ref.dir));
+  } catch {
+    // What is wrong with it, or where it has gone, is said by who asks it to end.
+    return LEAST_WAIT;
+  }
+  const seconds = apps.map(({ name, annotations }) => (time ?? stopSettings(name, annotations).seconds) + BESIDE);
+  return Math.max(LEAST_WAIT, 1000 * seconds.reduce((sum, one) => sum + one, 0));
+}
+
+interface How {
+  force: boolean;
+  /** Seconds for each app; undefined: its own. */
+  time: number | undefined;
+}
+
 /** Runs the stage1's own `stop`, in the container's directory, as soon as there is somebody to be told. */
-async function request(ref: ContainerRef, force: boolean, end: number): Promise<void> {
+async function request(ref: ContainerRef, how: How, end: number): Promise<void> {
   for (;;) {
     let entrypoint: RunningEntrypoint;
     try {
@@ -51,15 +94,15 @@ async function request(ref: ContainerRef, force: boolean, end: number): Promise<
       continue;
     }
     // In the same turn: what was found out about a process holds for a moment.
-    run(entrypoint, ref, force);
+    run(entrypoint, ref, how);
     return;
   }
 }
 
-function run({ pid, directory, path, env }: RunningEntrypoint, ref: ContainerRef, force: boolean): void {
+function run({ pid, directory, path, env }: RunningEntrypoint, ref: ContainerRef, { force, time }: How): void {
   const done = spawnSync(path, [`--pid=${pid}`, ...(force ? ["--force"] : [])], {
     cwd: `/proc/self/fd/${directory}`,
-    env,
+    env: time === undefined ? env : { ...env, [ENV_STOP_TIME]: String(time) },
     stdio: ["ignore", "ignore", "inherit"],
   });
   closeSync(directory);

@@ -23,8 +23,10 @@ import {
   pathInApp,
   variableName,
 } from "../../shared/schema/values.ts";
+import { signalNumber, stopSeconds } from "../../shared/stop.ts";
 import { leastOfApp } from "../container/isolators.ts";
 import type { HostsEntry, MountRequest, PortRequest } from "../container/request.ts";
+import { duration } from "../duration.ts";
 import { parseBoolean } from "../words.ts";
 
 function refuse(option: string, text: string, why: string, form?: string): never {
@@ -178,6 +180,18 @@ export function parseEnvironmentFile(path: string, text: string): NameValue[] {
   }
   return variables;
 }
+
+// --- how an app ends ---------------------------------------------------------------------
+
+/** Whole seconds, which is what systemd and `ask` of stage 1 are told; a part of one counts as a whole. */
+export function stopTime(option: string, text: string): number {
+  const seconds = Math.ceil(duration(option, text) / 1000);
+  if (stopSeconds(String(seconds)) === undefined) refuse(option, text, "must be at most 999999s", "30s");
+  return seconds;
+}
+
+export const stopSignal: Rule = (text) =>
+  signalNumber(text) === undefined ? "must be a signal, such as SIGTERM, SIGQUIT or SIGRTMIN+3" : undefined;
 
 // --- network ----------------------------------------------------------------------------
 

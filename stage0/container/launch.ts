@@ -10,7 +10,8 @@ import { errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
 import { containerLayout, ENTRYPOINTS, ENV_LOCK_FD, ENV_USERS_FD, RUNTIME_OPTIONS } from "../../shared/layout.ts";
 import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
-import { MNT_DETACH, umount } from "../../shared/syscall/linux.ts";
+import { callersOpenFiles } from "../../shared/open-files.ts";
+import { MNT_DETACH, RLIMIT_NOFILE, setrlimit, umount } from "../../shared/syscall/linux.ts";
 import { type OwnedContainer, transition } from "./lifecycle.ts";
 import { mountOverlays, separateMounts } from "./mounts.ts";
 import type { TreesFile } from "./prepare.ts";
@@ -46,6 +47,8 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
     if (trees.overlay) mounted = mountOverlays(trees);
 
     const path = here.inStage1(init);
+    // As the caller had them: stage 1 need not be Node.js, which raises the soft one.
+    setrlimit(RLIMIT_NOFILE, callersOpenFiles());
     try {
       const locks = { [ENV_LOCK_FD]: container.lock.fd, ...(users === undefined ? {} : { [ENV_USERS_FD]: users }) };
       const variables = Object.entries(locks).map(([name, fd]) => [name, String(fd)]);

@@ -17,6 +17,8 @@ import {
   type Protection,
   INTERFACE_VERSION_ANNOTATION,
   STAGE1_INTERFACE_VERSION,
+  STOP_SIGNAL_ANNOTATION,
+  STOP_TIMEOUT_ANNOTATION,
 } from "../../shared/layout.ts";
 import { networkRequest, portMappings, refusePorts } from "../../shared/network-request.ts";
 import { APPC_VERSION, appFromImage, bareApp, requireHost } from "../../shared/schema/image-manifest.ts";
@@ -34,6 +36,7 @@ import type {
   Volume,
 } from "../../shared/schema/types.ts";
 import { olderThan, toACName, variableName } from "../../shared/schema/values.ts";
+import { stopSettings } from "../../shared/stop.ts";
 import { checkIsolators, overrideIsolators } from "./isolators.ts";
 import { checkPrivateIds, wantsPrivateUsers } from "./private-users.ts";
 import { refuseReserved } from "./reserved-annotations.ts";
@@ -156,6 +159,8 @@ function complete(draft: PodManifest, request: RunRequest, circumstances: Circum
   requireUniqueNames(draft.apps);
   requireCommands(draft.apps);
   checkSockets(draft.apps);
+  // Throws for what no stage would understand.
+  for (const app of draft.apps) stopSettings(app.name, app.annotations);
   const { apps, volumes, implicit, notes } = mountVolumes(draft.apps, draft.volumes, request);
   for (const { name } of volumes) requireShort("volume", name, "a mount point with this name cannot be served");
   const options = annotations(request, circumstances);
@@ -220,12 +225,14 @@ function runtimeApp(
   };
 }
 
+const OF_IMAGES: readonly string[] = [NOTIFY_ANNOTATION, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION];
+
 /**
- * What the stages need to know of the image: whether the app says that it is ready, unless the user knows better, and
- * what the app's environment was when the image was made.
+ * What the stages need to know of the image: whether the app says that it is ready, and how it is asked to end, unless
+ * the user knows better; and what the app's environment was when the image was made.
  */
 function withFacts(own: readonly NameValue[], { annotations, acVersion }: ImageManifest): NameValue[] {
-  const facts = annotations.filter(({ name }) => name === NOTIFY_ANNOTATION);
+  const facts = annotations.filter(({ name }) => OF_IMAGES.includes(name));
   if (olderThan(acVersion, "0.6.0")) facts.push({ name: EARLY_IMAGE_ANNOTATION, value: acVersion });
   return [...facts.filter((fact) => !own.some(({ name }) => name === fact.name)), ...own];
 }

@@ -217,7 +217,7 @@ test("stop --force, of an app that does not listen; what it had started goes wit
   );
 });
 
-for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"] as const)
+for (const signal of ["SIGTERM", "SIGHUP", "SIGUSR1"] as const)
   test(`${signal} to rkt is the app's`, async (t) => {
     if (!ready(t)) return;
     const rkt = makeRkt(t);

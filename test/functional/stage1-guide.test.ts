@@ -12,12 +12,15 @@ import {
   EARLY_IMAGE_ANNOTATION,
   ENTRYPOINTS,
   ENV_LOCK_FD,
+  ENV_STOP_TIME,
   ENV_USERS_FD,
   INTERFACE_VERSION_ANNOTATION,
   LAYOUT_VERSION,
   NOTIFY_ANNOTATION,
   PRIVATE_USERS_SUPPORT,
   PROTECTIONS,
+  STOP_SIGNAL_ANNOTATION,
+  STOP_TIMEOUT_ANNOTATION,
   STAGE1_IMAGE_DIRS,
   STAGE1_INTERFACE_VERSION,
 } from "../../shared/layout.ts";
@@ -56,7 +59,10 @@ test("every name of the contract is in the guide", () => {
     ...paths,
     ENV_LOCK_FD,
     ENV_USERS_FD,
+    ENV_STOP_TIME,
     NOTIFY_ANNOTATION,
+    STOP_SIGNAL_ANNOTATION,
+    STOP_TIMEOUT_ANNOTATION,
     ...PROTECTIONS,
     DEFAULT_STAGE1_IMAGE,
   ].filter((name) => !named.has(name));
@@ -72,7 +78,7 @@ test("every annotation, variable and path in the guide is one of the contract", 
   assert.deepEqual(
     [...guide.matchAll(/\bRKT_[A-Z_]+/g)]
       .map(([name]) => name)
-      .filter((name) => name !== ENV_LOCK_FD && name !== ENV_USERS_FD),
+      .filter((name) => ![ENV_LOCK_FD, ENV_USERS_FD, ENV_STOP_TIME].some((known) => known === name)),
     [],
   );
   const first = new Set(paths.map((path) => path.split("/", 1)[0]));

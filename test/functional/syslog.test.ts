@@ -1,0 +1,47 @@
+/** syslog(3) of an app, and /etc/mtab. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { exampleAci, makeRkt, requires } from "../helpers/rkt.ts";
+
+const busybox = exampleAci("busybox");
+
+for (const [name, options] of [
+  ["users of the host", []],
+  ["users of its own", ["--private-users"]],
+] as const)
+  test(`syslog is in the app's own log, and does not hold anybody up: ${name}`, (t) => {
+    if (!requires(t, "root", "build")) return;
+    const rkt = makeRkt(t);
+    const app = (name: string, script: string) => [
+      busybox,
+      `--name=${name}`,
+      "--user=33",
+      "--group=33",
+      "--working-dir=/",
+      "--exec=/bin/sh",
+      "--",
+      "-c",
+      script,
+    ];
+    const one =
+      "logger -t worker -p daemon.notice hello; rm -f /dev/log /run/systemd/journal/dev-log 2>/dev/null; logger -p local3.err more";
+    const { stdout, stderr } = rkt.ok([
+      "run",
+      ...options,
+      ...app("a", one),
+      "---",
+      ...app("b", "logger -t other there"),
+    ]);
+    assert.deepEqual([stdout, stderr], ["", ""]);
+    const uuid = rkt.containers()[0]?.slice("run/".length) ?? "";
+    assert.match(rkt.ok(["logs", "--app=a", uuid]).stderr, /^daemon\.notice worker: hello\nlocal3\.err \S+: more\n$/);
+    assert.match(rkt.ok(["logs", "--app=b", uuid]).stderr, /^user\.notice other: there\n$/);
+  });
+
+test("/etc/mtab is the kernel's list, where the image has none", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const script = "readlink /etc/mtab; grep -c ' / ' /etc/mtab";
+  assert.equal(rkt.ok(["run", busybox, "--exec=/bin/sh", "--", "-c", script]).stdout, "/proc/self/mounts\n1\n");
+});
