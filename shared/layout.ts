@@ -416,6 +416,7 @@ export const RUNTIME_OPTIONS = "--disable-sigusr1";
 /** Exit statuses of the launcher when an app cannot be started, beside the app's own (as systemd.exec(5) uses them). */
 export const LAUNCH_EXIT = {
   chdir: 200,
+  limits: 205,
   exec: 203,
   mount: 226,
   user: 217,

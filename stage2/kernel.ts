@@ -111,6 +111,8 @@ export interface Kernel {
   accountSources(): AccountSources;
   /** Undoes what Node.js set up for itself and execve would keep; `openFiles` is what the process may have open then. */
   resetProcess(openFiles: ResourceLimit | undefined): void;
+  /** Of this process, and of what it becomes. */
+  setLimit(number: number, limit: ResourceLimit): void;
   /** The capabilities this process can use. */
   permitted(): bigint;
   /** Takes everything else out of the bounding set. */
@@ -294,6 +296,8 @@ export const linux: Kernel = {
     const { soft, hard } = openFiles ?? { soft: OPEN_FILES, hard: most };
     setrlimit(RLIMIT_NOFILE, { soft: soft < most ? soft : most, hard: hard < most ? hard : most });
   },
+
+  setLimit: setrlimit,
 
   permitted: () => capget().permitted,
 

@@ -77,6 +77,7 @@ function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): { kernel:
       return { passwd: PASSWD, group: GROUP, owner: () => ({ uid: 1, gid: 1 }) };
     },
     resetProcess: () => step("resetProcess"),
+    setLimit: (number, { soft, hard }) => step("setLimit", number, soft, hard),
     permitted: () => (1n << 41n) - 1n,
     boundCapabilities: (keep) => step("boundCapabilities", capabilityNames(keep).length),
     setGroups: (gids) => step("setGroups", `[${gids.join()}]`),

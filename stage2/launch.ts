@@ -11,6 +11,7 @@ import { resolveAccount } from "../shared/accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { LAUNCH_EXIT, PRIVATE_IDS } from "../shared/layout.ts";
 import { DEFAULT_PATH } from "../shared/program.ts";
+import { rlimitText } from "../shared/schema/rlimits.ts";
 import { SyscallError } from "../shared/syscall/linux.ts";
 import { capabilityNames, SYS_ADMIN } from "./capabilities.ts";
 import { diagnose } from "./diagnose.ts";
@@ -64,6 +65,11 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
       kernel.separate(separation);
     });
   kernel.resetProcess(plan.openFiles);
+  // To raise a hard limit takes CAP_SYS_RESOURCE, which few apps have.
+  for (const { name, number, limit } of plan.limits)
+    attempt("limits", `set the limit ${name} to ${rlimitText(limit.soft)}:${rlimitText(limit.hard)}`, () => {
+      kernel.setLimit(number, limit);
+    });
   const unavailable = plan.retained & ~kernel.permitted();
   if (unavailable !== 0n)
     kernel.warn(

@@ -79,6 +79,7 @@ test("a plain app", () => {
     noNewPrivileges: false,
     filter: "default",
     separation: "mounts",
+    limits: [],
     oomScoreAdj: undefined,
     interactive: false,
     cgroups: STAGE1.appCgroups("web"),

@@ -21,6 +21,7 @@ import {
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { type KnownIsolators, understandIsolators } from "../shared/schema/isolators.ts";
 import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
+import { RLIMITS, type Rlimit } from "../shared/schema/rlimits.ts";
 import { callsOfCapabilities } from "../shared/schema/system-calls.ts";
 import { allows, isolatorFilter, type SystemCallFilter } from "../shared/seccomp.ts";
 import type { ResourceLimit } from "../shared/syscall/linux.ts";
@@ -52,6 +53,8 @@ export interface LaunchPlan {
   noNewPrivileges: boolean;
   /** System calls; "default" for the one that stage 1 has compiled. */
   filter: SystemCallFilter | "default" | undefined;
+  /** Limits that the app asks for, by their numbers (getrlimit(2)). */
+  limits: { name: string; number: number; limit: Rlimit }[];
   /** How much likelier than others the kernel ends it when memory is short (proc_pid_oom_score_adj(5)). */
   oomScoreAdj: number | undefined;
   /** The app has the container's terminal. */
@@ -184,6 +187,11 @@ export function launchPlan(
     noNewPrivileges: known["os/linux/no-new-privileges"] ?? false,
     filter,
     separation: host === undefined && !unprotected.has("seccomp") ? separation(filter) : undefined,
+    limits: [...(known["coreos.com/rocket/rlimits"] ?? [])].map(([name, limit]) => ({
+      name,
+      number: (RLIMITS as readonly string[]).indexOf(name),
+      limit,
+    })),
     oomScoreAdj: known["os/linux/oom-score-adj"],
     // On the host the terminal has its name in the app's root too.
     interactive: interactive && process.command === undefined && host === undefined,

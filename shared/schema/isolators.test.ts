@@ -8,6 +8,7 @@ import {
   parseNoNewPrivileges,
   parseOOMScoreAdj,
   parseRate,
+  parseRlimits,
   parseSeccomp,
   parseSeccompRemove,
   parseSELinuxContext,
@@ -48,6 +49,15 @@ const valid: [Parser, Json, unknown][] = [
   // A weight, of which there is a least one.
   [parseCPU, { request: "0.0001" }, { request: 1n, limit: undefined }],
   [parseRate, { default: true, limit: "2M" }, 2_000_000n],
+  [
+    parseRlimits,
+    { nofile: { soft: 64, hard: "unlimited" }, core: { soft: 0 }, nproc: { soft: "7", hard: -1 } },
+    new Map([
+      ["nofile", { soft: 64n, hard: 2n ** 64n - 1n }],
+      ["core", { soft: 0n, hard: 0n }],
+      ["nproc", { soft: 7n, hard: 2n ** 64n - 1n }],
+    ]),
+  ],
   [parseCapabilities, { set: ["CAP_NET_ADMIN", "CAP_CHOWN", "CAP_NET_ADMIN"] }, ["CAP_NET_ADMIN", "CAP_CHOWN"]],
   [
     parseSeccomp,
@@ -99,6 +109,10 @@ const invalid: [Parser, Json, string[]][] = [
   [parseMemory, { limit: "-1G" }, [`${at}.limit: must not be negative, got "-1G"`]],
   [parseMemory, { limit: "9e19" }, [`${at}.limit: must be an amount like "1.5", "500m", "2G" or "512Mi", got "9e19"`]],
   [parseMemory, { limit: "1G", request: "1001M" }, [`${at}.request: must not be more than the limit, got "1001M"`]],
+  [parseRlimits, { files: { soft: 1 } }, [`${at}.files: must be called cpu or fsize or data or stack or core or rss or nproc or nofile or memlock or as or locks or sigpending or msgqueue or nice or rtprio or rttime`]],
+  [parseRlimits, { core: { soft: 1.5 } }, [`${at}.core.soft: must be a number or "unlimited", got 1.5`]],
+  [parseRlimits, { core: {} }, [`${at}.core.soft: must be a number or "unlimited", got undefined`]],
+  [parseRlimits, { core: { soft: 2, hard: 1 } }, [`${at}.core.soft: must not be more than the hard limit, got 2`]],
   [parseMemory, { limit: "1G", default: true }, [`${at}.default: must not be true`]],
   [parseCPU, { limit: [1] }, [`${at}.limit: must be an amount like "1.5", "500m", "2G" or "512Mi", got a list`]],
   [parseCPU, { limit: "0.0001" }, [`${at}.limit: must be at least 1m, got "0.0001"`]],

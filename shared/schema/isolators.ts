@@ -25,6 +25,7 @@ import {
   string,
 } from "./place.ts";
 import { parseQuantity } from "./quantity.ts";
+import { parseRlimit, RLIMITS, type Rlimit } from "./rlimits.ts";
 import { errorName, systemCall } from "./system-calls.ts";
 import type { Isolator, Json } from "./types.ts";
 
@@ -197,6 +198,29 @@ export function parseSysctl(value: Json, where: Where): Map<string, string> {
   });
 }
 
+/** coreos.com/rocket/rlimits: `{"nofile": {"soft": 1024, "hard": "unlimited"}}`; without `hard` it is the soft one. */
+export function parseRlimits(value: Json, where: Where): Map<string, Rlimit> {
+  return read(value, where, (place) => {
+    const limits = new Map<string, Rlimit>();
+    for (const [name, pair] of entries(place)) {
+      if (!(RLIMITS as readonly string[]).includes(name)) report(pair, `must be called ${RLIMITS.join(" or ")}`);
+      const field = fields(pair);
+      const soft = readRlimit(field("soft"));
+      const hard = absent(field("hard")) ? soft : readRlimit(field("hard"));
+      if (soft === undefined || hard === undefined) continue;
+      if (soft > hard) report(field("soft"), `must not be more than the hard limit, got ${show(field("soft").value)}`);
+      limits.set(name, { soft, hard });
+    }
+    return limits;
+  });
+}
+
+function readRlimit(place: Place): bigint | undefined {
+  const limit = parseRlimit(place.value);
+  if (limit === undefined) report(place, `must be a number or "unlimited", got ${show(place.value)}`);
+  return limit;
+}
+
 // --- all of a list -----------------------------------------------------------------
 
 export interface KnownIsolators {
@@ -214,6 +238,7 @@ export interface KnownIsolators {
   "os/linux/cpu-shares"?: number;
   "os/linux/selinux-context"?: SELinuxContext;
   "os/unix/sysctl"?: Map<string, string>;
+  "coreos.com/rocket/rlimits"?: Map<string, Rlimit>;
 }
 
 type Name = keyof KnownIsolators;
@@ -233,6 +258,7 @@ const PARSERS: { readonly [N in Name]-?: (value: Json, where: Where) => KnownIso
   "os/linux/cpu-shares": parseCPUShares,
   "os/linux/selinux-context": parseSELinuxContext,
   "os/unix/sysctl": parseSysctl,
+  "coreos.com/rocket/rlimits": parseRlimits,
 };
 
 /**

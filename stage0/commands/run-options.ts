@@ -215,6 +215,13 @@ export const imageOptions = {
     description: "system calls to allow (mode=retain) or to refuse (mode=remove); errno=NAME instead of the app's end",
     group: app,
   },
+  ulimit: {
+    type: "string",
+    array: true,
+    value: "NAME=SOFT[:HARD]",
+    description: "limit of each process: nofile, nproc, core, memlock, stack, … (getrlimit(2)); numbers or unlimited",
+    group: app,
+  },
   "oom-score-adj": {
     type: "string",
     alias: "oom-score-adjust",

@@ -381,6 +381,12 @@ const refused: { words: string[]; message: RegExp; hint?: string }[] = [
     words: ["i", "--seccomp=mode=remove,execve"],
     message: /^--seccomp "mode=remove,execve": must not have execve: no app starts without it$/,
   },
+  { words: ["i", "--ulimit=files=1"], message: /^--ulimit "files=1": "files" is none of cpu, fsize, / },
+  { words: ["i", "--ulimit=core"], message: /^--ulimit "core": is not NAME=VALUE$/ },
+  { words: ["i", "--ulimit=core=x"], message: /: a limit is a number or unlimited$/ },
+  { words: ["i", "--ulimit=core=1:2:3"], message: /: a limit is a number or unlimited$/ },
+  { words: ["i", "--ulimit=core=2:1"], message: /: the soft limit is more than the hard one$/ },
+  { words: ["i", "--ulimit=core=1", "--ulimit=core=2"], message: /: core is given twice$/ },
   { words: ["i", "--seccomp=mode=retain,errno=1,chmod"], message: / "1": must be an error name like "EPERM"$/ },
 
   { words: ["--interactive", "a", "b"], message: /^--interactive gives the terminal to one app, not to several$/ },

@@ -30,6 +30,7 @@ import {
   parseVariables,
   parseVolume,
   resolverWord,
+  rlimitsIsolator,
   seccompIsolator,
   stopSignal,
   stopTime,
@@ -195,6 +196,7 @@ function readIsolators(values: Values<typeof imageOptions>): Isolator[] {
       name: "os/linux/oom-score-adj",
       value: parseInteger("oom-score-adj", values["oom-score-adj"], -1000, 1000),
     });
+  if (values.ulimit.length > 0) isolators.push(rlimitsIsolator(values.ulimit));
   for (const option of ["caps-retain", "caps-remove"] as const)
     if (values[option].length > 0) isolators.push(capabilitiesIsolator(option, values[option]));
   if (values.seccomp !== undefined) isolators.push(seccompIsolator(values.seccomp));

@@ -11,6 +11,7 @@ import { quote } from "../../shared/schema/manifest-error.ts";
 import type { Rule } from "../../shared/schema/place.ts";
 import { removesStart } from "../../shared/schema/isolators.ts";
 import { parseQuantity } from "../../shared/schema/quantity.ts";
+import { parseRlimit, RLIMITS, rlimitText } from "../../shared/schema/rlimits.ts";
 import { errorName, systemCall } from "../../shared/schema/system-calls.ts";
 import type { Isolator, NameValue, Volume } from "../../shared/schema/types.ts";
 import {
@@ -269,6 +270,23 @@ export function cpuIsolator(text: string, least = leastOfApp(false)): Isolator {
 export function capabilitiesIsolator(option: "caps-retain" | "caps-remove", texts: readonly string[]): Isolator {
   const set = texts.flatMap((text) => text.split(",")).map((text) => checked(option, text, capability));
   return { name: `os/linux/capabilities-${option.slice("caps-".length)}-set`, value: { set } };
+}
+
+/** `NAME=SOFT[:HARD]`, as podman and Docker have it. */
+export function rlimitsIsolator(texts: readonly string[]): Isolator {
+  const form = "NAME=SOFT[:HARD]";
+  const limits: Record<string, { soft: number | string; hard: number | string }> = {};
+  for (const text of texts) {
+    const { name, value } = parsePair("ulimit", text);
+    if (!(RLIMITS as readonly string[]).includes(name)) refuse("ulimit", text, `${quote(name)} is none of ${RLIMITS.join(", ")}`, form);
+    if (Object.hasOwn(limits, name)) refuse("ulimit", text, `${name} is given twice`, form);
+    const [soft, hard, ...rest] = value.split(":").map(parseRlimit);
+    if (soft === undefined || rest.length > 0 || (value.includes(":") && hard === undefined))
+      refuse("ulimit", text, "a limit is a number or unlimited", form);
+    if (soft > (hard ?? soft)) refuse("ulimit", text, "the soft limit is more than the hard one", form);
+    limits[name] = { soft: rlimitText(soft), hard: rlimitText(hard ?? soft) };
+  }
+  return { name: "coreos.com/rocket/rlimits", value: limits };
 }
 
 const seccompMode = oneOf("retain", "remove");

@@ -2,9 +2,11 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { dist, exampleAci, makeRkt, requires, rktBinary } from "../helpers/rkt.ts";
+import { makeAci, manifest } from "../fixtures/aci.ts";
+import { dist, exampleAci, makeRkt, requires, rktBinary, scratchFile } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
 const cases: { name: string; limits: string; options: string[] }[] = [
@@ -30,3 +32,38 @@ for (const { name, limits, options } of cases)
     const done = spawnSync(alone[0], [...alone[1], ...words], { encoding: "utf8" });
     assert.deepEqual([done.stdout, done.stderr], ["4000\n4000\n", ""]);
   });
+
+const account = ["--user=1000", "--group=1000", "--working-dir=/", "--exec=/bin/sh", "--", "-c"];
+for (const { name, options } of cases)
+  test(`--ulimit, and an isolator of the image: ${name}`, (t) => {
+    if (!requires(t, "root", "build", "prlimit")) return;
+    const rkt = makeRkt(t);
+    const script = "ulimit -Sn; ulimit -Hn; ulimit -Sc; ulimit -Hc; grep processes /proc/self/limits";
+    const set = ["--ulimit=nofile=100:200", "--ulimit=core=0", "--ulimit", "nproc=50"];
+    assert.match(rkt.ok(["run", ...options, busybox, ...set, ...account, script]).stdout, /^100\n200\n0\n0\nMax processes +50 +50 /);
+
+    // What the image asks for, and the command line instead of it.
+    const app = {
+      exec: ["/bin/sh", "-c", "ulimit -Sn; ulimit -Hn"],
+      user: "0",
+      group: "0",
+      isolators: [{ name: "coreos.com/rocket/rlimits", value: { nofile: { soft: 64, hard: 128 } } }],
+    };
+    const entries = [
+      { name: "rootfs/bin/busybox", data: readFileSync("/usr/bin/busybox"), mode: 0o755 },
+      { name: "rootfs/bin/sh", type: "2", link: "busybox" },
+    ];
+    const image = scratchFile(rkt, "limits.aci", makeAci(entries, manifest({ name: "example.com/limits", app })));
+    assert.equal(rkt.ok(["run", ...options, image]).stdout, "64\n128\n");
+    assert.equal(rkt.ok(["run", ...options, image, "--ulimit=nofile=32"]).stdout, "32\n32\n");
+  });
+
+test("a limit that the host does not allow is told, and the app is not started", (t) => {
+  if (!requires(t, "root", "build", "setpriv")) return;
+  const rkt = makeRkt(t);
+  // Without CAP_SYS_RESOURCE nobody raises a hard limit.
+  const words = [rktBinary, `--dir=${rkt.dir}`, "run", busybox, "--ulimit=nofile=100:900000000", "--exec=/bin/true"];
+  const done = spawnSync("setpriv", ["--bounding-set=-sys_resource", ...words], { encoding: "utf8" });
+  assert.equal(done.status, 205, done.stderr);
+  assert.match(done.stderr, /^rkt: app busybox: cannot set the limit nofile to 100:900000000: setrlimit: EPERM$/m);
+});
