@@ -84,6 +84,11 @@ export const NOTIFY_ANNOTATION = "appc.io/executor/supports-systemd-notify";
  * names of their own then, and found in their environment what their specification promised, and nothing else.
  */
 export const EARLY_IMAGE_ANNOTATION = "coreos.com/rocket/early-image";
+/**
+ * Annotation of an app of the container manifest: `sha256-` and 64 hex digits, of the same bytes that the image's ID is
+ * the SHA-512 of. There when an image of the container was made before 0.2.0, when image IDs were that.
+ */
+export const IMAGE_SHA256_ANNOTATION = "coreos.com/rocket/image-sha256";
 /** Annotation of an app: seconds that its pre-start handler may take. */
 export const PRE_START_TIMEOUT_ANNOTATION = "coreos.com/rocket/pre-start-timeout";
 

@@ -13,12 +13,14 @@ import {
   ANNOTATIONS,
   LAYOUT_VERSION,
   EARLY_IMAGE_ANNOTATION,
+  IMAGE_SHA256_ANNOTATION,
   NOTIFY_ANNOTATION,
   type Protection,
   INTERFACE_VERSION_ANNOTATION,
   STAGE1_INTERFACE_VERSION,
 } from "../../shared/layout.ts";
 import { networkRequest, portMappings, refusePorts } from "../../shared/network-request.ts";
+import { specVersion } from "../../shared/schema/legacy.ts";
 import { APPC_VERSION, appFromImage, bareApp, requireHost } from "../../shared/schema/image-manifest.ts";
 import { quote } from "../../shared/schema/manifest-error.ts";
 import type {
@@ -44,7 +46,12 @@ export interface ResolvedImage {
   /** All 128 digits. */
   id: ImageID;
   manifest: ImageManifest;
+  /** `sha256-` and 64 hex digits: only in a container that knows its images by it (`knownBySha256`). */
+  sha256?: string | undefined;
 }
+
+/** Whether an image was made when an image's ID was a SHA-256: its app knows no other when it asks for one. */
+export const knownBySha256 = ({ acVersion }: ImageManifest): boolean => olderThan(specVersion(acVersion), "0.2.0");
 
 /** What a request leaves to the moment. */
 export interface Circumstances {
@@ -111,13 +118,14 @@ export function fromPodManifest(
 ): ContainerManifest {
   refuseReserved(given);
   const apps = given.apps.map((app, i): RuntimeApp => {
-    const { id, manifest } = imageAt(images, i);
+    const image = imageAt(images, i);
+    const { id, manifest } = image;
     requireHost(manifest);
     return {
       ...app,
       image: { id, name: manifest.name, labels: manifest.labels },
       app: app.app ?? appFromImage(manifest),
-      annotations: withFacts(app.annotations, manifest),
+      annotations: withFacts(app.annotations, image),
     };
   });
   if (request.interactive && apps.length > 1)
@@ -182,10 +190,11 @@ function complete(draft: PodManifest, request: RunRequest, circumstances: Circum
 
 function runtimeApp(
   asked: AppRequest,
-  { id, manifest }: ResolvedImage,
+  image: ResolvedImage,
   request: RunRequest,
   circumstances: Circumstances,
 ): RuntimeApp {
+  const { id, manifest } = image;
   requireHost(manifest);
   const app = asked.exec === undefined ? appFromImage(manifest) : withExec(manifest, asked.exec);
   const name = asked.name ?? defaultName(manifest.name);
@@ -212,17 +221,19 @@ function runtimeApp(
     },
     readOnlyRootFS: asked.readOnlyRootFS,
     mounts: mergeMounts(request.mounts, asked.mounts),
-    annotations: withFacts(asked.annotations, manifest),
+    annotations: withFacts(asked.annotations, image),
   };
 }
 
 /**
  * What the stages need to know of the image: whether the app says that it is ready, unless the user knows better, and
- * what the app's environment was when the image was made.
+ * what the app's environment and its image's ID were when the image was made.
  */
-function withFacts(own: readonly NameValue[], { annotations, acVersion }: ImageManifest): NameValue[] {
-  const facts = annotations.filter(({ name }) => name === NOTIFY_ANNOTATION);
-  if (olderThan(acVersion, "0.6.0")) facts.push({ name: EARLY_IMAGE_ANNOTATION, value: acVersion });
+function withFacts(own: readonly NameValue[], { manifest, sha256 }: ResolvedImage): NameValue[] {
+  const facts = manifest.annotations.filter(({ name }) => name === NOTIFY_ANNOTATION);
+  const version = specVersion(manifest.acVersion);
+  if (olderThan(version, "0.6.0")) facts.push({ name: EARLY_IMAGE_ANNOTATION, value: version });
+  if (sha256 !== undefined) facts.push({ name: IMAGE_SHA256_ANNOTATION, value: sha256 });
   return [...facts.filter((fact) => !own.some(({ name }) => name === fact.name)), ...own];
 }
 
@@ -498,7 +509,7 @@ function annotations(
     [layoutVersion, LAYOUT_VERSION],
     [INTERFACE_VERSION_ANNOTATION, STAGE1_INTERFACE_VERSION],
     [ANNOTATIONS.created, created.toISOString()],
-    [network, request.network],
+    [network, request.network ?? "host"],
     [hostname, request.hostname],
     [interactive, request.interactive ? "true" : undefined],
     [ANNOTATIONS.privateUsers, request.privateUsers ? "true" : undefined],

@@ -3,7 +3,7 @@
  * are the truth; everything else can be made again from them.
  */
 
-import { existsSync, readdirSync, rmSync, type BigIntStats, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, rmSync, type BigIntStats, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, dataLayout, KEY_DIGITS, shortId } from "../../shared/layout.ts";
 import { label, parseImageManifest } from "../../shared/schema/image-manifest.ts";
@@ -18,6 +18,7 @@ import {
   type ImportedBlob,
   type ImportLimits,
   inspectBlob,
+  sha256Of,
 } from "../image/import.ts";
 import { type ImageTableOptions, imageTable } from "./image-table.ts";
 import { type IndexDb, openIndex, type Row } from "./index-db.ts";
@@ -60,6 +61,8 @@ export interface RemoteRecord {
 export interface StagedImport {
   write(chunk: Uint8Array): Promise<void>;
   finish(): Promise<{ id: ImageID; key: string; manifest: ImageManifest; size: number }>;
+  /** After `finish`: `sha256-` and 64 hex digits. */
+  sha256(): string;
   commit(remote?: RemoteRecord): Promise<StoredImage>;
   abort(): Promise<void>;
 }
@@ -93,6 +96,8 @@ export interface Store {
   manifest(key: string): ImageManifest;
   /** As the image has it, to the byte. */
   manifestText(key: string): string;
+  /** `sha256-` and 64 hex digits: what an image's ID was before 0.2.0 of the spec, of the same bytes. Computed once. */
+  sha256(key: string): string;
   /** Renders an image once, with dependencies that are at least "given" unless told; the tree stays. The image counts as used now. */
   render(key: string, least?: Provenance): Promise<Tree>;
   /** What rendering an image takes. */
@@ -260,6 +265,7 @@ export function openStore(
           blob = await blobImport.finish();
           return blob;
         },
+        sha256: () => `sha256-${blobImport.sha256()}`,
         async commit(remote) {
           if (blob === undefined) throw new Error("commit before finish");
           const stored = await take(blob, blobImport, remote?.signatureUrl === undefined ? "none" : "verified");
@@ -312,6 +318,19 @@ export function openStore(
       const row = db().get("SELECT text FROM manifests WHERE key = ?", key);
       if (row === undefined) throw new RktError("no-such-image", `no image ${shortId(key)} in the store`);
       return String(row["text"]);
+    },
+
+    sha256(key) {
+      const waiting = held.get(key);
+      if (waiting !== undefined && waiting.placed === undefined) return `sha256-${waiting.blobImport.sha256()}`;
+      lock.share();
+      // Not of the index's schema: an older index has none, and few images need it.
+      db().run("CREATE TABLE IF NOT EXISTS sha256 (key TEXT PRIMARY KEY, hash TEXT NOT NULL) STRICT");
+      const known = db().get("SELECT hash FROM sha256 WHERE key = ?", key);
+      if (known !== undefined) return String(known["hash"]);
+      const hash = `sha256-${hashBlob(layout.blob(key))}`;
+      db().run("INSERT OR REPLACE INTO sha256 VALUES (?,?)", key, hash);
+      return hash;
     },
 
     async render(key, least = "given") {
@@ -409,6 +428,15 @@ export function openStore(
     },
   };
   return store;
+}
+
+function hashBlob(path: string): string {
+  const fd = openSync(path, "r");
+  try {
+    return sha256Of(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
