@@ -101,20 +101,34 @@ for (const [spelling, ...options] of [
     assert.equal(stderr, verified.repeat(2));
   });
 
-test("what an app of 0.3.0 was promised, in signed images of that time", async (t) => {
+for (const version of ["0.3.0", "0.4.0"] as const)
+  test(`what an app of ${version} was promised, in signed images of that time`, async (t) => {
+    if (!requires(t, "root", "build", "overlay")) return;
+    const rkt = makeRkt(t);
+    const images = earlyImages(rkt.scratch, version);
+    for (const image of images) writeFileSync(`${image}.asc`, gpg.sign(readFileSync(image), [signer]));
+    await promptService(t, rkt);
+    const key = scratchFile(rkt, "key.asc", gpg.export(signer));
+    const config = `--local-config=${join(rkt.scratch, "config")}`;
+    rkt.ok(["trust", config, "--root", "--skip-fingerprint-review", key]);
+    const db = join(rkt.scratch, "db");
+    mkdirSync(db);
+    const { status, stdout, stderr } = rkt.run(["run", config, "-volume", `database:${db}`, ...images]);
+    assert.equal(status, 0, `${stdout}${stderr}`);
+    assert.deepEqual(stdout.split("\n").sort(), ["", "main OK", "poststop OK", "prestart OK", "sidekick OK"]);
+  });
+
+test("a service that is about to start is waited for", async (t) => {
   if (!requires(t, "root", "build", "overlay")) return;
   const rkt = makeRkt(t);
-  const images = earlyImages(rkt.scratch, "0.3.0");
-  for (const image of images) writeFileSync(`${image}.asc`, gpg.sign(readFileSync(image), [signer]));
-  await promptService(t, rkt);
-  const key = scratchFile(rkt, "key.asc", gpg.export(signer));
-  const config = `--local-config=${join(rkt.scratch, "config")}`;
-  rkt.ok(["trust", config, "--root", "--skip-fingerprint-review", key]);
+  const { main, sidekick } = images(rkt.scratch);
   const db = join(rkt.scratch, "db");
   mkdirSync(db);
-  const { status, stdout, stderr } = rkt.run(["run", config, "-volume", `database:${db}`, ...images]);
+  const run = ["run", "--mds-register", "--insecure-options=image", "-volume", `database:${db}`, main, sidekick];
+  const container = finished(rkt.start(run));
+  await startMetadataService(t, rkt);
+  const { status, stdout, stderr } = await container;
   assert.equal(status, 0, `${stdout}${stderr}`);
-  assert.deepEqual(stdout.split("\n").sort(), ["", "main OK", "poststop OK", "prestart OK", "sidekick OK"]);
 });
 
 test("without the metadata service they say so", async (t) => {
