@@ -626,6 +626,8 @@ const rules: [boolean, string, string[]][] = [
   [true, app('"isolators":[{"name":"resource/memory","value":{"limit":"1G"}}]'), []],
 
   [true, image(`"dependencies":[{"imageName":"a","imageID":"${id}","size":0}]`), []],
+  // What the spec's examples have in an ID's place pins nothing.
+  [true, image('"dependencies":[{"imageName":"a","imageID":"sha512-..."}]'), []],
   [false, image('"dependencies":[{"labels":[]}]'), ["manifest: dependencies[0].imageName: is required"]],
   [
     false,
@@ -635,7 +637,9 @@ const rules: [boolean, string, string[]][] = [
   [
     false,
     image('"dependencies":[{"imageName":"a","imageID":"sha256-aa"}]'),
-    ['manifest: dependencies[0].imageID: must be "sha512-" and 32 to 128 lower-case hex digits, got "sha256-aa"'],
+    [
+      'manifest: dependencies[0].imageID: must be "sha512-" and 32 to 128, or "sha256-" and 32 to 64, lower-case hex digits, got "sha256-aa"',
+    ],
   ],
   [false, image('"pathWhitelist":"/a"'), ['manifest: pathWhitelist: must be a list, got "/a"']],
   [false, image('"pathWhitelist":[1]'), ["manifest: pathWhitelist[0]: must be a string, got 1"]],
@@ -787,7 +791,7 @@ const oldRules: [string, string[]][] = [
   [
     '{"acKind":"FilesetManifest","acVersion":"0.1.0","name":"a","files":["b"],"dependencies":[{"name":"a","hash":"sha256-00"}]}',
     [
-      'manifest: dependencies[0].hash: must be "sha512-" and 32 to 128 lower-case hex digits, got "sha256-00"',
+      'manifest: dependencies[0].hash: must be "sha512-" and 32 to 128, or "sha256-" and 32 to 64, lower-case hex digits, got "sha256-00"',
       'manifest: files[0]: must be absolute, got "b"',
     ],
   ],

@@ -76,6 +76,9 @@ async function serve(at: string, globals: GlobalOptions, pidFile: string | undef
   let shut: (() => void) | undefined;
   try {
     if (pidFile !== undefined) writeFileSync(pidFile, `${process.pid}\n`);
+    // The first answers take longest: an app that waits 100 ms is not to get them.
+    store.list();
+    for (let i = 0; i < WARM_UP; i++) await listener.ask("/acMetadata/v1/pod/uuid");
     announcement.publish(listener.url);
     shut = await listener.letGo();
     if (!globals.quiet) say(`metadata service at ${listener.url}`);
@@ -91,6 +94,9 @@ async function serve(at: string, globals: GlobalOptions, pidFile: string | undef
     store.close();
   }
 }
+
+/** Requests of its own that the service answers before it says that it is there. */
+const WARM_UP = 20;
 
 /** What a busy host's other processes get less of than this one. */
 const PRIORITY = -10;

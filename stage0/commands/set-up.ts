@@ -3,8 +3,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { LOCAL_CONFIG_DIR, PROTECTIONS, SYSTEM_CONFIG_DIR } from "../../shared/layout.ts";
-import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
-import type { NameValue, PodManifest } from "../../shared/schema/types.ts";
+import { parsePodTemplate } from "../../shared/schema/pod-manifest.ts";
+import type { NameValue, PodTemplate } from "../../shared/schema/types.ts";
 import { readStage1Settings } from "../config/settings.ts";
 import { hasUnifiedCgroups } from "../container/cgroups.ts";
 import type { OwnedContainer } from "../container/lifecycle.ts";
@@ -124,7 +124,12 @@ async function registered(
 ): Promise<string | undefined> {
   if (wish === "false") return undefined;
   const { ASLEEP, register } = await import("../metadata/registration.ts");
-  const url = await register({ data: globals.dir, network, program: spawn ? thisProgram() : undefined, wait: wish === "true" });
+  const url = await register({
+    data: globals.dir,
+    network,
+    program: spawn ? thisProgram() : undefined,
+    wait: wish === "true",
+  });
   if (typeof url === "string") return url;
   if (spawn || wish === "true") throw url;
   if (url.code === ASLEEP && !globals.quiet) say(`warning: ${url.message}: the container is not registered`);
@@ -135,12 +140,14 @@ function wantedImages(request: RunRequest): WantedImage[] {
   return request.apps.map(({ image, signature }) => ({ reference: imageReference(image), signature }));
 }
 
-function imagesOf(manifest: PodManifest): WantedImage[] {
-  return manifest.apps.map(({ image }) => ({ reference: { kind: "hash", hash: image.id } }));
+function imagesOf(manifest: PodTemplate): WantedImage[] {
+  return manifest.apps.map(({ image: { id, name = "", labels } }) => ({
+    reference: id === undefined ? { kind: "name", name, labels } : { kind: "hash", hash: id },
+  }));
 }
 
-function readPodManifest(path: string): PodManifest {
-  return parsePodManifest(read(path), { object: path });
+function readPodManifest(path: string): PodTemplate {
+  return parsePodTemplate(read(path), { object: path });
 }
 
 function read(path: string): string {

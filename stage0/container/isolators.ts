@@ -73,7 +73,9 @@ export function checkIsolators(manifest: PodManifest, unifiedCgroups = false): s
   const ownNetwork = hasOwnNetwork(manifest);
   const container = understandIsolators(isolators, { object: "container manifest", path: "isolators" });
   checkAmounts(container.known, "the container", leastOfContainer(apps.length));
-  const warnings = withoutEffect(ofNetwork(container, isolators), "the container", (name) => OF_CONTAINERS.includes(name));
+  const warnings = withoutEffect(ofNetwork(container, isolators), "the container", (name) =>
+    OF_CONTAINERS.includes(name),
+  );
   warnings.push(...sharedNetwork(isolators, ownNetwork, "the container"));
   for (const { name, app } of apps) {
     const whose = `app ${name}`;

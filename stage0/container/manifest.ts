@@ -29,10 +29,13 @@ import type {
   ImageID,
   ImageManifest,
   Isolator,
+  Mount,
   MountPoint,
   NameValue,
   PodManifest,
+  PodTemplate,
   RuntimeApp,
+  TemplateMount,
   Volume,
 } from "../../shared/schema/types.ts";
 import { olderThan, toACName, variableName } from "../../shared/schema/values.ts";
@@ -111,7 +114,7 @@ export function containerManifest(
 
 /** A manifest from one that somebody wrote: what it leaves to the images is filled in. */
 export function fromPodManifest(
-  given: PodManifest,
+  given: PodTemplate,
   request: RunRequest,
   images: readonly ResolvedImage[],
   circumstances: Circumstances,
@@ -121,20 +124,52 @@ export function fromPodManifest(
     const image = imageAt(images, i);
     const { id, manifest } = image;
     requireHost(manifest);
+    const { isolators = [], mounts, ...own } = app;
+    const section = app.app ?? appFromImage(manifest);
     return {
-      ...app,
+      ...own,
       image: { id, name: manifest.name, labels: manifest.labels },
-      app: app.app ?? appFromImage(manifest),
+      app: {
+        ...section,
+        isolators: overrideIsolators(section.isolators, isolators, { object: `app ${app.name}`, path: "isolators" }),
+      },
+      mounts: [
+        ...mounts.flatMap((mount) => placedMounts(mount, app.name, section)),
+        ...fulfilling(given, section, mounts),
+      ],
       annotations: withFacts(app.annotations, image),
     };
   });
+  const volumes = given.volumes.map(({ fulfills: _, ...volume }) => volume);
   if (request.interactive && apps.length > 1)
     throw new RktError(
       "bad-request",
       `--interactive gives the terminal to one app, and the pod manifest has ${apps.length}`,
     );
-  const result = complete({ ...given, apps }, request, circumstances);
-  return withWidenings(result, circumstances, (i) => (given.apps[i]?.app === undefined ? [] : undefined));
+  const result = complete({ ...given, apps, volumes }, request, circumstances);
+  return withWidenings(result, circumstances, (i) =>
+    given.apps[i]?.app === undefined ? (given.apps[i]?.isolators ?? []) : undefined,
+  );
+}
+
+/** Before 0.7.0 a mount named the mount point, which says where that is. */
+function placedMounts(mount: TemplateMount, app: string, section: App): Mount[] {
+  if (!("mountPoint" in mount)) return [mount];
+  const points = section.mountPoints.filter(({ name }) => name === mount.mountPoint);
+  if (points.length === 0)
+    throw new RktError("no-mount-point", `app ${app}: there is no mount point "${mount.mountPoint}"`, {
+      hint: "correct the pod manifest's mount, or give it a path",
+    });
+  return points.map(({ path }) => ({ volume: mount.volume, path }));
+}
+
+/** Before 0.3.0 a volume said which mount points it is for; that of its own name it gets in any case. */
+function fulfilling({ volumes }: PodTemplate, section: App, mounts: readonly TemplateMount[]): Mount[] {
+  return section.mountPoints.flatMap(({ name, path }) => {
+    const volume = volumes.find(({ fulfills = [] }) => fulfills.includes(name));
+    const taken = mounts.some((mount) => ("mountPoint" in mount ? mount.mountPoint === name : mount.path === path));
+    return volume === undefined || taken ? [] : [{ volume: volume.name, path }];
+  });
 }
 
 /** `asked`: in place of the image's isolators; undefined when the app has none of its image's. */

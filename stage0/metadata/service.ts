@@ -10,7 +10,15 @@
 import { createHash } from "node:crypto";
 import { EARLY_IMAGE_ANNOTATION, IMAGE_SHA256_ANNOTATION } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
-import type { App, ImageManifest, Json, MountPoint, NameValue, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
+import type {
+  App,
+  ImageManifest,
+  Json,
+  MountPoint,
+  NameValue,
+  PodManifest,
+  RuntimeApp,
+} from "../../shared/schema/types.ts";
 import { olderThan } from "../../shared/schema/values.ts";
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import { fields, fromBase64 } from "./form.ts";

@@ -10,7 +10,7 @@ import { label, parseImageManifest } from "../../shared/schema/image-manifest.ts
 import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
 import { makeStoreDirectories } from "../data-directory.ts";
 import { fileChunks } from "../image/file-chunks.ts";
-import { mismatch } from "../image/image-name.ts";
+import { hasID, mismatch } from "../image/image-name.ts";
 import {
   type BlobImport,
   beginImport,
@@ -214,6 +214,9 @@ export function openStore(
       db().run("UPDATE images SET used_at = ? WHERE key = ?", now, key);
   };
 
+  const matches = (one: StoredImage, id: string | undefined): boolean =>
+    id === undefined || hasID(one.id, id, () => store.sha256(one.key));
+
   const byKey = (key: string): StoredImage | undefined => {
     const row = db().get("SELECT * FROM images WHERE key = ?", key);
     return row === undefined ? undefined : image(row);
@@ -277,6 +280,13 @@ export function openStore(
     },
 
     resolve(prefix) {
+      if (/^sha256-[0-9a-f]{32,64}$/.test(prefix)) {
+        const found = store.list().find((one) => matches(one, prefix));
+        if (found !== undefined) return found;
+        throw new RktError("no-such-image", `no image ${prefix} in the store`, {
+          hint: "that is an ID of before 0.2.0 of the specification: fetch the image of it by its name or file",
+        });
+      }
       const digits = prefix.replace(/^sha512-/, "").toLowerCase();
       if (!/^[0-9a-f]{2,128}$/.test(digits))
         throw new RktError("bad-hash", `"${prefix}" is no image hash`, {
@@ -350,7 +360,7 @@ export function openStore(
       const matching = db()
         .all("SELECT * FROM images WHERE name = ? ORDER BY key", dependency.imageName)
         .map(image)
-        .filter((one) => dependency.imageID === undefined || one.id.startsWith(dependency.imageID))
+        .filter((one) => matches(one, dependency.imageID))
         // As when it was fetched: an image for another machine is not meant.
         .filter((one) => mismatch(one, { name: dependency.imageName, labels: dependency.labels }) === undefined);
       // An ID leaves nothing to be vouched for.
