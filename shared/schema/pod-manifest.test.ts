@@ -515,13 +515,11 @@ for (const { name, text, apps, volumes = [], rest = {} } of templates)
 
 const badTemplates: [text: string, errors: string[]][] = [
   [
-    `{${head("0.8.11", "PodManifest")},"apps":[{"name":"w"}]}`,
+    `{${head("0.8.11", "PodManifest")},"apps":[{"name":"w","image":{"id":"sha512-..."}}]}`,
     ["pod manifest: apps[0].image.name: is required where there is no id"],
   ],
-  [
-    `{${head("0.3.0")},"apps":[{"imageID":"${id}"}]}`,
-    ["pod manifest: apps[0].image.name: is required where there is no id"],
-  ],
+  [`{${head("0.8.11", "PodManifest")},"apps":[{"name":"w"}]}`, ["pod manifest: apps[0].image: is required"]],
+  [`{${head("0.3.0")},"apps":[{"imageID":"${id}"}]}`, ["pod manifest: apps[0].app: is required"]],
   [
     `{${head("0.8.11", "PodManifest")},"apps":[{"name":"w","image":{"id":"sha1-00"}}]}`,
     [

@@ -121,13 +121,15 @@ function readTemplateApp(field: Fields, era: Era, early: boolean): TemplateApp {
   const app = field("app");
   const section = typeof app.value === "string" && early ? undefined : app;
   const called = early && absent(field("name")) ? app : field("name");
-  const image = fields(field("image"));
+  const imagePlace = field("image");
+  const image = fields(early && absent(imagePlace) ? { ...imagePlace, value: {} } : imagePlace);
   // An app of before 0.4.0 is called as its image.
   const imageName = early && absent(image("name")) ? called : image("name");
   const id = early && absent(image("id")) ? field("imageID") : image("id");
   const given = isPlaceholder(id.value) ? undefined : optionalString(id, dependencyID);
   const name = optionalString(imageName, acIdentifier);
-  if (given === undefined && name === undefined) report(image("name"), "is required where there is no id");
+  if (given === undefined && name === undefined && !absent(called) && !absent(imagePlace))
+    report(image("name"), "is required where there is no id");
   const text = typeof called.value === "string" ? called.value : "";
   return {
     name: early
@@ -213,7 +215,7 @@ function readVolume(field: Fields, era: Era): Volume {
   const kind = string(field("kind"), volumeKind);
   const foreign = kind === "host" ? ["mode", "uid", "gid"] : kind === "empty" ? ["source"] : [];
   for (const name of foreign) {
-    // As in the Go code, a source of "" is absent.
+    // As in the Go code, a source or a mode of "" is absent.
     if (!absent(field(name)) && field(name).value !== "") {
       report(field(name), `must not be given for a volume of kind "${kind}"`);
     }
@@ -225,7 +227,7 @@ function readVolume(field: Fields, era: Era): Volume {
     source: host ? string(field("source"), absolutePath) : undefined,
     readOnly: boolean(field("readOnly")),
     recursive: optionalBoolean(field("recursive")),
-    mode: host ? undefined : optionalString(field("mode"), octalMode),
+    mode: host || field("mode").value === "" ? undefined : optionalString(field("mode"), octalMode),
     uid: host ? undefined : optionalInteger(field("uid"), 0, MAX_ID),
     gid: host ? undefined : optionalInteger(field("gid"), 0, MAX_ID),
   };

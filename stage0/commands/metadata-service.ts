@@ -36,7 +36,7 @@ A container that was run with --mds-register finds it in the variable AC_METADAT
 systemd can start it: a Unix socket at metadata/activate.sock of the data directory is connected to by \`rkt run\` when no service runs (see docs/metadata-service.md).`,
   examples: [
     ["rkt metadata-service &", "then: rkt run --mds-register IMAGE"],
-    ["rkt metadata-service --listen-port=80", "where apps of the first specification look for it"],
+    ["rkt metadata-service --listen-port=80", "where apps of 0.1.x look for it, without iptables"],
   ],
   options,
   operands: [0, 0],
