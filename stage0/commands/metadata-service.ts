@@ -2,7 +2,7 @@ import { closeSync, constants, openSync, readdirSync, rmSync, truncateSync, writ
 import { setPriority } from "node:os";
 import { errorCode, RktError, usageError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
-import { flock, LOCK_EX, LOCK_NB } from "../../shared/syscall/linux.ts";
+import { flock, LOCK_EX, LOCK_NB, setRoundRobin } from "../../shared/syscall/linux.ts";
 import { type Command, readLine } from "../command.ts";
 import { makeMetadataDirectory } from "../data-directory.ts";
 import type { GlobalOptions } from "../globals.ts";
@@ -98,17 +98,32 @@ async function serve(at: string, globals: GlobalOptions, pidFile: string | undef
 /** Requests of its own that the service answers before it says that it is there. */
 const WARM_UP = 20;
 
-/** What a busy host's other processes get less of than this one. */
-const PRIORITY = -10;
+/** The least of the real-time priorities; and the nice value where there are none to be had. */
+const PRIORITY = 1;
+const NICENESS = -10;
 
-/** Apps wait 100 ms for an answer (the specification's own validators do), which takes next to no time to make. */
+/**
+ * Apps wait 100 ms for an answer (the specification's own validators do), which takes one to make. A nice value alone
+ * does not keep it below that on a busy host: the kernel first divides time between sessions (sched(7), autogroup). As
+ * the service has one thread that answers, a flood of requests costs at most one processor, with either.
+ */
 function hurry(): void {
-  try {
-    // It is a thread's own: those of V8, which the main one waits for, are there already.
-    for (const thread of readdirSync("/proc/self/task")) setPriority(Number(thread), PRIORITY);
-  } catch (error) {
+  // It is a thread's own: those of V8, which the main one waits for, are there already.
+  for (const thread of readdirSync("/proc/self/task").map(Number)) {
+    if (permitted(() => setRoundRobin(thread, PRIORITY))) continue;
     // Without CAP_SYS_NICE it is as fast as it is.
-    if (!["EACCES", "EPERM", "ERR_SYSTEM_ERROR"].includes(errorCode(error) ?? "")) throw error;
+    permitted(() => setPriority(thread, NICENESS));
+  }
+}
+
+/** Whether one may: containers, and cgroups of v1, can be without real time. */
+function permitted(change: () => void): boolean {
+  try {
+    change();
+    return true;
+  } catch (error) {
+    if (["EACCES", "EPERM", "ERR_SYSTEM_ERROR"].includes(errorCode(error) ?? "")) return false;
+    throw error;
   }
 }
 
