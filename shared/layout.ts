@@ -87,6 +87,13 @@ export const STOP_TIMEOUT_ANNOTATION = "appc.io/executor/stop-timeout";
  * names of their own then, and found in their environment what their specification promised, and nothing else.
  */
 export const EARLY_IMAGE_ANNOTATION = "coreos.com/rocket/early-image";
+/**
+ * Annotation of an app of the container manifest: `sha256-` and 64 hex digits, of the same bytes that the image's ID is
+ * the SHA-512 of. There when an image of the container was made before 0.2.0, when image IDs were that.
+ */
+export const IMAGE_SHA256_ANNOTATION = "coreos.com/rocket/image-sha256";
+/** Isolator of an app: limits of its processes (getrlimit(2)). The specification has none for them. */
+export const RLIMITS_ISOLATOR = "coreos.com/rocket/rlimits";
 /** Annotation of an app: seconds that its pre-start handler may take. */
 export const PRE_START_TIMEOUT_ANNOTATION = "coreos.com/rocket/pre-start-timeout";
 

@@ -110,5 +110,6 @@ test("numbers of errors are the system's", async () => {
   const { constants } = await import("node:os");
   for (const [name, number] of Object.entries(constants.errno)) assert.equal(errorNumber(name), number, name);
   assert.equal(errorNumber("EHWPOISON"), 133);
+  assert.equal(errorNumber("EACCESS"), errorNumber("EACCES"));
   for (const name of ["-", "", "EWHATEVER", "constructor"]) assert.equal(errorNumber(name), undefined);
 });

@@ -11,6 +11,7 @@ import {
   ANNOTATIONS,
   containerLayout,
   dataLayout,
+  EARLY_IMAGE_ANNOTATION,
   NETWORK_PLUGIN_DIRS,
   NETWORK_STATE,
   STAGE1,
@@ -27,7 +28,8 @@ import {
 import { makeRuntimeDirectory, openRuntimeFile } from "../shared/runtime-directory.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { NETWORK_PARAMETERS, sysctlSettings } from "../shared/schema/sysctl.ts";
-import type { PodManifest } from "../shared/schema/types.ts";
+import type { PodManifest, RuntimeApp } from "../shared/schema/types.ts";
+import { olderThan } from "../shared/schema/values.ts";
 import { CLONE_NEWNET, flock, LOCK_EX, LOCK_NB, setns, unshare } from "../shared/syscall/linux.ts";
 import {
   addressesOf,
@@ -128,6 +130,39 @@ function setParameters({ first, count }: Users, manifest: PodManifest): void {
   }
 }
 
+// --- the metadata service of 0.1.x -------------------------------------------------------
+
+/** Where apps of before 0.2.0 look for the metadata service, and nowhere else. */
+const EARLY_SERVICE = { address: "169.254.169.255", port: 80 } as const;
+
+function looksForService({ annotations }: RuntimeApp): boolean {
+  const version = annotation(annotations, EARLY_IMAGE_ANNOTATION);
+  return version !== undefined && olderThan(version, "0.2.0");
+}
+
+/**
+ * Leads the early address to the service, wherever that listens: by a rule of the container's own namespace, so that
+ * port 80 of the host stays whose it is. Without iptables(8) such an app finds no service, and says so itself.
+ */
+function leadToService({ manifest }: Container, namespace: number): void {
+  const url = annotation(manifest.annotations, ANNOTATIONS.metadataUrl);
+  const [, address, port] = /^http:\/\/([0-9.]+):([0-9]+)\//.exec(url ?? "") ?? [];
+  if (address === undefined || (address === EARLY_SERVICE.address && Number(port) === EARLY_SERVICE.port)) return;
+  const rule = `-A OUTPUT -d ${EARLY_SERVICE.address}/32 -p tcp --dport ${EARLY_SERVICE.port} -j DNAT --to-destination ${address}:${port}`;
+  const host = openSync("/proc/self/ns/net", "r");
+  setns(namespace, CLONE_NEWNET);
+  try {
+    spawnSync("iptables-restore", ["-w", "--noflush"], {
+      env: { PATH: HOST_PATH },
+      input: `*nat\n${rule}\nCOMMIT\n`,
+      stdio: ["pipe", "ignore", "ignore"],
+    });
+  } finally {
+    setns(host, CLONE_NEWNET);
+    closeSync(host);
+  }
+}
+
 // --- networks ---------------------------------------------------------------------------
 
 interface Joined {
@@ -168,6 +203,7 @@ function joinNetworks(
     const namespace = makeNamespace(container);
     const netns = `/proc/${process.pid}/fd/${namespace}`;
     const joined = attachments.map((attachment, i) => join(attachment, i, netns, lockFd));
+    if (container.manifest.apps.some(looksForService)) leadToService(container, namespace);
     if (container.debug)
       for (const { attachment, result } of joined)
         if (!attachment.conf.disableCheck) invokeAll("CHECK", attachment, netns, lockFd, result);

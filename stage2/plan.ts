@@ -15,6 +15,7 @@ import {
   LAYOUT_VERSION,
   PROTECTIONS,
   type Protection,
+  RLIMITS_ISOLATOR,
   STAGE1,
   type Stage1Path,
 } from "../shared/layout.ts";
@@ -187,7 +188,7 @@ export function launchPlan(
     noNewPrivileges: known["os/linux/no-new-privileges"] ?? false,
     filter,
     separation: host === undefined && !unprotected.has("seccomp") ? separation(filter) : undefined,
-    limits: [...(known["coreos.com/rocket/rlimits"] ?? [])].map(([name, limit]) => ({
+    limits: [...(known[RLIMITS_ISOLATOR] ?? [])].map(([name, limit]) => ({
       name,
       number: (RLIMITS as readonly string[]).indexOf(name),
       limit,

@@ -22,7 +22,7 @@ import {
   string,
 } from "./place.ts";
 import type { App, Dependency, ImageManifest, NameValue } from "./types.ts";
-import { acIdentifier, acVersion, imageID, oneOf, pathInApp } from "./values.ts";
+import { acIdentifier, acVersion, dependencyID, isPlaceholder, oneOf, pathInApp } from "./values.ts";
 
 /** The form that is written. */
 export const APPC_VERSION = "0.8.11";
@@ -76,10 +76,11 @@ function readImageLabels(field: Fields): NameValue[] {
 
 function readDependency(field: Fields): Dependency {
   const root = field("root");
+  const id = field("imageID", "hash");
   if (!absent(root) && root.value !== "/") report(root, 'must be "/": dependencies below it ended with 0.1.0');
   return {
     imageName: string(field("imageName", "app", "name"), acIdentifier),
-    imageID: optionalString(field("imageID", "hash"), imageID),
+    imageID: isPlaceholder(id.value) ? undefined : optionalString(id, dependencyID),
     labels: readLabels(field("labels")),
     // As in the Go code, 0 is absent.
     size: optionalInteger(field("size"), 0, Number.MAX_SAFE_INTEGER) || undefined,

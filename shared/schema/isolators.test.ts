@@ -64,6 +64,7 @@ const valid: [Parser, Json, unknown][] = [
     { set: ["reboot", "@appc.io/empty"], errno: "ENOTSUP" },
     { set: ["reboot", "@appc.io/empty"], errno: "ENOTSUP" },
   ],
+  [parseSeccomp, { set: ["reboot"], errno: "EACCESS" }, { set: ["reboot"], errno: "EACCESS" }],
   [parseSeccomp, { set: ["read"], errno: "" }, { set: ["read"], errno: undefined }],
   [parseSeccomp, { set: ["read"] }, { set: ["read"], errno: undefined }],
   [parseSeccompRemove, { set: ["exit"] }, { set: ["exit"], errno: undefined }],

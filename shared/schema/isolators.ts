@@ -6,6 +6,7 @@
  * Every function throws ManifestError naming the place in the manifest.
  */
 
+import { RLIMITS_ISOLATOR } from "../layout.ts";
 import { capability } from "./capabilities.ts";
 import { ManifestError, problem } from "./manifest-error.ts";
 import {
@@ -198,7 +199,7 @@ export function parseSysctl(value: Json, where: Where): Map<string, string> {
   });
 }
 
-/** coreos.com/rocket/rlimits: `{"nofile": {"soft": 1024, "hard": "unlimited"}}`; without `hard` it is the soft one. */
+/** RLIMITS_ISOLATOR: `{"nofile": {"soft": 1024, "hard": "unlimited"}}`; without `hard` it is the soft one. */
 export function parseRlimits(value: Json, where: Where): Map<string, Rlimit> {
   return read(value, where, (place) => {
     const limits = new Map<string, Rlimit>();
@@ -238,7 +239,7 @@ export interface KnownIsolators {
   "os/linux/cpu-shares"?: number;
   "os/linux/selinux-context"?: SELinuxContext;
   "os/unix/sysctl"?: Map<string, string>;
-  "coreos.com/rocket/rlimits"?: Map<string, Rlimit>;
+  [RLIMITS_ISOLATOR]?: Map<string, Rlimit>;
 }
 
 type Name = keyof KnownIsolators;
@@ -258,7 +259,7 @@ const PARSERS: { readonly [N in Name]-?: (value: Json, where: Where) => KnownIso
   "os/linux/cpu-shares": parseCPUShares,
   "os/linux/selinux-context": parseSELinuxContext,
   "os/unix/sysctl": parseSysctl,
-  "coreos.com/rocket/rlimits": parseRlimits,
+  [RLIMITS_ISOLATOR]: parseRlimits,
 };
 
 /**

@@ -21,12 +21,16 @@ export interface Era {
   readonly accountsOptional: boolean;
 }
 
+/** The version of the spec that an acVersion stands for: tools of 0.1.x wrote "1.0.0", which was never one. */
+export const specVersion = (acVersion: string): string => (acVersion === "1.0.0" ? "0.1.0" : acVersion);
+
 /** `first`: a kind of manifest that 0.1.0 had and then lost; its acVersion may be "1.0.0". */
 export function eraOf(acVersion: string, first: boolean): Era {
+  const before = (version: string): boolean => first || olderThan(specVersion(acVersion), version);
   return {
-    wideNames: first || olderThan(acVersion, "0.6.0"),
-    millicores: first || olderThan(acVersion, "0.7.0"),
-    accountsOptional: first || olderThan(acVersion, "0.5.0"),
+    wideNames: before("0.6.0"),
+    millicores: before("0.7.0"),
+    accountsOptional: before("0.5.0"),
   };
 }
 

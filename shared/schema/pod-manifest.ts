@@ -1,7 +1,9 @@
 /**
- * Pod manifests (pods.md, "Pod Manifest Schema"): the container manifest on
- * disk, and what `--pod-manifest` names. Every app must say which image it is
- * by ID: templates, which pods.md allows too, can't run.
+ * Pod manifests (pods.md, "Pod Manifest Schema"). `parsePodManifest` reads the
+ * container manifest on disk, where every app has its image's ID;
+ * `parsePodTemplate` what `--pod-manifest` names, of every version of the spec:
+ * ContainerRuntimeManifests of 0.1.0 to 0.4.0, pod manifests from 0.5.0 on,
+ * and templates, which leave an image's ID out.
  */
 
 import {
@@ -39,8 +41,31 @@ import {
   string,
   unique,
 } from "./place.ts";
-import type { ExposedPort, Mount, PodManifest, RuntimeApp, Volume } from "./types.ts";
-import { absolutePath, acIdentifier, acVersion, imageID, ipv4, octalMode, oneOf, pathInApp } from "./values.ts";
+import type {
+  ExposedPort,
+  Mount,
+  PodManifest,
+  PodTemplate,
+  RuntimeApp,
+  TemplateApp,
+  TemplateMount,
+  TemplateVolume,
+  Volume,
+} from "./types.ts";
+import {
+  absolutePath,
+  acIdentifier,
+  acName,
+  acVersion,
+  dependencyID,
+  imageID,
+  ipv4,
+  isPlaceholder,
+  octalMode,
+  oneOf,
+  pathInApp,
+  toACName,
+} from "./values.ts";
 
 const kindRule = oneOf("PodManifest");
 
@@ -65,11 +90,96 @@ export function parsePodManifest(input: string | Uint8Array, options: ParseOptio
   });
 }
 
+/** Before 0.5.0. */
+const CONTAINER_KIND = "ContainerRuntimeManifest";
+
+/** Throws ManifestError. Bytes must be UTF-8. */
+export function parsePodTemplate(input: string | Uint8Array, options: ParseOptions = {}): PodTemplate {
+  const object = options.object ?? "pod manifest";
+  const place = root(parseJson(input, object), object);
+  const field = fields(place);
+  const kind = field("acKind");
+  const early = kind.value === CONTAINER_KIND;
+  if (!early) string(kind, kindRule);
+  const version = string(field("acVersion"), acVersion);
+  const era = eraOf(version, false);
+  return finish(place, {
+    acVersion: version,
+    acKind: "PodManifest",
+    apps: readNamed(field("apps"), (app) => readTemplateApp(app, era, early), early ? ["app"] : []),
+    volumes: readTemplateVolumes(field("volumes"), era),
+    isolators: readIsolators(field("isolators"), era),
+    annotations: readAnnotations(field("annotations")),
+    ports: items(field("ports")).map((item) => readExposedPort(fields(item), era)),
+    userAnnotations: readUserMap(field("userAnnotations")),
+    userLabels: readUserMap(field("userLabels")),
+  });
+}
+
+function readTemplateApp(field: Fields, era: Era, early: boolean): TemplateApp {
+  // Before 0.4.0 `app` was what `name` became; then it is what differs from the image.
+  const app = field("app");
+  const section = typeof app.value === "string" && early ? undefined : app;
+  const called = early && absent(field("name")) ? app : field("name");
+  const imagePlace = field("image");
+  const image = fields(early && absent(imagePlace) ? { ...imagePlace, value: {} } : imagePlace);
+  // An app of before 0.4.0 is called as its image.
+  const imageName = early && absent(image("name")) ? called : image("name");
+  const id = early && absent(image("id")) ? field("imageID") : image("id");
+  const given = isPlaceholder(id.value) ? undefined : optionalString(id, dependencyID);
+  const name = optionalString(imageName, acIdentifier);
+  if (given === undefined && name === undefined && !absent(called) && !absent(imagePlace))
+    report(image("name"), "is required where there is no id");
+  const text = typeof called.value === "string" ? called.value : "";
+  return {
+    name: early
+      ? string({ ...called, value: absent(called) ? undefined : appName(text) }, acName)
+      : readName(called, era),
+    image: { id: given, name, labels: readLabels(image("labels")) },
+    app: section === undefined || absent(section) ? undefined : readApp(fields(section), era),
+    readOnlyRootFS: boolean(field("readOnlyRootFS")),
+    mounts: items(field("mounts")).map((item) => readTemplateMount(fields(item), era)),
+    isolators: readIsolators(field("isolators"), era),
+    annotations: readAnnotations(field("annotations")),
+  };
+}
+
+/** As rkt calls an app that it is not told a name for: the last part of its image's. */
+const appName = (imageName: string): string => toACName(imageName.slice(imageName.lastIndexOf("/") + 1));
+
+function readTemplateMount(field: Fields, era: Era): TemplateMount {
+  const mountPoint = field("mountPoint");
+  if (absent(mountPoint) || !absent(field("path"))) return readMount(field, era);
+  return { volume: readName(field("volume"), era), mountPoint: readName(mountPoint, era) };
+}
+
+/** A volume without a name is called as the first mount point that it fulfils. */
+function readTemplateVolumes(list: Place, era: Era): TemplateVolume[] {
+  const members = items(list).map(fields);
+  const result = members.map((field) => {
+    const fulfills = items(field("fulfills")).map((name) => readName(name, era));
+    const [first] = items(field("fulfills"));
+    const name = absent(field("name")) && first !== undefined ? first : field("name");
+    return { ...readVolume((...names) => (names[0] === "name" ? name : field(...names)), era), fulfills };
+  });
+  unique(members.map((field, i) => [result[i]?.name ?? "", field("name")]));
+  return result;
+}
+
 /** A list of objects with a name each of its own. */
-function readNamed<T extends { name: string }>(list: Place, read: (field: Fields) => T): T[] {
+function readNamed<T extends { name: string }>(
+  list: Place,
+  read: (field: Fields) => T,
+  oldNames: readonly string[] = [],
+): T[] {
   const members = items(list).map(fields);
   const result = members.map(read);
-  unique(members.map((field, i) => [result[i]?.name ?? "", field("name")]));
+  unique(
+    members.map((field, i) => [
+      result[i]?.name ?? "",
+      absent(field("name")) ? field(oldNames[0] ?? "name") : field("name"),
+    ]),
+  );
   return result;
 }
 
@@ -105,7 +215,7 @@ function readVolume(field: Fields, era: Era): Volume {
   const kind = string(field("kind"), volumeKind);
   const foreign = kind === "host" ? ["mode", "uid", "gid"] : kind === "empty" ? ["source"] : [];
   for (const name of foreign) {
-    // As in the Go code, a source of "" is absent.
+    // As in the Go code, a source or a mode of "" is absent.
     if (!absent(field(name)) && field(name).value !== "") {
       report(field(name), `must not be given for a volume of kind "${kind}"`);
     }
@@ -117,7 +227,7 @@ function readVolume(field: Fields, era: Era): Volume {
     source: host ? string(field("source"), absolutePath) : undefined,
     readOnly: optionalBoolean(field("readOnly")),
     recursive: optionalBoolean(field("recursive")),
-    mode: host ? undefined : optionalString(field("mode"), octalMode),
+    mode: host || field("mode").value === "" ? undefined : optionalString(field("mode"), octalMode),
     uid: host ? undefined : optionalInteger(field("uid"), 0, MAX_ID),
     gid: host ? undefined : optionalInteger(field("gid"), 0, MAX_ID),
   };

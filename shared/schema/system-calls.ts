@@ -177,6 +177,8 @@ ENOTRECOVERABLE ERFKILL EHWPOISON
 `;
 
 const SECOND_NAMES: Readonly<Record<string, string>> = {
+  // A misspelling in an example of the specification (0.8.5), and so in images.
+  EACCESS: "EACCES",
   EDEADLOCK: "EDEADLK",
   ENOTSUP: "EOPNOTSUPP",
   EWOULDBLOCK: "EAGAIN",

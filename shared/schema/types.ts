@@ -65,7 +65,8 @@ export interface App {
 
 export interface Dependency {
   imageName: ACIdentifier;
-  imageID?: ImageID | undefined;
+  /** `sha512-` and 32 to 128 hex digits, or, before 0.2.0, `sha256-` and 32 to 64. */
+  imageID?: string | undefined;
   labels: NameValue[];
   /** Bytes of the image archive as fetched. */
   size?: number | undefined;
@@ -131,4 +132,28 @@ export interface PodManifest {
   ports: ExposedPort[];
   userAnnotations: Record<string, string>;
   userLabels: Record<string, string>;
+}
+
+/**
+ * A pod manifest as somebody wrote it, of any version: what it leaves to the images is not filled in yet. An app may
+ * name its image by name and labels (a pod template, pods.md), and a mount its place by the image's mount point.
+ */
+export interface PodTemplate extends Omit<PodManifest, "apps" | "volumes"> {
+  apps: TemplateApp[];
+  volumes: TemplateVolume[];
+}
+
+export interface TemplateApp extends Omit<RuntimeApp, "image" | "mounts"> {
+  /** At least one of ID, of either type, and name. */
+  image: { id?: string | undefined; name?: ACIdentifier | undefined; labels: NameValue[] };
+  mounts: TemplateMount[];
+  /** Beside the image: before 0.5.0. */
+  isolators?: Isolator[] | undefined;
+}
+
+export type TemplateMount = Mount | { volume: ACName; mountPoint: ACName };
+
+export interface TemplateVolume extends Volume {
+  /** Names of mount points of any app: before 0.3.0. */
+  fulfills?: ACName[] | undefined;
 }

@@ -60,6 +60,14 @@ const rules: { name: string; rule: Rule; keep: string[]; break: [string, RegExp]
     ].map((text) => [text, /^must be "sha512-" and 32 to 128 lower-case hex digits$/]),
   },
   {
+    name: "dependencyID",
+    rule: values.dependencyID,
+    keep: [`sha512-${"0".repeat(32)}`, `sha256-${"0".repeat(64)}`, "sha256-06c733b1838136838e6d2d3e8fa5aea4c7905e92"],
+    break: ["sha256-...", `sha256-${"0".repeat(65)}`, `sha1-${"0".repeat(40)}`, `sha256-${"A".repeat(64)}`].map(
+      (text) => [text, /^must be "sha512-" and 32 to 128, or "sha256-" and 32 to 64, lower-case hex digits$/],
+    ),
+  },
+  {
     name: "acVersion",
     rule: values.acVersion,
     keep: ["0.1.0", "0.8.11", "1.0.0", "0.0.1", "1.2.3-pre.1", "1.2.3+build.5", "1.2.3-a-b.c+d", "01.2.3", "0.0.0-dev"],

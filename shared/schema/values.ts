@@ -40,6 +40,16 @@ export function toACName(text: string): string {
 export const imageID: Rule = (text) =>
   /^sha512-[0-9a-f]{32,128}$/.test(text) ? undefined : 'must be "sha512-" and 32 to 128 lower-case hex digits';
 
+/** Of a dependency: before 0.2.0 of the spec it was a SHA-256, of the same bytes. As with the other, a prefix is enough. */
+export const dependencyID: Rule = (text) =>
+  imageID(text) === undefined || /^sha256-[0-9a-f]{32,64}$/.test(text)
+    ? undefined
+    : 'must be "sha512-" and 32 to 128, or "sha256-" and 32 to 64, lower-case hex digits';
+
+/** What the spec's own examples have in an ID's place, and tools passed on: it names no image. */
+export const isPlaceholder = (text: unknown): boolean =>
+  typeof text === "string" && /^sha(?:256|512)-(?:\.\.\.|…)$/.test(text);
+
 const VERSION =
   /^([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?$/;
 

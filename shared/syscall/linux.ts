@@ -122,6 +122,7 @@ const SYS_setresuid = 117n;
 const SYS_setresgid = 119n;
 const SYS_capget = 125n;
 const SYS_capset = 126n;
+const SYS_sched_setscheduler = 144n;
 const SYS_pivot_root = 155n;
 const SYS_inotify_init1 = 294n;
 const SYS_inotify_add_watch = 254n;
@@ -711,6 +712,18 @@ export function setrlimit(resource: number, { soft, hard }: ResourceLimit): void
 
 export function prctl(option: number, a = 0n, b = 0n, c = 0n, d = 0n): number {
   return check(`prctl ${option}`, ffi().libc.prctl(option, a, b, c, d));
+}
+
+const SCHED_RR = 2n;
+const SCHED_RESET_ON_FORK = 0x40000000n;
+
+/** One thread runs whenever it can, before all that are not real-time; what it starts does not (sched_setscheduler(2)). */
+export function setRoundRobin(thread: number, priority: number): void {
+  const parameters = Buffer.alloc(4);
+  parameters.writeInt32LE(priority);
+  const policy = SCHED_RR | SCHED_RESET_ON_FORK;
+  const result = ffi().syscall.intsBuf(SYS_sched_setscheduler, BigInt(thread), policy, parameters);
+  check("sched_setscheduler", result);
 }
 
 /** A session of its own, without a terminal (setsid(2)); EPERM for who leads a process group. */

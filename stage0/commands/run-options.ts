@@ -91,7 +91,7 @@ export const containerOptions = {
     type: "string",
     bare: "true",
     choices: ["true", "false"],
-    description: "register with the metadata service, or fail; unless told, if there is one",
+    description: "register with the metadata service, wait 5 s for one to start, or fail; unless told, if there is one",
     group: container,
   },
   "spawn-metadata-svc": {
@@ -116,7 +116,7 @@ export const containerOptions = {
   "pod-manifest": {
     type: "string",
     value: "FILE",
-    description: "run what a pod manifest says, instead of images",
+    description: "run what a pod manifest, or a template of one, says, instead of images",
     group: container,
   },
   "stage1-image": {

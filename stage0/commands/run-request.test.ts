@@ -17,7 +17,7 @@ const emptyRequest: RunRequest = {
   userAnnotations: [],
   userLabels: [],
   ports: [],
-  network: "host",
+  network: undefined,
   resolver: "default",
   hosts: [],
   hostname: undefined,

@@ -48,9 +48,6 @@ const STAGE1_OPTIONS = [
 const CONTAINER_EXCLUSIVE = [STAGE1_OPTIONS, ["net", "private-net"], PULL_EXCLUSIVE] as const;
 const IMAGE_EXCLUSIVE = [["caps-retain", "caps-remove"]] as const;
 
-/** Until the container has a network of its own unasked. */
-const DEFAULT_NETWORK = "host";
-
 export interface RunLine {
   request: RunRequest;
   stage1: Stage1Request;
@@ -99,7 +96,7 @@ export async function readRunLine(line: Line): Promise<RunLine> {
     userAnnotations: parseUniquePairs("user-annotation", shared["user-annotation"], argument),
     userLabels: parseUniquePairs("user-label", shared["user-label"], argument),
     ports: values.port.map(parsePort),
-    network: values.net ?? values["private-net"] ?? DEFAULT_NETWORK,
+    network: values.net ?? values["private-net"],
     resolver: readResolver(values),
     hosts: parseHostsEntries(values["hosts-entry"]),
     hostname: optional("hostname", values.hostname, hostname),
@@ -237,7 +234,7 @@ const ANSWERED_BY_POD_MANIFEST = [
 ];
 
 function checkRequest(request: RunRequest, words: readonly OptionWord[]): void {
-  const { apps, podManifest, ports, network, interactive } = request;
+  const { apps, podManifest, ports, network = "host", interactive } = request;
   if (podManifest === undefined) {
     if (apps.length === 0) throw usageError("there is no image", "rkt run [options] IMAGE...; see `rkt run --help`");
   } else {

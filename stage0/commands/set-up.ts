@@ -3,13 +3,14 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { LOCAL_CONFIG_DIR, PROTECTIONS, SYSTEM_CONFIG_DIR } from "../../shared/layout.ts";
-import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
-import type { NameValue, PodManifest } from "../../shared/schema/types.ts";
+import { parsePodTemplate } from "../../shared/schema/pod-manifest.ts";
+import type { NameValue, PodTemplate } from "../../shared/schema/types.ts";
 import { callersMode } from "../caller-mask.ts";
 import { readStage1Settings } from "../config/settings.ts";
 import { hasUnifiedCgroups } from "../container/cgroups.ts";
 import type { OwnedContainer } from "../container/lifecycle.ts";
-import { type Circumstances, containerManifest, fromPodManifest } from "../container/manifest.ts";
+import { wantsPrivateNetwork } from "../container/isolators.ts";
+import { type Circumstances, containerManifest, fromPodManifest, knownBySha256 } from "../container/manifest.ts";
 import { prepareContainer } from "../container/prepare.ts";
 import { discard } from "../container/remove.ts";
 import type { RunRequest } from "../container/request.ts";
@@ -30,23 +31,23 @@ export interface SetUpOptions {
 }
 
 export async function setUpContainer(
-  { request, stage1, pullPolicy, maxImageSize, options }: RunLine,
+  { request: asked, stage1, pullPolicy, maxImageSize, options }: RunLine,
   globals: GlobalOptions,
   { durable }: SetUpOptions,
 ): Promise<OwnedContainer> {
-  const given = request.podManifest === undefined ? undefined : readPodManifest(request.podManifest);
-  const circumstances: Circumstances = {
-    environment: request.environment.inherit ? callersEnvironment() : [],
-    environmentFiles: request.environment.files.flatMap((path) => parseEnvironmentFile(path, read(path))),
+  const given = asked.podManifest === undefined ? undefined : readPodManifest(asked.podManifest);
+  let circumstances: Circumstances = {
+    environment: asked.environment.inherit ? callersEnvironment() : [],
+    environmentFiles: asked.environment.files.flatMap((path) => parseEnvironmentFile(path, read(path))),
     created: new Date(),
     debug: globals.debug,
     configDirs: configDirs(globals),
     unifiedCgroups: hasUnifiedCgroups(),
     unprotected: PROTECTIONS.filter((protection) => globals.insecure.has(protection)),
-    metadataUrl: await registered(globals, request.network, options),
+    metadataUrl: await registered(globals, asked.network ?? "host", options),
   };
   // Before any image is imported: a slip in the line costs nothing.
-  const wanted = given === undefined ? wantedImages(request) : imagesOf(given);
+  const wanted = given === undefined ? wantedImages(asked) : imagesOf(given);
   const stage1Image = wantedStage1(stage1, executableDirectory(), readStage1Settings(globals));
 
   // An image that cannot be run as asked leaves nothing in the store.
@@ -54,7 +55,18 @@ export async function setUpContainer(
   const finder = openFinder(globals, store, pullPolicy);
   try {
     const images = await findImages(wanted, finder);
-    const resolved = images.map(({ id, key }) => ({ id, manifest: store.manifest(key) }));
+    const manifests = images.map(({ key }) => store.manifest(key));
+    const isolators = manifests.map(({ app }, i) => (given?.apps[i]?.app ?? app)?.isolators ?? []);
+    const own = asked.network === undefined && [given?.isolators ?? [], ...isolators].some(wantsPrivateNetwork);
+    const request = own ? { ...asked, network: "default" } : asked;
+    // A service that serves the host's network may be out of reach of the container's own.
+    if (own) circumstances = { ...circumstances, metadataUrl: await registered(globals, "default", options) };
+    const bySha256 = circumstances.metadataUrl !== undefined && manifests.some(knownBySha256);
+    const resolved = images.map(({ id, key }) => ({
+      id,
+      manifest: store.manifest(key),
+      sha256: bySha256 ? store.sha256(key) : undefined,
+    }));
     const { manifest, implicitVolumes, warnings, notes } =
       given === undefined
         ? containerManifest(request, resolved, circumstances)
@@ -114,7 +126,12 @@ async function registered(
 ): Promise<string | undefined> {
   if (wish === "false") return undefined;
   const { ASLEEP, register } = await import("../metadata/registration.ts");
-  const url = await register({ data: globals.dir, network, program: spawn ? thisProgram() : undefined });
+  const url = await register({
+    data: globals.dir,
+    network,
+    program: spawn ? thisProgram() : undefined,
+    wait: wish === "true",
+  });
   if (typeof url === "string") return url;
   if (spawn || wish === "true") throw url;
   if (url.code === ASLEEP && !globals.quiet) say(`warning: ${url.message}: the container is not registered`);
@@ -125,12 +142,14 @@ function wantedImages(request: RunRequest): WantedImage[] {
   return request.apps.map(({ image, signature }) => ({ reference: imageReference(image), signature }));
 }
 
-function imagesOf(manifest: PodManifest): WantedImage[] {
-  return manifest.apps.map(({ image }) => ({ reference: { kind: "hash", hash: image.id } }));
+function imagesOf(manifest: PodTemplate): WantedImage[] {
+  return manifest.apps.map(({ image: { id, name = "", labels } }) => ({
+    reference: id === undefined ? { kind: "name", name, labels } : { kind: "hash", hash: id },
+  }));
 }
 
-function readPodManifest(path: string): PodManifest {
-  return parsePodManifest(read(path), { object: path });
+function readPodManifest(path: string): PodTemplate {
+  return parsePodTemplate(read(path), { object: path });
 }
 
 function read(path: string): string {

@@ -6,6 +6,7 @@
 
 import { posix } from "node:path";
 import { usageError } from "../../shared/errors.ts";
+import { RLIMITS_ISOLATOR } from "../../shared/layout.ts";
 import { capability } from "../../shared/schema/capabilities.ts";
 import { quote } from "../../shared/schema/manifest-error.ts";
 import type { Rule } from "../../shared/schema/place.ts";
@@ -286,7 +287,7 @@ export function rlimitsIsolator(texts: readonly string[]): Isolator {
     if (soft > (hard ?? soft)) refuse("ulimit", text, "the soft limit is more than the hard one", form);
     limits[name] = { soft: rlimitText(soft), hard: rlimitText(hard ?? soft) };
   }
-  return { name: "coreos.com/rocket/rlimits", value: limits };
+  return { name: RLIMITS_ISOLATOR, value: limits };
 }
 
 const seccompMode = oneOf("retain", "remove");

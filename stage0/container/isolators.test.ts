@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { CAPABILITIES } from "../../shared/schema/capabilities.ts";
 import { bareApp } from "../../shared/schema/image-manifest.ts";
 import type { Isolator, PodManifest } from "../../shared/schema/types.ts";
-import { checkIsolators, isolatorFacts, overrideIsolators } from "./isolators.ts";
+import { checkIsolators, isolatorFacts, overrideIsolators, wantsPrivateNetwork } from "./isolators.ts";
 
 /** With one app, "web"; `more` are further ones without isolators. */
 function manifest(ofContainer: Isolator[], ofApp: Isolator[], more: string[] = []): PodManifest {
@@ -53,6 +53,28 @@ test("isolators without effect are named, enforced ones are not", () => {
     ],
   );
 });
+
+const own = { name: "coreos.com/rocket/network", value: "default" };
+const networks: [value: Isolator["value"], network: boolean, warnings: string[], effect: string][] = [
+  ["true", true, [], "enforced"],
+  ["false", false, [], "enforced"],
+  ["false", true, [], "ignored"],
+  [
+    "true",
+    false,
+    ["app web: the isolator private-network has no effect: the container is to share the host's network"],
+    "ignored",
+  ],
+  ["perhaps", true, ["app web: the isolator private-network is unknown and has no effect"], "ignored"],
+];
+for (const [value, network, warnings, effect] of networks)
+  test(`private-network=${value} in ${network ? "a network of its own" : "the host's network"}`, () => {
+    const isolator = { name: "private-network", value };
+    const pod = { ...manifest([], [isolator]), annotations: network ? [own] : [] };
+    assert.deepEqual(checkIsolators(pod), warnings);
+    assert.equal(isolatorFacts(pod).apps[0]?.[0]?.effect, effect);
+    assert.equal(wantsPrivateNetwork([isolator]), value === "true");
+  });
 
 /** The least that is accepted, and less. */
 const least: { name: string; unified: boolean; apps?: number; memory: number; cpu: string; less: string }[] = [

@@ -48,25 +48,45 @@ const UNENFORCED: readonly string[] = [
 /** Of a whole container; the others are an app's. */
 const OF_CONTAINERS: readonly string[] = ["resource/memory", "resource/cpu", "os/linux/cpu-shares", "os/unix/sysctl"];
 
+/** Of 0.1.0 to 0.3.0, without a successor: of one app, and so of the container, whose network its apps share. */
+const PRIVATE_NETWORK = "private-network";
+
+/** What an isolator private-network says; undefined for another isolator, and for a value that says nothing. */
+function privateNetwork({ name, value }: Isolator): boolean | undefined {
+  if (name !== PRIVATE_NETWORK) return undefined;
+  const text = String(value);
+  return text === "true" ? true : text === "false" ? false : undefined;
+}
+
+/** Whether one of an image's isolators asks for a network of the container's own. */
+export const wantsPrivateNetwork = (isolators: readonly Isolator[]): boolean => isolators.some(privateNetwork);
+
+const hasOwnNetwork = ({ annotations }: PodManifest): boolean =>
+  (annotation(annotations, ANNOTATIONS.network) ?? "host") !== "host";
+
 /**
  * Answers warnings. Throws for isolators that contradict each other or make no sense: ManifestError, "bad-isolator".
  * `unifiedCgroups`: the host has cgroup v2 alone.
  */
 export function checkIsolators(manifest: PodManifest, unifiedCgroups = false): string[] {
-  const { apps, isolators, annotations } = manifest;
+  const { apps, isolators } = manifest;
+  const ownNetwork = hasOwnNetwork(manifest);
   const container = understandIsolators(isolators, { object: "container manifest", path: "isolators" });
   checkAmounts(container.known, "the container", leastOfContainer(apps.length));
-  const warnings = withoutEffect(container, "the container", (name) => OF_CONTAINERS.includes(name));
+  const warnings = withoutEffect(ofNetwork(container, isolators), "the container", (name) =>
+    OF_CONTAINERS.includes(name),
+  );
+  warnings.push(...sharedNetwork(isolators, ownNetwork, "the container"));
   for (const { name, app } of apps) {
     const whose = `app ${name}`;
     const own = understandIsolators(app?.isolators ?? [], { object: whose, path: "isolators" });
     checkAmounts(own.known, whose, leastOfApp(unifiedCgroups));
     warnings.push(
-      ...withoutEffect(own, whose, (isolator) => !UNENFORCED.includes(isolator)),
+      ...sharedNetwork(app?.isolators ?? [], ownNetwork, whose),
+      ...withoutEffect(ofNetwork(own, app?.isolators ?? []), whose, (isolator) => !UNENFORCED.includes(isolator)),
       ...lowered(own.known, container.known, whose),
     );
   }
-  const ownNetwork = (annotation(annotations, ANNOTATIONS.network) ?? "host") !== "host";
   sysctlSettings(manifest, ownNetwork, (by, name) =>
     warnings.push(`${by}: its value of the kernel parameter ${name} is replaced by the container's`),
   );
@@ -74,6 +94,17 @@ export function checkIsolators(manifest: PodManifest, unifiedCgroups = false): s
 }
 
 type Understood = ReturnType<typeof understandIsolators>;
+
+/** private-network is known where it says true or false. */
+function ofNetwork({ known, unknown }: Understood, isolators: readonly Isolator[]): Understood {
+  const understood = isolators.some((isolator) => privateNetwork(isolator) !== undefined);
+  return { known, unknown: understood ? unknown.filter((name) => name !== PRIVATE_NETWORK) : unknown };
+}
+
+function sharedNetwork(isolators: readonly Isolator[], ownNetwork: boolean, whose: string): string[] {
+  if (ownNetwork || !wantsPrivateNetwork(isolators)) return [];
+  return [`${whose}: the isolator ${PRIVATE_NETWORK} has no effect: the container is to share the host's network`];
+}
 
 function withoutEffect({ known, unknown }: Understood, whose: string, isEnforced: (name: string) => boolean): string[] {
   return [
@@ -126,7 +157,9 @@ export interface IsolatorFact {
 }
 
 /** Of the container, and of its apps in order. As the stage1 that came with rkt does; another may apply less, and says so. */
-export function isolatorFacts({ isolators, apps }: PodManifest): { container: IsolatorFact[]; apps: IsolatorFact[][] } {
+export function isolatorFacts(manifest: PodManifest): { container: IsolatorFact[]; apps: IsolatorFact[][] } {
+  const { isolators, apps } = manifest;
+  const ownNetwork = hasOwnNetwork(manifest);
   const whole = understandIsolators(isolators, { object: "container manifest", path: "isolators" }).known;
   const fact = ({ name, value }: Isolator, enforced: boolean): IsolatorFact => ({
     name,
@@ -134,12 +167,15 @@ export function isolatorFacts({ isolators, apps }: PodManifest): { container: Is
     effect: enforced ? "enforced" : "ignored",
   });
   return {
-    container: isolators.map((isolator) => fact(isolator, OF_CONTAINERS.includes(isolator.name))),
+    container: isolators.map((isolator) =>
+      fact(isolator, OF_CONTAINERS.includes(isolator.name) || privateNetwork(isolator) === ownNetwork),
+    ),
     apps: apps.map(({ name: app, app: section }) => {
       const own = section?.isolators ?? [];
       const { known } = understandIsolators(own, { object: `app ${app}`, path: "isolators" });
       return own.map((isolator) => {
         const { name } = isolator;
+        if (privateNetwork(isolator) === ownNetwork) return fact(isolator, true);
         if (!(name in known) || UNENFORCED.includes(name)) return fact(isolator, false);
         const instead = insteadOf(name, known, whole);
         return instead === undefined ? fact(isolator, true) : { ...fact(isolator, true), effect: "modified", instead };

@@ -13,6 +13,7 @@ import {
   ANNOTATIONS,
   LAYOUT_VERSION,
   EARLY_IMAGE_ANNOTATION,
+  IMAGE_SHA256_ANNOTATION,
   NOTIFY_ANNOTATION,
   type Protection,
   INTERFACE_VERSION_ANNOTATION,
@@ -21,6 +22,7 @@ import {
   STOP_TIMEOUT_ANNOTATION,
 } from "../../shared/layout.ts";
 import { networkRequest, portMappings, refusePorts } from "../../shared/network-request.ts";
+import { specVersion } from "../../shared/schema/legacy.ts";
 import { APPC_VERSION, appFromImage, bareApp, requireHost } from "../../shared/schema/image-manifest.ts";
 import { quote } from "../../shared/schema/manifest-error.ts";
 import type {
@@ -29,10 +31,13 @@ import type {
   ImageID,
   ImageManifest,
   Isolator,
+  Mount,
   MountPoint,
   NameValue,
   PodManifest,
+  PodTemplate,
   RuntimeApp,
+  TemplateMount,
   Volume,
 } from "../../shared/schema/types.ts";
 import { olderThan, toACName, variableName } from "../../shared/schema/values.ts";
@@ -47,7 +52,12 @@ export interface ResolvedImage {
   /** All 128 digits. */
   id: ImageID;
   manifest: ImageManifest;
+  /** `sha256-` and 64 hex digits: only in a container that knows its images by it (`knownBySha256`). */
+  sha256?: string | undefined;
 }
+
+/** Whether an image was made when an image's ID was a SHA-256: its app knows no other when it asks for one. */
+export const knownBySha256 = ({ acVersion }: ImageManifest): boolean => olderThan(specVersion(acVersion), "0.2.0");
 
 /** What a request leaves to the moment. */
 export interface Circumstances {
@@ -109,29 +119,62 @@ export function containerManifest(
 
 /** A manifest from one that somebody wrote: what it leaves to the images is filled in. */
 export function fromPodManifest(
-  given: PodManifest,
+  given: PodTemplate,
   request: RunRequest,
   images: readonly ResolvedImage[],
   circumstances: Circumstances,
 ): ContainerManifest {
   refuseReserved(given);
   const apps = given.apps.map((app, i): RuntimeApp => {
-    const { id, manifest } = imageAt(images, i);
+    const image = imageAt(images, i);
+    const { id, manifest } = image;
     requireHost(manifest);
+    const { isolators = [], mounts, ...own } = app;
+    const section = app.app ?? appFromImage(manifest);
     return {
-      ...app,
+      ...own,
       image: { id, name: manifest.name, labels: manifest.labels },
-      app: app.app ?? appFromImage(manifest),
-      annotations: withFacts(app.annotations, manifest),
+      app: {
+        ...section,
+        isolators: overrideIsolators(section.isolators, isolators, { object: `app ${app.name}`, path: "isolators" }),
+      },
+      mounts: [
+        ...mounts.flatMap((mount) => placedMounts(mount, app.name, section)),
+        ...fulfilling(given, section, mounts),
+      ],
+      annotations: withFacts(app.annotations, image),
     };
   });
+  const volumes = given.volumes.map(({ fulfills: _, ...volume }) => volume);
   if (request.interactive && apps.length > 1)
     throw new RktError(
       "bad-request",
       `--interactive gives the terminal to one app, and the pod manifest has ${apps.length}`,
     );
-  const result = complete({ ...given, apps }, request, circumstances);
-  return withWidenings(result, circumstances, (i) => (given.apps[i]?.app === undefined ? [] : undefined));
+  const result = complete({ ...given, apps, volumes }, request, circumstances);
+  return withWidenings(result, circumstances, (i) =>
+    given.apps[i]?.app === undefined ? (given.apps[i]?.isolators ?? []) : undefined,
+  );
+}
+
+/** Before 0.7.0 a mount named the mount point, which says where that is. */
+function placedMounts(mount: TemplateMount, app: string, section: App): Mount[] {
+  if (!("mountPoint" in mount)) return [mount];
+  const points = section.mountPoints.filter(({ name }) => name === mount.mountPoint);
+  if (points.length === 0)
+    throw new RktError("no-mount-point", `app ${app}: there is no mount point "${mount.mountPoint}"`, {
+      hint: "correct the pod manifest's mount, or give it a path",
+    });
+  return points.map(({ path }) => ({ volume: mount.volume, path }));
+}
+
+/** Before 0.3.0 a volume said which mount points it is for; that of its own name it gets in any case. */
+function fulfilling({ volumes }: PodTemplate, section: App, mounts: readonly TemplateMount[]): Mount[] {
+  return section.mountPoints.flatMap(({ name, path }) => {
+    const volume = volumes.find(({ fulfills = [] }) => fulfills.includes(name));
+    const taken = mounts.some((mount) => ("mountPoint" in mount ? mount.mountPoint === name : mount.path === path));
+    return volume === undefined || taken ? [] : [{ volume: volume.name, path }];
+  });
 }
 
 /** `asked`: in place of the image's isolators; undefined when the app has none of its image's. */
@@ -191,10 +234,11 @@ function complete(draft: PodManifest, request: RunRequest, circumstances: Circum
 
 function runtimeApp(
   asked: AppRequest,
-  { id, manifest }: ResolvedImage,
+  image: ResolvedImage,
   request: RunRequest,
   circumstances: Circumstances,
 ): RuntimeApp {
+  const { id, manifest } = image;
   requireHost(manifest);
   const app = asked.exec === undefined ? appFromImage(manifest) : withExec(manifest, asked.exec);
   const name = asked.name ?? defaultName(manifest.name);
@@ -221,7 +265,7 @@ function runtimeApp(
     },
     readOnlyRootFS: asked.readOnlyRootFS,
     mounts: mergeMounts(request.mounts, asked.mounts),
-    annotations: withFacts(asked.annotations, manifest),
+    annotations: withFacts(asked.annotations, image),
   };
 }
 
@@ -229,11 +273,13 @@ const OF_IMAGES: readonly string[] = [NOTIFY_ANNOTATION, STOP_SIGNAL_ANNOTATION,
 
 /**
  * What the stages need to know of the image: whether the app says that it is ready, and how it is asked to end, unless
- * the user knows better; and what the app's environment was when the image was made.
+ * the user knows better; and what the app's environment and its image's ID were when the image was made.
  */
-function withFacts(own: readonly NameValue[], { annotations, acVersion }: ImageManifest): NameValue[] {
-  const facts = annotations.filter(({ name }) => OF_IMAGES.includes(name));
-  if (olderThan(acVersion, "0.6.0")) facts.push({ name: EARLY_IMAGE_ANNOTATION, value: acVersion });
+function withFacts(own: readonly NameValue[], { manifest, sha256 }: ResolvedImage): NameValue[] {
+  const facts = manifest.annotations.filter(({ name }) => OF_IMAGES.includes(name));
+  const version = specVersion(manifest.acVersion);
+  if (olderThan(version, "0.6.0")) facts.push({ name: EARLY_IMAGE_ANNOTATION, value: version });
+  if (sha256 !== undefined) facts.push({ name: IMAGE_SHA256_ANNOTATION, value: sha256 });
   return [...facts.filter((fact) => !own.some(({ name }) => name === fact.name)), ...own];
 }
 
@@ -510,7 +556,7 @@ function annotations(
     [layoutVersion, LAYOUT_VERSION],
     [INTERFACE_VERSION_ANNOTATION, STAGE1_INTERFACE_VERSION],
     [ANNOTATIONS.created, created.toISOString()],
-    [network, request.network],
+    [network, request.network ?? "host"],
     [hostname, request.hostname],
     [interactive, request.interactive ? "true" : undefined],
     [ANNOTATIONS.privateUsers, request.privateUsers ? "true" : undefined],

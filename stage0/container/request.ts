@@ -17,8 +17,8 @@ export interface RunRequest {
   userAnnotations: NameValue[];
   userLabels: NameValue[];
   ports: PortRequest[];
-  /** "host", "none", or the networks as `--net` lists them. */
-  network: string;
+  /** "host", "none", or the networks as `--net` lists them. Undefined: "host", unless an image asks for its own. */
+  network: string | undefined;
   resolver: ResolverRequest;
   /** "host": the host's /etc/hosts; else further lines. */
   hosts: "host" | HostsEntry[];

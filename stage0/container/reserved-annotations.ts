@@ -5,7 +5,7 @@
 
 import { RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS, PRE_START_TIMEOUT_ANNOTATION, RESERVED_ANNOTATIONS } from "../../shared/layout.ts";
-import type { NameValue, PodManifest } from "../../shared/schema/types.ts";
+import type { NameValue, PodTemplate } from "../../shared/schema/types.ts";
 
 /** What says the same, and is checked. */
 const OPTIONS: Readonly<Record<string, string>> = {
@@ -40,7 +40,7 @@ function isReserved(name: string, of: "app" | "container"): boolean {
 }
 
 /** Throws "reserved-annotation" for a manifest that somebody wrote. */
-export function refuseReserved({ annotations, apps }: PodManifest): void {
+export function refuseReserved({ annotations, apps }: Pick<PodTemplate, "annotations" | "apps">): void {
   const refuse = (whose: string, found: ReturnType<typeof findReserved>) => {
     if (found === undefined) return;
     const message = `${whose} has the annotation ${found.name}, which is rkt's own`;

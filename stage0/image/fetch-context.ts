@@ -5,7 +5,7 @@ import type { InsecureOption } from "../globals.ts";
 import type { Provenance } from "../store/provenance.ts";
 import type { Store } from "../store/store.ts";
 import type { HttpClient } from "./http.ts";
-import { type ImageName, mismatch } from "./image-name.ts";
+import { hasID, type ImageName, mismatch } from "./image-name.ts";
 import type { Reporter } from "./progress.ts";
 
 /** "never": the store only. "new": the network for what the store has not. "update": ask whether there is something newer. */
@@ -31,7 +31,7 @@ export interface FetchContext {
 /** The store as a fetch uses it. */
 export type FetchStore = Pick<
   Store,
-  "importFile" | "stage" | "release" | "resolve" | "list" | "manifest" | "remote" | "updateRemote"
+  "importFile" | "stage" | "sha256" | "release" | "resolve" | "list" | "manifest" | "remote" | "updateRemote"
 >;
 
 export interface SignatureCheck {
@@ -50,7 +50,8 @@ export interface Verdict {
 /** What an image must be to be the one that was asked for. */
 export interface Expectation {
   asked?: ImageName | undefined;
-  id?: ImageID | undefined;
+  /** Of either type (`Dependency.imageID`). */
+  id?: string | undefined;
   /** Bytes of the file. */
   size?: number | undefined;
 }
@@ -59,7 +60,11 @@ export interface Expectation {
 export function unexpected(
   image: { id: ImageID; name: string; labels: NameValue[] },
   expected: Expectation,
+  sha256: () => string,
 ): string | undefined {
-  if (expected.id !== undefined && !image.id.startsWith(expected.id)) return `its ID is ${image.id}`;
-  return expected.asked === undefined ? undefined : mismatch(image, expected.asked);
+  const { id, asked } = expected;
+  const wrong = asked === undefined ? undefined : mismatch(image, asked);
+  // Of an image of another name nothing needs to be hashed.
+  if (id === undefined || (wrong !== undefined && id.startsWith("sha256-"))) return wrong;
+  return hasID(image.id, id, sha256) ? wrong : `its ID is ${id.startsWith("sha256-") ? sha256() : image.id}`;
 }

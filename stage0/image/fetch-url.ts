@@ -57,7 +57,9 @@ function knownImage(request: UrlRequest, { store, insecure }: FetchContext): Kno
   if (record.signatureUrl === undefined && !insecure.has("image")) return undefined;
   try {
     const image = store.resolve(record.key);
-    return unexpected(image, request.expected) === undefined ? { record, image } : undefined;
+    return unexpected(image, request.expected, () => store.sha256(image.key)) === undefined
+      ? { record, image }
+      : undefined;
   } catch (error) {
     if (error instanceof RktError && error.code === "no-such-image") return undefined;
     throw error;
@@ -114,7 +116,8 @@ async function downloadImage(
     if (staged === undefined) throw new Error("a download without a beginning");
 
     const { id, key, manifest } = await staged.finish();
-    const wrong = unexpected({ id, ...manifest }, request.expected);
+    const { sha256 } = staged;
+    const wrong = unexpected({ id, ...manifest }, request.expected, sha256);
     if (wrong !== undefined) {
       throw new RktError("wrong-image", `the image at ${plainHref(request.url)} is not the one asked for: ${wrong}`);
     }

@@ -168,7 +168,9 @@ async function fetchName(name: ImageName, request: NameRequest, from: FetchConte
 const NOWHERE = "is the name right, its host included? an image is also a URL or a file";
 
 function bestStored(expected: Expectation, { store, least, insecure }: FetchContext): StoredImage | undefined {
-  const found = store.list().filter((image) => unexpected(image, expected) === undefined);
+  const found = store
+    .list()
+    .filter((image) => unexpected(image, expected, () => store.sha256(image.key)) === undefined);
   // An ID leaves nothing to be vouched for.
   return bestOf(found, expected.id === undefined ? (least ?? leastProvenance(insecure)) : "none");
 }

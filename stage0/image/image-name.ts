@@ -9,7 +9,7 @@
 import { arch, platform } from "node:process";
 import { fileURLToPath } from "node:url";
 import { usageError, withoutCredentials } from "../../shared/errors.ts";
-import type { ACIdentifier, NameValue } from "../../shared/schema/types.ts";
+import type { ACIdentifier, ImageID, NameValue } from "../../shared/schema/types.ts";
 import { acIdentifier } from "../../shared/schema/values.ts";
 
 export type ImageReference =
@@ -140,4 +140,9 @@ export function mismatch(image: ImageName, asked: ImageName): string | undefined
     }
   }
   return undefined;
+}
+
+/** Whether an image is the one of an ID, which may be shortened; `sha256` is asked only where the ID is of that type. */
+export function hasID(id: ImageID, wanted: string, sha256: () => string): boolean {
+  return (wanted.startsWith("sha256-") ? sha256() : id).startsWith(wanted);
 }

@@ -52,6 +52,8 @@ export interface BlobImport {
   write(chunk: Uint8Array): Promise<void>;
   /** All bytes were written: checks the whole and says what it is. */
   finish(): Promise<ImportedBlob>;
+  /** The SHA-256 of what `finish` has seen, in hex digits: only before `commit`. */
+  sha256(): string;
   /** Puts the blob in its place. */
   commit(): Promise<ImportedBlob>;
   abort(): void;
@@ -144,6 +146,7 @@ export function beginImport(layout: DataLayout, name: string, limits: ImportLimi
         result = { id, key: blobKey(id), manifest, manifestText, size };
         return result;
       }),
+    sha256: () => sha256Of(temporary.fd),
     commit: () =>
       attempt(async () => {
         if (result === undefined) throw new Error("commit before finish");
@@ -155,6 +158,18 @@ export function beginImport(layout: DataLayout, name: string, limits: ImportLimi
       temporary.remove();
     },
   };
+}
+
+/** The SHA-256 of a file from its beginning, in hex digits. */
+export function sha256Of(fd: number): string {
+  const hash = createHash("sha256");
+  const chunk = Buffer.allocUnsafe(1024 * 1024);
+  let at = 0;
+  for (let n = readSync(fd, chunk, 0, chunk.length, at); n > 0; n = readSync(fd, chunk, 0, chunk.length, at)) {
+    hash.update(chunk.subarray(0, n));
+    at += n;
+  }
+  return hash.digest("hex");
 }
 
 /** Reads a blob that is in the store already, and says what it is. */

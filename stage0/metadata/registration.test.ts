@@ -55,3 +55,19 @@ test("register: a service that has ended is none, though its file is there", asy
   assert.ok(given instanceof RktError);
   assert.equal(given.code, "no-metadata-service");
 });
+
+test("register: a service that is about to start is waited for, if that is asked for", async (t) => {
+  const data = dataDirectory(t, "", false);
+  const path = dataLayout(data).metadataService;
+  rmSync(path);
+  const waiting = register({ data, network: "host", wait: true });
+  setTimeout(() => {
+    writeFileSync(path, "http://127.0.0.1:18112\n");
+    const fd = openSync(path, "r");
+    flock(fd, LOCK_EX);
+    t.after(() => closeSync(fd));
+  }, 100);
+  const given = await waiting;
+  assert.ok(typeof given === "string", String(given));
+  assert.equal(given.slice(0, -64), "http://127.0.0.1:18112/");
+});

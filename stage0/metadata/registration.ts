@@ -21,6 +21,8 @@ export interface Wish {
   network: string;
   /** rkt's own argv, to start the service with when there is none. */
   program?: readonly string[] | undefined;
+  /** A service that was started just now, and has not got far enough to be seen, is waited for. */
+  wait?: boolean;
 }
 
 /**
@@ -29,12 +31,12 @@ export interface Wish {
  * The service is that of the container's own data directory: its lock is there, and the socket that wakes it too, so
  * that no service of another directory is taken for one that knows the container.
  */
-export async function register({ data, network, program }: Wish): Promise<string | RktError> {
+export async function register({ data, network, program, wait = false }: Wish): Promise<string | RktError> {
   if (network === "none")
     return new RktError("no-network", "a container without a network cannot reach the metadata service", {
       hint: "give it one with --net, or leave --mds-register and --spawn-metadata-svc away",
     });
-  const service = await runningService(data, program);
+  const service = await runningService(data, program, wait);
   if (typeof service !== "string") return service;
   if (network !== "host" && isLoopback(service))
     return new RktError(
@@ -49,11 +51,16 @@ export async function register({ data, network, program }: Wish): Promise<string
 const isLoopback = (url: string): boolean => /^http:\/\/(?:127\.|\[::1\])/.test(url);
 
 /** The URL of the service, which is started if that can be done. */
-async function runningService(data: string, program: readonly string[] | undefined): Promise<string | RktError> {
+async function runningService(
+  data: string,
+  program: readonly string[] | undefined,
+  wait: boolean,
+): Promise<string | RktError> {
   if (readService(data) === undefined) {
     const woken = await wake(data);
     if (woken !== undefined) return woken;
     if (program !== undefined) await start(data, program);
+    else if (wait) await appearance(data);
   }
   const limit = Date.now() + START_LIMIT;
   while (readService(data) === "starting" && Date.now() < limit) await delay(10);
@@ -130,9 +137,16 @@ function readService(data: string): string | "starting" | undefined {
   }
 }
 
-/** Milliseconds that a service may take to begin, started by rkt or by systemd. */
+/** Resolves when a service is seen, or too much time has gone by: a program needs some until it has its lock. */
+async function appearance(data: string): Promise<void> {
+  const limit = Date.now() + APPEARANCE_LIMIT;
+  while (readService(data) === undefined && Date.now() < limit) await delay(10);
+}
+
+/** Milliseconds that a service may take to begin, started by rkt, by systemd, or by somebody else. */
 const START_LIMIT = 10_000;
 const WAKE_LIMIT = 5000;
+const APPEARANCE_LIMIT = 5000;
 
 /** Resolves when a service has begun to start, this one or another that was faster. */
 async function start(data: string, program: readonly string[]): Promise<void> {

@@ -4,7 +4,7 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, get, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createDoor, isIP, type Server as NetServer, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
 import { errorCode, RktError, usageError } from "../../shared/errors.ts";
@@ -37,6 +37,8 @@ export interface Listener {
   url: string;
   /** From now on who connects to have the service started is let go; until then he waits. Returns what ends that. */
   letGo(): Promise<() => void>;
+  /** Asks itself, as an app would, whatever comes of it. */
+  ask(path: string): Promise<void>;
   /** Stops listening, and takes the address away if it was added. */
   close(): Promise<void>;
 }
@@ -80,6 +82,15 @@ export async function listen(at: string, respond: Respond, limits: Limits = LIMI
       return () => {
         for (const door of doors) door.close();
       };
+    },
+    ask(path) {
+      const url = new URL(path, urlOf(servers[0]?.address()));
+      return new Promise((resolve) => {
+        const options = { agent: false, timeout: 1000, headers: { "Metadata-Flavor": "AppContainer" } };
+        const request = get(url, options, (response) => response.resume().once("close", resolve));
+        // Where the host can't reach itself, a container may.
+        request.once("timeout", () => request.destroy()).once("error", () => resolve());
+      });
     },
     async close() {
       for (const server of servers) {

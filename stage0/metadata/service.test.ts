@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { hostPath } from "../../shared/layout.ts";
+import { EARLY_IMAGE_ANNOTATION, hostPath, IMAGE_SHA256_ANNOTATION } from "../../shared/layout.ts";
 import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import { openIdentity } from "./identity.ts";
@@ -25,6 +25,8 @@ const pod: Pod = {
         {
           name: "main",
           image: { name: "example.com/db", id: ID },
+          app: { exec: ["/db"], user: "0", group: "0", mountPoints: [{ name: "data", path: "/data" }] },
+          mounts: [{ volume: "data", path: "/data" }],
           annotations: [
             { name: "changed", value: "by the pod" },
             { name: "added", value: "by the pod" },
@@ -48,20 +50,16 @@ after(() => rmSync(join(key, "../.."), { recursive: true }));
 const identity = openIdentity(key);
 const ASCII = "text/plain; charset=us-ascii";
 
+const GET: Omit<MetadataRequest, "path"> = {
+  method: "GET",
+  flavor: "AppContainer",
+  contentType: undefined,
+  body: Buffer.alloc(0),
+  source: "192.0.2.1",
+};
+
 function ask(path: string, over: Partial<MetadataRequest> = {}): Answer {
-  const given = answer(
-    {
-      method: "GET",
-      path,
-      flavor: "AppContainer",
-      contentType: undefined,
-      body: Buffer.alloc(0),
-      source: "192.0.2.1",
-      ...over,
-    },
-    pods,
-    identity,
-  );
+  const given = answer({ ...GET, path, ...over }, pods, identity);
   assert.ok(given);
   return given;
 }
@@ -104,15 +102,51 @@ test("metadata: manifests are the specification's", () => {
         name: "example.com/db",
         imageID: ID,
         image: { name: "example.com/db", id: ID },
+        mounts: [{ volume: "data", mountPoint: "data" }],
         isolators: [],
         annotations: pod.manifest.apps[0]?.annotations,
       },
     ],
-    volumes: [{ kind: "host", source: "/srv", readOnly: true, fulfills: ["data"] }],
+    volumes: [{ name: "data", kind: "host", source: "/srv", readOnly: true, fulfills: ["data"] }],
     isolators: [],
     annotations: [{ name: "ip-address", value: "10.1.2.3" }],
   });
 });
+
+/** A container of images that were made then. */
+function earlyPods(acVersion: string, more: { name: string; value: string }[] = []): Pods {
+  const apps = pod.manifest.apps.map((app) => ({
+    ...app,
+    annotations: [...app.annotations, { name: EARLY_IMAGE_ANNOTATION, value: acVersion }, ...more],
+  }));
+  return { byToken: () => ({ ...pod, manifest: { ...pod.manifest, apps } }), byAddress: () => undefined };
+}
+const SHA256 = `sha256-${"5".repeat(64)}`;
+
+test("metadata: before 0.2.0 an image's ID is a SHA-256, for who asks by the image's name", () => {
+  const early = earlyPods("0.1.0", [{ name: IMAGE_SHA256_ANNOTATION, value: SHA256 }]);
+  const get = (path: string) =>
+    answer({ ...GET, path: `/${TOKEN}/acMetadata/v1/${path}` }, early, identity)?.body ?? "";
+  const { apps, annotations } = JSON.parse(get("container/manifest"));
+  assert.deepEqual([apps[0].imageID, apps[0].image.id, apps[0].app], [SHA256, SHA256, "example.com/db"]);
+  assert.deepEqual(annotations, { "ip-address": "10.1.2.3" });
+  assert.equal(get("apps/example.com/db/image/id"), SHA256);
+  assert.equal(get("apps/main/image/id"), ID);
+});
+
+for (const [acVersion, app] of [
+  ["0.3.0", "example.com/db"],
+  ["0.4.0", undefined],
+] as const)
+  test(`metadata: a container manifest of ${acVersion}`, () => {
+    const path = `/${TOKEN}/acMetadata/v1/container/manifest`;
+    const manifest = JSON.parse(answer({ ...GET, path }, earlyPods(acVersion), identity)?.body ?? "");
+    const [one] = manifest.apps;
+    // From 0.4.0 on that would be an app section.
+    assert.deepEqual([one.name, one.app, one.imageID], ["example.com/db", app, ID]);
+    assert.deepEqual(manifest.volumes[0].name, "data");
+    assert.deepEqual(manifest.annotations, [{ name: "ip-address", value: "10.1.2.3" }]);
+  });
 
 test("metadata: without a token, by the address", () => {
   assert.equal(ask("/acMetadata/v1/pod/uuid", { source: "172.16.0.2" }).body, pod.uuid);

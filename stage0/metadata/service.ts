@@ -8,9 +8,17 @@
  */
 
 import { createHash } from "node:crypto";
-import { EARLY_IMAGE_ANNOTATION } from "../../shared/layout.ts";
+import { EARLY_IMAGE_ANNOTATION, IMAGE_SHA256_ANNOTATION } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
-import type { ImageManifest, Json, NameValue, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
+import type {
+  App,
+  ImageManifest,
+  Json,
+  MountPoint,
+  NameValue,
+  PodManifest,
+  RuntimeApp,
+} from "../../shared/schema/types.ts";
 import { olderThan } from "../../shared/schema/values.ts";
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import { fields, fromBase64 } from "./form.ts";
@@ -151,7 +159,8 @@ function containerAnswer(
 /** `name/annotations`, `name/image/manifest`, `name/image/id`; a name is one segment, that of an image may be several. */
 function appAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest): Answer {
   for (let end = 1; end < entry.length; end++) {
-    const app = findApp(pod, entry.slice(0, end).join("/"));
+    const name = entry.slice(0, end).join("/");
+    const app = findApp(pod, name);
     if (app === undefined) continue;
     const rest = entry.slice(end);
     switch (words(rest)) {
@@ -160,7 +169,8 @@ function appAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest)
       case "image/manifest":
         return read(request, JSON_TYPE, () => pod.imageManifestText(app));
       case "image/id":
-        return read(request, ASCII, () => app.image.id);
+        // By the image's name an app of before 0.2.0 asks, where one is in the container.
+        return read(request, ASCII, () => (name === app.image.name ? earlyId(app) : app.image.id));
     }
     if (rest[0] === "annotations") return directoryAnswer(appAnnotations(pod, app), rest.slice(1), request);
   }
@@ -253,9 +263,14 @@ const FORM = "application/x-www-form-urlencoded";
 const mediaType = ({ contentType = "" }: MetadataRequest): string =>
   contentType.split(";")[0]?.trim().toLowerCase() ?? "";
 
+/** An image's ID as it was when the oldest of the container's images was made: before 0.2.0, a SHA-256. */
+const earlyId = ({ annotations, image }: RuntimeApp): string =>
+  annotation(annotations, IMAGE_SHA256_ANNOTATION) ?? image.id;
+
 /**
  * The container manifest as it was before it was a PodManifest, by the oldest of its images. Before 0.2.0 annotations
- * were an object, before 0.4.0 the values of isolators texts, and images' own were in their manifests.
+ * were an object, before 0.4.0 the values of isolators texts, and images' own were in their manifests. A volume had the
+ * names of the mount points that it fulfils before 0.3.0, and a name of its own from then on: both can be there.
  */
 function containerRuntimeManifest({ uuid, manifest }: Pod): string {
   const versions = manifest.apps.map(({ annotations }) => annotation(annotations, EARLY_IMAGE_ANNOTATION));
@@ -268,20 +283,48 @@ function containerRuntimeManifest({ uuid, manifest }: Pod): string {
     acVersion: manifest.acVersion,
     acKind: "ContainerRuntimeManifest",
     uuid,
-    apps: manifest.apps.map(({ name, image, annotations, app }) => ({
-      name: image.name ?? name,
-      imageID: image.id,
-      image: { name: image.name ?? name, id: image.id },
-      isolators: before("0.4.0") ? [] : (app?.isolators ?? []),
-      annotations: annotated(annotations),
-    })),
+    apps: manifest.apps.map((one) => earlyApp(one, annotated, before)),
     volumes: manifest.volumes.map(({ name, kind, source, readOnly }) => ({
+      name,
       kind,
       ...(source === undefined ? {} : { source }),
       readOnly: readOnly === true,
-      fulfills: [name],
+      fulfills: fulfilled(manifest, name),
     })),
     isolators: before("0.4.0") ? [] : manifest.isolators,
     annotations: annotated(manifest.annotations),
   });
+}
+
+/** An app was called by its image's name: `app` in the specification's text, `name` in its code. */
+function earlyApp(
+  runtime: RuntimeApp,
+  annotated: (list: readonly NameValue[]) => Json,
+  before: (version: string) => boolean,
+): object {
+  const { name, image, app, mounts, annotations } = runtime;
+  const called = image.name ?? name;
+  return {
+    name: called,
+    // From 0.4.0 on that is what differs from the image's app section.
+    ...(before("0.4.0") ? { app: called } : {}),
+    imageID: earlyId(runtime),
+    image: { name: called, id: earlyId(runtime) },
+    mounts: mounts.flatMap(({ volume, path }) =>
+      mountPointsAt(app, path).map((mountPoint) => ({ volume, mountPoint: mountPoint.name })),
+    ),
+    isolators: before("0.4.0") ? [] : (app?.isolators ?? []),
+    annotations: annotated(annotations),
+  };
+}
+
+const mountPointsAt = (app: App | undefined, path: string): MountPoint[] =>
+  (app?.mountPoints ?? []).filter((mountPoint) => mountPoint.path === path);
+
+/** The names of the mount points, of all apps, that a volume is mounted at. */
+function fulfilled({ apps }: PodManifest, volume: string): string[] {
+  const points = apps.flatMap(({ app, mounts }) =>
+    mounts.filter((mount) => mount.volume === volume).flatMap(({ path }) => mountPointsAt(app, path)),
+  );
+  return [...new Set(points.map(({ name }) => name))];
 }

@@ -3,14 +3,14 @@
  * are the truth; everything else can be made again from them.
  */
 
-import { existsSync, readdirSync, rmSync, type BigIntStats, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, rmSync, type BigIntStats, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, dataLayout, KEY_DIGITS, shortId } from "../../shared/layout.ts";
 import { label, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
 import { makeStoreDirectories } from "../data-directory.ts";
 import { fileChunks } from "../image/file-chunks.ts";
-import { mismatch } from "../image/image-name.ts";
+import { hasID, mismatch } from "../image/image-name.ts";
 import {
   type BlobImport,
   beginImport,
@@ -18,6 +18,7 @@ import {
   type ImportedBlob,
   type ImportLimits,
   inspectBlob,
+  sha256Of,
 } from "../image/import.ts";
 import { type ImageTableOptions, imageTable } from "./image-table.ts";
 import { type IndexDb, openIndex, type Row } from "./index-db.ts";
@@ -60,6 +61,8 @@ export interface RemoteRecord {
 export interface StagedImport {
   write(chunk: Uint8Array): Promise<void>;
   finish(): Promise<{ id: ImageID; key: string; manifest: ImageManifest; size: number }>;
+  /** After `finish`: `sha256-` and 64 hex digits. */
+  sha256(): string;
   commit(remote?: RemoteRecord): Promise<StoredImage>;
   abort(): Promise<void>;
 }
@@ -95,6 +98,8 @@ export interface Store {
   manifest(key: string): ImageManifest;
   /** As the image has it, to the byte. */
   manifestText(key: string): string;
+  /** `sha256-` and 64 hex digits: what an image's ID was before 0.2.0 of the spec, of the same bytes. Computed once. */
+  sha256(key: string): string;
   /** Renders an image once, with dependencies that are at least "given" unless told; the tree stays. The image counts as used now. */
   render(key: string, least?: Provenance): Promise<Tree>;
   /** Keys of an image and of all it depends on. */
@@ -227,6 +232,9 @@ export function openStore(
       db().run("UPDATE images SET used_at = ? WHERE key = ?", now, key);
   };
 
+  const matches = (one: StoredImage, id: string | undefined): boolean =>
+    id === undefined || hasID(one.id, id, () => store.sha256(one.key));
+
   const byKey = (key: string): StoredImage | undefined => {
     const row = db().get("SELECT * FROM images WHERE key = ?", key);
     return row === undefined || ignored.has(key) ? undefined : image(row);
@@ -278,6 +286,7 @@ export function openStore(
           blob = await blobImport.finish();
           return blob;
         },
+        sha256: () => `sha256-${blobImport.sha256()}`,
         async commit(remote) {
           if (blob === undefined) throw new Error("commit before finish");
           const stored = await take(blob, blobImport, remote?.signatureUrl === undefined ? "none" : "verified");
@@ -289,6 +298,13 @@ export function openStore(
     },
 
     resolve(prefix) {
+      if (/^sha256-[0-9a-f]{32,64}$/.test(prefix)) {
+        const found = store.list().find((one) => matches(one, prefix));
+        if (found !== undefined) return found;
+        throw new RktError("no-such-image", `no image ${prefix} in the store`, {
+          hint: "that is an ID of before 0.2.0 of the specification: fetch the image of it by its name or file",
+        });
+      }
       const digits = prefix.replace(/^sha512-/, "").toLowerCase();
       if (!/^[0-9a-f]{2,128}$/.test(digits))
         throw new RktError("bad-hash", `"${prefix}" is no image hash`, {
@@ -332,6 +348,19 @@ export function openStore(
       return String(row["text"]);
     },
 
+    sha256(key) {
+      const waiting = held.get(key);
+      if (waiting !== undefined && waiting.placed === undefined) return `sha256-${waiting.blobImport.sha256()}`;
+      lock.share();
+      // Not of the index's schema: an older index has none, and few images need it.
+      db().run("CREATE TABLE IF NOT EXISTS sha256 (key TEXT PRIMARY KEY, hash TEXT NOT NULL) STRICT");
+      const known = db().get("SELECT hash FROM sha256 WHERE key = ?", key);
+      if (known !== undefined) return String(known["hash"]);
+      const hash = `sha256-${hashBlob(layout.blob(key))}`;
+      db().run("INSERT OR REPLACE INTO sha256 VALUES (?,?)", key, hash);
+      return hash;
+    },
+
     async render(key, least = "given") {
       lock.share();
       touch(key);
@@ -367,7 +396,7 @@ export function openStore(
         .all("SELECT * FROM images WHERE name = ? ORDER BY key", dependency.imageName)
         .map(image)
         .filter(({ key }) => !ignored.has(key))
-        .filter((one) => dependency.imageID === undefined || one.id.startsWith(dependency.imageID))
+        .filter((one) => matches(one, dependency.imageID))
         // As when it was fetched: an image for another machine is not meant.
         .filter((one) => mismatch(one, { name: dependency.imageName, labels: dependency.labels }) === undefined);
       // An ID leaves nothing to be vouched for.
@@ -445,6 +474,15 @@ export function openStore(
     },
   };
   return store;
+}
+
+function hashBlob(path: string): string {
+  const fd = openSync(path, "r");
+  try {
+    return sha256Of(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);

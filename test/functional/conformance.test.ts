@@ -6,14 +6,14 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { setPriority, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { before, type TestContext, test } from "node:test";
+import { before, test } from "node:test";
 import { makeAci, manifest } from "../fixtures/aci.ts";
 import { makeGpg } from "../fixtures/gpg.ts";
 import { earlyImages } from "../fixtures/early-images.ts";
 import { buildGo } from "../helpers/go.ts";
-import { finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+import { finished, makeRkt, requires, scratchFile } from "../helpers/rkt.ts";
 import { startMetadataService } from "../helpers/metadata-service.ts";
 
 const build = mkdtempSync(join(tmpdir(), "rkt-conformance-"));
@@ -67,12 +67,6 @@ function images(directory: string): { main: string; sidekick: string } {
   return { main, sidekick };
 }
 
-/** The programs wait 100 ms for an answer, also beside tests that have all processors at work. */
-async function promptService(t: TestContext, rkt: Rkt): Promise<void> {
-  const { pid } = await startMetadataService(t, rkt);
-  setPriority(pid, -20);
-}
-
 const directoryEntry = (path: string) => ({ name: `rootfs/${path}`, type: "5" });
 
 for (const [spelling, ...options] of [
@@ -85,7 +79,7 @@ for (const [spelling, ...options] of [
     if (!requires(t, "root", "build", "overlay")) return;
     const rkt = makeRkt(t);
     const { main, sidekick } = images(rkt.scratch);
-    await promptService(t, rkt);
+    await startMetadataService(t, rkt);
     const db = join(rkt.scratch, "db");
     mkdirSync(db);
     const key = scratchFile(rkt, "key.asc", gpg.export(signer));
@@ -101,20 +95,34 @@ for (const [spelling, ...options] of [
     assert.equal(stderr, verified.repeat(2));
   });
 
-test("what an app of 0.3.0 was promised, in signed images of that time", async (t) => {
+for (const version of ["0.3.0", "0.4.0"] as const)
+  test(`what an app of ${version} was promised, in signed images of that time`, async (t) => {
+    if (!requires(t, "root", "build", "overlay")) return;
+    const rkt = makeRkt(t);
+    const images = earlyImages(rkt.scratch, version);
+    for (const image of images) writeFileSync(`${image}.asc`, gpg.sign(readFileSync(image), [signer]));
+    await startMetadataService(t, rkt);
+    const key = scratchFile(rkt, "key.asc", gpg.export(signer));
+    const config = `--local-config=${join(rkt.scratch, "config")}`;
+    rkt.ok(["trust", config, "--root", "--skip-fingerprint-review", key]);
+    const db = join(rkt.scratch, "db");
+    mkdirSync(db);
+    const { status, stdout, stderr } = rkt.run(["run", config, "-volume", `database:${db}`, ...images]);
+    assert.equal(status, 0, `${stdout}${stderr}`);
+    assert.deepEqual(stdout.split("\n").sort(), ["", "main OK", "poststop OK", "prestart OK", "sidekick OK"]);
+  });
+
+test("a service that is about to start is waited for", async (t) => {
   if (!requires(t, "root", "build", "overlay")) return;
   const rkt = makeRkt(t);
-  const images = earlyImages(rkt.scratch, "0.3.0");
-  for (const image of images) writeFileSync(`${image}.asc`, gpg.sign(readFileSync(image), [signer]));
-  await promptService(t, rkt);
-  const key = scratchFile(rkt, "key.asc", gpg.export(signer));
-  const config = `--local-config=${join(rkt.scratch, "config")}`;
-  rkt.ok(["trust", config, "--root", "--skip-fingerprint-review", key]);
+  const { main, sidekick } = images(rkt.scratch);
   const db = join(rkt.scratch, "db");
   mkdirSync(db);
-  const { status, stdout, stderr } = rkt.run(["run", config, "-volume", `database:${db}`, ...images]);
+  const run = ["run", "--mds-register", "--insecure-options=image", "-volume", `database:${db}`, main, sidekick];
+  const container = finished(rkt.start(run));
+  await startMetadataService(t, rkt);
+  const { status, stdout, stderr } = await container;
   assert.equal(status, 0, `${stdout}${stderr}`);
-  assert.deepEqual(stdout.split("\n").sort(), ["", "main OK", "poststop OK", "prestart OK", "sidekick OK"]);
 });
 
 test("without the metadata service they say so", async (t) => {

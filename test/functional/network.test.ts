@@ -649,18 +649,22 @@ networkTest("a port that a process of the host listens on", async (t, rkt) => {
   );
 });
 
-networkTest("what an app of 0.1.1 was promised: the metadata service at a fixed address", async (t, rkt) => {
-  if (!requires(t, "go")) return;
-  const images = earlyImages(rkt.scratch, "0.1.1");
-  const service = await startMetadataService(t, rkt, ["--listen-port=80"]);
-  const db = join(rkt.scratch, "db");
-  mkdirSync(db);
-  const run = ["--insecure-options=image", "run", "--private-net", "-volume", `database:${db}`, ...images];
-  const { status, stdout, stderr } = rkt.run(run);
-  await service.stop();
-  assert.equal(status, 0, `${stdout}${stderr}`);
-  assert.deepEqual(stdout.split("\n").sort(), ["", "main OK", "poststop OK", "prestart OK", "sidekick OK"]);
-});
+networkTest(
+  "what an app of 0.1.1 was promised: its own network, and the metadata service at port 80",
+  async (t, rkt) => {
+    if (!requires(t, "go")) return;
+    const images = earlyImages(rkt.scratch, "0.1.1");
+    const service = await startMetadataService(t, rkt, []);
+    const db = join(rkt.scratch, "db");
+    mkdirSync(db);
+    const run = ["--insecure-options=image", "run", "--mds-register", "-volume", `database:${db}`, ...images];
+    const { status, stdout, stderr } = rkt.run(run);
+    await service.stop();
+    assert.equal(status, 0, `${stdout}${stderr}`);
+    assert.deepEqual(stdout.split("\n").sort(), ["", "main OK", "poststop OK", "prestart OK", "sidekick OK"]);
+    assert.equal(stderr, "", "the isolator private-network has its effect");
+  },
+);
 
 networkTest(
   "the metadata service knows a container by its address, as the first specification had it",

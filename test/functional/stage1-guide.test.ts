@@ -10,6 +10,7 @@ import {
   containerLayout,
   DEFAULT_STAGE1_IMAGE,
   EARLY_IMAGE_ANNOTATION,
+  IMAGE_SHA256_ANNOTATION,
   ENTRYPOINTS,
   ENV_LOCK_FD,
   ENV_STOP_TIME,
@@ -50,6 +51,7 @@ const annotations = [
   PRIVATE_USERS_SUPPORT,
   ...Object.values(ANNOTATIONS),
   EARLY_IMAGE_ANNOTATION,
+  IMAGE_SHA256_ANNOTATION,
 ];
 
 test("every name of the contract is in the guide", () => {
