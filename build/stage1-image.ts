@@ -28,6 +28,7 @@ import { filterProgram } from "../shared/seccomp-program.ts";
 import { bundleScript, type ScriptName } from "./bundle.ts";
 import { closure } from "./closure.ts";
 import { type Loader, type Package, packageLoader, SOURCES, type Source } from "./debian.ts";
+import { execHelper } from "./exec-helper.ts";
 import { extractTree } from "./extract.ts";
 import { nodeLicence, ownLicence } from "./licences.ts";
 import { CACHE, DIST, ROOT, VERSION } from "./paths.ts";
@@ -263,6 +264,7 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   for (const [name, { option, path }] of Object.entries(scripts))
     addExecutable(tree, inRoot(path), options[option] ?? bundled.get(name as ScriptName) ?? []);
   // Compiled here, because it takes milliseconds and each app starts with it.
+  addFile(tree, inRoot(STAGE1.exec), execHelper(), 0o755);
   if (options.flavor === "nspawn")
     addFile(tree, inRoot(STAGE1.defaultFilter), filterProgram(defaultFilter()), 0o644);
   // Else Node.js would ask the directories above, on the host, what kind of module a script without a suffix is.

@@ -366,6 +366,8 @@ export const STAGE1 = {
   programs: stage1Path("/usr"),
   runtime: stage1Path("/usr/lib/rkt/node"),
   launcher: stage1Path("/usr/lib/rkt/launcher"),
+  /** The launcher's last step to the app: a program without threads, loader or libraries. */
+  exec: stage1Path("/usr/lib/rkt/exec"),
   busybox: stage1Path("/usr/bin/busybox"),
   /** Keeps cgroup migrations quick while a container starts. */
   warm: stage1Path("/usr/lib/rkt/warm"),

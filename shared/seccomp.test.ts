@@ -36,7 +36,7 @@ test("remove-set: what a life takes is refused by its name, and stays where a wi
 test("retain-set: the named calls and what a life takes", () => {
   const filter = isolatorFilter(retain("read", "clone"));
   assert.equal(filter?.otherwise, "kill");
-  const calls = ["read", "clone", "execve", "exit", "exit_group", "rt_sigreturn", "sigreturn"];
+  const calls = ["read", "clone", "execve", "execveat", "exit", "exit_group", "rt_sigreturn", "sigreturn"];
   assert.deepEqual(
     filter?.rules,
     calls.map((call) => ({ call, action: "allow" })),
@@ -47,9 +47,14 @@ test("the specification's wildcards", () => {
   assert.equal(isolatorFilter(retain("read", "@appc.io/all")), undefined);
   assert.deepEqual(isolatorFilter(remove("mount", "@appc.io/empty")), defaultFilter());
   assert.deepEqual(isolatorFilter({}), defaultFilter());
-  assert.equal(isolatorFilter(retain("@appc.io/empty"))?.rules.length, 5);
+  assert.equal(isolatorFilter(retain("@appc.io/empty"))?.rules.length, 6);
   // What no app starts without stays.
   assert.equal(rule(isolatorFilter(remove("@appc.io/all")), "execve")?.length, 0);
+  // By which the launcher starts the app, whoever refuses it to the app.
+  assert.deepEqual(rule(isolatorFilter(remove("execveat")), "execveat"), [
+    { call: "execveat", action: "allow", argument: { index: 4, mask: 0xffffffff, value: 0x1000 } },
+    { call: "execveat", action: "kill" },
+  ]);
 });
 
 test("the default lists let threads and processes be made, and no namespaces", () => {

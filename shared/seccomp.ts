@@ -90,7 +90,14 @@ const expand = (names: readonly string[]): Set<string> =>
 const namesDefault = ({ set }: SeccompSet): boolean => set.some((name) => /^@.*\/default-/.test(name));
 
 /** Without which no app starts, returns from a signal or ends. No wildcard takes them away; their names do, but for execve. */
-const LIFE_CYCLE = ["execve", "exit", "exit_group", "rt_sigreturn", "sigreturn"];
+const LIFE_CYCLE = ["execve", "execveat", "exit", "exit_group", "rt_sigreturn", "sigreturn"];
+
+/** By which the launcher starts its helper (stage2/launch.ts): a program that is open, by its descriptor. */
+const STARTS_HELPER: FilterRule = {
+  call: "execveat",
+  action: "allow",
+  argument: { index: 4, mask: 0xffffffff, value: 0x1000 },
+};
 
 function removing(isolator: SeccompSet): SystemCallFilter {
   const action = blocked(isolator);
@@ -102,11 +109,14 @@ function removing(isolator: SeccompSet): SystemCallFilter {
   return {
     otherwise: "allow",
     unknown: namesDefault(isolator) ? ENOSYS : isolator.set.includes("@appc.io/all") ? action : "allow",
-    rules: inPlaceOf(
-      [...calls].map((call): FilterRule => ({ call, action })),
-      special,
-      isolator,
-    ),
+    rules: [
+      ...(calls.has("execveat") ? [STARTS_HELPER] : []),
+      ...inPlaceOf(
+        [...calls].map((call): FilterRule => ({ call, action })),
+        special,
+        isolator,
+      ),
+    ],
   };
 }
 

@@ -21,6 +21,7 @@ import {
   type Stats,
   statSync,
 } from "node:fs";
+import { constants as os } from "node:os";
 import { errorCode } from "../shared/errors.ts";
 import { modeText, notAProgram } from "../shared/program.ts";
 
@@ -31,7 +32,7 @@ export function diagnose(path: string, error: unknown): string {
     REASONS[code ?? ""] ??
     problem(path, 0) ??
     (code === "EACCES" ? noexec(path) : undefined) ??
-    (code === "ENOEXEC" ? "this kernel does not know its format" : undefined) ??
+    (code === "ENOEXEC" ? UNKNOWN_FORMAT : undefined) ??
     code ??
     String(error)
   );
@@ -39,6 +40,15 @@ export function diagnose(path: string, error: unknown): string {
 
 /** What can be seen before the attempt; undefined when nothing is wrong with it, as far as its format is known here. */
 export const findProblem = (path: string): string | undefined => problem(path, 0);
+
+/** Of a program with which nothing is wrong that can be seen: what each errno of execve(2) then means. */
+export function failureReasons(path: string): ReadonlyMap<number, string> {
+  const closed = noexec(path) ?? "EACCES";
+  const all = { ...REASONS, ENOEXEC: UNKNOWN_FORMAT, EACCES: closed, ENOENT: "no such file", EPERM: "EPERM" };
+  return new Map(Object.entries(all).map(([code, reason]) => [os.errno[code as keyof typeof os.errno], reason]));
+}
+
+const UNKNOWN_FORMAT = "this kernel does not know its format";
 
 /** Errors that say enough by themselves. */
 const REASONS: Record<string, string> = {

@@ -58,6 +58,7 @@ const refused = (reason: string): RktError =>
 
 export function hostLaunch(manifest: PodManifest, parent: number): HostLaunch {
   return {
+    helper: here.inStage1(STAGE1.exec),
     parent,
     rootfs: here.appRootfs,
     surroundings: {

@@ -23,7 +23,7 @@ import { constants as os } from "node:os";
 import { accountText, badAccountFile } from "../shared/account-file.ts";
 import type { AccountSources } from "../shared/accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
-import { execve } from "../shared/exec.ts";
+import { execveOpen } from "../shared/exec.ts";
 import { joinFile, LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
 import { defaultFilter, type SystemCallFilter } from "../shared/seccomp.ts";
 import { filterProgram } from "../shared/seccomp-program.ts";
@@ -73,7 +73,7 @@ import {
   umount,
   unshare,
 } from "../shared/syscall/linux.ts";
-import { findProblem } from "./diagnose.ts";
+import { failureReasons, findProblem } from "./diagnose.ts";
 import { buildRoot } from "./mount.ts";
 import type { MountStep, SourcePath } from "./mount-plan.ts";
 import type { RunningApp, Separation } from "./plan.ts";
@@ -129,11 +129,18 @@ export interface Kernel {
   findProgram(name: string, searchPath: string): string;
   /** What will keep the program from starting. */
   findProblem(path: string): string | undefined;
+  /** What execve(2) means by each errno, of a program that looks right. */
+  failureReasons(path: string): ReadonlyMap<number, string>;
   /** The BPF program of a filter. */
   compileFilter(filter: SystemCallFilter | "default"): Uint8Array;
   setOomScoreAdj(value: number): void;
-  /** Only the standard streams and the `sockets` after them go on. The filter holds from just before. */
-  execute(program: Program, sockets: number, filter: Uint8Array | undefined): never;
+  /** Opens the helper by which the program is executed (STAGE1.exec); close-on-exec. */
+  openHelper(path: SourcePath): number;
+  /**
+   * Becomes the helper, which becomes the program, or writes what `failures` says. Only the standard streams and the
+   * `sockets` after them go on. The filter holds from just before.
+   */
+  execute(helper: number, program: Program, failures: Failures, filter: Uint8Array | undefined): never;
   warn(text: string): void;
 }
 
@@ -141,6 +148,16 @@ export interface Program {
   path: string;
   argv: readonly string[];
   env: Readonly<Record<string, string>>;
+  /** Sockets passed on, as descriptors from 3. */
+  sockets: number;
+}
+
+/** What is said on standard error when execve(2) fails. */
+export interface Failures {
+  /** Whole lines, by errno. */
+  byErrno: ReadonlyMap<number, string>;
+  /** The beginning of a line, which the number of any other errno ends. */
+  otherwise: string;
 }
 
 /**
@@ -356,6 +373,8 @@ export const linux: Kernel = {
 
   findProblem,
 
+  failureReasons,
+
   compileFilter(filter) {
     if (filter !== "default") return filterProgram(filter);
     try {
@@ -370,16 +389,28 @@ export const linux: Kernel = {
     writeFileSync("/proc/self/oom_score_adj", String(value));
   },
 
-  execute({ path, argv, env }, sockets, filter) {
+  openHelper: (path) => openat2(AT_FDCWD, path, O_PATH, 0, RESOLVE_NO_MAGICLINKS),
+
+  execute(helper, { path, argv, env, sockets }, failures, filter) {
     const fds = Array.from({ length: sockets }, (_, i) => 3 + i).filter(isOpenFd);
     closeOnExecFrom(3);
-    execve(path, argv, env, fds, filter);
+    execveOpen({ fd: helper, argv: [messages(failures), path, ...argv], env }, fds, filter);
   },
 
   warn(text) {
     writeSync(2, `${text}\n`);
   },
 };
+
+const { ENOENT } = os.errno;
+
+/** As the helper reads them (build/exec-helper.ts). */
+function messages({ byErrno, otherwise }: Failures): Buffer {
+  const record = (errno: number, text: string) => [Buffer.of(errno), Buffer.from(text), Buffer.of(1)];
+  const missing = record(ENOENT, byErrno.get(ENOENT) ?? `${otherwise}${ENOENT}\n`);
+  const others = [...byErrno].filter(([errno]) => errno !== ENOENT);
+  return Buffer.concat([...missing, ...others.flatMap(([errno, text]) => record(errno, text)), ...record(0xff, otherwise)]);
+}
 
 /** The file may be anything the image's maker liked: a FIFO must not block. */
 function readAccountFile(path: string, exitCode: number): string {

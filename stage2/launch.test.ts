@@ -45,8 +45,14 @@ const PASSWD = "www:x:33:33::/var/www:/bin/false\n";
 const GROUP = "www:x:34:\n";
 
 /** A kernel that does nothing and says so; `faults` are what its methods throw. */
-function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): { kernel: Kernel; log: string[] } {
+function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): {
+  kernel: Kernel;
+  log: string[];
+  /** What the helper would say. */
+  said: string[];
+} {
   const log: string[] = [];
+  const said: string[] = [];
   const step = (name: keyof Kernel, ...args: unknown[]): void => {
     log.push([name, ...args].join(" "));
     const fault = faults[name];
@@ -100,14 +106,23 @@ function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): { kernel:
       step("findProgram", name);
       return `/bin/${name}`;
     },
-    execute: ({ path, argv, env }, sockets, filter) => {
-      const words = [path, `[${argv.join()}]`, `HOME=${env["HOME"]}`, `${sockets} sockets`];
+    failureReasons: (path) => {
+      step("failureReasons", path);
+      return new Map([[8, "of no known format"]]);
+    },
+    openHelper: (path) => {
+      step("openHelper", path);
+      return 60;
+    },
+    execute: (helper, { path, argv, env, sockets }, { byErrno, otherwise }, filter) => {
+      said.push(...byErrno.values(), otherwise);
+      const words = [`by ${helper}:`, path, `[${argv.join()}]`, `HOME=${env["HOME"]}`, `${sockets} sockets`];
       step("execute", ...words, filter === undefined ? "unfiltered" : "filtered");
       throw new Error("the end");
     },
     warn: (text) => step("warn", text),
   };
-  return { kernel, log };
+  return { kernel, log, said };
 }
 
 function order(app: Partial<App>, annotations?: NameValue[]): string {
@@ -123,6 +138,7 @@ test("root", () => {
 connect 0 /rkt/stdio/web.in
 connect 1 /rkt/stdio/web.out
 connect 2 /rkt/stdio/web.err
+openHelper /usr/lib/rkt/exec
 compileFilter default
 openCgroups /rkt/cgroups/web
 unshareMounts
@@ -143,7 +159,8 @@ changeDirectory /
 findProgram web
 findProblem /bin/web
 joinCgroups [30]
-execute /bin/web [web] HOME=/root 1 sockets filtered`,
+failureReasons /bin/web
+execute by 60: /bin/web [web] HOME=/root 1 sockets filtered`,
   );
 });
 
@@ -166,6 +183,7 @@ test("everything an app can ask for", () => {
   assert.equal(
     text.split("\n").slice(3).join("\n"),
     `\
+openHelper /usr/lib/rkt/exec
 compileFilter allow but 2
 setOomScoreAdj 100
 openCgroups /rkt/cgroups/web
@@ -188,7 +206,8 @@ findProgram web
 setNoNewPrivileges
 findProblem /bin/web
 joinCgroups [30]
-execute /bin/web [web] HOME=/var/www 1 sockets filtered`,
+failureReasons /bin/web
+execute by 60: /bin/web [web] HOME=/var/www 1 sockets filtered`,
   );
 });
 
@@ -205,8 +224,8 @@ test("a command that enters goes the app's own way once it is in its root", () =
   const app: Partial<App> = { isolators: [{ name: "os/linux/no-new-privileges", value: true }] };
   const entering = recording();
   assert.throws(() => launch(plan(app, [], { app: "web", command: ["web"] }), entering.kernel));
-  const [compile, leave, join, ...rest] = entering.log;
-  assert.deepEqual([compile, leave], ["compileFilter default", "leaveCaller"]);
+  const [open, compile, leave, join, ...rest] = entering.log;
+  assert.deepEqual([open, compile, leave], ["openHelper /usr/lib/rkt/exec", "compileFilter default", "leaveCaller"]);
   assert.equal(join, `joinApp 20 /opt/stage2/sha512-${"0".repeat(32)}/rootfs [21]`);
   const own = order(app).split("\n");
   assert.deepEqual(
@@ -214,14 +233,14 @@ test("a command that enters goes the app's own way once it is in its root", () =
     // It is in the app's cgroups already, and its streams are not the app's.
     own.slice(own.indexOf("enterRoot 42") + 1).filter((line) => !/^(?:joinCgroups|giveStreams)/.test(line)),
   );
-  assert.equal(rest.at(-3), "endWithParent");
+  assert.equal(rest.at(-4), "endWithParent");
 });
 
 const fault = (syscall: string, code: string): Error => Object.assign(new Error(), { syscall, code });
 
 test("what it takes to install a filter nobody keeps without one", () => {
   const text = order({ user: "www", group: "www" }, [{ name: ANNOTATIONS.insecure, value: "seccomp" }]);
-  assert.doesNotMatch(text, /compileFilter|keepCapabilities|findProblem|separate/);
+  assert.doesNotMatch(text, /compileFilter|keepCapabilities|separate/);
   assert.match(text, /setCapabilities 0\n/);
   assert.match(text, /unfiltered$/);
   assert.match(order({ user: "www", group: "www" }), /keepCapabilities\nsetUid 33\nsetCapabilities 1\n/);
@@ -230,14 +249,24 @@ test("what it takes to install a filter nobody keeps without one", () => {
 test("an app that its own filter would keep from saying why it cannot start is not tried", () => {
   const isolators = [{ name: "os/linux/seccomp-retain-set", value: { set: ["read"] } }];
   for (const tried of [false, true]) {
-    const { kernel, log } = recording();
+    const { kernel, log, said } = recording();
     kernel.findProblem = () => "no such file";
-    assert.throws(() => launch(plan(tried ? {} : { isolators }), kernel), {
-      message: 'cannot execute "/bin/web": no such file',
-      exitCode: 203,
-    });
+    const refused = { message: 'cannot execute "/bin/web": no such file', exitCode: 203 };
+    assert.throws(() => launch(plan(tried ? {} : { isolators }), kernel), tried ? { message: "the end" } : refused);
     assert.equal(log.at(-1)?.startsWith("execute"), tried);
+    const lines = ['rkt: app web: cannot execute "/bin/web": no such file\n', 'rkt: app web: cannot execute "/bin/web": errno '];
+    assert.deepEqual(said, tried ? lines : []);
   }
+});
+
+test("what an errno of execve(2) means is told", () => {
+  const { kernel, said } = recording();
+  kernel.findProblem = () => undefined;
+  assert.throws(() => launch(plan({}), kernel));
+  assert.deepEqual(said, [
+    'rkt: app web: cannot execute "/bin/web": of no known format\n',
+    'rkt: app web: cannot execute "/bin/web": errno ',
+  ]);
 });
 
 test("an oom-score-adj that is not to be had is said", () => {

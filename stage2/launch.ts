@@ -14,11 +14,11 @@ import { DEFAULT_PATH } from "../shared/program.ts";
 import { rlimitText } from "../shared/schema/rlimits.ts";
 import { SyscallError } from "../shared/syscall/linux.ts";
 import { capabilityNames, SYS_ADMIN } from "./capabilities.ts";
-import { diagnose } from "./diagnose.ts";
 import { appEnvironment } from "./environment.ts";
-import type { Kernel } from "./kernel.ts";
+import type { Failures, Kernel } from "./kernel.ts";
 import type { LaunchPlan } from "./plan.ts";
 import { cannotExecute } from "./program.ts";
+import { errorLines } from "./error-lines.ts";
 
 /** What `rkt enter` runs when it is not told what. */
 const SHELL = "/bin/sh";
@@ -29,6 +29,7 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   for (const { fd, fifo } of plan.streams) kernel.connect(fd, fifo);
 
   // What needs files or libraries of stage 1.
+  const helper = kernel.openHelper(plan.helper);
   const filter = plan.filter === undefined ? undefined : compile(plan.filter, kernel);
   if (plan.oomScoreAdj !== undefined) setOomScoreAdj(plan, plan.oomScoreAdj, kernel);
 
@@ -109,20 +110,31 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   // A change of user would undo it.
   if (plan.host !== undefined || "namespace" in plan.root) kernel.endWithParent(plan.host?.parent);
 
-  // Under the filter this process can do no more than the app: what there is to be said is found out before.
-  const problem = filter === undefined ? undefined : kernel.findProblem(program);
-  if (problem !== undefined && plan.filter !== "default")
+  // Under the filter this process can do no more than the app, and it does not see the attempt: what there is to be
+  // said is found out before.
+  const problem = kernel.findProblem(program);
+  if (problem !== undefined && plan.filter !== "default" && plan.filter !== undefined)
     throw cannotExecute(program, problem, { hint: hint(plan, program) });
   // What the launcher used is not the app's, whose limits may be less than that.
   if (!plan.privateUsers) joinCgroups(cgroups, kernel);
   try {
-    // The filter last, so that it need not allow the launcher's own calls.
-    return kernel.execute({ path: program, argv: plan.argv, env }, plan.listenFds, filter);
+    // The filter last, so that it need not allow the launcher's own calls. The helper, because the kernel looks the
+    // program up, and the interpreter that a script names, while the other threads of this runtime still have the
+    // root that stage 1 has, in fly the host's: `#!/proc/self/task/TID/root/...` would lead there, to files that the
+    // app then has open (CVE-2019-5736, CVE-2024-21626). The helper has no other threads, and no other descriptors.
+    const failures = failuresOf(plan, program, problem, kernel);
+    return kernel.execute(helper, { path: program, argv: plan.argv, env, sockets: plan.listenFds }, failures, filter);
   } catch (error) {
     if (error instanceof SyscallError && error.syscall === "seccomp") throw noFilter(error);
-    const reason = problem ?? diagnose(program, error);
-    throw cannotExecute(program, reason, { cause: error, hint: hint(plan, program) });
+    throw error;
   }
+}
+
+/** What the helper says when the program cannot be executed: what was seen before, else what the errno means. */
+function failuresOf(plan: LaunchPlan, program: string, problem: string | undefined, kernel: Kernel): Failures {
+  const lines = (reason: string) => errorLines(plan.app, cannotExecute(program, reason, { hint: hint(plan, program) }));
+  const reasons = [...kernel.failureReasons(program)].map(([errno, reason]) => [errno, lines(problem ?? reason)] as const);
+  return { byErrno: new Map(reasons), otherwise: errorLines(plan.app, cannotExecute(program, "errno ")).slice(0, -1) };
 }
 
 function compile(filter: NonNullable<LaunchPlan["filter"]>, kernel: Kernel): Uint8Array {

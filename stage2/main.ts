@@ -11,13 +11,14 @@
 
 import { readFileSync, writeSync } from "node:fs";
 import { basename } from "node:path";
-import { errorCode, errorText, printable, RktError, usageError } from "../shared/errors.ts";
+import { errorCode, errorText, RktError, usageError } from "../shared/errors.ts";
 import { exitNow } from "../shared/exec.ts";
 import { containerLayout, LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
 import { callersOpenFiles, parseOpenFiles } from "../shared/open-files.ts";
 import { parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../shared/schema/pod-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
+import { errorLines } from "./error-lines.ts";
 import { beginApp, hostLaunch, onlyApp } from "./host.ts";
 import { linux } from "./kernel.ts";
 import { launch } from "./launch.ts";
@@ -90,16 +91,7 @@ process.umask(0o022);
 try {
   main(argv);
 } catch (error) {
-  // An errno names its operation and object.
-  const known = error instanceof RktError || (error instanceof Error && "syscall" in error);
-  const text = known
-    ? printable(errorText(error))
-    : error instanceof Error
-      ? (error.stack ?? error.message)
-      : String(error);
-  const app = argv[0] === undefined ? "" : ` app ${printable(argv[0])}:`;
-  writeSync(2, `rkt:${app} ${text}\n`);
-  if (error instanceof RktError && error.hint !== undefined) writeSync(2, `hint: ${printable(error.hint)}\n`);
+  writeSync(2, errorLines(argv[0], error));
   // A system call filter may hold already, which forbids what the runtime does on its own way out.
   exitNow(error instanceof RktError ? error.exitCode : LAUNCH_EXIT.internal);
 }

@@ -55,6 +55,7 @@ test("a plain app", () => {
   assert.equal(bounding, 0xa80425fbn);
   assert.deepEqual(rest, {
     app: "web",
+    helper: "/usr/lib/rkt/exec",
     streams: [
       { fd: 0, fifo: "/rkt/stdio/web.in" },
       { fd: 1, fifo: "/rkt/stdio/web.out" },

@@ -11,6 +11,7 @@ import {
   EARLY_IMAGE_ANNOTATION,
   ENV_ENTER_FDS,
   ENV_ENTER_STREAMS,
+  type HostPath,
   hostPath,
   LAYOUT_VERSION,
   PROTECTIONS,
@@ -34,6 +35,8 @@ export type EventName = EventHandler["name"];
 
 export interface LaunchPlan {
   app: string;
+  /** The program by which the app's is executed (STAGE1.exec). */
+  helper: SourcePath;
   /** FIFOs that replace the standard streams, where they exist. */
   streams: { fd: 0 | 1 | 2; fifo: SourcePath }[];
   /** Standard streams that stage 1 has made for this process: they become its user's. On the host they are the caller's. */
@@ -96,6 +99,7 @@ export interface Inherited {
 }
 
 export interface HostLaunch {
+  helper: HostPath;
   /** The process that waits for this one. */
   parent: number;
   surroundings: Surroundings;
@@ -151,6 +155,7 @@ export function launchPlan(
   const passed = passedOn(inherited);
   return {
     app: process.app,
+    helper: host === undefined ? STAGE1.exec : host.helper,
     streams: host === undefined ? streams(process) : hostStreams(process, interactive),
     ownStreams: host === undefined ? ownStreams(process, inherited) : [],
     root:

@@ -115,7 +115,7 @@ const SYS_fchdir = 81n;
 const SYS_getrlimit = 97n;
 const SYS_setrlimit = 160n;
 const SYS_close_range = 436n;
-const SYS_execve = 59n;
+const SYS_execveat = 322n;
 const SYS_setsid = 112n;
 const SYS_setgroups = 116n;
 const SYS_setresuid = 117n;
@@ -231,7 +231,7 @@ const SYSCALL_SHAPES = {
   bufs: ["i64", "buffer", "buffer"],
   fd2: ["i64", "i64", "buffer", "i64", "buffer", "i64"],
   how: ["i64", "i64", "buffer", "buffer", "i64"],
-  bufs3: ["i64", "buffer", "buffer", "buffer"],
+  exec: ["i64", "i64", "buffer", "buffer", "buffer", "i64"],
   intsBuf: ["i64", "i64", "i64", "buffer"],
   bufInts: ["i64", "buffer", "i64", "i64"],
   intsBufInt: ["i64", "i64", "i64", "buffer", "i64"],
@@ -802,33 +802,34 @@ export function pidfdSendSignal(fd: number, signal: number): void {
 }
 
 /**
- * Installs a system call filter, a BPF program, and at once calls execve(2):
- * what the filter denies is denied to this process too, and the runtime makes
- * calls of its own accord. So all is made ready before, and between the two
- * nothing happens but their results. Returns only by throwing, "seccomp" when the
- * filter was not installed, and "execve" when it was.
+ * Calls execveat(2) of a program that is open, after it has installed a system call filter, a BPF program, where one
+ * is given: what the filter denies is denied to this process too, and the runtime makes calls of its own accord. So all
+ * is made ready before, and between the two nothing happens but their results. Returns only by throwing, "seccomp"
+ * when the filter was not installed, and "execveat" when it was.
  */
-export function filterAndExecve(
-  filter: Uint8Array,
-  path: string,
-  argv: readonly string[],
+export function filterAndExecveat(
+  filter: Uint8Array | undefined,
+  program: number,
+  argv: readonly (string | Buffer)[],
   env: readonly string[],
 ): never {
   const { syscall, errno } = ffi();
-  const [file, argvArray, envArray] = [cString(path), stringArray(argv), stringArray(env)];
-  const program = ownMemory(16 + filter.length);
-  program.writeUInt16LE(filter.length / 8, 0);
-  program.writeBigUInt64LE(addressOf(program) + 16n, 8);
-  program.set(filter, 16);
-  const { intsBuf: seccomp, bufs3: execve } = syscall;
-  const [SET_MODE_FILTER, NO_FLAGS] = [1n, 0n];
-  if (seccomp(SYS_seccomp, SET_MODE_FILTER, NO_FLAGS, program) < 0n) throw new SyscallError("seccomp", errno());
-  execve(SYS_execve, file, argvArray, envArray);
-  throw new SyscallError("execve", errno(), path);
+  const [itself, argvArray, envArray] = [ownMemory(1), stringArray(argv), stringArray(env)];
+  const { intsBuf: seccomp, exec: execveat } = syscall;
+  if (filter !== undefined) {
+    const code = ownMemory(16 + filter.length);
+    code.writeUInt16LE(filter.length / 8, 0);
+    code.writeBigUInt64LE(addressOf(code) + 16n, 8);
+    code.set(filter, 16);
+    const [SET_MODE_FILTER, NO_FLAGS] = [1n, 0n];
+    if (seccomp(SYS_seccomp, SET_MODE_FILTER, NO_FLAGS, code) < 0n) throw new SyscallError("seccomp", errno());
+  }
+  execveat(SYS_execveat, BigInt(program), itself, argvArray, envArray, BigInt(AT_EMPTY_PATH));
+  throw new SyscallError("execveat", errno());
 }
 
 /** A NULL-terminated array of pointers, followed by the strings they point to. */
-function stringArray(strings: readonly string[]): Buffer {
+function stringArray(strings: readonly (string | Buffer)[]): Buffer {
   const bytes = strings.map(cString);
   const pointers = (strings.length + 1) * 8;
   const array = ownMemory(bytes.reduce((total, one) => total + one.length, pointers));

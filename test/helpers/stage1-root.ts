@@ -14,6 +14,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, 
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { TestContext } from "node:test";
+import { execHelper } from "../../build/exec-helper.ts";
 import { bundleScript } from "../../build/bundle.ts";
 import { ANNOTATIONS, appDirs, containerLayout, LAYOUT_VERSION, STAGE1 } from "../../shared/layout.ts";
 import { bareApp } from "../../shared/schema/image-manifest.ts";
@@ -135,6 +136,7 @@ export async function makeStage1Root(
   mkdirSync(volumes);
   for (const file of ["lib64/ld-linux-x86-64.so.2", STAGE1.runtime]) writeFileSync(path(file), "");
   copyFileSync(BUSYBOX, path(BUSYBOX));
+  writeFileSync(path(STAGE1.exec), execHelper(), { mode: 0o755 });
   for (const script of scripts) copyFileSync(script, join(dirname(path(STAGE1.launcher)), basename(script)));
 
   let manifest: PodManifest | undefined;

@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
@@ -83,8 +83,100 @@ for (const [flavor, options, after] of FLAVORS)
     if (!ready(t)) return;
     const rkt = makeRkt(t);
     const { status, stdout, stderr } = rkt.run(["run", ...options, hostileImage(rkt), ...after]);
-    assert.deepEqual([status, stdout], [3, "node: EROFS\n"], stderr);
+    // What it would be loaded for is a program without a loader, which ends.
+    assert.deepEqual([status, stdout], [203, ""], stderr);
   });
+
+/**
+ * The same by way of the root that the runtime's other threads still have when the app is executed (CVE-2024-21626): a
+ * script whose interpreter is a file of another app, of another app's volume, in fly of the host. Its numbers of threads
+ * are guessed; in fly a pre-start handler is the launcher's child and sees them.
+ */
+const TAKE = "exec 3</proc/self/exe\nexec /bin/busybox sh /take\n";
+const threads = Array.from({ length: 30 }, (_, i) => i + 6);
+
+function reachingImage(rkt: Rkt, name: string, target: string): string {
+  const busybox = readFileSync("/usr/bin/busybox");
+  // Whoever runs that program afterwards runs what is written here.
+  const take = `/bin/busybox usleep 20000; /bin/busybox printf '#!/bin/sh\\necho REACHED\\n' >/proc/self/fd/3 && echo written\n`;
+  const script = `for t in ${threads.join(" ")}; do /go-$t; done 2>/dev/null; echo tried`;
+  const entries: Entry[] = [
+    { name: "rootfs/bin/busybox", data: busybox, mode: 0o755 },
+    { name: "rootfs/bin/sh", type: "2", link: "busybox" },
+    { name: "rootfs/take", data: take, mode: 0o755 },
+    ...threads.map(
+      (thread): Entry => ({
+        name: `rootfs/go-${thread}`,
+        data: `#!/proc/self/task/${thread}/root${target} sh\n${TAKE}`,
+        mode: 0o755,
+      }),
+    ),
+  ];
+  // One attempt for each process that the launcher becomes: handlers as well, and what enters.
+  const app = { exec: ["/bin/sh", "-c", `${script}; exec /bin/busybox sleep 1000`], user: "0", group: "0" };
+  return scratchFile(rkt, `${name}.aci`, makeAci(entries, manifest({ name: `example.com/${name}`, app })));
+}
+
+for (const [flavor, options] of [
+  ["nspawn", []],
+  ["nspawn with users of its own", ["--private-users"]],
+] as const)
+  test(`${flavor}: a script's interpreter is no file outside of the app's root, whichever thread's root it names`, (t) => {
+    if (!ready(t)) return;
+    const rkt = makeRkt(t);
+    const volume = join(rkt.scratch, "volume");
+    mkdirSync(volume);
+    chmodSync(volume, 0o777);
+    const target = join(volume, "busybox");
+    copyFileSync("/usr/bin/busybox", target);
+    chmodSync(target, 0o777);
+    const before = readFileSync(target);
+    const image = reachingImage(rkt, "attacker", "/rkt/host-volumes/data/busybox");
+    const victim = ["--mount=volume=data,target=/data", "--exec=/bin/true"];
+    for (const thread of threads) {
+      const words = ["run", ...options, `--volume=data:${volume}`, image, `--exec=/go-${thread}`];
+      const done = rkt.run([...words, "---", exampleAci("busybox"), ...victim]);
+      assert.doesNotMatch(done.stdout, /written/);
+      assert.equal(done.status, 203, done.stderr);
+      assert.match(done.stderr, /cannot execute "\/go-\d+"/);
+    }
+    assert.ok(readFileSync(target).equals(before), "the volume's file is as it was");
+  });
+
+test("fly: likewise, of an app without capabilities, with the thread's number read by a handler", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  const target = join(rkt.scratch, "program");
+  copyFileSync("/usr/bin/busybox", target);
+  chmodSync(target, 0o777);
+  chmodSync(rkt.scratch, 0o755);
+  chmodSync(join(rkt.scratch, ".."), 0o755);
+  const before = readFileSync(target);
+  const handler = `for t in $(/bin/busybox ls /proc/$PPID/task); do [ $t = $PPID ] && continue
+/bin/busybox printf '#!/proc/self/task/%s/root${target} sh\\n' $t >/own/go; done
+/bin/busybox printf 'exec 3</proc/self/exe\\nexec /bin/busybox sh /take\\n' >>/own/go; /bin/busybox chmod 755 /own/go`;
+  const entries: Entry[] = [
+    { name: "rootfs/bin/busybox", data: readFileSync("/usr/bin/busybox"), mode: 0o755 },
+    { name: "rootfs/bin/sh", type: "2", link: "busybox" },
+    { name: "rootfs/own", type: "5", uid: 1000, gid: 1000, mode: 0o755 },
+    {
+      name: "rootfs/take",
+      data: `/bin/busybox usleep 20000; echo REACHED >/proc/self/fd/3 && echo written\n`,
+      mode: 0o755,
+    },
+  ];
+  const app = {
+    exec: ["/own/go"],
+    user: "1000",
+    group: "1000",
+    eventHandlers: [{ name: "pre-start", exec: ["/bin/sh", "-c", handler] }],
+  };
+  const image = scratchFile(rkt, "fly.aci", makeAci(entries, manifest({ name: "example.com/fly", app })));
+  const done = rkt.run(["run", `--stage1-path=${join(dist, "stage1-fly.aci")}`, image]);
+  assert.doesNotMatch(done.stdout, /written/);
+  assert.equal(done.status, 203, done.stderr);
+  assert.ok(readFileSync(target).equals(before), "the host's file is as it was");
+});
 
 /** The mounts of a process below a path, and whether they are read-only (proc_pid_mountinfo(5)). */
 const readOnlyBelow = (pid: number, end: string): boolean[] =>

@@ -1,0 +1,116 @@
+/**
+ * The program `exec` of a stage1 image, a static executable of 300 bytes: the
+ * launcher's last step to the app (stage2/launch.ts says why). Written here in
+ * machine code (x86-64), since the project has no compiler for one that needs
+ * no loader and no library.
+ *
+ *     exec MESSAGES PATH ARGV0 ARGUMENT...
+ *
+ * calls execve(2) of PATH with the rest as its arguments and with its own
+ * environment. When that fails it writes to standard error what MESSAGES says
+ * of the errno, and ends with 203 (LAUNCH_EXIT.exec). MESSAGES are records: the
+ * errno as a byte, a text, and a byte 1. Errno 0xff stands for any and is for
+ * the last record: the number follows its text. The first record is ENOENT's
+ * (2): a script with `#!/proc/self/exe` starts this program, too, and with
+ * another first argument it ends instead of starting that script for ever.
+ */
+
+import { LAUNCH_EXIT } from "../shared/layout.ts";
+
+/** Instructions, each with its bytes in hexadecimal. At the start the stack has argc, argv, a null pointer, and envp. */
+const CODE: readonly [bytes: string, instruction: string][] = [
+  ["48 89 e3", "mov rbx, rsp"],
+  ["48 8b 0b", "mov rcx, [rbx]            ; argc"],
+  ["48 8d 54 cb 10", "lea rdx, [rbx+rcx*8+16]   ; envp"],
+  ["48 8b 73 08", "mov rsi, [rbx+8]          ; MESSAGES"],
+  ["80 3e 02", "cmp byte [rsi], 2"],
+  ["0f 85 8b 00 00 00", "jne exit"],
+  ["48 8b 7b 10", "mov rdi, [rbx+16]         ; PATH"],
+  ["48 8d 73 18", "lea rsi, [rbx+24]         ; ARGV0"],
+  ["b8 3b 00 00 00", "mov eax, 59               ; execve"],
+  ["0f 05", "syscall"],
+  ["f7 d8", "neg eax"],
+  ["41 89 c4", "mov r12d, eax             ; errno"],
+  ["48 8b 73 08", "mov rsi, [rbx+8]          ; MESSAGES"],
+  ["44 0f b6 2e", "record: movzx r13d, byte [rsi]"],
+  ["48 ff c6", "inc rsi"],
+  ["48 89 f2", "mov rdx, rsi"],
+  ["80 3a 01", "text: cmp byte [rdx], 1"],
+  ["74 05", "je end"],
+  ["48 ff c2", "inc rdx"],
+  ["eb f6", "jmp text"],
+  ["41 80 fd ff", "end: cmp r13b, 0xff"],
+  ["74 0b", "je found"],
+  ["45 38 e5", "cmp r13b, r12b"],
+  ["74 06", "je found"],
+  ["48 8d 72 01", "lea rsi, [rdx+1]"],
+  ["eb db", "jmp record"],
+  ["48 29 f2", "found: sub rdx, rsi"],
+  ["bf 02 00 00 00", "mov edi, 2"],
+  ["b8 01 00 00 00", "mov eax, 1                ; write"],
+  ["0f 05", "syscall"],
+  ["41 80 fd ff", "cmp r13b, 0xff"],
+  ["75 39", "jne exit"],
+  ["4c 8d 44 24 f8", "lea r8, [rsp-8]"],
+  ["41 c6 00 0a", "mov byte [r8], 10"],
+  ["44 89 e0", "mov eax, r12d"],
+  ["b9 0a 00 00 00", "mov ecx, 10"],
+  ["31 d2", "digit: xor edx, edx"],
+  ["f7 f1", "div ecx"],
+  ["80 c2 30", "add dl, 48"],
+  ["49 ff c8", "dec r8"],
+  ["41 88 10", "mov [r8], dl"],
+  ["85 c0", "test eax, eax"],
+  ["75 ef", "jnz digit"],
+  ["4c 89 c6", "mov rsi, r8"],
+  ["48 8d 54 24 f9", "lea rdx, [rsp-7]"],
+  ["4c 29 c2", "sub rdx, r8"],
+  ["bf 02 00 00 00", "mov edi, 2"],
+  ["b8 01 00 00 00", "mov eax, 1                ; write"],
+  ["0f 05", "syscall"],
+  [`bf ${LAUNCH_EXIT.exec.toString(16)} 00 00 00`, "exit: mov edi, 203"],
+  ["b8 e7 00 00 00", "mov eax, 231              ; exit_group"],
+  ["0f 05", "syscall"],
+];
+
+const [EHDR, PHDR] = [64, 56];
+const BASE = 0x400000n;
+/** elf(5): PT_LOAD and PT_GNU_STACK; PF_X, PF_W and PF_R. */
+const [PT_LOAD, PT_GNU_STACK] = [1, 0x6474e551];
+const [X, W, R] = [1, 2, 4];
+
+/** The executable (elf(5)): one segment, which is the file itself, and a stack that is not executable. */
+export function execHelper(): Buffer {
+  const code = Buffer.from(CODE.map(([bytes]) => bytes.replaceAll(" ", "")).join(""), "hex");
+  const start = EHDR + 2 * PHDR;
+  const file = Buffer.alloc(start + code.length);
+  Buffer.from("7f454c46020101", "hex").copy(file);
+  file.writeUInt16LE(2, 16); // e_type: ET_EXEC
+  file.writeUInt16LE(62, 18); // e_machine: EM_X86_64
+  file.writeUInt32LE(1, 20); // e_version
+  file.writeBigUInt64LE(BASE + BigInt(start), 24); // e_entry
+  file.writeBigUInt64LE(BigInt(EHDR), 32); // e_phoff
+  file.writeUInt16LE(EHDR, 52); // e_ehsize
+  file.writeUInt16LE(PHDR, 54); // e_phentsize
+  file.writeUInt16LE(2, 56); // e_phnum
+  programHeader(file, EHDR, PT_LOAD, R | X, { address: BASE, size: file.length, align: 4096 });
+  programHeader(file, EHDR + PHDR, PT_GNU_STACK, R | W, { address: 0n, size: 0, align: 16 });
+  code.copy(file, start);
+  return file;
+}
+
+function programHeader(
+  file: Buffer,
+  at: number,
+  type: number,
+  flags: number,
+  { address, size, align }: { address: bigint; size: number; align: number },
+): void {
+  file.writeUInt32LE(type, at);
+  file.writeUInt32LE(flags, at + 4);
+  file.writeBigUInt64LE(address, at + 16); // p_vaddr
+  file.writeBigUInt64LE(address, at + 24); // p_paddr
+  file.writeBigUInt64LE(BigInt(size), at + 32); // p_filesz
+  file.writeBigUInt64LE(BigInt(size), at + 40); // p_memsz
+  file.writeBigUInt64LE(BigInt(align), at + 48); // p_align
+}
