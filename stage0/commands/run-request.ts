@@ -76,6 +76,7 @@ export async function readRunLine(line: Line): Promise<RunLine> {
   for (const operand of operands) apps.push(await readApp(operand));
 
   const volumes = values.volume.map(parseVolume);
+  const networks = [...values.net, ...values["private-net"]];
   const request: RunRequest = {
     apps,
     podManifest: values["pod-manifest"],
@@ -95,7 +96,7 @@ export async function readRunLine(line: Line): Promise<RunLine> {
     userAnnotations: parseUniquePairs("user-annotation", shared["user-annotation"], argument),
     userLabels: parseUniquePairs("user-label", shared["user-label"], argument),
     ports: values.port.map(parsePort),
-    network: values.net ?? values["private-net"] ?? DEFAULT_NETWORK,
+    network: networks.length === 0 ? DEFAULT_NETWORK : networks.join(","),
     resolver: readResolver(values),
     hosts: parseHostsEntries(values["hosts-entry"]),
     hostname: optional("hostname", values.hostname, hostname),

@@ -326,13 +326,7 @@ networkTest("killed, all of it: gc releases what is left, once", async (_, rkt) 
   assert.ok(listed !== undefined);
   assert.notEqual(host(), before);
   // The waiter first, which would do it.
-  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name)))
-    if (
-      existsSync(`/proc/${pid}/cwd`) &&
-      spawnSync("readlink", [`/proc/${pid}/cwd`], { encoding: "utf8" }).stdout.includes(listed.uuid) &&
-      Number(pid) !== child.pid
-    )
-      spawnSync("kill", ["-KILL", pid]);
+  killWaiters(listed.uuid);
   const done = finished(child);
   child.kill("SIGKILL");
   await done;
