@@ -18,7 +18,7 @@ const hintOf = (error: unknown): string | undefined => (error instanceof RktErro
 export const command: Command = {
   usage: "gc [options]",
   description:
-    "Removes containers that have ended. The first time gc meets an exited container it marks it; when the grace period has passed since, it removes it. What a killed rkt left half-made, of a container or an image, is removed at once.",
+    "Removes containers that have ended. The first time gc meets an exited container it marks it; when the grace period has passed since, it removes it. What a killed rkt left half-made, of a container or an image, is removed at once, and networks of containers that have ended are released, also of those whose data directory was lost.",
   examples: [
     ["rkt gc", "as a timer would run it"],
     ["rkt gc --grace-period=0", "everything that has ended, now"],

@@ -17,7 +17,7 @@ import { createSocket } from "node:dgram";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { NETWORK_STATE } from "../../shared/layout.ts";
+import { NETWORK_STATE, networkClaim } from "../../shared/layout.ts";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
 import { earlyImages } from "../fixtures/early-images.ts";
 import { assertManners } from "../faults/aftermath.ts";
@@ -472,6 +472,38 @@ networkTest(
     const { stdout, stderr } = rkt.ok(words);
     assert.match(stdout, /^nameserver 192\.0\.2\.53$/m);
     assert.match(stderr, /^rkt: warning: CHECK: network f \(\S*f\.conf\): plugin rkt-test-fault: not as I left it$/m);
+  },
+);
+
+networkTest(
+  "a plugin that is gone when its container ends: gc says so, rm --force abandons what it holds",
+  async (_, rkt) => {
+    const config = conf(rkt, { "f.conf": JSON.stringify({ cniVersion: "0.4.0", name: "f", type: "rkt-test-fault" }) });
+    const plugin = join(rkt.scratch, "config/net.d/rkt-test-fault");
+    writeFileSync(plugin, FAULTFINDER, { mode: 0o755 });
+    const child = rkt.start(["run", config, "--net=f", ...sh("exec sleep 1000")], { stdio: "ignore" });
+    const done = finished(child);
+    const uuid = await eventually(
+      "a claim",
+      () => rkt.run(["list", "--format=json"]).stdout.match(/"uuid": "(.*)"/)?.[1],
+    );
+    const { steps, failed } = networkClaim(uuid);
+    await eventually("it runs", () => (rkt.run(["enter", uuid, "/bin/true"]).status === 0 ? true : undefined));
+    rmSync(plugin);
+    child.kill("SIGKILL");
+    await done;
+    await eventually("the waiter's try", () => (existsSync(failed) ? true : undefined));
+    assert.deepEqual(readdirSync(steps), ["10-f"]);
+    rkt.ok(["run", "--net", ...sh("true")]);
+    const message =
+      /cannot release the networks of container .*: plugin rkt-test-fault is gone, and what it holds of the host is not known/;
+    rkt.fails(["gc"], 254, message);
+    const other = rkt.fails(["--dir", join(rkt.scratch, "other"), "gc"], 254, message);
+    assert.match(other.stderr, new RegExp(`^hint: .* .rm -r \\S*/${uuid}. abandons what is left$`, "m"));
+    rkt.fails(["rm", uuid], 254, message);
+    rkt.ok(["rm", "--force", uuid]);
+    assert.ok(!existsSync(networkClaim(uuid).dir));
+    rkt.ok(["gc", "--grace-period=0"]);
   },
 );
 
