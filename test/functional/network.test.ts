@@ -477,7 +477,7 @@ networkTest(
 
 networkTest(
   "a plugin that is gone when its container ends: gc says so, rm --force abandons what it holds",
-  async (_, rkt) => {
+  async (t, rkt) => {
     const config = conf(rkt, { "f.conf": JSON.stringify({ cniVersion: "0.4.0", name: "f", type: "rkt-test-fault" }) });
     const plugin = join(rkt.scratch, "config/net.d/rkt-test-fault");
     writeFileSync(plugin, FAULTFINDER, { mode: 0o755 });
@@ -498,7 +498,7 @@ networkTest(
     const message =
       /cannot release the networks of container .*: plugin rkt-test-fault is gone, and what it holds of the host is not known/;
     rkt.fails(["gc"], 254, message);
-    const other = rkt.fails(["--dir", join(rkt.scratch, "other"), "gc"], 254, message);
+    const other = makeRkt(t).fails(["gc"], 254, message);
     assert.match(other.stderr, new RegExp(`^hint: .* .rm -r \\S*/${uuid}. abandons what is left$`, "m"));
     rkt.fails(["rm", uuid], 254, message);
     rkt.ok(["rm", "--force", uuid]);
