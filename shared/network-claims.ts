@@ -76,8 +76,7 @@ export function releaseClaim(uuid: string, limit: number): string | undefined {
 export function makeClaim(uuid: string): number {
   const claim = networkClaim(uuid);
   for (;;) {
-    makeRuntimeDirectory(claim.dir);
-    const fd = openIfThere(claim);
+    const fd = makeIfLeft(claim);
     if (fd === undefined) continue;
     if (!lockWithin(CLAIM_LIMIT, fd)) {
       closeSync(fd);
@@ -88,6 +87,17 @@ export function makeClaim(uuid: string): number {
     // A release removes the file while it holds the lock: then this one is nobody's.
     if (isThere(fd, claim)) return fd;
     closeSync(fd);
+  }
+}
+
+/** Undefined when another process, which has found it unused, has removed the directory meanwhile. */
+function makeIfLeft(claim: NetworkClaim): number | undefined {
+  try {
+    makeRuntimeDirectory(claim.dir);
+    return openRuntimeFile(claim.lock);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw error;
   }
 }
 
