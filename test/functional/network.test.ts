@@ -78,16 +78,19 @@ async function standing(
   rkt: Rkt,
   script: string,
   ...options: string[]
-): Promise<{ address: string; end(): Promise<unknown> }> {
+): Promise<{ uuid: string; address: string; end(): Promise<unknown> }> {
   const child = rkt.start(["run", ...options, ...sh(script)], { stdio: ["ignore", "ignore", "inherit"] });
   const done = finished(child);
-  const address = await eventually("an address", () => {
-    const containers: { pid?: number; networks: { addresses: string[] }[] }[] = JSON.parse(
+  const [uuid, address] = await eventually("an address", () => {
+    const containers: { uuid: string; pid?: number; networks: { addresses: string[] }[] }[] = JSON.parse(
       rkt.ok(["list", "--format=json"]).stdout,
     );
-    return containers.find(({ pid }) => pid === child.pid)?.networks[0]?.addresses[0]?.replace(/\/.*/, "");
+    const found = containers.find(({ pid }) => pid === child.pid);
+    const first = found?.networks[0]?.addresses[0];
+    return found === undefined || first === undefined ? undefined : [found.uuid, first.replace(/\/.*/, "")];
   });
   return {
+    uuid,
     address,
     end: async () => {
       child.kill("SIGKILL");
@@ -96,8 +99,7 @@ async function standing(
   };
 }
 
-/** The waiters of a container's networks, or of all. */
-function killWaiters(uuid = ""): void {
+function killWaiters(uuid: string): void {
   let killed = 0;
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
     let command = "";
@@ -573,7 +575,7 @@ networkTest("killed with its waiter: the next start, of another data directory, 
   other.fails(words, 254, /port tcp 18104 of the host is published by container/);
   other.ok(["gc"]);
   other.fails(words, 254, /port tcp 18104 of the host is published by container/);
-  killWaiters();
+  killWaiters(first.uuid);
   await first.end();
   other.ok(words);
 });
@@ -611,7 +613,7 @@ for (const [waiter, message] of [
     rkt.ok(["gc"]);
     assert.equal(host(), held, "it runs: nobody takes anything from it");
     assert.equal(ask("127.0.0.1", 18105), "hello\n");
-    if (!waiter) killWaiters();
+    if (!waiter) killWaiters(container.uuid);
     await container.end();
     if (!waiter) {
       assert.ok(existsSync("/run/rkt/net/ports/tcp-18105"), "nobody has released it");
