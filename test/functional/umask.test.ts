@@ -2,17 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import {
-  chmodSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { NETWORK_STATE, networkClaim, RUNTIME_DIR, USER_RANGES } from "../../shared/layout.ts";
@@ -40,15 +30,7 @@ const writable = (...dirs: string[]): string => {
   return spawnSync("find", find, { encoding: "utf8" }).stdout;
 };
 
-const APP = [
-  "--user=1000",
-  "--group=1000",
-  "--working-dir=/",
-  "--exec=/bin/sh",
-  "--",
-  "-c",
-  "id -u; umask; ls /bin/sh",
-];
+const APP = ["--user=1000", "--group=1000", "--working-dir=/", "--exec=/bin/sh", "--", "-c", "id -u; umask; ls /bin/sh"];
 
 for (const mask of MASKS)
   test(`with umask ${mask}: run, fetch, prepare, enter, list, gc`, (t) => {
