@@ -259,12 +259,8 @@ export interface ContainerLayout {
   /** What an app wrote last to a stream; `.1` is the file before (ADR 4). */
   appLog(app: string, stream: Stream): HostPath;
   net: HostPath;
-  /** Held (flock(2)) by the container, and by whoever works on its networks. */
-  netLock: HostPath;
   /** Shell script that releases the networks: run in the container directory, as often as one likes; removes itself when done. */
   netTeardown: HostPath;
-  /** Its steps, one file each, carried out last name first. */
-  netRelease: HostPath;
   /** JSON, a list of `{name, interface, addresses, ports}`: what the container has. */
   networks: HostPath;
   /** Pid of the process that `init` became, which holds the lock: the container's PID 1, or its parent (ADR 1). */
@@ -304,9 +300,7 @@ export function containerLayout(dir: string): ContainerLayout {
     log: join(dir, e.log),
     appLog: (app, stream) => join(dir, e.log, `${app}.${stream === "stdout" ? "out" : "err"}`),
     net: join(dir, e.net),
-    netLock: join(dir, e.net, "lock"),
     netTeardown: join(dir, e.net, "teardown"),
-    netRelease: join(dir, e.net, "release"),
     networks: join(dir, e.net, "networks"),
     pid: join(dir, e.pid),
     cgroups: join(dir, "cgroups"),
@@ -495,7 +489,42 @@ export const NETWORK_STATE = {
   ports: hostPath("/run/rkt/net/ports"),
   /** JSON: the subnets of the default network while it is there. */
   subnets: hostPath("/run/rkt/net/default.json"),
+  /** Likewise, of the network that reaches no further than the host. */
+  restrictedSubnets: hostPath("/run/rkt/net/default-restricted.json"),
+  /** A directory per container that has networks, named by its UUID: see `networkClaim`. */
+  claims: hostPath("/run/rkt/net/containers"),
 } as const;
+
+/**
+ * What releases a container's networks, and what says whether the container
+ * lives. It lies beside what the networks hold of the host, since the
+ * container's data directory may be lost before that is released.
+ */
+export interface NetworkClaim {
+  dir: HostPath;
+  /** Locked (flock(2)): exclusively by the container while it lives, shared by each process that releases its networks. */
+  lock: HostPath;
+  /** Locked by the one process that carries the steps out. */
+  releasing: HostPath;
+  /** Shell script that carries the steps out; with the argument "wait" it waits for the container's end. */
+  teardown: HostPath;
+  /** The steps, one file each, carried out last name first. */
+  steps: HostPath;
+  /** There when a step has failed. */
+  failed: HostPath;
+}
+
+export function networkClaim(uuid: string): NetworkClaim {
+  const dir = join(NETWORK_STATE.claims, uuid);
+  return {
+    dir,
+    lock: join(dir, "lock"),
+    releasing: join(dir, "releasing"),
+    teardown: join(dir, "teardown"),
+    steps: join(dir, "steps"),
+    failed: join(dir, "failed"),
+  };
+}
 
 // --- users ---------------------------------------------------------------------------
 

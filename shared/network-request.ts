@@ -25,6 +25,9 @@ export interface PortMapping {
   hostIP?: string;
 }
 
+/** Stands for every network of the administrator's and the default one; no network is called so. */
+export const ALL_NETWORKS = "all";
+
 /** CNI's rule for a network's name (SPEC.md, "Network configuration format"). */
 export const NETWORK_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 const ARGUMENT = /^[A-Za-z0-9_]+=[^\s;,]*$/;

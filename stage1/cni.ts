@@ -5,7 +5,7 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { isObject } from "../shared/schema/place.ts";
 import type { Json } from "../shared/schema/types.ts";
@@ -26,8 +26,10 @@ export interface Attachment {
   ifName: string;
   args: string;
   portMappings: readonly PortMapping[];
-  /** Directories of plugins, absolute, in the order they are searched. */
+  /** The administrator's directories of plugins, absolute, in the order they are searched. */
   pluginDirs: readonly string[];
+  /** The stage1 image's, the last to be searched. */
+  ownPlugins: string;
   /** The stage1 image's, for what a host may lack. */
   busybox: string;
 }
@@ -40,28 +42,57 @@ export interface Invocation {
   input: string;
 }
 
-/** The plugin's file; `conf` is who asks for it. */
-export function findPlugin(type: string, { conf, pluginDirs }: Pick<Attachment, "conf" | "pluginDirs">): string {
-  for (const dir of pluginDirs) {
-    try {
-      accessSync(`${dir}/${type}`, constants.X_OK);
-      return `${dir}/${type}`;
-    } catch {
-      // Elsewhere, perhaps.
-    }
+type PluginSearch = Pick<Attachment, "conf" | "pluginDirs" | "ownPlugins">;
+
+const searched = ({ pluginDirs, ownPlugins }: PluginSearch): string[] => [...pluginDirs, ownPlugins];
+
+/** The plugin's file; `search.conf` is who asks for it. */
+export function findPlugin(type: string, search: PluginSearch): string {
+  const { conf, ownPlugins } = search;
+  for (const dir of searched(search)) {
+    const path = `${dir}/${type}`;
+    if (!isProgram(path)) continue;
+    if (dir !== ownPlugins) for (const one of [dir, path]) requireTrusted(one, type, conf);
+    return path;
   }
   throw new RktError("no-plugin", `network ${conf.name} (${conf.file}): there is no plugin "${type}"`, {
-    hint: `plugins are looked for in ${pluginDirs.join(", ")}`,
+    hint: `plugins are looked for in ${searched(search).join(", ")}`,
   });
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    // Elsewhere, perhaps.
+    return false;
+  }
+}
+
+/** Root runs it: nobody else may have put it there. */
+function requireTrusted(path: string, type: string, conf: NetworkConf): void {
+  const stat = statSync(path);
+  const problem =
+    stat.uid !== 0 && stat.uid !== process.geteuid?.()
+      ? `belongs to user ${stat.uid}`
+      : (stat.mode & 0o022) !== 0
+        ? "can be written to by others than root"
+        : undefined;
+  if (problem === undefined) return;
+  const message = `network ${conf.name} (${conf.file}): plugin ${type} is not run: ${path} ${problem}`;
+  throw new RktError("foreign-plugin", message, { hint: `chown root ${path}; chmod go-w ${path}` });
+}
+
+/** The files that a plugin's work takes. */
+export function programsOf(plugin: PluginConf, attachment: Attachment): string[] {
+  const ipam = ipamType(plugin);
+  return [plugin.type, ...(ipam === undefined ? [] : [ipam])].map((type) => findPlugin(type, attachment));
 }
 
 /** Before anything is done: every plugin of a network is there. */
 export function requirePlugins(attachment: Attachment): void {
-  for (const plugin of attachment.conf.plugins) {
-    findPlugin(plugin.type, attachment);
-    const ipam = ipamType(plugin);
-    if (ipam !== undefined) findPlugin(ipam, attachment);
-  }
+  for (const plugin of attachment.conf.plugins) programsOf(plugin, attachment);
 }
 
 /** How a plugin is run; an empty `netns` is one that has gone. */
@@ -72,7 +103,7 @@ export function invocation(
   netns: string,
   prevResult: CniResult | undefined,
 ): Invocation {
-  const { conf, containerId, ifName, args, pluginDirs, portMappings } = attachment;
+  const { conf, containerId, ifName, args, portMappings } = attachment;
   const { capabilities: _, ...own } = plugin;
   const runtimeConfig = hasCapability(plugin, "portMappings")
     ? { portMappings: portMappings.map((m) => ({ ...m })) }
@@ -92,25 +123,39 @@ export function invocation(
     CNI_IFNAME: ifName,
     // Each plugin of a list gets all arguments, its own or not.
     CNI_ARGS: args === "" ? "" : `IgnoreUnknown=1;${args}`,
-    CNI_PATH: pluginDirs.join(":"),
+    CNI_PATH: searched(attachment).join(":"),
   };
   return { path: findPlugin(plugin.type, attachment), env, input: JSON.stringify(input) };
 }
 
-/** ADD or CHECK of a whole network, plugin after plugin; the last result. `lockFd` is inherited by the plugins. */
-export function invokeAll(
-  command: "ADD" | "CHECK",
+/** ADD of a whole network, plugin after plugin; the last result. `lockFd` is inherited by the plugins. */
+export function addAll(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
+  let prevResult: CniResult | undefined;
+  for (const plugin of attachment.conf.plugins)
+    prevResult = invoke(invocation("ADD", plugin, attachment, netns, prevResult), plugin, attachment, lockFd);
+  return prevResult;
+}
+
+/**
+ * CHECK of a whole network; gives what plugins find fault with. That is no
+ * reason not to start: portmap 1.1.1 looks for rules of IPv6 where the
+ * container has no IPv6 address.
+ */
+export function checkAll(
   attachment: Attachment,
   netns: string,
   lockFd: number,
-  result?: CniResult,
-): CniResult | undefined {
-  let prevResult = result;
-  for (const plugin of attachment.conf.plugins) {
-    const output = invoke(invocation(command, plugin, attachment, netns, prevResult), plugin, attachment, lockFd);
-    if (command === "ADD") prevResult = output;
-  }
-  return prevResult;
+  result: CniResult | undefined,
+): string[] {
+  return attachment.conf.plugins.flatMap((plugin) => {
+    try {
+      invoke(invocation("CHECK", plugin, attachment, netns, result), plugin, attachment, lockFd);
+      return [];
+    } catch (error) {
+      if (!(error instanceof RktError)) throw error;
+      return [`CHECK: ${error.message}`];
+    }
+  });
 }
 
 function invoke(how: Invocation, plugin: PluginConf, { conf }: Attachment, lockFd: number): CniResult | undefined {

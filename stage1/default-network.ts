@@ -1,6 +1,7 @@
 /**
- * The network "default", unless the administrator has one of that name: a
- * bridge with NAT (ADR 3). Who calls holds the network's lock.
+ * The built-in networks, unless the administrator has one of that name:
+ * "default", a bridge with NAT (ADR 3), and "default-restricted", which reaches
+ * no further than the host. The caller holds the network's lock.
  *
  * Bridge, subnets, rules and leases come with the first container and go with
  * the last; the leases say who is there.
@@ -16,15 +17,25 @@ import { NETWORK_STATE } from "../shared/layout.ts";
 import { isObject } from "../shared/schema/place.ts";
 import type { Json } from "../shared/schema/types.ts";
 import { HOST_PATH } from "./cni.ts";
-import type { NetworkConf } from "./network-conf.ts";
-import { quoted } from "./release.ts";
-import { chooseSubnet, parseAddress, routePrefixes } from "./subnet.ts";
+import type { NetworkConf, PluginConf } from "./network-conf.ts";
+import { quoted } from "./quoted.ts";
+import { chooseSubnet, parseAddress, type Prefix, routePrefixes } from "./subnet.ts";
 
 export const DEFAULT_NETWORK = "default";
+const RESTRICTED_NETWORK = "default-restricted";
+export const BUILT_IN_NETWORKS = [DEFAULT_NETWORK, RESTRICTED_NETWORK];
+const BUILT_IN = "built in";
 const BRIDGE = "rkt0";
 const NAT_CHAIN = "RKT-NAT";
 const FORWARD_CHAIN = "RKT-FORWARD";
-const LEASES = `${NETWORK_STATE.leases}/${DEFAULT_NETWORK}`;
+const leasesOf = (network: string): string => `${NETWORK_STATE.leases}/${network}`;
+const subnetsOf = (network: string): string =>
+  network === DEFAULT_NETWORK ? NETWORK_STATE.subnets : NETWORK_STATE.restrictedSubnets;
+/** Where stage 0's metadata service listens. */
+const METADATA_ADDRESS = "169.254.169.255";
+
+/** Publishes ports. Its DEL goes through all tables even when it has nothing to do. */
+export const PORTMAP: PluginConf = { type: "portmap", capabilities: { portMappings: true }, snat: true };
 
 export interface Subnets {
   ipv4: string;
@@ -32,14 +43,39 @@ export interface Subnets {
   ipv6?: string | undefined;
 }
 
-export function defaultNetwork(subnets: Subnets, ports: boolean): NetworkConf {
+export const isBuiltIn = ({ file }: NetworkConf): boolean => file === BUILT_IN;
+
+/** The built-in network of that name, if there is one. */
+export function builtInNetwork(name: string, subnets: Subnets, ports: boolean): NetworkConf | undefined {
+  if (name === DEFAULT_NETWORK) return defaultNetwork(subnets, ports);
+  return name === RESTRICTED_NETWORK ? restrictedNetwork(subnets) : undefined;
+}
+
+/** No default route and no masquerading: the host, its metadata service, and other containers of this network. */
+function restrictedNetwork({ ipv4 }: Subnets): NetworkConf {
+  const routes: Json[] = [{ dst: `${METADATA_ADDRESS}/32` }];
+  return {
+    name: RESTRICTED_NETWORK,
+    cniVersion: "1.0.0",
+    file: BUILT_IN,
+    disableCheck: false,
+    plugins: [
+      {
+        type: "ptp",
+        ipam: { type: "host-local", dataDir: NETWORK_STATE.leases, ranges: [[{ subnet: ipv4 }]], routes },
+      },
+    ],
+  };
+}
+
+function defaultNetwork(subnets: Subnets, ports: boolean): NetworkConf {
   const { ipv4, ipv6 } = subnets;
   const routes: Json[] = [{ dst: "0.0.0.0/0" }, ...(ipv6 === undefined ? [] : [{ dst: "::/0" }])];
   const ranges: Json[] = [[{ subnet: ipv4 }], ...(ipv6 === undefined ? [] : [[{ subnet: ipv6 }]])];
   return {
     name: DEFAULT_NETWORK,
     cniVersion: "1.0.0",
-    file: "built in",
+    file: BUILT_IN,
     disableCheck: false,
     plugins: [
       {
@@ -50,8 +86,7 @@ export function defaultNetwork(subnets: Subnets, ports: boolean): NetworkConf {
         hairpinMode: true,
         ipam: { type: "host-local", dataDir: NETWORK_STATE.leases, ranges, routes },
       },
-      // Its DEL goes through all tables even when it has nothing to do.
-      ...(ports ? [{ type: "portmap", capabilities: { portMappings: true }, snat: true }] : []),
+      ...(ports ? [PORTMAP] : []),
     ],
   };
 }
@@ -59,36 +94,42 @@ export function defaultNetwork(subnets: Subnets, ports: boolean): NetworkConf {
 // --- subnets ----------------------------------------------------------------------------
 
 /** The subnets of the containers that are there, else new ones. */
-export function currentSubnets(busybox: string): Subnets {
-  if (hasLeases()) {
-    const kept = keptSubnets();
+export function currentSubnets(network: string, busybox: string): Subnets {
+  if (hasLeases(network)) {
+    const kept = keptSubnets(network);
     if (kept !== undefined) return kept;
   }
-  // Left by a release that was cut short: with it its address would be one of the host's.
-  spawnSync(busybox, ["ip", "link", "del", BRIDGE], { stdio: "ignore" });
-  const chosen: Subnets = {
-    ipv4: chooseSubnet([...routePrefixes(procNet("fib_trie")), ...nameServers()]),
-    ...(hasIPv6(procNet("ipv6_route"), forwardsIPv6()) ? { ipv6: uniqueLocalSubnet() } : {}),
-  };
+  const chosen = network === DEFAULT_NETWORK ? newSubnets(busybox) : { ipv4: chooseSubnet(takenPrefixes(), "last") };
   // Whoever reads it meanwhile finds the whole of it.
-  const temporary = beside(NETWORK_STATE.subnets);
+  const temporary = beside(subnetsOf(network));
   writeFileSync(temporary, `${JSON.stringify(chosen)}\n`, { flag: "wx", mode: 0o644 });
-  renameSync(temporary, NETWORK_STATE.subnets);
+  renameSync(temporary, subnetsOf(network));
   return chosen;
 }
 
-function hasLeases(): boolean {
+function newSubnets(busybox: string): Subnets {
+  // Left by a release that was cut short: with it its address would be one of the host's.
+  spawnSync(busybox, ["ip", "link", "del", BRIDGE], { stdio: "ignore" });
+  return {
+    ipv4: chooseSubnet(takenPrefixes(), "first"),
+    ...(hasIPv6(procNet("ipv6_route"), forwardsIPv6()) ? { ipv6: uniqueLocalSubnet() } : {}),
+  };
+}
+
+const takenPrefixes = (): Prefix[] => [...routePrefixes(procNet("fib_trie")), ...nameServers()];
+
+function hasLeases(network: string): boolean {
   try {
-    return readdirSync(LEASES).some((name) => /^\d|:/.test(name));
+    return readdirSync(leasesOf(network)).some((name) => /^\d|:/.test(name));
   } catch (error) {
     if (errorCode(error) === "ENOENT") return false;
     throw error;
   }
 }
 
-function keptSubnets(): Subnets | undefined {
+function keptSubnets(network: string): Subnets | undefined {
   try {
-    return parseSubnets(readFileSync(NETWORK_STATE.subnets, "utf8"));
+    return parseSubnets(readFileSync(subnetsOf(network), "utf8"));
   } catch {
     return undefined;
   }
@@ -180,7 +221,8 @@ COMMIT
 }
 
 /** Makes the rules, unless they are there; again when somebody has flushed the tables. */
-export function installRules(subnets: Subnets): void {
+export function installRules(network: string, subnets: Subnets): void {
+  if (network !== DEFAULT_NETWORK) return;
   install("iptables", rules(subnets.ipv4, "224.0.0.0/4"));
   if (subnets.ipv6 !== undefined) install("ip6tables", rules(subnets.ipv6, "ff00::/8"));
 }
@@ -213,11 +255,12 @@ function removeRules(tables: string): string {
 }
 
 /** Shell for the end of a container's release: the last one takes everything away. */
-export function releaseUnused(subnets: Subnets, busybox: string): string {
+export function releaseUnused(network: string, subnets: Subnets, busybox: string): string {
   const tables = subnets.ipv6 === undefined ? ["iptables"] : ["iptables", "ip6tables"];
-  return `if ! ls ${quoted(LEASES)} 2>/dev/null | grep -q -e '^[0-9]' -e :; then
-  ${quoted(busybox)} ip link del ${BRIDGE} 2>/dev/null || ip link del ${BRIDGE} 2>/dev/null
-${tables.map((name) => `  ${removeRules(name)}\n`).join("")}  rm -rf ${quoted(LEASES)} ${quoted(NETWORK_STATE.subnets)}
+  const bridge = `  ${quoted(busybox)} ip link del ${BRIDGE} 2>/dev/null || ip link del ${BRIDGE} 2>/dev/null
+${tables.map((name) => `  ${removeRules(name)}\n`).join("")}`;
+  return `if ! ls ${quoted(leasesOf(network))} 2>/dev/null | grep -q -e '^[0-9]' -e :; then
+${network === DEFAULT_NETWORK ? bridge : ""}  rm -rf ${quoted(leasesOf(network))} ${quoted(subnetsOf(network))}
 fi
 `;
 }

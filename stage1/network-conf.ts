@@ -6,7 +6,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
-import { LOCAL_CONFIG_DIR, NETWORK_CONFIG, SYSTEM_CONFIG_DIR } from "../shared/layout.ts";
+import { NETWORK_CONFIG } from "../shared/layout.ts";
 import { parseJson } from "../shared/schema/json.ts";
 import {
   boolean,
@@ -49,7 +49,7 @@ const pluginName = (text: string) =>
 
 /** Reads one file's text. */
 export function parseNetworkConf(text: string | Uint8Array, file: string): NetworkConf {
-  const place = root(parseJson(text, file), file);
+  const place = root(canonical(parseJson(text, file), CONF_KEYS), file);
   const field = fields(place);
   const list = file.endsWith(".conflist");
   const name = string(field("name"), networkName);
@@ -58,6 +58,38 @@ export function parseNetworkConf(text: string | Uint8Array, file: string): Netwo
   const places = list ? items(field("plugins")) : [place];
   if (list && places.length === 0) report(field("plugins"), "must name at least one plugin");
   return finish(place, { name, cniVersion: version, file, plugins: places.map(pluginConf), disableCheck });
+}
+
+/** The keys that are read here, and those of their members. */
+interface Keys {
+  [key: string]: Keys;
+}
+const PLUGIN_KEYS: Keys = {
+  name: {},
+  type: {},
+  cniVersion: {},
+  capabilities: {},
+  args: {},
+  dns: {},
+  ipMasq: {},
+  ipam: { type: {}, dataDir: {} },
+};
+const CONF_KEYS: Keys = { ...PLUGIN_KEYS, disableCheck: {}, plugins: PLUGIN_KEYS };
+
+/**
+ * Keys as CNI spells them. Plugins, and rkt 1.30, take them in any case
+ * (Go's encoding/json); of two spellings of a key CNI's own counts.
+ */
+function canonical(value: Json, keys: Keys): Json {
+  if (Array.isArray(value)) return value.map((item) => canonical(item, keys));
+  if (!isObject(value)) return value;
+  const spelling = new Map(Object.keys(keys).map((key) => [key.toLowerCase(), key]));
+  const members = Object.entries(value).flatMap(([key, member]): [string, Json][] => {
+    const known = spelling.get(key.toLowerCase());
+    if (known === undefined) return [[key, member]];
+    return key === known || !Object.hasOwn(value, known) ? [[known, canonical(member, keys[known] ?? {})]] : [];
+  });
+  return Object.fromEntries(members);
 }
 
 function pluginConf(place: Place): PluginConf {
@@ -82,9 +114,7 @@ export function hasCapability(conf: PluginConf, name: string): boolean {
 }
 
 /** The administrator's networks by name; of two with one name the first counts, the machine's before the system's. */
-export function readNetworkConfs(
-  dirs: readonly string[] = [LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR],
-): Map<string, NetworkConf> {
+export function readNetworkConfs(dirs: readonly string[]): Map<string, NetworkConf> {
   const confs = new Map<string, NetworkConf>();
   for (const dir of dirs.map((config) => `${config}/${NETWORK_CONFIG}`))
     for (const file of confFiles(dir)) {

@@ -6,18 +6,25 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
+import { beside } from "../shared/beside.ts";
 import { errorCode, errorText, printable, RktError } from "../shared/errors.ts";
 import {
   ANNOTATIONS,
   containerLayout,
   dataLayout,
   EARLY_IMAGE_ANNOTATION,
+  LOCAL_CONFIG_DIR,
+  NETWORK_CONFIG,
   NETWORK_PLUGIN_DIRS,
   NETWORK_STATE,
+  networkClaim,
   STAGE1,
   STAGE1_PLUGINS,
+  SYSTEM_CONFIG_DIR,
 } from "../shared/layout.ts";
+import { makeClaim, releaseClaim, releaseDeadNetworks } from "../shared/network-claims.ts";
 import {
+  ALL_NETWORKS,
   type NetworkChoice,
   networkRequest,
   type PortMapping,
@@ -30,23 +37,33 @@ import { annotation } from "../shared/schema/image-manifest.ts";
 import { NETWORK_PARAMETERS, sysctlSettings } from "../shared/schema/sysctl.ts";
 import type { PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import { olderThan } from "../shared/schema/values.ts";
-import { CLONE_NEWNET, flock, LOCK_EX, LOCK_NB, setns, unshare } from "../shared/syscall/linux.ts";
+import { CLONE_NEWNET, flock, LOCK_EX, setns, unshare } from "../shared/syscall/linux.ts";
 import {
   addressesOf,
   type Attachment,
   type CniResult,
   HOST_PATH,
-  invokeAll,
+  addAll,
+  checkAll,
   nameServersOf,
   requirePlugins,
 } from "./cni.ts";
 import type { Container } from "./container.ts";
-import { currentSubnets, DEFAULT_NETWORK, defaultNetwork, installRules, releaseUnused } from "./default-network.ts";
+import {
+  BUILT_IN_NETWORKS,
+  builtInNetwork,
+  currentSubnets,
+  DEFAULT_NETWORK,
+  installRules,
+  isBuiltIn,
+  PORTMAP,
+  releaseUnused,
+} from "./default-network.ts";
 import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-conf.ts";
 import { portFile, reservePorts } from "./ports.ts";
 import { guardRelease, guardRules, installGuard } from "./source-guard.ts";
 import type { Users } from "./users.ts";
-import { networkStep, portsStep, teardownScript, usesPortmap } from "./release.ts";
+import { masquerades, networkStep, portsStep, teardownLink, teardownScript, usesPortmap } from "./release.ts";
 
 export interface ContainerNetwork {
   /** Descriptor of the network namespace; undefined: the host's. */
@@ -175,30 +192,35 @@ function joinNetworks(
   choices: readonly NetworkChoice[],
   ports: readonly PortMapping[],
 ): ContainerNetwork {
-  const stage1 = lastingStage1();
-  const confs = readNetworkConfs(configDirs(container));
-  const attachments = choices.map((choice, i) => attachmentOf(container.uuid, choice, i, confs, stage1));
+  const { uuid } = container;
+  const dirs = configDirs(container);
+  const confs = readNetworkConfs(dirs);
+  const pluginDirs = [...dirs.map((dir) => `${dir}/${NETWORK_CONFIG}`), ...NETWORK_PLUGIN_DIRS];
+  const programs = { pluginDirs, stage1: lastingStage1() };
+  const attachments = named(choices, confs).map((choice, i) => attachmentOf(uuid, choice, i, confs, programs));
   assignPorts(attachments, ports);
   for (const attachment of attachments) requirePlugins(attachment);
 
+  // Before an address or a port is found to be taken. What cannot be released is for gc to say.
   makeRuntimeDirectory(NETWORK_STATE.dir);
-  mkdirSync(here.netRelease, { recursive: true, mode: 0o700 });
-  const lockFd = openSync(here.netLock, "a", 0o600);
-  if (!flock(lockFd, LOCK_EX | LOCK_NB))
-    throw new RktError("busy", `somebody works on the networks of container ${container.uuid}`, {
-      hint: "a release of its networks has not ended yet: try again",
-    });
-  writeFileSync(here.netTeardown, teardownScript(), { mode: 0o700 });
-  startWaiter();
+  releaseDeadNetworks({ limit: START_LIMIT, again: false });
+
+  mkdirSync(here.net, { recursive: true, mode: 0o755 });
+  const lockFd = makeClaim(uuid);
   const undo = () => {
     closeSync(lockFd);
-    // What fails here stays in net/release, for gc.
-    spawnSync("sh", [here.netTeardown], { env: { PATH: HOST_PATH }, stdio: "ignore" });
+    // What fails here stays, for gc.
+    releaseClaim(uuid, RELEASE_LIMIT);
   };
   try {
+    const claim = networkClaim(uuid);
+    makeRuntimeDirectory(claim.steps);
+    writeWhole(here.netTeardown, teardownLink(uuid));
+    writeWhole(claim.teardown, teardownScript(uuid));
+    startWaiter(uuid);
     if (ports.length > 0) {
-      writeStep("00-ports", portsStep(container.uuid, ports.map(portFile)));
-      reservePorts(container.uuid, ports);
+      writeStep(uuid, "00-ports", portsStep(uuid, ports.map(portFile)));
+      reservePorts(uuid, ports);
     }
     const namespace = makeNamespace(container);
     const netns = `/proc/${process.pid}/fd/${namespace}`;
@@ -206,9 +228,8 @@ function joinNetworks(
     if (container.manifest.apps.some(looksForService)) leadToService(container, namespace);
     if (container.debug)
       for (const { attachment, result } of joined)
-        if (!attachment.conf.disableCheck) invokeAll("CHECK", attachment, netns, lockFd, result);
-    writeFileSync(`${here.networks}.tmp`, `${JSON.stringify(joined.map(describe))}\n`, { mode: 0o644 });
-    renameSync(`${here.networks}.tmp`, here.networks);
+        if (!attachment.conf.disableCheck) checkAll(attachment, netns, lockFd, result).forEach(warn);
+    writeWhole(here.networks, `${JSON.stringify(joined.map(describe))}\n`, 0o644);
     return {
       namespace,
       addresses: joined.flatMap(({ result }) => addressesOf(result).map((address) => address.replace(/\/.*/, ""))),
@@ -222,9 +243,22 @@ function joinNetworks(
   }
 }
 
+/** Milliseconds that a start spends on what one ended container has left. */
+const START_LIMIT = 30_000;
+/** Milliseconds that a release may take. */
+const RELEASE_LIMIT = 150_000;
+
 /** Where the administrator's networks are configured; stage 0 says so when it is not the usual place. */
-function configDirs({ manifest }: Container): string[] | undefined {
-  return annotation(manifest.annotations, ANNOTATIONS.configDirs)?.split(":");
+function configDirs({ manifest }: Container): string[] {
+  return annotation(manifest.annotations, ANNOTATIONS.configDirs)?.split(":") ?? [LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR];
+}
+
+/** The choices, with "all" spelled out: the administrator's networks in their files' order, then the default one. */
+function named(choices: readonly NetworkChoice[], confs: ReadonlyMap<string, NetworkConf>): NetworkChoice[] {
+  if (!choices.some(({ name }) => name === ALL_NETWORKS)) return [...choices];
+  const names = new Set([...confs.keys(), DEFAULT_NETWORK]);
+  const further = choices.filter(({ name }) => name !== ALL_NETWORKS && !names.has(name));
+  return [...[...names].map((name) => choices.find((one) => one.name === name) ?? { name, args: "" }), ...further];
 }
 
 /**
@@ -249,12 +283,12 @@ function attachmentOf(
   { name, args }: NetworkChoice,
   i: number,
   confs: ReadonlyMap<string, NetworkConf>,
-  stage1: string,
+  { pluginDirs, stage1 }: { pluginDirs: readonly string[]; stage1: string },
 ): Attachment {
-  const conf = confs.get(name) ?? (name === DEFAULT_NETWORK ? defaultNetwork(UNKNOWN_SUBNETS, true) : undefined);
+  const conf = confs.get(name) ?? builtInNetwork(name, UNKNOWN_SUBNETS, true);
   if (conf === undefined)
     throw new RktError("no-network", `there is no network "${name}"`, {
-      hint: `there are: ${[...new Set([...confs.keys(), DEFAULT_NETWORK])].join(", ")}; files of net.d define more`,
+      hint: `there are: ${[...new Set([...confs.keys(), ...BUILT_IN_NETWORKS])].join(", ")}; files of net.d define more`,
     });
   return {
     conf,
@@ -262,50 +296,56 @@ function attachmentOf(
     ifName: `eth${i}`,
     args,
     portMappings: [],
-    pluginDirs: [...NETWORK_PLUGIN_DIRS, `${stage1}${STAGE1_PLUGINS}`],
+    pluginDirs,
+    ownPlugins: `${stage1}${STAGE1_PLUGINS}`,
     busybox: `${stage1}${STAGE1.busybox}`,
   };
 }
 
-/** The default network's subnets are known when its lock is held. */
+/** A built-in network's subnets are known when its lock is held. */
 const UNKNOWN_SUBNETS = { ipv4: "0.0.0.0/0" };
 
-const isBuiltIn = ({ conf }: Attachment): boolean => conf.file === defaultNetwork(UNKNOWN_SUBNETS, true).file;
-
-/** The first network that can publish ports does. */
+/**
+ * The first network that can publish ports does; without one, the first that
+ * masquerades gets what it needs for it: the container answers by its gateway.
+ */
 function assignPorts(attachments: Attachment[], ports: readonly PortMapping[]): void {
   if (ports.length === 0) return;
   const publishing = attachments.find(({ conf }) => conf.plugins.some((one) => hasCapability(one, "portMappings")));
-  if (publishing === undefined)
+  const masquerading = attachments.find(({ conf }) => masquerades(conf));
+  const chosen = publishing ?? masquerading;
+  if (chosen === undefined)
     throw new RktError("bad-network", "none of the container's networks can publish ports", {
-      hint: `a plugin with the capability "portMappings" can: portmap, in a .conflist`,
+      hint: `a network with ipMasq can, and one with a plugin that has the capability "portMappings": portmap, in a .conflist`,
     });
-  publishing.portMappings = ports;
+  if (publishing === undefined) chosen.conf = { ...chosen.conf, plugins: [...chosen.conf.plugins, PORTMAP] };
+  chosen.portMappings = ports;
 }
 
 function join(attachment: Attachment, i: number, netns: string, lockFd: number): Joined {
-  const { conf } = attachment;
+  const { conf, containerId: uuid } = attachment;
   const lock = openRuntimeFile(NETWORK_STATE.lock(conf.name));
   try {
     flock(lock, LOCK_EX);
     let afterwards = "";
     let prepare = () => {};
-    if (isBuiltIn(attachment)) {
-      const subnets = currentSubnets(attachment.busybox);
-      afterwards = releaseUnused(subnets, attachment.busybox);
-      attachment.conf = defaultNetwork(subnets, attachment.portMappings.length > 0);
-      prepare = () => installRules(subnets);
+    if (isBuiltIn(conf)) {
+      const subnets = currentSubnets(conf.name, attachment.busybox);
+      afterwards = releaseUnused(conf.name, subnets, attachment.busybox);
+      attachment.conf = builtInNetwork(conf.name, subnets, attachment.portMappings.length > 0) ?? conf;
+      prepare = () => installRules(conf.name, subnets);
     }
     const name = `${String(10 + i)}-${conf.name}`;
     // Before and after: what a plugin got half-way is released without its result.
-    writeStep(name, networkStep(attachment, undefined, afterwards));
+    writeStep(uuid, name, networkStep(attachment, undefined, afterwards));
     prepare();
-    const result = addAll(attachment, netns, lockFd);
-    const guard = isBuiltIn(attachment) ? guardRules(attachment.containerId, result) : undefined;
-    const release = guard === undefined ? "" : guardRelease(attachment.containerId, result);
-    writeStep(name, networkStep(attachment, result, `${release}${afterwards}`));
+    const result = addUndisturbed(attachment, netns, lockFd);
+    const bridged = isBuiltIn(conf) && conf.name === DEFAULT_NETWORK;
+    const guard = bridged ? guardRules(uuid, result) : undefined;
+    const release = guard === undefined ? "" : guardRelease(uuid, result);
+    writeStep(uuid, name, networkStep(attachment, result, `${release}${afterwards}`));
     const unguarded = guard === undefined ? undefined : installGuard(guard);
-    if (unguarded !== undefined) process.stderr.write(`rkt: warning: ${printable(unguarded)}\n`);
+    if (unguarded !== undefined) warn(unguarded);
     return { attachment, result };
   } finally {
     closeSync(lock);
@@ -313,12 +353,12 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
 }
 
 /** ADD, with nobody taking the chains away that portmap is about to use. */
-function addAll(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
-  if (!usesPortmap(attachment.conf)) return invokeAll("ADD", attachment, netns, lockFd);
+function addUndisturbed(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
+  if (!usesPortmap(attachment.conf)) return addAll(attachment, netns, lockFd);
   const lock = openRuntimeFile(NETWORK_STATE.portmapLock);
   try {
     flock(lock, LOCK_EX);
-    return invokeAll("ADD", attachment, netns, lockFd);
+    return addAll(attachment, netns, lockFd);
   } finally {
     closeSync(lock);
   }
@@ -329,17 +369,34 @@ function describe({ attachment, result }: Joined): object {
   return { name: conf.name, interface: ifName, addresses: addressesOf(result), ports: portMappings.map(portName) };
 }
 
-/** A step of the release, whole or not there. */
-function writeStep(name: string, text: string): void {
-  // Not in the directory of the steps, where a half-written one would be carried out.
-  const temporary = `${here.net}/step.tmp`;
-  writeFileSync(temporary, text, { mode: 0o600 });
-  renameSync(temporary, `${here.netRelease}/${name}`);
+function warn(text: string): void {
+  process.stderr.write(`rkt: warning: ${printable(text)}\n`);
 }
 
-/** Sleeps in flock(2) until the container has ended, then releases its networks. Not part of the container. */
-function startWaiter(): void {
-  const child = spawn("sh", [here.netTeardown], { env: { PATH: HOST_PATH }, detached: true, stdio: "ignore" });
+/** A step of the release. */
+function writeStep(uuid: string, name: string, text: string): void {
+  const { dir, steps } = networkClaim(uuid);
+  // Not in the directory of the steps, where a half-written one would be carried out.
+  const temporary = `${dir}/step.tmp`;
+  writeFileSync(temporary, text, { mode: 0o600 });
+  renameSync(temporary, `${steps}/${name}`);
+}
+
+/** The file is whole, or not there. */
+function writeWhole(path: string, text: string, mode = 0o700): void {
+  const temporary = beside(path);
+  writeFileSync(temporary, text, { flag: "wx", mode });
+  renameSync(temporary, path);
+}
+
+/**
+ * Sleeps in flock(2) until the container has ended, then releases its networks.
+ * Not part of the container, and not in its directory, which may be lost.
+ */
+function startWaiter(uuid: string): void {
+  const { teardown } = networkClaim(uuid);
+  const how = { cwd: "/", env: { PATH: HOST_PATH }, detached: true, stdio: "ignore" } as const;
+  const child = spawn("sh", [teardown, "wait"], how);
   child.on("error", () => {});
   if (child.pid === undefined)
     throw new RktError("no-waiter", "a network of the container's own needs sh and flock(1) on the host", {

@@ -1,43 +1,63 @@
 /**
  * The shell scripts that release a container's networks (ADR 3). Pure.
  *
- * They run on the host, in the container directory, with nothing but a POSIX
- * shell and flock(1), perhaps long after stage 1 has gone. Everything in them
- * is quoted for the shell.
+ * They run on the host with nothing but a POSIX shell, flock(1) and the
+ * host's own tools, perhaps long after stage 1 has gone, and its plugins with
+ * the data directory. Everything in them is quoted for the shell.
  */
 
-import { createHash } from "node:crypto";
-import { containerLayout, NETWORK_STATE } from "../shared/layout.ts";
+import { containerLayout, NETWORK_STATE, networkClaim } from "../shared/layout.ts";
+import { type Attachment, type CniResult, HOST_PATH, hostVeths, invocation, programsOf } from "./cni.ts";
 import type { NetworkConf } from "./network-conf.ts";
 import { ownFile } from "./ports.ts";
-import { type Attachment, type CniResult, HOST_PATH, hostVeths, invocation } from "./cni.ts";
+import { quoted } from "./quoted.ts";
+import { chainSweep, digest, releaseWithout } from "./release-without.ts";
 
 const here = containerLayout(".");
 
-export const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+/** What stage 0 runs, in the container directory: waits for the release, or does it. */
+export function teardownLink(uuid: string): string {
+  const { teardown } = networkClaim(uuid);
+  return `#!/bin/sh
+# Releases what this container's networks hold of the host.
+PATH=${HOST_PATH}
+export PATH
+# A waiter may be first, and take the script away.
+if [ -e ${teardown} ] && ! sh ${teardown} wait && [ -e ${teardown} ]; then exit 1; fi
+rm -f ${here.netTeardown}
+`;
+}
 
 /** Carries out the steps, the last one first; what is left of them is what failed. */
-export function teardownScript(): string {
+export function teardownScript(uuid: string): string {
+  const { dir, lock, releasing, teardown, steps, failed } = networkClaim(uuid);
   return `#!/bin/sh
-# Releases what this container's networks hold of the host. A waiter runs it from the container's start on, and
-# whoever removes the container; it may be run again at any time. The lock is held by the container while it runs.
+# Releases what this container's networks hold of the host. A waiter runs it from the container's start on ("wait");
+# so may any rkt at any time. The container holds the first lock while it lives, the second one is for the release.
 trap '' HUP INT TERM
 umask 022
 PATH=${HOST_PATH}
 export PATH
-exec 9>>${here.netLock} || exit 1
-flock 9 || exit 1
-[ -d ${here.netRelease} ] || exit 0
-status=0
-for step in $(ls -r ${here.netRelease}); do
-  if sh ${here.netRelease}/$step 9>&-; then
-    rm -f ${here.netRelease}/$step
-  else
-    status=1
-  fi
-done
-[ $status -eq 0 ] && rmdir ${here.netRelease} && rm -f ${here.netTeardown}
-exit $status
+cd / || exit 1
+exec 9>>${lock} || exit 1
+if [ "$1" = wait ]; then flock -s 9 || exit 1; else flock -s -n 9 || exit 0; fi
+exec 6>>${releasing} || exit 1
+flock 6 || exit 1
+if [ -e ${teardown} ]; then
+  status=0
+  for step in $(ls -r ${steps}); do
+    if sh ${steps}/$step 9>&- 6>&-; then
+      rm -f ${steps}/$step
+    else
+      status=1
+    fi
+  done
+  [ $status -eq 0 ] || { : >${failed}; exit 1; }
+fi
+rm -rf ${steps} ${dir}/step.tmp
+rm -f ${teardown} ${failed} ${releasing} ${lock}
+rmdir ${dir} 2>/dev/null
+exit 0
 `;
 }
 
@@ -55,23 +75,29 @@ export function networkStep(attachment: Attachment, result: CniResult | undefine
   const plugins = conf.plugins.toReversed().map((plugin) => {
     const { path, env, input } = invocation("DEL", plugin, attachment, "", result);
     const variables = Object.entries(env).map(([name, value]) => `${name}=${quoted(value)}`);
-    return `${variables.join(" ")} ${quoted(path)} <<'EOF' >&2 || { echo "plugin ${plugin.type} failed" >&2; status=1; }
+    const there = programsOf(plugin, attachment).map((program) => `[ -x ${quoted(program)} ]`);
+    return `if ${there.join(" && ")} && ${variables.join(" ")} ${quoted(path)} <<'EOF' >&2
 ${input}
 EOF
+then :
+elif ${there.join(" && ")}; then
+  echo "plugin ${plugin.type} failed" >&2; status=1
+else
+${releaseWithout(plugin, attachment, result)}fi
 `;
   });
   const veths = hostVeths(result).map(
     (name) => `${quoted(attachment.busybox)} ip link del ${name} 2>/dev/null || ip link del ${name} 2>/dev/null\n`,
   );
   const mapping = usesPortmap(conf);
-  const masquerading = conf.plugins.some((plugin) => plugin["ipMasq"] === true);
   return `# Network ${conf.name}, from ${conf.file.replace(/[^\x20-\x7e]/g, "?")}.
 mkdir -p ${quoted(NETWORK_STATE.dir)} && exec 8>>${lock} && flock 8 || exit 1
 ${mapping ? `exec 7>>${quoted(NETWORK_STATE.portmapLock)} && flock 7 || exit 1\n` : ""}status=0
-${plugins.join("")}${veths.join("")}${masquerading ? masqueradeSweep(conf.name, containerId) : ""}${mapping ? PORTMAP_SWEEP : ""}${afterwards}exit $status
+${plugins.join("")}${veths.join("")}${masquerades(conf) ? masqueradeSweep(conf.name, containerId) : ""}${mapping ? PORTMAP_SWEEP : ""}${afterwards}exit $status
 `;
 }
 
+export const masquerades = ({ plugins }: NetworkConf): boolean => plugins.some((plugin) => plugin["ipMasq"] === true);
 export const usesPortmap = ({ plugins }: NetworkConf): boolean => plugins.some(({ type }) => type === "portmap");
 
 /**
@@ -100,12 +126,5 @@ done
  * SHA-512 of network and container.
  */
 function masqueradeSweep(network: string, containerId: string): string {
-  const chain = `CNI-${createHash("sha512").update(`${network}${containerId}`).digest("hex").slice(0, 24)}`;
-  return `for tables in iptables ip6tables; do
-  $tables -w -t nat -S POSTROUTING 2>/dev/null | grep -e '-j ${chain}$' | while read -r _ rule; do
-    eval "$tables -w -t nat -D $rule"
-  done
-  $tables -w -t nat -F ${chain} 2>/dev/null && $tables -w -t nat -X ${chain}
-done
-`;
+  return chainSweep(`CNI-${digest(network, containerId).slice(0, 24)}`);
 }

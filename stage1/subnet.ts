@@ -48,8 +48,9 @@ function* candidates(): Generator<Prefix> {
   for (let c = 0; c < 256; c++) yield at(192, 168, c);
 }
 
-export function chooseSubnet(taken: readonly Prefix[]): string {
-  for (const candidate of candidates())
+/** The first candidate that is free, or the last: two networks that choose at the same time begin at different ends. */
+export function chooseSubnet(taken: readonly Prefix[], end: "first" | "last" = "first"): string {
+  for (const candidate of end === "first" ? candidates() : [...candidates()].reverse())
     if (!taken.some((prefix) => overlap(prefix, candidate))) return formatPrefix(candidate);
   throw new RktError(
     "no-subnet",

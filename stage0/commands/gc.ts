@@ -1,7 +1,8 @@
 import { errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
+import { releaseDeadNetworks } from "../../shared/network-claims.ts";
 import { type Command, readLine } from "../command.ts";
-import { collect } from "../container/collect.ts";
+import { collect, RELEASE_LIMIT } from "../container/collect.ts";
 import { duration } from "../duration.ts";
 import { print, say } from "../output.ts";
 import { collectTemporaries } from "../store/temporary.ts";
@@ -17,7 +18,7 @@ const hintOf = (error: unknown): string | undefined => (error instanceof RktErro
 export const command: Command = {
   usage: "gc [options]",
   description:
-    "Removes containers that have ended. The first time gc meets an exited container it marks it; when the grace period has passed since, it removes it. What a killed rkt left half-made, of a container or an image, is removed at once.",
+    "Removes containers that have ended. The first time gc meets an exited container it marks it; when the grace period has passed since, it removes it. What a killed rkt left half-made, of a container or an image, is removed at once, and networks of containers that have ended are released, also of those whose data directory was lost.",
   examples: [
     ["rkt gc", "as a timer would run it"],
     ["rkt gc --grace-period=0", "everything that has ended, now"],
@@ -34,15 +35,21 @@ export const command: Command = {
       now: Date.now(),
     });
     collectTemporaries(dataLayout(globals.dir));
+    // Also of containers whose data directory was lost. Failures of the containers above are told with those.
+    const unreleased = releaseDeadNetworks({ limit: RELEASE_LIMIT, again: true }).filter(
+      ({ uuid }) => !result.failed.some((other) => other.uuid === uuid),
+    );
     if (!globals.quiet) {
       for (const uuid of result.marked) if (!result.removed.includes(uuid)) print(`marked ${uuid}\n`);
       for (const uuid of result.removed) print(`removed ${uuid}\n`);
     }
     const [first, ...others] = result.failed;
+    for (const { error } of first === undefined ? unreleased.slice(1) : unreleased) say(error.message, error.hint);
     for (const { uuid, error } of others) say(`cannot remove container ${uuid}: ${errorText(error)}`, hintOf(error));
     if (first !== undefined)
       throw new RktError("gc-failed", `cannot remove container ${first.uuid}: ${errorText(first.error)}`, {
         cause: first.error,
       });
+    if (unreleased[0] !== undefined) throw unreleased[0].error;
   },
 };

@@ -44,13 +44,16 @@ export const containerOptions = {
   },
   net: {
     type: "string",
+    array: true,
     bare: "default",
     value: "NETWORK,...",
-    description: "networks of the container; host shares the host's, none has loopback only",
+    description:
+      "networks of the container; host shares the host's, none has loopback only, all is every configured one; NETWORK:KEY=VALUE;... gives arguments to its plugins",
     group: network,
   },
   "private-net": {
     type: "string",
+    array: true,
     bare: "default",
     description: "the older name of --net",
     group: network,

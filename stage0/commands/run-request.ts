@@ -77,6 +77,7 @@ export async function readRunLine(line: Line): Promise<RunLine> {
   for (const operand of operands) apps.push(await readApp(operand));
 
   const volumes = values.volume.map(parseVolume);
+  const networks = [...values.net, ...values["private-net"]];
   const request: RunRequest = {
     apps,
     podManifest: values["pod-manifest"],
@@ -96,7 +97,7 @@ export async function readRunLine(line: Line): Promise<RunLine> {
     userAnnotations: parseUniquePairs("user-annotation", shared["user-annotation"], argument),
     userLabels: parseUniquePairs("user-label", shared["user-label"], argument),
     ports: values.port.map(parsePort),
-    network: values.net ?? values["private-net"],
+    network: networks.length === 0 ? undefined : networks.join(","),
     resolver: readResolver(values),
     hosts: parseHostsEntries(values["hosts-entry"]),
     hostname: optional("hostname", values.hostname, hostname),

@@ -5,9 +5,9 @@
  * run goes on.
  */
 
-import { existsSync, readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { containerLayout, type HostPath, type State } from "../../shared/layout.ts";
+import { containerLayout, type HostPath, networkClaim, type State } from "../../shared/layout.ts";
 import { signalProcess } from "../../shared/signal-process.ts";
 import { refuseRunningWithoutLock } from "./breaches.ts";
 import { listedCgroups } from "./cgroups.ts";
@@ -103,12 +103,14 @@ export function removeContainer(data: string, container: OwnedContainer, { force
     } catch (error) {
       if (force === undefined) throw error;
       force(error);
+      // Else every later gc would try again.
+      if (release === releaseNetworks) rmSync(networkClaim(container.uuid).dir, { recursive: true, force: true });
     }
   discard(data, container);
 }
 
 /** Milliseconds that a release may take. */
-const RELEASE_LIMIT = 150_000;
+export const RELEASE_LIMIT = 150_000;
 
 /**
  * Runs the script that stage 1 left for the release of the container's

@@ -2,11 +2,22 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { chmodSync, existsSync, globSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createSocket } from "node:dgram";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
+import { NETWORK_STATE, networkClaim } from "../../shared/layout.ts";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
 import { earlyImages } from "../fixtures/early-images.ts";
 import { assertManners } from "../faults/aftermath.ts";
@@ -38,9 +49,10 @@ function host(): string {
       // firewall leaves behind, for the administrator's own rules are there.
       .filter((line) => !/CNI-HOSTPORT-(?:MASQ|SETMARK|DNAT(?: - \[|$))|CNI-(?:ADMIN|FORWARD)(?: - \[|$)/.test(line)),
   );
-  const state = ["leases", "ports"].flatMap((name) => {
+  const state = ["leases", "ports", "containers"].flatMap((name) => {
     const dir = `/run/rkt/net/${name}`;
-    return existsSync(dir) ? readdirSync(dir, { recursive: true }).filter((file) => /\d$/.test(String(file))) : [];
+    const files = existsSync(dir) ? readdirSync(dir, { recursive: true }) : [];
+    return name === "containers" ? files : files.filter((file) => /\d$/.test(String(file)));
   });
   const links = ip("-brief", "link")
     .split("\n")
@@ -66,22 +78,41 @@ async function standing(
   rkt: Rkt,
   script: string,
   ...options: string[]
-): Promise<{ address: string; end(): Promise<unknown> }> {
+): Promise<{ uuid: string; address: string; end(): Promise<unknown> }> {
   const child = rkt.start(["run", ...options, ...sh(script)], { stdio: ["ignore", "ignore", "inherit"] });
   const done = finished(child);
-  const address = await eventually("an address", () => {
-    const containers: { pid?: number; networks: { addresses: string[] }[] }[] = JSON.parse(
+  const [uuid, address] = await eventually("an address", () => {
+    const containers: { uuid: string; pid?: number; networks: { addresses: string[] }[] }[] = JSON.parse(
       rkt.ok(["list", "--format=json"]).stdout,
     );
-    return containers.find(({ pid }) => pid === child.pid)?.networks[0]?.addresses[0]?.replace(/\/.*/, "");
+    const found = containers.find(({ pid }) => pid === child.pid);
+    const first = found?.networks[0]?.addresses[0];
+    return found === undefined || first === undefined ? undefined : [found.uuid, first.replace(/\/.*/, "")];
   });
   return {
+    uuid,
     address,
     end: async () => {
       child.kill("SIGKILL");
       return await done;
     },
   };
+}
+
+function killWaiters(uuid: string): void {
+  let killed = 0;
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    let command = "";
+    try {
+      command = readFileSync(`/proc/${pid}/cmdline`, "latin1");
+    } catch {
+      // It has just ended.
+    }
+    if (!command.startsWith(`sh\0${NETWORK_STATE.claims}/${uuid}`)) continue;
+    process.kill(Number(pid), "SIGKILL");
+    killed += 1;
+  }
+  assert.ok(killed > 0, "there is a waiter");
 }
 
 /** What a TCP connection says first. */
@@ -326,13 +357,7 @@ networkTest("killed, all of it: gc releases what is left, once", async (_, rkt) 
   assert.ok(listed !== undefined);
   assert.notEqual(host(), before);
   // The waiter first, which would do it.
-  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name)))
-    if (
-      existsSync(`/proc/${pid}/cwd`) &&
-      spawnSync("readlink", [`/proc/${pid}/cwd`], { encoding: "utf8" }).stdout.includes(listed.uuid) &&
-      Number(pid) !== child.pid
-    )
-      spawnSync("kill", ["-KILL", pid]);
+  killWaiters(listed.uuid);
   const done = finished(child);
   child.kill("SIGKILL");
   await done;
@@ -419,6 +444,192 @@ networkTest(
   },
 );
 
+/** What plugins find fault with, by a plugin beside the files of net.d. */
+const FAULTFINDER = `#!/bin/sh
+cat >/dev/null
+case $CNI_COMMAND in
+ADD) echo '{"cniVersion": "0.4.0", "interfaces": [], "ips": [], "dns": {"nameservers": ["192.0.2.53"]}}' ;;
+CHECK) echo '{"code": 11, "msg": "not as I left it"}'; exit 1 ;;
+esac
+`;
+
+networkTest(
+  "a plugin beside the files of net.d; what it finds fault with is told, and no reason not to start",
+  (_, rkt) => {
+    const config = conf(rkt, { "f.conf": JSON.stringify({ cniVersion: "0.4.0", name: "f", type: "rkt-test-fault" }) });
+    const plugin = join(rkt.scratch, "config/net.d/rkt-test-fault");
+    const words = ["--debug", "run", config, "--net=f", ...sh("cat /etc/resolv.conf")];
+    writeFileSync(plugin, FAULTFINDER);
+    rkt.fails(words, 254, /there is no plugin "rkt-test-fault"\nhint: plugins are looked for in \S*config\/net\.d, /);
+    chmodSync(plugin, 0o775);
+    rkt.fails(
+      words,
+      254,
+      /plugin rkt-test-fault is not run: \S*net\.d\/rkt-test-fault can be written to by others than root\nhint: chown/,
+    );
+    chmodSync(plugin, 0o755);
+    chownSync(plugin, 1000, 0);
+    rkt.fails(words, 254, /plugin rkt-test-fault is not run: \S* belongs to user 1000/);
+    chownSync(plugin, 0, 0);
+    const { stdout, stderr } = rkt.ok(words);
+    assert.match(stdout, /^nameserver 192\.0\.2\.53$/m);
+    assert.match(stderr, /^rkt: warning: CHECK: network f \(\S*f\.conf\): plugin rkt-test-fault: not as I left it$/m);
+  },
+);
+
+networkTest(
+  "a plugin that is gone when its container ends: gc says so, rm --force abandons what it holds",
+  async (t, rkt) => {
+    const config = conf(rkt, { "f.conf": JSON.stringify({ cniVersion: "0.4.0", name: "f", type: "rkt-test-fault" }) });
+    const plugin = join(rkt.scratch, "config/net.d/rkt-test-fault");
+    writeFileSync(plugin, FAULTFINDER, { mode: 0o755 });
+    const child = rkt.start(["run", config, "--net=f", ...sh("exec sleep 1000")], { stdio: "ignore" });
+    const done = finished(child);
+    const uuid = await eventually(
+      "a claim",
+      () => rkt.run(["list", "--format=json"]).stdout.match(/"uuid": "(.*)"/)?.[1],
+    );
+    const { steps, failed } = networkClaim(uuid);
+    await eventually("it runs", () => (rkt.run(["enter", uuid, "/bin/true"]).status === 0 ? true : undefined));
+    rmSync(plugin);
+    child.kill("SIGKILL");
+    await done;
+    await eventually("the waiter's try", () => (existsSync(failed) ? true : undefined));
+    assert.deepEqual(readdirSync(steps), ["10-f"]);
+    rkt.ok(["run", "--net", ...sh("true")]);
+    const message =
+      /cannot release the networks of container .*: plugin rkt-test-fault is gone, and what it holds of the host is not known/;
+    rkt.fails(["gc"], 254, message);
+    const other = makeRkt(t).fails(["gc"], 254, message);
+    assert.match(other.stderr, new RegExp(`^hint: .* .rm -r \\S*/${uuid}. abandons what is left$`, "m"));
+    rkt.fails(["rm", uuid], 254, message);
+    rkt.ok(["rm", "--force", uuid]);
+    assert.ok(!existsSync(networkClaim(uuid).dir));
+    rkt.ok(["gc", "--grace-period=0"]);
+  },
+);
+
+networkTest("--debug with a published port", (_, rkt) => {
+  const { stdout, stderr } = rkt.ok(["--debug", "run", "--net", "--port=80-tcp:18101", ...sh("echo there")]);
+  assert.equal(stdout.replaceAll("\r", ""), "there\n");
+  // A container without IPv6 has no such rules; the plugin portmap looks for them all the same.
+  for (const [line] of stderr.matchAll(/^rkt: warning: .*/gm))
+    assert.match(line, /CHECK: network default \(built in\): plugin portmap: could not check ipv6 dnat/);
+});
+
+networkTest("default-restricted: the host, and no way further", async (_, rkt) => {
+  const before = execFileSync("iptables-save", { encoding: "utf8" }).match(/MASQUERADE/g);
+  const neighbour = await standing(rkt, "exec sleep 1000", "--net=default-restricted");
+  assert.deepEqual(execFileSync("iptables-save", { encoding: "utf8" }).match(/MASQUERADE/g), before);
+  const gateway = neighbour.address.replace(/\.\d+$/, ".1");
+  const script = `ip route; for host in ${gateway} ${neighbour.address}; do ping -c1 -W5 $host >/dev/null && echo $host; done`;
+  const { stdout } = rkt.ok(["run", "--net=default-restricted", ...sh(script)]);
+  assert.doesNotMatch(stdout, /^default/m);
+  assert.match(stdout, new RegExp(`^169\\.254\\.169\\.255 via ${gateway} dev eth0`, "m"));
+  assert.ok(stdout.endsWith(`\n${gateway}\n${neighbour.address}\n`), stdout);
+  await neighbour.end();
+});
+
+networkTest(
+  "keys in any case, as rkt 1.30 took them; a port over a bridge with ipMasq; --net twice; all",
+  async (t, rkt) => {
+    t.after(() => spawnSync("ip", ["link", "del", "rktu0"]));
+    const ipam = { Type: "host-local", Subnet: "10.253.16.0/29", Routes: [{ Dst: "0.0.0.0/0" }] };
+    const config = conf(rkt, {
+      "10-big.conf": JSON.stringify({
+        Name: "big",
+        Type: "bridge",
+        Bridge: "rktu0",
+        IsGateway: true,
+        IpMasq: true,
+        Ipam: ipam,
+      }),
+      "20-point.conf": range("ptp", "point", 17),
+    });
+    const server = await standing(rkt, SERVE, config, "--net=big", "--port=8000-tcp:18102");
+    assert.match(server.address, /^10\.253\.16\./);
+    assert.match(
+      execFileSync("iptables-save", { encoding: "utf8" }),
+      /-A POSTROUTING -s 10\.253\.16\.\d\/32 .*-j CNI-/,
+    );
+    await eventually("an answer", () => (ask("127.0.0.1", 18102) === "hello\n" ? true : undefined));
+    await server.end();
+    const addresses = sh("ip -o -4 addr show scope global | tr -s ' ' | cut -d' ' -f2,4");
+    const both = rkt.ok(["run", config, "--net=point:IP=10.253.17.5", "--net=big", ...addresses]).stdout;
+    assert.match(both, /^eth0 10\.253\.17\.5\/29\neth1 10\.253\.16\.\d\/29\n$/);
+    const all = rkt.ok(["run", config, "--net=all,point:IP=10.253.17.6", ...addresses]).stdout;
+    assert.match(all, /^eth0 10\.253\.16\.\d\/29\neth1 10\.253\.17\.6\/29\neth2 \d+\.\d+\.\d+\.\d+\/24\n$/);
+    rkt.fails(["run", config, "--net=big", "--net=host", ...addresses], 254, /"host" stands alone/);
+    spawnSync("ip", ["link", "del", "rktu0"]);
+  },
+);
+
+networkTest("a port is free as soon as its container has ended, 20 times in a row", (_, rkt) => {
+  for (let i = 0; i < 20; i++) rkt.ok(["run", "--net", "--port=8000-tcp:18103", ...sh("exit 0")]);
+});
+
+networkTest("killed with its waiter: the next start, of another data directory, takes the port", async (t, rkt) => {
+  const first = await standing(rkt, SERVE, "--net", "--port=8000-tcp:18104");
+  const other = makeRkt(t);
+  const words = ["run", "--net", "--port=8000-tcp:18104", ...sh("exit 0")];
+  other.fails(words, 254, /port tcp 18104 of the host is published by container/);
+  other.ok(["gc"]);
+  other.fails(words, 254, /port tcp 18104 of the host is published by container/);
+  killWaiters(first.uuid);
+  await first.end();
+  other.ok(words);
+});
+
+for (const [waiter, message] of [
+  [true, "its waiter releases the networks"],
+  [false, "the next start releases the networks"],
+] as const)
+  networkTest(`a data directory that is removed while its container runs: ${message}`, async (t, rkt) => {
+    const leases = "/var/lib/cni/networks/rkt-test-lan";
+    t.after(() => {
+      spawnSync("ip", ["link", "del", "rkts0"]);
+      rmSync(leases, { recursive: true, force: true });
+    });
+    const lan = {
+      cniVersion: "1.0.0",
+      name: "rkt-test-lan",
+      plugins: [
+        JSON.parse(range("bridge", "rkt-test-lan", 18, { bridge: "rkts0", isGateway: true, ipMasq: true })),
+        { type: "portmap", capabilities: { portMappings: true }, snat: true },
+        { type: "firewall" },
+        { type: "bandwidth", egressRate: 8_000_000, egressBurst: 8_000_000 },
+      ],
+    };
+    const config = conf(rkt, { "lan.conflist": JSON.stringify(lan) });
+    const before = host();
+    const lost = makeRkt(t);
+    const container = await standing(lost, SERVE, config, "--net=rkt-test-lan,default", "--port=8000-tcp:18105");
+    await eventually("an answer", () => (ask("127.0.0.1", 18105) === "hello\n" ? true : undefined));
+    const held = host();
+    for (const what of [/CNI-DN-/, /bwp/, /CNI-FORWARD -s 10\.253\.18\./, /MASQUERADE/, /RKT-NAT/, /tcp-18105/])
+      assert.match(held, what);
+    assert.equal(readdirSync(leases).filter((name) => /^\d/.test(name)).length, 1);
+    rmSync(lost.dir, { recursive: true });
+    rkt.ok(["gc"]);
+    assert.equal(host(), held, "it runs: nobody takes anything from it");
+    assert.equal(ask("127.0.0.1", 18105), "hello\n");
+    if (!waiter) killWaiters(container.uuid);
+    await container.end();
+    if (!waiter) {
+      assert.ok(existsSync("/run/rkt/net/ports/tcp-18105"), "nobody has released it");
+      rkt.ok(["run", config, "--net=rkt-test-lan", "--port=8000-tcp:18105", ...sh("exit 0")]);
+    }
+    spawnSync("ip", ["link", "del", "rkts0"]);
+    await eventually("nothing is left", () => (host() === before ? true : undefined)).catch(() =>
+      assert.equal(host(), before),
+    );
+    assert.deepEqual(
+      readdirSync(leases).filter((name) => /^\d/.test(name)),
+      [],
+      "nor a lease in the plugin's own place",
+    );
+  });
+
 networkTest("names: --dns, --dns-search, --dns-opt, --hosts-entry, --hostname", (_, rkt) => {
   const { stdout } = rkt.ok([
     "run",
@@ -486,8 +697,15 @@ const refusals: {
     files: { "a.conf": range("bridge", "a", 9) },
     net: "a",
     port: "--port=80-tcp:18082",
-    message: /none of the container's networks can publish ports\nhint: .*portmap/,
+    message: /none of the container's networks can publish ports\nhint: a network with ipMasq can, .*portmap/,
   },
+  {
+    name: "ports on the restricted network alone",
+    net: "default-restricted",
+    port: "--port=80-tcp:18082",
+    message: /none of the container's networks can publish ports/,
+  },
+  { name: "all beside host", net: "all,host", message: /"host" stands alone/ },
 ];
 for (const c of refusals)
   networkTest(`refused: ${c.name}`, (_, rkt) => {

@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { NETWORK_STATE, RUNTIME_DIR, USER_RANGES } from "../../shared/layout.ts";
+import { NETWORK_STATE, networkClaim, RUNTIME_DIR, USER_RANGES } from "../../shared/layout.ts";
 import { dist, exampleAci, makeRkt, type Result, type Rkt, requires, rktBinary, scratchFile } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
@@ -118,6 +118,14 @@ test("what others can write to below /run/rkt is not trusted", (t) => {
     assert.match(stderr, hint);
     chmodSync(directory, 0o755);
   }
+  // What releases networks is run by every rkt of root's.
+  const claim = networkClaim("3f8f4d7e-0000-4000-8000-000000000000");
+  mkdirSync(claim.dir, { recursive: true });
+  writeFileSync(claim.teardown, `echo forged >${victim}\n`);
+  chmodSync(NETWORK_STATE.claims, 0o777);
+  for (const args of [net, ["gc"]])
+    rkt.fails(args, 254, new RegExp(`${NETWORK_STATE.claims} can be written to by others than root`));
+  assert.equal(readFileSync(victim, "utf8"), "untouched");
   rmSync(NETWORK_STATE.dir, { recursive: true });
   symlinkSync(dirname(victim), NETWORK_STATE.dir);
   rkt.fails(net, 254, /\/run\/rkt\/net is no directory: what lies there cannot be trusted/);
