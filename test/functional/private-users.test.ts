@@ -293,9 +293,12 @@ test("what it can't have is refused before anything starts, and nothing is left"
     2,
     /idmap has a meaning with --private/,
   );
-  rkt.fails(run(busybox), 254, /cannot make a user namespace: .*ENOENT\nhint: .*unshare\(1\)/, {
-    env: { PATH: "/nowhere" },
-  });
+  // Wherever the caller's PATH leads: the programs of the host are looked for in the usual places.
+  const rktItself = [join(exampleAci("busybox"), "../../rkt"), `--dir=${rkt.dir}`, ...run(busybox)];
+  const without = 'mount --bind /dev/null /usr/bin/unshare && exec "$@"';
+  const noProgram = spawnSync("unshare", ["-m", "sh", "-c", without, "sh", ...rktItself], { encoding: "utf8" });
+  assert.equal(noProgram.status, 254);
+  assert.match(noProgram.stderr, /cannot make a user namespace: .*\nhint: .*unshare\(1\)/);
   // ramfs has no idmapped mounts.
   const script = 'mount -t ramfs none "$0" && exec "$@"';
   const command = [join(exampleAci("busybox"), "../../rkt"), `--dir=${data}/d`, ...run("--no-overlay", busybox)];
