@@ -4,6 +4,7 @@
  * anything has changed.
  */
 
+import { numericIds } from "../shared/accounts.ts";
 import { RktError } from "../shared/errors.ts";
 import {
   ANNOTATIONS,
@@ -43,6 +44,8 @@ export interface LaunchPlan {
   /** As the manifest has them: names mean something in the app's root only. */
   user: string;
   group: string;
+  /** Those of the two that are numbers, whatever the app's files call them. */
+  numeric: ("user" | "group")[];
   supplementaryGIDs: number[];
   environment: Omit<EnvironmentSources, "account">;
   workingDirectory: string;
@@ -171,6 +174,7 @@ export function launchPlan(
         : { ...enterFds(inherited), rootfs },
     user: app.user,
     group: app.group,
+    numeric: numericIds(runtime.annotations),
     supplementaryGIDs: app.supplementaryGIDs,
     environment: {
       app: process.app,
