@@ -79,6 +79,28 @@ test("root needs no files", () => {
   });
 });
 
+const numbers: [numeric: ("user" | "group")[], uid: number, gid: number, home: string][] = [
+  [[], 0, 0, "/"],
+  [["user"], 1000, 0, "/"],
+  [["group"], 0, 1000, "/"],
+  [["user", "group"], 1000, 1000, "/"],
+];
+for (const [numeric, uid, gid, home] of numbers)
+  test(`an image's user and group called 1000, of which a number is asked for: ${numeric.join() || "none"}`, () => {
+    const sources = { passwd: "1000:x:0:0::/:/bin/sh\n", group: "1000:x:0:\nwheel:x:10:1000\n", owner };
+    const found = resolveAccount({ user: "1000", group: "1000", numeric }, sources);
+    assert.deepEqual([found.uid, found.gid, found.home], [uid, gid, home]);
+    assert.deepEqual(found.groups, numeric.includes("user") ? [] : [10]);
+  });
+
+test("a number that is no id is said to be one", () => {
+  const asked = { user: "4294967295", group: "0", numeric: ["user" as const] };
+  assert.throws(() => resolveAccount(asked, { passwd: "", group: "", owner }), {
+    message: `user "4294967295" is a number above 4294967294, the highest there can be`,
+    exitCode: 217,
+  });
+});
+
 const refused: { user: string; group?: string; message: string; exitCode: number }[] = [
   { user: "nginx", message: `user "nginx" is not in the image's /etc/passwd`, exitCode: 217 },
   { user: "toor", message: `user "toor" is not in the image's /etc/passwd`, exitCode: 217 },

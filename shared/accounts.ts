@@ -5,7 +5,9 @@
  */
 
 import { errorText, RktError } from "./errors.ts";
-import { LAUNCH_EXIT } from "./layout.ts";
+import { LAUNCH_EXIT, NUMERIC_IDS_ANNOTATION } from "./layout.ts";
+import { annotation } from "./schema/image-manifest.ts";
+import type { NameValue } from "./schema/types.ts";
 
 export interface Account {
   uid: number;
@@ -73,15 +75,30 @@ function findGroup(group: string, wanted: string): number | undefined {
   return undefined;
 }
 
+export interface AskedAccount {
+  user: string;
+  group: string;
+  /** Those that are numbers, even if the image has a name of the same digits. */
+  numeric?: readonly ("user" | "group")[];
+}
+
+/** Which of an app's user and group are numbers: its NUMERIC_IDS_ANNOTATION. */
+export function numericIds(annotations: readonly NameValue[]): ("user" | "group")[] {
+  const words = annotation(annotations, NUMERIC_IDS_ANNOTATION)?.split(",") ?? [];
+  return (["user", "group"] as const).filter((word) => words.includes(word));
+}
+
 /**
  * Who an app runs as: a name of the image's own files, else a number, else the
  * owner of the file that a path names. Root needs no entry: images without
  * /etc/passwd run too. Throws "unknown-user" and "unknown-group".
  */
-export function resolveAccount(app: { user: string; group: string }, sources: AccountSources): Account {
-  const { uid, entry } = resolveUser(app.user, sources);
-  const gid = resolveGid(app.group, sources);
-  const groups = entry !== undefined && entry.name === app.user ? groupsOf(sources.group, entry.name, gid) : [];
+export function resolveAccount(app: AskedAccount, sources: AccountSources): Account {
+  const [isUid, isGid] = [app.numeric?.includes("user") === true, app.numeric?.includes("group") === true];
+  const { uid, entry } = resolveUser(app.user, isUid, sources);
+  const gid = resolveGid(app.group, isGid, sources);
+  const named = !isUid && entry !== undefined && entry.name === app.user;
+  const groups = named ? groupsOf(sources.group, entry.name, gid) : [];
   return { uid, gid, name: entry?.name, home: entry?.home ?? "/", shell: entry?.shell, groups };
 }
 
@@ -95,27 +112,34 @@ function groupsOf(group: string, user: string, but: number): number[] {
   return [...gids];
 }
 
-function resolveUser(user: string, { passwd, owner }: AccountSources): { uid: number; entry: User | undefined } {
+function resolveUser(
+  user: string,
+  isUid: boolean,
+  { passwd, owner }: AccountSources,
+): { uid: number; entry: User | undefined } {
   const byUid = (uid: number) => ({
     uid,
     entry: findUser(passwd, (u) => u.uid === uid) ?? (uid === ROOT.uid ? ROOT : undefined),
   });
   if (user.startsWith("/")) return byUid(ownerOf(user, "user", owner).uid);
   // Two names may share a uid: the one asked for counts.
-  const entry = findUser(passwd, ({ name }) => name === user);
+  const entry = isUid ? undefined : findUser(passwd, ({ name }) => name === user);
   if (entry !== undefined) return { uid: entry.uid, entry };
   const uid = parseId(user) ?? (user === "root" ? 0 : undefined);
   if (uid !== undefined) return byUid(uid);
-  throw new RktError("unknown-user", `user "${user}" is not in the image's /etc/passwd`, {
+  throw new RktError("unknown-user", `user "${user}" is ${isUid ? NO_ID : "not in the image's /etc/passwd"}`, {
     exitCode: LAUNCH_EXIT.user,
   });
 }
 
-function resolveGid(group: string, sources: AccountSources): number {
+const NO_ID = `a number above ${MAX_ID}, the highest there can be`;
+
+function resolveGid(group: string, isGid: boolean, sources: AccountSources): number {
   if (group.startsWith("/")) return ownerOf(group, "group", sources.owner).gid;
-  const gid = findGroup(sources.group, group) ?? parseId(group) ?? (group === "root" ? 0 : undefined);
+  const named = isGid ? undefined : findGroup(sources.group, group);
+  const gid = named ?? parseId(group) ?? (group === "root" ? 0 : undefined);
   if (gid !== undefined) return gid;
-  throw new RktError("unknown-group", `group "${group}" is not in the image's /etc/group`, {
+  throw new RktError("unknown-group", `group "${group}" is ${isGid ? NO_ID : "not in the image's /etc/group"}`, {
     exitCode: LAUNCH_EXIT.group,
   });
 }

@@ -92,6 +92,12 @@ export const EARLY_IMAGE_ANNOTATION = "coreos.com/rocket/early-image";
  * the SHA-512 of. There when an image of the container was made before 0.2.0, when image IDs were that.
  */
 export const IMAGE_SHA256_ANNOTATION = "coreos.com/rocket/image-sha256";
+/**
+ * Annotation of an app of the container manifest: "user", "group" or "user,group", those that the command line gave as
+ * numbers. The image's own value may be a name that consists of digits; the operator's is a number whatever the image
+ * calls its users (CVE-2016-3697).
+ */
+export const NUMERIC_IDS_ANNOTATION = "coreos.com/rocket/numeric-ids";
 /** Isolator of an app: limits of its processes (getrlimit(2)). The specification has none for them. */
 export const RLIMITS_ISOLATOR = "coreos.com/rocket/rlimits";
 /** Annotation of an app: seconds that its pre-start handler may take. */

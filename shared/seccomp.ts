@@ -35,14 +35,28 @@ const NAMESPACE_FLAGS = 0x7e020000;
 /** TIOCSTI and TIOCLINUX type on a terminal what another will read. */
 const TYPING_REQUESTS = [0x5412, 0x541c];
 
+/** TIOCCONS takes what the kernel writes to the host's console. */
+const CONSOLE_REQUEST = 0x541d;
+
 /**
- * Of file systems, by letter and numbers of ioctl(2): what CAP_SYS_ADMIN does to one as a whole by any file of it, an
- * empty volume say. XFS opens files by their handles, btrfs reads its trees, which hold small files, and each can be
- * frozen or shut down (linux/fs.h, xfs_fs.h, linux/btrfs.h).
+ * Types of ioctl(2) requests, its second byte, that file systems have, and the numbers that are for one file and its
+ * owner. The others do something to the file system as a whole by any file of it, an empty volume say, mostly for
+ * CAP_SYS_ADMIN: XFS opens files by their handles, btrfs reads its trees, which hold small files, ext4 changes its size
+ * and UUID, and each can be frozen or shut down. A number that is younger than this list may be one of these, so it is
+ * refused. Sizes and directions of requests vary, and do not count (linux/fs.h, fscrypt.h, fsverity.h, btrfs.h, fs/ext4/ext4.h, xfs_fs.h).
  */
-const FILE_SYSTEM_REQUESTS = [
-  ...[101, 102, 103, 104, 105, 106, 107, 108, 109, 119, 120, 121, 122, 123, 125, 127, 128].map((n) => 0x5800 | n),
-  ...[3, 10, 11, 12, 17, 27, 32, 35, 36, 38, 53, 58, 59].map((n) => 0x9400 | n),
+const FILE_SYSTEM_REQUESTS: readonly { type: number; ordinary: readonly number[] }[] = [
+  // Attributes and versions of files, their extents, encryption and verity.
+  { type: 0x66, ordinary: [1, 2, 3, 4, 5, 6, 9, 11, 12, 15, 18, 19, 20, 21, 22, 23, 24, 26, 27, 133, 134, 135] },
+  // Space and extents of a file, attributes (FS_IOC_FSGETXATTR), geometry.
+  { type: 0x58, ordinary: [10, 11, 30, 31, 32, 36, 37, 38, 40, 41, 42, 43, 45, 56, 57, 100, 124, 126] },
+  // Clones of files (FICLONE, FIDEDUPERANGE), the label to read, subvolumes and snapshots of a user's own.
+  {
+    type: 0x94,
+    ordinary: [1, 2, 8, 9, 13, 14, 15, 16, 20, 22, 23, 24, 25, 26, 30, 31, 49, 54, 60, 61, 62],
+  },
+  // f2fs: atomic writes, compression of a file.
+  { type: 0xf5, ordinary: [1, 2, 3, 4, 5, 12, 14, 15, 17, 18, 19, 21, 22, 23, 24, 25] },
 ];
 
 /**
@@ -73,6 +87,19 @@ export function isolatorFilter(
   return removing(remove);
 }
 
+/**
+ * A filter, or none, and beyond it no typing on a terminal. For an app that shares its caller's: what it typed there a
+ * shell of the host would read (CVE-2017-5226).
+ */
+export function withoutTyping(
+  filter: SystemCallFilter = { otherwise: "allow", unknown: "allow", rules: [] },
+): SystemCallFilter {
+  const typing = TYPING_REQUESTS.map((value): FilterRule => {
+    return { call: "ioctl", action: EPERM, argument: { index: 1, mask: 0xffffffff, value } };
+  });
+  return { ...filter, rules: [...typing, ...filter.rules] };
+}
+
 /** Whether a filter lets a call pass; "partly": it depends on arguments. */
 export function allows({ otherwise, rules }: SystemCallFilter, call: string): "yes" | "partly" | "no" {
   const own = rules.filter((rule) => rule.call === call);
@@ -87,7 +114,8 @@ const blocked = ({ errno }: SeccompSet): FilterAction => (errno === undefined ? 
 const expand = (names: readonly string[]): Set<string> =>
   new Set(names.flatMap((name) => expandSystemCalls(name) ?? []));
 
-const namesDefault = ({ set }: SeccompSet): boolean => set.some((name) => /^@.*\/default-/.test(name));
+/** Whether one of the default lists is among the names, by which arguments are looked at. */
+export const namesDefault = ({ set }: SeccompSet): boolean => set.some((name) => /^@.*\/default-/.test(name));
 
 /** Without which no app starts, returns from a signal or ends. No wildcard takes them away; their names do, but for execve. */
 const LIFE_CYCLE = ["execve", "execveat", "exit", "exit_group", "rt_sigreturn", "sigreturn"];
@@ -158,7 +186,11 @@ function argumentRules(action: FilterAction): FilterRule[] {
     // Its flags are in memory, which no filter reads; C libraries then use clone.
     { call: "clone3", action: ENOSYS },
     ...TYPING_REQUESTS.map((request) => when("ioctl", 1, request, action)),
-    ...FILE_SYSTEM_REQUESTS.map((request) => when("ioctl", 1, request, action, 0xffff)),
+    when("ioctl", 1, CONSOLE_REQUEST, action),
+    ...FILE_SYSTEM_REQUESTS.flatMap(({ type, ordinary }) => [
+      ...ordinary.map((number) => when("ioctl", 1, (type << 8) | number, "allow", 0xffff)),
+      when("ioctl", 1, type << 8, action, 0xff00),
+    ]),
     { call: "ioctl", action: "allow" },
     ...PERSONALITIES.map((personality) => when("personality", 0, personality, "allow")),
     { call: "personality", action },

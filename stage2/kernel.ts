@@ -412,18 +412,24 @@ function messages({ byErrno, otherwise }: Failures): Buffer {
   return Buffer.concat([...missing, ...others.flatMap(([errno, text]) => record(errno, text)), ...record(0xff, otherwise)]);
 }
 
-/** The file may be anything the image's maker liked: a FIFO must not block. */
+/** The file may be anything the image's maker liked, and to open a FIFO or a device as root does something. */
 function readAccountFile(path: string, exitCode: number): string {
   let fd: number;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+    fd = openat2(AT_FDCWD, path, O_PATH, 0, RESOLVE_NO_MAGICLINKS);
   } catch (error) {
     const code = errorCode(error);
     if (code === "ENOENT" || code === "ENOTDIR") return "";
     throw badAccountFile(path, `cannot be opened: ${code}`, exitCode);
   }
   try {
-    return accountText(fd, path, exitCode);
+    if (!fstatSync(fd).isFile()) throw badAccountFile(path, "is not a regular file", exitCode);
+    const file = openSync(`/proc/self/fd/${fd}`, constants.O_RDONLY);
+    try {
+      return accountText(file, path, exitCode);
+    } finally {
+      closeSync(file);
+    }
   } finally {
     closeSync(fd);
   }

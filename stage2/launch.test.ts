@@ -9,7 +9,7 @@ import { ANNOTATIONS } from "../shared/layout.ts";
 import { bareApp } from "../shared/schema/image-manifest.ts";
 import type { App, NameValue } from "../shared/schema/types.ts";
 import { SyscallError } from "../shared/syscall/linux.ts";
-import { capabilityNames } from "./capabilities.ts";
+import { ALL, capabilityNames } from "./capabilities.ts";
 import type { Kernel } from "./kernel.ts";
 import { launch } from "./launch.ts";
 import { type LaunchPlan, launchPlan, type Process } from "./plan.ts";
@@ -209,6 +209,23 @@ joinCgroups [30]
 failureReasons /bin/web
 execute by 60: /bin/web [web] HOME=/var/www 1 sockets filtered`,
   );
+});
+
+/** On the host, where the launcher says what is narrowed. */
+function narrowed(app: Partial<App>): string[] {
+  const { kernel, log } = recording();
+  assert.throws(() => launch({ ...plan(app), narrowsUsers: true, bounding: ALL, ...boundingOf(app) }, kernel));
+  return log.filter((line) => /^(boundCapabilities|setNoNewPrivileges|setCapabilities|keepCapabilities)/.test(line));
+}
+const boundingOf = ({ isolators = [] }: Partial<App>) => (isolators.length === 0 ? {} : { bounding: 1n });
+const CHOWN: App["isolators"] = [{ name: "os/linux/capabilities-retain-set", value: { set: ["CAP_CHOWN"] } }];
+
+test("on the host another user than root, and a root with less, gains nothing by a program", () => {
+  const none = ["boundCapabilities 0", "setCapabilities 0", "setNoNewPrivileges"];
+  assert.deepEqual(narrowed({ user: "www", group: "www" }), none);
+  assert.deepEqual(narrowed({ user: "www", group: "www", isolators: CHOWN }), none);
+  assert.deepEqual(narrowed({ isolators: CHOWN }), ["boundCapabilities 1", "setCapabilities 1", "setNoNewPrivileges"]);
+  assert.deepEqual(narrowed({}), ["boundCapabilities 41", "keepCapabilities", "setCapabilities 41"]);
 });
 
 test("with users of the container's own, the cgroups are joined as root, and no later", () => {

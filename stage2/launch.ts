@@ -13,7 +13,7 @@ import { LAUNCH_EXIT, PRIVATE_IDS } from "../shared/layout.ts";
 import { DEFAULT_PATH } from "../shared/program.ts";
 import { rlimitText } from "../shared/schema/rlimits.ts";
 import { SyscallError } from "../shared/syscall/linux.ts";
-import { capabilityNames, SYS_ADMIN } from "./capabilities.ts";
+import { ALL, capabilityNames, SYS_ADMIN } from "./capabilities.ts";
 import { appEnvironment } from "./environment.ts";
 import type { Failures, Kernel } from "./kernel.ts";
 import type { LaunchPlan } from "./plan.ts";
@@ -54,6 +54,12 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   if (plan.ownStreams.length > 0) kernel.giveStreams(plan.ownStreams, account.uid);
   const env = appEnvironment({ ...plan.environment, account });
 
+  // As rkt and runc: root has its bounding set, another user nothing but what file capabilities give him; on the host,
+  // not these either.
+  const narrowed = plan.narrowsUsers && (account.uid !== 0 || plan.bounding !== ALL);
+  const bounding = narrowed && account.uid !== 0 ? 0n : plan.bounding;
+  const noNewPrivileges = plan.noNewPrivileges || narrowed;
+
   // --- privileges: each step needs a capability that a later one takes ---
   // Until execve this process runs a program of stage 1; with no more rights than other apps' root has, it would
   // be theirs to trace, and the program to open by /proc/PID/exe. (Not earlier: it closes /proc/self/fd too.)
@@ -78,7 +84,7 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
     );
   attempt("capabilities", "drop capabilities", () => {
     // Before the user changes, which would take CAP_SETPCAP.
-    kernel.boundCapabilities(plan.bounding);
+    kernel.boundCapabilities(bounding);
   });
   // v1 lets nobody but the host's root move another's process: who is to become another must be there before.
   if (plan.privateUsers) joinCgroups(cgroups, kernel);
@@ -91,14 +97,13 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   });
   // To install a filter takes CAP_SYS_ADMIN, or no_new_privs. execve then takes it from whom it is not meant for:
   // the bounding set has lost it, and an ordinary user's capabilities end there.
-  const loads = filter !== undefined && !plan.noNewPrivileges ? SYS_ADMIN : 0n;
+  const loads = filter !== undefined && !noNewPrivileges ? SYS_ADMIN : 0n;
   attempt("user", `become user ${account.uid}`, () => {
     if (loads !== 0n) kernel.keepCapabilities();
     kernel.setUid(account.uid);
   });
   attempt("capabilities", "drop capabilities", () => {
-    // As rkt and runc: root has its bounding set, another user nothing but what file capabilities give him.
-    kernel.setCapabilities((account.uid === 0 ? plan.bounding : 0n) | loads);
+    kernel.setCapabilities((account.uid === 0 ? bounding : 0n) | loads);
   });
 
   // As the app's user, whose access to it is what counts.
@@ -106,7 +111,7 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   const [name = ""] = plan.argv;
   const program = kernel.findProgram(name, env["PATH"] ?? DEFAULT_PATH);
 
-  if (plan.noNewPrivileges) kernel.setNoNewPrivileges();
+  if (noNewPrivileges) kernel.setNoNewPrivileges();
   // A change of user would undo it.
   if (plan.host !== undefined || "namespace" in plan.root) kernel.endWithParent(plan.host?.parent);
 

@@ -40,6 +40,7 @@ function line(step: MountStep): string {
     "optional" in step && step.optional ? "optional" : "",
     "fallback" in step && step.fallback ? "fallback" : "",
     "host" in step && step.host ? "host" : "",
+    "inDev" in step ? "of devices?" : "",
     "mode" in step ? `0${step.mode.toString(8)}` : "",
     "options" in step ? Object.entries(step.options).map((option) => option.join("=")).join() : "",
     "otherwise" in step ? `or ${step.otherwise}` : "",
@@ -230,9 +231,9 @@ const cases: { name: string; sources: Partial<MountSources>; difference: string 
       ],
     },
     difference: `\
-+ mount volume "dev" on /host recursive host = /rkt/host-volumes/dev
++ mount volume "dev" on /host (nodev) recursive host of devices? = /rkt/host-volumes/dev
 + mount volume "devel" on /src (nodev) recursive host = /rkt/host-volumes/devel
-+ mount volume "gpu" on /dev/dri recursive host = /rkt/host-volumes/gpu`,
++ mount volume "gpu" on /dev/dri (nodev) recursive host of devices? = /rkt/host-volumes/gpu`,
   },
   {
     name: "a volume over a file that stage 1 has one for",

@@ -55,6 +55,8 @@ export type MountStep =
       fallback?: boolean;
       /** The volume behind it, for messages. */
       volume?: string;
+      /** Of a volume from the host's /dev the place there: without "nodev" where the file system is the one of devices. */
+      inDev?: AppPath;
       /** A directory or file of the host's: nothing is created or replaced there when another is mounted in it. */
       host?: boolean;
     }
@@ -163,6 +165,14 @@ const PROTECTED: readonly MountStep[] = [
   ),
 ];
 
+/** For the host's own, which no surroundings of ours have made so. */
+const readOnlySys: MountStep = {
+  kind: "protect",
+  target: appPath("/sys"),
+  attributes: ["read-only"],
+  recursive: true,
+};
+
 /** Throws "mount-conflict" and "no-such-volume". */
 export function mountPlan(sources: MountSources): MountStep[] {
   const { surroundings = IN_STAGE1 } = sources;
@@ -172,6 +182,7 @@ export function mountPlan(sources: MountSources): MountStep[] {
     { kind: "root", source: sources.rootfs, attributes: ["nodev"] },
     ...surroundings.kernelFileSystems(sources.interactive),
     ...(sources.protectPaths ? PROTECTED : []),
+    ...(sources.protectPaths && surroundings !== IN_STAGE1 ? [readOnlySys] : []),
     // On disk, not a tmpfs: event handlers are processes with mounts of their own, and share it with the app.
     { kind: "directory", target: appPath("/tmp"), mode: 0o1777 },
     ...etcFiles(surroundings.etc, volumes, sources.hostsAsked),
@@ -313,11 +324,12 @@ function volumeMounts(sources: MountSources, { hostVolume, emptyVolume }: Surrou
       kind: "bind",
       source: host ? hostVolume(key, volume) : emptyVolume(key),
       target,
-      attributes: carriesDevices(volume) ? [] : ["nodev"],
+      attributes: ["nodev"],
       recursive: host && (volume.recursive ?? true),
       optional: false,
       volume: mount.volume,
       host,
+      ...inDev(volume),
     };
     // Whoever gave the volume decides; who says nothing leaves it to the image.
     const point = sources.app.mountPoints.find(({ path }) => appPath(path) === target);
@@ -329,9 +341,11 @@ function volumeMounts(sources: MountSources, { hostVolume, emptyVolume }: Surrou
 
 const depth = (path: AppPath): number => path.split("/").length;
 
-/** A volume from the host's /dev is there for its devices. */
-function carriesDevices({ kind, source }: Volume): boolean {
-  return kind === "host" && source !== undefined && contains(appPath("/dev"), appPath(source));
+/** A volume from the host's /dev may be there for its devices. */
+function inDev({ kind, source }: Volume): Pick<BindStep, "inDev"> {
+  const dev = appPath("/dev");
+  if (kind !== "host" || source === undefined || !contains(dev, appPath(source))) return {};
+  return { inDev: appPath(appPath(source).slice(dev.length)) };
 }
 
 function failure(code: string, message: string): RktError {

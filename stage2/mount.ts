@@ -7,7 +7,7 @@
  * until something is mounted on it. Sources are stage 1's own paths.
  */
 
-import { chmodSync, closeSync, constants } from "node:fs";
+import { chmodSync, closeSync, constants, readFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { cloneHostSource } from "../shared/host-source.ts";
 import { LAUNCH_EXIT } from "../shared/layout.ts";
@@ -27,6 +27,7 @@ import {
   OPEN_TREE_CLONE,
   openat2,
   openTree,
+  RESOLVE_NO_SYMLINKS,
   SyscallError,
   status,
   symlinkat,
@@ -137,7 +138,7 @@ function bindMount(root: AppRoot, step: Step<"bind">): void {
   }
   // What is mounted at its source from now on does not belong here.
   const options = { recursive: step.recursive, propagation: MS_PRIVATE };
-  mountSetattr(tree, "", attributeFlags(step.attributes), 0, options);
+  mountSetattr(tree, "", attributeFlags(bindAttributes(step)), 0, options);
   const kind = step.volume === undefined && isKernelPath(step.target) ? "kernel" : "volume";
   place(root, tree, target, { target: step.target, kind, own: step.host !== true });
 }
@@ -151,6 +152,34 @@ function cloneTree({ source, recursive, optional, host }: Step<"bind">): number 
     if (optional && errorCode(error) === "ENOENT") return undefined;
     throw error;
   }
+}
+
+function bindAttributes({ attributes, inDev, source }: Step<"bind">): MountAttribute[] {
+  if (inDev === undefined || !isOfDevices(source, inDev)) return attributes;
+  return attributes.filter((name) => name !== "nodev");
+}
+
+/**
+ * Whether a source is in the file system that the host has for its devices: not in another one that is mounted there,
+ * /dev/shm say, into which an app with CAP_MKNOD may have been let. Where /dev is a tmpfs, as in a container, a source of
+ * that has the same place in it as in /dev (proc_pid_mountinfo(5)).
+ */
+function isOfDevices(source: string, inDev: string): boolean {
+  using opened = held(openat2(AT_FDCWD, source, O_PATH, 0, RESOLVE_NO_SYMLINKS));
+  const { mountId } = status(opened.fd);
+  const mounts = readFileSync("/proc/self/mountinfo", "utf8").split("\n");
+  const mount = mounts.find((line) => line.startsWith(`${mountId} `)) ?? "";
+  const [own = "", ofFileSystem = ""] = mount.split(" - ");
+  const [, , , root] = own.split(" ");
+  const type = ofFileSystem.split(" ")[0];
+  return type === "devtmpfs" || type === "devpts" || (type === "tmpfs" && isSamePlace(root ?? "", source, inDev, own));
+}
+
+/** A clone's root is the place itself; on the host the mount's is above it. */
+function isSamePlace(root: string, source: string, inDev: string, mount: string): boolean {
+  const target = mount.split(" ")[4] ?? "";
+  const below = appPath(source).slice(target === "/" ? 0 : target.length);
+  return appPath(`${root}/${below}`) === inDev;
 }
 
 /** A target of the source's kind: made where it is missing, a file replaced by a directory (ace.md, "Volume Setup"). */

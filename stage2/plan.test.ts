@@ -65,6 +65,7 @@ test("a plain app", () => {
     openFiles: undefined,
     user: "0",
     group: "0",
+    numeric: [],
     supplementaryGIDs: [],
     environment: {
       app: "web",
@@ -78,9 +79,11 @@ test("a plain app", () => {
     argv: ["/bin/web", "--verbose"],
     retained: 0n,
     noNewPrivileges: false,
+    narrowsUsers: false,
     filter: "default",
     separation: "mounts",
-    limits: [],
+    // Of two apps.
+    limits: [{ name: "core", number: 4, limit: { soft: 0n, hard: 0n } }],
     oomScoreAdj: undefined,
     interactive: false,
     cgroups: STAGE1.appCgroups("web"),

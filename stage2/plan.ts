@@ -4,6 +4,7 @@
  * anything has changed.
  */
 
+import { numericIds } from "../shared/accounts.ts";
 import { RktError } from "../shared/errors.ts";
 import {
   ANNOTATIONS,
@@ -25,7 +26,7 @@ import { type KnownIsolators, understandIsolators } from "../shared/schema/isola
 import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import { RLIMITS, type Rlimit } from "../shared/schema/rlimits.ts";
 import { callsOfCapabilities } from "../shared/schema/system-calls.ts";
-import { allows, isolatorFilter, type SystemCallFilter } from "../shared/seccomp.ts";
+import { allows, isolatorFilter, type SystemCallFilter, withoutTyping } from "../shared/seccomp.ts";
 import type { ResourceLimit } from "../shared/syscall/linux.ts";
 import { ALL, boundingSet, capabilityNames, DEFAULT_SET } from "./capabilities.ts";
 import type { EnvironmentSources } from "./environment.ts";
@@ -46,6 +47,8 @@ export interface LaunchPlan {
   /** As the manifest has them: names mean something in the app's root only. */
   user: string;
   group: string;
+  /** Those of the two that are numbers, whatever the app's files call them. */
+  numeric: ("user" | "group")[];
   supplementaryGIDs: number[];
   environment: Omit<EnvironmentSources, "account">;
   workingDirectory: string;
@@ -55,6 +58,11 @@ export interface LaunchPlan {
   /** Of these, the ones asked for by name: it is worth a warning when they can't be had. */
   retained: bigint;
   noNewPrivileges: boolean;
+  /**
+   * A user other than root, or a root with less than all capabilities, gets no more by executing a program: its setuid
+   * files would make it the host's root.
+   */
+  narrowsUsers: boolean;
   /** System calls; "default" for the one that stage 1 has compiled. */
   filter: SystemCallFilter | "default" | undefined;
   /** Limits that the app asks for, by their numbers (getrlimit(2)). */
@@ -151,6 +159,7 @@ export function launchPlan(
   const bounding = unprotected.has("capabilities") ? ALL : boundingSet(known, host === undefined ? DEFAULT_SET : ALL);
   const namesCapabilities = known["os/linux/capabilities-retain-set"] !== undefined && !unprotected.has("capabilities");
   const filter = unprotected.has("seccomp") ? undefined : systemCalls(known, bounding, host === undefined);
+  const onHost = host !== undefined;
   const interactive = annotation(manifest.annotations, ANNOTATIONS.interactive) === "true";
   const passed = passedOn(inherited);
   return {
@@ -169,13 +178,15 @@ export function launchPlan(
             mounts: runtime.mounts,
             volumes: manifest.volumes,
             interactive,
-            protectPaths: host === undefined && !unprotected.has("paths"),
+            // Of the host's root with all its capabilities nothing is kept.
+            protectPaths: (!onHost || bounding !== ALL) && !unprotected.has("paths"),
             hostsAsked: annotation(manifest.annotations, ANNOTATIONS.hosts) !== undefined,
             notifySocket: passed.notifySocket,
           })
         : { ...enterFds(inherited), rootfs },
     user: app.user,
     group: app.group,
+    numeric: numericIds(runtime.annotations),
     supplementaryGIDs: app.supplementaryGIDs,
     environment: {
       app: process.app,
@@ -191,13 +202,10 @@ export function launchPlan(
     bounding,
     retained: namesCapabilities ? bounding : 0n,
     noNewPrivileges: known["os/linux/no-new-privileges"] ?? false,
+    narrowsUsers: onHost && !unprotected.has("capabilities"),
     filter,
     separation: host === undefined && !unprotected.has("seccomp") ? separation(filter) : undefined,
-    limits: [...(known[RLIMITS_ISOLATOR] ?? [])].map(([name, limit]) => ({
-      name,
-      number: (RLIMITS as readonly string[]).indexOf(name),
-      limit,
-    })),
+    limits: limits(known, manifest.apps.length),
     oomScoreAdj: known["os/linux/oom-score-adj"],
     // On the host the terminal has its name in the app's root too.
     interactive: interactive && process.command === undefined && host === undefined,
@@ -207,6 +215,16 @@ export function launchPlan(
     listenFds: passed.listenFds,
     host: host,
   };
+}
+
+/**
+ * A core has the memory of a process. Beside others an app has none unless it asks: root of another one may set its soft
+ * limit (prlimit(2)) and send it SIGQUIT, but can't raise a hard limit.
+ */
+function limits(known: KnownIsolators, apps: number): LaunchPlan["limits"] {
+  const asked = new Map(known[RLIMITS_ISOLATOR] ?? []);
+  if (apps > 1 && !asked.has("core")) asked.set("core", { soft: 0n, hard: 0n });
+  return [...asked].map(([name, limit]) => ({ name, number: (RLIMITS as readonly string[]).indexOf(name), limit }));
 }
 
 function early({ image, annotations }: RuntimeApp): LaunchPlan["environment"]["early"] {
@@ -225,10 +243,11 @@ function unprotectedBy({ annotations }: PodManifest): Set<Protection> {
   );
 }
 
+/** On the host there is no default but that an app does not type on its caller's terminal. */
 function systemCalls(isolators: KnownIsolators, bounding: bigint, byDefault: boolean): LaunchPlan["filter"] {
   const own = "os/linux/seccomp-retain-set" in isolators || "os/linux/seccomp-remove-set" in isolators;
-  if (!own && !byDefault) return undefined;
   const capabilities = capabilityNames(bounding);
+  if (!byDefault) return withoutTyping(own ? isolatorFilter(isolators, capabilities) : undefined);
   return own || callsOfCapabilities(capabilities).length > 0 ? isolatorFilter(isolators, capabilities) : "default";
 }
 

@@ -190,7 +190,7 @@ export const imageOptions = {
   },
   user: { type: "string", value: "USER", description: "name, number, or a path whose owner it is", group: app },
   group: { type: "string", value: "GROUP", description: "name, number, or a path whose group it is", group: app },
-  "supplementary-gids": { type: "string", array: true, value: "GID,...", description: "further groups", group: app },
+  "supplementary-gids": { type: "string", array: true, value: "GID,...", description: "further groups, instead of the image's", group: app },
   "working-dir": { type: "string", value: "/PATH", description: "working directory", group: app },
   "readonly-rootfs": { type: "boolean", description: "mount the app's root read-only", group: app },
   memory: { type: "string", value: "AMOUNT", description: "limit of memory: 512Mi, 1G", group: app },

@@ -12,7 +12,7 @@
 import { closeSync, constants, fstatSync, lstatSync, opendirSync, openSync, readlinkSync, type Stats } from "node:fs";
 import { posix } from "node:path";
 import { accountText, badAccountFile } from "../../shared/account-file.ts";
-import { resolveAccount } from "../../shared/accounts.ts";
+import { type AskedAccount, numericIds, resolveAccount } from "../../shared/accounts.ts";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import type { HostPath } from "../../shared/layout.ts";
 import { DEFAULT_PATH, notAProgram, programPaths } from "../../shared/program.ts";
@@ -29,7 +29,7 @@ export function foresee(
     const root = openSync(rootfs(app.name), O_PATH | constants.O_DIRECTORY);
     try {
       const ways = app.mounts.map(({ path }) => way(root, path));
-      if (app.app !== undefined) requireStart(app.name, app.app, { root, ways });
+      if (app.app !== undefined) requireStart(app, app.app, { root, ways });
       const notes = hidden(app, root, ways, implicitVolumes);
       const program = app.app?.exec[0] ?? "";
       return isSystemd(root, program) ? [...notes, systemdAsApp(app.name)] : notes;
@@ -55,7 +55,7 @@ interface Targets {
 
 // --- what can't start ---------------------------------------------------------------
 
-function requireStart(name: string, app: App, tree: Tree): void {
+function requireStart({ name, annotations }: RuntimeApp, app: App, tree: Tree): void {
   // It may make what is missing.
   if (app.eventHandlers.some((handler) => handler.name === "pre-start")) return;
   const refuse = (problem: string | undefined, option: string, what: string) => {
@@ -63,15 +63,17 @@ function requireStart(name: string, app: App, tree: Tree): void {
     const hint = `${option} after the image, or the pod manifest, names another ${what}`;
     throw new RktError("cannot-start", `app ${name}: ${problem}`, { hint });
   };
-  refuse(accountProblem("user", app.user, tree), "--user", "user: a name, a number, or a file whose owner it is");
-  refuse(accountProblem("group", app.group, tree), "--group", "group: a name, a number, or a file whose group it is");
+  const account = { user: app.user, group: app.group, numeric: numericIds(annotations) };
+  refuse(accountProblem("user", account, tree), "--user", "user: a name, a number, or a file whose owner it is");
+  refuse(accountProblem("group", account, tree), "--group", "group: a name, a number, or a file whose group it is");
   refuse(directoryProblem(app.workingDirectory ?? "/", tree), "--working-dir", "directory");
   refuse(programProblem(app, tree), "--exec", "program");
 }
 
 const ACCOUNT_FILES = { user: "/etc/passwd", group: "/etc/group" };
 
-function accountProblem(what: "user" | "group", account: string, tree: Tree): string | undefined {
+function accountProblem(what: "user" | "group", asked: Required<AskedAccount>, tree: Tree): string | undefined {
+  const { [what]: account, numeric } = asked;
   if (account.startsWith("/")) {
     const found = look(tree.root, account);
     return typeof found === "string" && isCertain(tree, account)
@@ -85,7 +87,7 @@ function accountProblem(what: "user" | "group", account: string, tree: Tree): st
     const text = accountFile(tree.root, file);
     if (text === undefined) return undefined;
     const sources = { passwd: "", group: "", [what === "user" ? "passwd" : "group"]: text, owner: neverAsked };
-    resolveAccount({ user: "0", group: "0", [what]: account }, sources);
+    resolveAccount({ user: "0", group: "0", [what]: account, numeric }, sources);
     return undefined;
   } catch (error) {
     if (!(error instanceof RktError)) throw error;

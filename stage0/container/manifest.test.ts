@@ -172,7 +172,10 @@ const golden: {
             { volume: "tmp", path: "/tmp" },
             { volume: "work", path: "/var/lib/work" },
           ],
-          annotations: [{ name: "example.com/b", value: "4" }],
+          annotations: [
+            { name: "example.com/b", value: "4" },
+            { name: "coreos.com/rocket/numeric-ids", value: "user" },
+          ],
         },
         {
           name: "second",

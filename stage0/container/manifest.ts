@@ -15,6 +15,7 @@ import {
   EARLY_IMAGE_ANNOTATION,
   IMAGE_SHA256_ANNOTATION,
   NOTIFY_ANNOTATION,
+  NUMERIC_IDS_ANNOTATION,
   type Protection,
   INTERFACE_VERSION_ANNOTATION,
   STAGE1_INTERFACE_VERSION,
@@ -250,7 +251,7 @@ function runtimeApp(
       exec: [...app.exec, ...asked.arguments],
       user: asked.user ?? app.user,
       group: asked.group ?? app.group,
-      supplementaryGIDs: asked.supplementaryGIDs ?? app.supplementaryGIDs,
+      supplementaryGIDs: asked.supplementaryGIDs ?? (namesAccount(asked) ? [] : app.supplementaryGIDs),
       workingDirectory: asked.workingDirectory ?? app.workingDirectory,
       environment: environment([
         request.environment.inherit ? expressible(circumstances.environment) : [],
@@ -265,8 +266,17 @@ function runtimeApp(
     },
     readOnlyRootFS: asked.readOnlyRootFS,
     mounts: mergeMounts(request.mounts, asked.mounts),
-    annotations: withFacts(asked.annotations, image),
+    annotations: [...withFacts(asked.annotations, image), ...numericAccount(asked)],
   };
+}
+
+/** Who is given another user or group than the image's is not meant to have the image's further groups (disk, shadow). */
+const namesAccount = ({ user, group }: AppRequest): boolean => user !== undefined || group !== undefined;
+
+/** What the image may have as names is a number on the command line (CVE-2016-3697). */
+function numericAccount(asked: AppRequest): NameValue[] {
+  const numbers = (["user", "group"] as const).filter((what) => /^[0-9]+$/.test(asked[what] ?? ""));
+  return numbers.length === 0 ? [] : [{ name: NUMERIC_IDS_ANNOTATION, value: numbers.join(",") }];
 }
 
 const OF_IMAGES: readonly string[] = [NOTIFY_ANNOTATION, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION];

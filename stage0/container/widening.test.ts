@@ -29,6 +29,11 @@ const cases: {
   { name: "everything refused", image: [remove("@appc.io/all")] },
   { name: "rkt's list of allowed calls", image: [retain("@rkt/default-whitelist")] },
   { name: "Docker's", image: [retain("@docker/default-whitelist", "clock_gettime")] },
+  ...["ioctl", "socket", "clone", "personality", "socketcall"].map((call) => ({
+    name: `the default list, and ${call} whatever its arguments are`,
+    image: [retain("@rkt/default-whitelist", call)],
+    more: `the system calls ${call} (--seccomp to decide otherwise)`,
+  })),
   { name: "a list of ordinary calls", image: [retain("read", "write", "ioctl")] },
   {
     name: "no filter, and a capability",
@@ -55,7 +60,7 @@ const cases: {
   {
     name: "files by their handles",
     image: [caps("CAP_DAC_READ_SEARCH"), remove("mkdir")],
-    more: "CAP_DAC_READ_SEARCH; the system calls mount, ptrace, bpf, init_module and 93 more, which is as good as root on the host (--caps-retain, --seccomp to decide otherwise)",
+    more: "CAP_DAC_READ_SEARCH; the system calls mount, ptrace, bpf, init_module and 95 more, which is as good as root on the host (--caps-retain, --seccomp to decide otherwise)",
   },
   {
     name: "few calls that are refused by default",
@@ -65,7 +70,7 @@ const cases: {
   {
     name: "a remove-set of its own, in place of the default",
     image: [remove("reboot")],
-    more: "the system calls mount, ptrace, bpf, init_module and 92 more (--seccomp to decide otherwise)",
+    more: "the system calls mount, ptrace, bpf, init_module and 94 more (--seccomp to decide otherwise)",
   },
   {
     name: "what the command line has said otherwise",

@@ -9,7 +9,7 @@ import { DEFAULT_CAPABILITIES } from "../../shared/schema/capabilities.ts";
 import { type KnownIsolators, understandIsolators } from "../../shared/schema/isolators.ts";
 import type { Isolator, RuntimeApp } from "../../shared/schema/types.ts";
 import { expandSystemCalls } from "../../shared/schema/system-calls.ts";
-import { allows, defaultFilter, isolatorFilter, type SystemCallFilter } from "../../shared/seccomp.ts";
+import { allows, defaultFilter, isolatorFilter, namesDefault, type SystemCallFilter } from "../../shared/seccomp.ts";
 import { MULTIPLEXERS, systemCallNumbers } from "../../shared/system-call-numbers.ts";
 
 /** What the container makes of it. */
@@ -39,7 +39,7 @@ export function widening(
   }
   if (!unprotected.includes("seccomp") && !replaced(/^os\/linux\/seccomp-/)) {
     const filter = isolatorFilter(known);
-    const calls = filter === undefined ? [] : furtherCalls(filter);
+    const calls = filter === undefined ? [] : furtherCalls(filter, known);
     const more = filter === undefined ? "no system call filter" : `the system calls ${shortened(calls)}`;
     if (filter === undefined || calls.length > 0) parts.push({ more, option: "--seccomp" });
   }
@@ -72,9 +72,12 @@ function isHostsRoot(known: KnownIsolators, unprotected: readonly Protection[]):
 const LOOKED_AT = ["ioctl", "personality", "socket"];
 
 /** Calls that the default filter refuses, and this one does not or not as much. */
-function furtherCalls(filter: SystemCallFilter): string[] {
+function furtherCalls(filter: SystemCallFilter, known: KnownIsolators): string[] {
   const usual = defaultFilter();
-  const apart = [...LOOKED_AT, ...MULTIPLEXERS.map(({ call }) => call)];
+  // Beside a default list a call is named for one reason: that no argument of it is looked at.
+  const retain = known["os/linux/seccomp-retain-set"];
+  const meant = retain !== undefined && namesDefault(retain) ? retain.set : [];
+  const apart = [...LOOKED_AT, ...MULTIPLEXERS.map(({ call }) => call)].filter((call) => !meant.includes(call));
   const machines = [systemCallNumbers("x86_64"), systemCallNumbers("i386")];
   return (expandSystemCalls("@appc.io/all") ?? []).filter((call) => {
     if (apart.includes(call) || !machines.some((numbers) => numbers.has(call))) return false;

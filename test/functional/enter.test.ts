@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import {
@@ -153,6 +153,22 @@ test("streams byte by byte, exit statuses, signals", async (t) => {
   // Words stay words.
   assert.equal(rkt.ok(["enter", uuid, "echo", "a b", "$HOME", "'", "--", "-n"]).stdout, "a b $HOME ' -- -n\n");
   assert.equal(says("echo by name", "--app=busybox"), "by name\n");
+});
+
+test("an /etc/passwd that is a FIFO is refused, and not opened", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const writer = "(exec 3>/etc/passwd; cat /by >/opened.new; mv /opened.new /opened)";
+  const script = `rm -f /etc/passwd; mkfifo /etc/passwd; echo rkt >/by; ${writer} & echo is up; exec sleep 1000`;
+  const { rkt, uuid, pid } = await running(t, [busybox, "--exec=/bin/sh", "--", "-c", script]);
+  const root = `/proc/${pid("busybox")}/root`;
+  rkt.fails(["enter", uuid, "true"], 217, /the image's \/etc\/passwd is not a regular file/);
+  // The writer still waits for somebody who reads: that is the test.
+  writeFileSync(`${root}/by`, "the test\n");
+  const fifo = openSync(`${root}/etc/passwd`, constants.O_RDONLY | constants.O_NONBLOCK);
+  t.after(() => closeSync(fifo));
+  const opened = await eventually("it is opened", () => (existsSync(`${root}/opened`) ? true : undefined));
+  assert.ok(opened);
+  assert.equal(readFileSync(`${root}/opened`, "utf8"), "the test\n");
 });
 
 test("a command ends with `rkt enter`, and with its app", async (t) => {

@@ -95,10 +95,104 @@ for (const { name, options, expected } of capabilities)
 test("system calls: all, or those that --seccomp leaves", (t) => {
   if (!ready(t)) return;
   const rkt = makeRkt(t);
-  const { stdout } = rkt.ok(["run", fly, busybox, ...sh("grep Seccomp: /proc/self/status")]);
+  const { stdout } = rkt.ok(["--insecure-options=seccomp", "run", fly, busybox, ...sh("grep Seccomp: /proc/self/status")]);
   assert.equal(stdout, readFileSync("/proc/self/status", "utf8").match(/^Seccomp:.*\n/m)?.[0]);
   const filtered = ["--seccomp=mode=remove,errno=EPERM,mkdir,mkdirat", ...sh("mkdir /tmp/x")];
   rkt.fails(["run", fly, busybox, ...filtered], 1, /mkdir: .*Operation not permitted/);
+});
+
+const PROBE = `
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+int main(void)
+{
+	int saved = setresuid(0, 0, 0);
+	(void)saved;
+	printf("uid %d\\n", getuid());
+	int pty = posix_openpt(O_RDWR | O_NOCTTY);
+	char typed[] = "x";
+	printf("TIOCSTI %s\\n", ioctl(pty, TIOCSTI, typed) == 0 ? "done" : strerrorname_np(errno));
+	printf("TIOCLINUX %s\\n", ioctl(pty, TIOCLINUX, typed) == 0 ? "done" : strerrorname_np(errno));
+	return 0;
+}
+`;
+
+/** busybox, and a program of root's that makes whoever executes it root, if it may, and types on a terminal. */
+function probeImage(rkt: Rkt): string {
+  const out = join(rkt.scratch, "probe");
+  const args = ["-static", "-o", out, scratchFile(rkt, "probe.c", PROBE)];
+  assert.equal(spawnSync("gcc", args, { encoding: "utf8" }).status, 0);
+  const app = { exec: ["/probe"], user: "0", group: "0" };
+  const entries = [
+    { name: "rootfs/bin/busybox", data: readFileSync("/usr/bin/busybox"), mode: 0o755 },
+    { name: "rootfs/bin/sh", type: "2", link: "busybox" },
+    { name: "rootfs/probe", data: readFileSync(out), mode: 0o4755 },
+  ];
+  return scratchFile(rkt, "probe.aci", makeAci(entries, manifest({ name: "example.com/probe", app })));
+}
+
+const USER = ["--user=1000", "--group=1000"];
+const REFUSED = "TIOCSTI EPERM\nTIOCLINUX EPERM\n";
+const probes: { name: string; before?: string[]; after: string[]; expected: RegExp }[] = [
+  { name: "root types on no terminal", after: [], expected: new RegExp(`^uid 0\n${REFUSED}$`) },
+  {
+    name: "… by a filter of its own neither",
+    after: ["--seccomp=mode=retain,@appc.io/all"],
+    expected: new RegExp(`^uid 0\n${REFUSED}$`),
+  },
+  {
+    name: "… unless it has none",
+    before: ["--insecure-options=seccomp"],
+    after: [],
+    expected: /^uid 0\nTIOCSTI (done|EIO)\nTIOCLINUX ENOTTY\n$/,
+  },
+  { name: "a user does not become root by the image's setuid files", after: USER, expected: /^uid 1000\n/ },
+  {
+    name: "… whatever capabilities its root would have",
+    after: [...USER, "--caps-retain=CAP_SETUID"],
+    expected: /^uid 1000\n/,
+  },
+];
+for (const { name, before = [], after, expected } of probes)
+  test(`on the host ${name}`, (t) => {
+    if (!ready(t, "gcc")) return;
+    const rkt = makeRkt(t);
+    assert.match(rkt.ok([...before, "run", fly, probeImage(rkt), ...after]).stdout, expected);
+  });
+
+test("what enters an app on the host is narrowed as the app is", async (t) => {
+  if (!ready(t, "gcc")) return;
+  const rkt = makeRkt(t);
+  const words = ["run", fly, probeImage(rkt), ...USER, ...sh("echo up; exec /bin/busybox sleep 1000")];
+  const child = rkt.start(words);
+  const done = finished(child);
+  await new Promise((resolve) => child.stdout?.once("data", resolve));
+  const uuid = only(rkt).split("/").at(-1) ?? "";
+  assert.equal(rkt.ok(["enter", uuid, "/probe"]).stdout, `uid 1000\n${REFUSED}`);
+  const facts = rkt.ok(["enter", uuid, "/bin/busybox", "grep", "-E", "^(CapBnd|NoNewPrivs):", "/proc/self/status"]).stdout;
+  assert.equal(facts, "CapBnd:\t0000000000000000\nNoNewPrivs:\t1\n");
+  rkt.ok(["stop", "--force", uuid]);
+  await done;
+});
+
+test("of the host's kernel an app with less than all capabilities changes nothing by its files", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  // Nothing is written, and the times of what is there say nothing.
+  const script = sh(
+    "true 2>/dev/null >>/proc/sys/kernel/hostname && echo sys; touch /sys 2>/dev/null && echo /sys; touch /sys/fs/cgroup 2>/dev/null && echo cgroup; true",
+  );
+  const all = "sys\n/sys\ncgroup\n";
+  const less = "--caps-retain=CAP_CHOWN,CAP_DAC_OVERRIDE";
+  assert.equal(rkt.ok(["run", fly, busybox, less, ...script]).stdout, "");
+  assert.equal(rkt.ok(["run", fly, busybox, ...script]).stdout, all);
+  assert.equal(rkt.ok(["--insecure-options=paths", "run", fly, busybox, less, ...script]).stdout, all);
 });
 
 test("volumes: the host's, read-only, and empty ones that are kept with the container", (t) => {

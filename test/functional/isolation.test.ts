@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import { test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
@@ -12,9 +12,43 @@ import { filterProgram } from "../../shared/seccomp-program.ts";
 import { systemCallNumbers } from "../../shared/system-call-numbers.ts";
 import { I386, runFilter, X86_64 } from "../helpers/bpf.ts";
 import { runs32Bit } from "../helpers/kernel.ts";
-import { exampleAci, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+import { dist, exampleAci, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
+
+for (const [flavor, options] of [
+  ["nspawn", []],
+  ["fly", [`--stage1-path=${join(dist, "stage1-fly.aci")}`]],
+] as const)
+  test(`${flavor}: a volume from below /dev has devices only if it is of the file system of devices`, (t) => {
+    if (!requires(t, "root", "build")) return;
+    const rkt = makeRkt(t);
+    const shared = mkdtempSync("/dev/shm/rkt-volume-");
+    t.after(() => rmSync(shared, { recursive: true }));
+    const volumes = [`--volume=shared,kind=host,source=${shared}`, "--volume=null,kind=host,source=/dev/null"];
+    const mounts = ["--mount=volume=shared,target=/shared", "--mount=volume=null,target=/null"];
+    const script = "mknod /shared/null c 1 3; (echo x >/shared/null) 2>&1; echo x >/null && echo a device";
+    const words = ["run", ...options, ...volumes, busybox, ...mounts, "--exec=/bin/sh", "--", "-c", script];
+    assert.equal(rkt.ok(words).stdout, "/bin/sh: can't create /shared/null: Permission denied\na device\n");
+  });
+
+test("beside another app one leaves no core, whose memory that could read", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const limit = (name: string, ...more: string[]) => [
+    busybox,
+    `--name=${name}`,
+    ...more,
+    "--exec=/bin/sh",
+    "--",
+    "-c",
+    "echo $AC_APP_NAME $(grep core /proc/self/limits)",
+  ];
+  const { stdout } = rkt.ok(["run", ...limit("a"), "---", ...limit("b", "--ulimit=core=4096:8192")]);
+  assert.match(stdout, /^a Max core file size 0 0 bytes$/m);
+  assert.match(stdout, /^b Max core file size 4096 8192 bytes$/m);
+  assert.doesNotMatch(rkt.ok(["run", ...limit("alone")]).stdout, /size 0 0 /);
+});
 
 // --- ways out ----------------------------------------------------------------------------
 

@@ -25,11 +25,17 @@ let made = 0;
 /** An image with a shell, accounts and, where asked for, mount points. */
 function image(rkt: Rkt, app: object = {}, entries: readonly Entry[] = []): string {
   const text = manifest({ app: { exec: ["/bin/sh", "-c", "true"], user: "root", group: "root", ...app } });
-  return scratchFile(rkt, `image-${made++}.aci`, makeAci([...ROOT, ...entries], text));
+  return scratchFile(rkt, `image-${made++}.aci`, makeAci([...ROOT.filter(({ name }) => !entries.some((own) => own.name === name)), ...entries], text));
 }
 
 /** Words that make an app run a script; `busybox` is the only program there is. */
 const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", `busybox() { /bin/busybox "$@"; }; ${script}`];
+
+/** Names that consist of digits. */
+const DIGITS: readonly Entry[] = [
+  { name: "rootfs/etc/passwd", data: `1000:x:0:0::/:/bin/sh\n${PASSWD}` },
+  { name: "rootfs/etc/group", data: `1000:x:0:\nshadow:x:42:1000\n${GROUP}` },
+];
 
 interface Case {
   name: string;
@@ -37,6 +43,7 @@ interface Case {
   before?: string[];
   after?: string[];
   app?: object;
+  entries?: readonly Entry[];
   script: string;
   out: string;
   env?: Record<string, string>;
@@ -51,6 +58,20 @@ const cases: Case[] = [
     out: "1001\n1002\n",
   },
   { name: "--user and --group by number", after: ["--user=7", "--group=8"], script: account, out: "7\n8\n" },
+  {
+    name: "--user and --group by number, of an image that calls root so (CVE-2016-3697)",
+    after: ["--user=1000", "--group=1000"],
+    entries: DIGITS,
+    script: `${account}; busybox id -G`,
+    out: "1000\n1000\n1000\n",
+  },
+  {
+    name: "an image's own user that is called by digits",
+    app: { user: "1000", group: "1000" },
+    entries: DIGITS,
+    script: account,
+    out: "0\n0\n",
+  },
   {
     name: "--user and --group by the owner of a file",
     after: ["--user=/owned", "--group=/owned"],
@@ -69,6 +90,20 @@ const cases: Case[] = [
     after: ["--user=web", "--group=www", "--supplementary-gids=10,20", "--supplementary-gids=30"],
     script: "busybox id -G",
     out: "1002 10 20 30 1004\n",
+  },
+  {
+    name: "none of the image's supplementary groups for another user than its own",
+    app: { supplementaryGIDs: [0, 6, 42] },
+    after: ["--user=web", "--group=www"],
+    script: "busybox id -G",
+    out: "1002 1004\n",
+  },
+  {
+    name: "… nor for another group",
+    app: { supplementaryGIDs: [0, 6, 42] },
+    after: ["--group=9"],
+    script: "busybox id -G",
+    out: "9\n",
   },
   {
     name: "the groups of the image's /etc/group, of a user given by name",
@@ -194,7 +229,7 @@ test("rkt run", async (t) => {
   for (const c of cases)
     await t.test(c.name, () => {
       const before = (c.before ?? []).map((word) => word.replace("SOURCE", source));
-      const words = ["run", ...before, image(rkt, c.app), ...(c.after ?? []), ...sh(c.script)];
+      const words = ["run", ...before, image(rkt, c.app, c.entries), ...(c.after ?? []), ...sh(c.script)];
       assert.equal(rkt.ok(words, { env: c.env ?? {} }).stdout, c.out);
       assert.equal(readFileSync(join(source, "file"), "utf8"), "of the host\n");
     });
