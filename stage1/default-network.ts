@@ -21,7 +21,7 @@ import { quoted } from "./release.ts";
 import { chooseSubnet, parseAddress, routePrefixes } from "./subnet.ts";
 
 export const DEFAULT_NETWORK = "default";
-const BRIDGE = "rkt0";
+export const BRIDGE = "rkt0";
 const NAT_CHAIN = "RKT-NAT";
 const FORWARD_CHAIN = "RKT-FORWARD";
 const LEASES = `${NETWORK_STATE.leases}/${DEFAULT_NETWORK}`;
@@ -162,7 +162,10 @@ function uniqueLocalSubnet(): string {
 
 // --- rules ------------------------------------------------------------------------------
 
-/** Input of iptables-restore --noflush. Rules are appended: the administrator's come first. */
+/**
+ * Input of iptables-restore --noflush. Rules are appended: the administrator's come first. The host forwards packets,
+ * so its neighbours could route theirs to the bridge: only those for published ports and answers pass.
+ */
 export function rules(subnet: string, multicast: string): string {
   return `*nat
 :${NAT_CHAIN} - [0:0]
@@ -174,6 +177,7 @@ COMMIT
 -A ${FORWARD_CHAIN} -i ${BRIDGE} -j ACCEPT
 -A ${FORWARD_CHAIN} -o ${BRIDGE} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A ${FORWARD_CHAIN} -o ${BRIDGE} -m conntrack --ctstate DNAT -j ACCEPT
+-A ${FORWARD_CHAIN} -o ${BRIDGE} -j DROP
 -A FORWARD -j ${FORWARD_CHAIN}
 COMMIT
 `;

@@ -42,6 +42,7 @@ import {
 } from "./cni.ts";
 import type { Container } from "./container.ts";
 import { currentSubnets, DEFAULT_NETWORK, defaultNetwork, installRules, releaseUnused } from "./default-network.ts";
+import { releaseHostSettings, withHostSettings } from "./host-settings.ts";
 import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-conf.ts";
 import { portFile, reservePorts } from "./ports.ts";
 import { guardRelease, guardRules, installGuard } from "./source-guard.ts";
@@ -288,11 +289,11 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
   const lock = openRuntimeFile(NETWORK_STATE.lock(conf.name));
   try {
     flock(lock, LOCK_EX);
-    let afterwards = "";
+    let afterwards = releaseHostSettings(attachment);
     let prepare = () => {};
     if (isBuiltIn(attachment)) {
       const subnets = currentSubnets(attachment.busybox);
-      afterwards = releaseUnused(subnets, attachment.busybox);
+      afterwards = `${releaseUnused(subnets, attachment.busybox)}${afterwards}`;
       attachment.conf = defaultNetwork(subnets, attachment.portMappings.length > 0);
       prepare = () => installRules(subnets);
     }
@@ -300,11 +301,11 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
     // Before and after: what a plugin got half-way is released without its result.
     writeStep(name, networkStep(attachment, undefined, afterwards));
     prepare();
-    const result = addAll(attachment, netns, lockFd);
+    const result = withHostSettings(attachment, () => addAll(attachment, netns, lockFd));
     const guard = isBuiltIn(attachment) ? guardRules(attachment.containerId, result) : undefined;
     const release = guard === undefined ? "" : guardRelease(attachment.containerId, result);
     writeStep(name, networkStep(attachment, result, `${release}${afterwards}`));
-    const unguarded = guard === undefined ? undefined : installGuard(guard);
+    const unguarded = guard === undefined ? undefined : installGuard(guard, attachment.busybox);
     if (unguarded !== undefined) process.stderr.write(`rkt: warning: ${printable(unguarded)}\n`);
     return { attachment, result };
   } finally {
