@@ -25,7 +25,7 @@ export const DEFAULT_NETWORK = "default";
 const RESTRICTED_NETWORK = "default-restricted";
 export const BUILT_IN_NETWORKS = [DEFAULT_NETWORK, RESTRICTED_NETWORK];
 const BUILT_IN = "built in";
-const BRIDGE = "rkt0";
+export const BRIDGE = "rkt0";
 const NAT_CHAIN = "RKT-NAT";
 const FORWARD_CHAIN = "RKT-FORWARD";
 const leasesOf = (network: string): string => `${NETWORK_STATE.leases}/${network}`;
@@ -203,7 +203,10 @@ function uniqueLocalSubnet(): string {
 
 // --- rules ------------------------------------------------------------------------------
 
-/** Input of iptables-restore --noflush. Rules are appended: the administrator's come first. */
+/**
+ * Input of iptables-restore --noflush. Rules are appended: the administrator's come first. The host forwards packets,
+ * so its neighbours could route theirs to the bridge: only those for published ports and answers pass.
+ */
 export function rules(subnet: string, multicast: string): string {
   return `*nat
 :${NAT_CHAIN} - [0:0]
@@ -215,6 +218,7 @@ COMMIT
 -A ${FORWARD_CHAIN} -i ${BRIDGE} -j ACCEPT
 -A ${FORWARD_CHAIN} -o ${BRIDGE} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A ${FORWARD_CHAIN} -o ${BRIDGE} -m conntrack --ctstate DNAT -j ACCEPT
+-A ${FORWARD_CHAIN} -o ${BRIDGE} -j DROP
 -A FORWARD -j ${FORWARD_CHAIN}
 COMMIT
 `;

@@ -59,6 +59,7 @@ import {
   PORTMAP,
   releaseUnused,
 } from "./default-network.ts";
+import { releaseHostSettings, withHostSettings } from "./host-settings.ts";
 import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-conf.ts";
 import { portFile, reservePorts } from "./ports.ts";
 import { guardRelease, guardRules, installGuard } from "./source-guard.ts";
@@ -327,11 +328,11 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
   const lock = openRuntimeFile(NETWORK_STATE.lock(conf.name));
   try {
     flock(lock, LOCK_EX);
-    let afterwards = "";
+    let afterwards = releaseHostSettings(attachment);
     let prepare = () => {};
     if (isBuiltIn(conf)) {
       const subnets = currentSubnets(conf.name, attachment.busybox);
-      afterwards = releaseUnused(conf.name, subnets, attachment.busybox);
+      afterwards = `${releaseUnused(conf.name, subnets, attachment.busybox)}${afterwards}`;
       attachment.conf = builtInNetwork(conf.name, subnets, attachment.portMappings.length > 0) ?? conf;
       prepare = () => installRules(conf.name, subnets);
     }
@@ -339,12 +340,12 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
     // Before and after: what a plugin got half-way is released without its result.
     writeStep(uuid, name, networkStep(attachment, undefined, afterwards));
     prepare();
-    const result = addUndisturbed(attachment, netns, lockFd);
+    const result = withHostSettings(attachment, () => addUndisturbed(attachment, netns, lockFd));
     const bridged = isBuiltIn(conf) && conf.name === DEFAULT_NETWORK;
     const guard = bridged ? guardRules(uuid, result) : undefined;
     const release = guard === undefined ? "" : guardRelease(uuid, result);
     writeStep(uuid, name, networkStep(attachment, result, `${release}${afterwards}`));
-    const unguarded = guard === undefined ? undefined : installGuard(guard);
+    const unguarded = guard === undefined ? undefined : installGuard(guard, attachment.busybox);
     if (unguarded !== undefined) warn(unguarded);
     return { attachment, result };
   } finally {

@@ -19,7 +19,17 @@ const result = {
 test("the rules of a container with both kinds of addresses", () => {
   assert.equal(
     guardRules(UUID, result),
-    `*filter
+    `*nat
+:RKT-5ab862c3e47547aa95d47ed2 RETURN
+-A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 --ip6-proto ipv6-icmp --ip6-icmp-type router-advertisement -j DROP
+-A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src fe80::/10 -j RETURN
+-A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src :: -j RETURN
+-A RKT-5ab862c3e47547aa95d47ed2 -p IPv4 -s 02:00:00:00:00:03 --ip-src 172.16.28.2 -j RETURN
+-A RKT-5ab862c3e47547aa95d47ed2 -p ARP -s 02:00:00:00:00:03 --arp-mac-src 02:00:00:00:00:03 --arp-ip-src 172.16.28.2 -j RETURN
+-A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src fd00::2 -j RETURN
+-A RKT-5ab862c3e47547aa95d47ed2 -j DROP
+-A PREROUTING -i veth1a2b -j RKT-5ab862c3e47547aa95d47ed2
+*filter
 :RKT-5ab862c3e47547aa95d47ed2 RETURN
 -A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 --ip6-proto ipv6-icmp --ip6-icmp-type router-advertisement -j DROP
 -A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src fe80::/10 -j RETURN
@@ -29,7 +39,6 @@ test("the rules of a container with both kinds of addresses", () => {
 -A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src fd00::2 -j RETURN
 -A RKT-5ab862c3e47547aa95d47ed2 -j DROP
 -A INPUT -i veth1a2b -j RKT-5ab862c3e47547aa95d47ed2
--A FORWARD -i veth1a2b -j RKT-5ab862c3e47547aa95d47ed2
 `,
   );
 });
@@ -38,9 +47,14 @@ test("they go as they came", () => {
   assert.equal(
     guardRelease(UUID, result),
     `ebtables-nft-restore --noflush 2>/dev/null <<'EOF'
+*nat
+-D PREROUTING -i veth1a2b -j RKT-5ab862c3e47547aa95d47ed2
+-F RKT-5ab862c3e47547aa95d47ed2
+-X RKT-5ab862c3e47547aa95d47ed2
+EOF
+ebtables-nft-restore --noflush 2>/dev/null <<'EOF'
 *filter
 -D INPUT -i veth1a2b -j RKT-5ab862c3e47547aa95d47ed2
--D FORWARD -i veth1a2b -j RKT-5ab862c3e47547aa95d47ed2
 -F RKT-5ab862c3e47547aa95d47ed2
 -X RKT-5ab862c3e47547aa95d47ed2
 EOF
@@ -65,7 +79,7 @@ for (const [name, odd] of [
 test("a guard that can't be installed: what that means, and why", (t) => {
   if (!requires(t, "root", "ebtables-nft-restore")) return;
   assert.match(
-    installGuard("no rules\n") ?? "",
+    installGuard("no rules\n", "/nowhere") ?? "",
     /^the container can pass for its neighbours on the default network: .*ebtables.*line 1/,
   );
 });

@@ -4,6 +4,11 @@
  * is dropped (ebtables(8)). With CAP_NET_RAW, which apps have by default, it could
  * otherwise answer for the gateway, or be known to the metadata service as another.
  *
+ * The bridge learns from a frame's sender which port is whose, and would send a neighbour's traffic to a container that
+ * has used the neighbour's address. So the rules stand before that: in nat PREROUTING, and in filter INPUT for the
+ * link-local destinations that take another way. Frames to 01:80:c2:00:00:0e (LLDP) would pass neither, and be learned from;
+ * with their bit in the bridge's `group_fwd_mask` they go the way of all others.
+ *
  * IPv6 neighbour discovery says in its payload what it is about, which no rule
  * reads: of it, only advertisements of routers are dropped.
  */
@@ -12,6 +17,7 @@ import { spawnSync } from "node:child_process";
 import { errorCode, errorText } from "../shared/errors.ts";
 import { isObject } from "../shared/schema/place.ts";
 import { addressesOf, type CniResult, HOST_PATH, hostVeths } from "./cni.ts";
+import { BRIDGE } from "./default-network.ts";
 
 /** By name: a rule set for the nft variant, which has --noflush. The other would flush what is not ours. */
 const RESTORE = "ebtables-nft-restore";
@@ -40,46 +46,70 @@ export function guardRules(containerId: string, result: CniResult | undefined): 
     // Before it has an address.
     `-p IPv6 -s ${mac} --ip6-src :: -j RETURN`,
   ];
-  return [
-    "*filter",
+  const lines = HOOKS.flatMap(([table, hook]) => [
+    `*${table}`,
     `:${chain} RETURN`,
     ...[...linkLocal, ...own, "-j DROP"].map((rule) => `-A ${chain} ${rule}`),
-    ...HOOKS.map((hook) => `-A ${hook} -i ${veth} -j ${chain}`),
-    "",
-  ].join("\n");
+    `-A ${hook} -i ${veth} -j ${chain}`,
+  ]);
+  return `${lines.join("\n")}\n`;
 }
 
-const HOOKS = ["INPUT", "FORWARD"];
+const HOOKS = [
+  ["nat", "PREROUTING"],
+  ["filter", "INPUT"],
+] as const;
 
 /** Shell that takes the rules away. */
 export function guardRelease(containerId: string, result: CniResult | undefined): string {
   const [veth] = hostVeths(result);
   if (veth === undefined) return "";
   const chain = chainOf(containerId);
-  const lines = [...HOOKS.map((hook) => `-D ${hook} -i ${veth} -j ${chain}`), `-F ${chain}`, `-X ${chain}`];
-  return `${RESTORE} --noflush 2>/dev/null <<'EOF'
-*filter
-${lines.join("\n")}
+  return HOOKS.map(
+    ([table, hook]) => `${RESTORE} --noflush 2>/dev/null <<'EOF'
+*${table}
+-D ${hook} -i ${veth} -j ${chain}
+-F ${chain}
+-X ${chain}
 EOF
-`;
+`,
+  ).join("");
 }
 
 /**
  * Without the program, or in a kernel without bridge tables, there is no guard (docs/networking.md): gives what the
  * person should know then.
  */
-export function installGuard(rules: string): string | undefined {
+export function installGuard(rules: string, busybox: string): string | undefined {
   const { error, status, stderr } = spawnSync(RESTORE, ["--noflush"], {
     env: { PATH: HOST_PATH },
     input: rules,
     encoding: "utf8",
     stdio: ["pipe", "ignore", "pipe"],
   });
-  if (status === 0) return undefined;
+  if (status === 0) return guardLinkLocal(busybox);
   const missing = error !== undefined && errorCode(error) === "ENOENT";
   const [line = ""] = (error === undefined ? stderr : errorText(error)).split("\n");
-  const reason = missing ? `there is no ${RESTORE}` : line;
-  return `the container can pass for its neighbours on the default network: ${reason}`;
+  return unguarded(missing ? `there is no ${RESTORE}` : line);
+}
+
+const unguarded = (reason: string): string =>
+  `the container can pass for its neighbours on the default network: ${reason}`;
+
+const LLDP = `0x${(1 << 0x0e).toString(16)}`;
+
+/** The sysfs that is mounted may be another network namespace's: it is mounted again, for this one. */
+function guardLinkLocal(busybox: string): string | undefined {
+  const file = `/sys/class/net/${BRIDGE}/bridge/group_fwd_mask`;
+  const script = `"$0" mount -t sysfs sysfs /sys && read -r mask <${file} && { [ "$mask" = ${LLDP} ] || echo ${LLDP} >${file}; }`;
+  const { error, status, stderr } = spawnSync(busybox, ["unshare", "-m", busybox, "sh", "-c", script, busybox], {
+    env: {},
+    encoding: "utf8",
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  return status === 0
+    ? undefined
+    : unguarded(`group_fwd_mask: ${error === undefined ? stderr.trim() : errorText(error)}`);
 }
 
 /** The address of the container's own interface: the one that is in a namespace. */

@@ -475,7 +475,7 @@ const templates: { name: string; text: string; apps: object[]; volumes?: object[
         mounts: [{ volume: "work", mountPoint: "database" }],
       },
     ],
-    volumes: [{ name: "work", kind: "empty", readOnly: false, fulfills: [] }],
+    volumes: [{ name: "work", kind: "empty", fulfills: [] }],
   },
   {
     name: "0.4.0: an image of its own, app is a section",
@@ -497,7 +497,7 @@ const templates: { name: string; text: string; apps: object[]; volumes?: object[
         ],
       },
     ],
-    volumes: [{ name: "v", kind: "empty", readOnly: false, fulfills: [] }],
+    volumes: [{ name: "v", kind: "empty", fulfills: [] }],
   },
 ];
 for (const { name, text, apps, volumes = [], rest = {} } of templates)

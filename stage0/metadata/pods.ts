@@ -47,7 +47,7 @@ export function openPods(data: string, store: Store): RegisteredPods {
 
   const pod = ({ uuid }: ContainerRef, manifest: PodManifest): Pod => ({
     uuid,
-    manifest,
+    manifest: withoutToken(manifest),
     imageManifest: (app) => store.manifest(blobKey(app.image.id)),
     imageManifestText: (app) => store.manifestText(blobKey(app.image.id)),
   });
@@ -68,6 +68,12 @@ export function openPods(data: string, store: Store): RegisteredPods {
     },
   };
 }
+
+/** What the service tells: an app of old is known by its address, and whoever takes that must not learn the token from it. */
+const withoutToken = (manifest: PodManifest): PodManifest => ({
+  ...manifest,
+  annotations: manifest.annotations.filter(({ name }) => name !== ANNOTATIONS.metadataUrl),
+});
 
 const runs = ({ ref }: { ref: ContainerRef }): boolean => phase(ref) === "running";
 

@@ -90,6 +90,10 @@ test("a container has its own metadata, as long as it runs, and nobody else's", 
   const at = (url: string, entry: string) => `${url}/acMetadata/v1/${entry}`;
   assert.deepEqual(curl(at(one.url, "pod/uuid")), { status: 200, body: one.uuid });
   assert.deepEqual(curl(at(two.url, "pod/uuid")), { status: 200, body: two.uuid });
+  for (const entry of ["pod/manifest", "pod/annotations"]) {
+    const { status, body } = curl(at(one.url, entry));
+    assert.deepEqual([status, body.includes(one.url)], [200, false], `${entry} without the token`);
+  }
   const listed: { uuid: string }[] = JSON.parse(rkt.ok(["list", "--format=json"]).stdout);
   assert.deepEqual(listed.map(({ uuid }) => uuid).sort(), [one.uuid, two.uuid].sort());
 

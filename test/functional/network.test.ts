@@ -896,6 +896,7 @@ networkTest(
     const [container] = JSON.parse(rkt.ok(["list", "--format=json"]).stdout);
     assert.equal(uid, container.uuid);
     assert.equal(JSON.parse(manifest).acKind, "ContainerRuntimeManifest");
+    assert.doesNotMatch(manifest, /metadata-url/, "whoever takes the address does not get the token");
     assert.equal(rkt.run(["run", ...sh(`${ask} ${entry}/uid`)]).status, 1, "the host's address is nobody's");
     assert.equal(await service.stop(), 0);
     assert.doesNotMatch(ip("address", "show", "lo"), /169\.254\.169\.255/);

@@ -1,0 +1,129 @@
+/**
+ * What networks switch on in the host's kernel, and who closes what that opens.
+ *
+ * Plugins switch forwarding on, and portmap switches `route_localnet` on: then
+ * the host takes packets for 127.0.0.0/8 from the network, and its own services
+ * there have neighbours (CVE-2020-8558). So where ports are published, a chain
+ * of our own drops packets of 127.0.0.0/8 that do not come from loopback. (The
+ * kernel itself drops those of ::1.)
+ *
+ * Each attachment of a container to a network has a file in `users`. The step
+ * that releases the last one puts the settings back and removes the chain.
+ */
+
+import { spawnSync } from "node:child_process";
+import { appendFileSync, closeSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { errorCode, errorText, RktError } from "../shared/errors.ts";
+import { type HostPath, NETWORK_STATE } from "../shared/layout.ts";
+import { makeRuntimeDirectory, openRuntimeFile } from "../shared/runtime-directory.ts";
+import { flock, LOCK_EX } from "../shared/syscall/linux.ts";
+import { type Attachment, HOST_PATH } from "./cni.ts";
+import { quoted } from "./quoted.ts";
+
+const DIR = `${NETWORK_STATE.dir}/settings` as HostPath;
+const USERS = `${DIR}/users` as HostPath;
+/** One setting a line, as a path below /proc/sys: those that were off until a plugin switched them on. */
+const CHANGED = `${DIR}/changed`;
+/** No network's name begins with a dot. */
+const LOCK = `${NETWORK_STATE.dir}/.settings.lock` as HostPath;
+const CHAIN = "RKT-LOOPBACK";
+
+const FORWARDING = { "net/ipv4/ip_forward": "iptables", "net/ipv6/conf/all/forwarding": "ip6tables" } as const;
+
+const fileOf = ({ containerId, conf, ifName }: Attachment): string => `${containerId}-${ifName}-${conf.name}`;
+
+/** Runs a network's ADD, as a user of the host's settings. The release must be written down before. */
+export function withHostSettings<T>(attachment: Attachment, add: () => T): T {
+  locked(() => {
+    makeRuntimeDirectory(USERS);
+    writeFileSync(`${USERS}/${fileOf(attachment)}`, "", { mode: 0o644 });
+    if (attachment.portMappings.length > 0) closeLoopback(attachment);
+  });
+  const before = new Set(switchedOn());
+  try {
+    return add();
+  } finally {
+    const changed = switchedOn().filter((setting) => !before.has(setting));
+    if (changed.length > 0) locked(() => appendFileSync(CHANGED, changed.map((setting) => `${setting}\n`).join("")));
+  }
+}
+
+function locked(work: () => void): void {
+  const lock = openRuntimeFile(LOCK);
+  try {
+    flock(lock, LOCK_EX);
+    work();
+  } finally {
+    closeSync(lock);
+  }
+}
+
+function switchedOn(): string[] {
+  const directory = "net/ipv4/conf";
+  const local = readdirSync(`/proc/sys/${directory}`).map((name) => `${directory}/${name}/route_localnet`);
+  return [...Object.keys(FORWARDING), ...local].filter((setting) => {
+    try {
+      return readFileSync(`/proc/sys/${setting}`, "latin1").trim() === "1";
+    } catch {
+      // No IPv6, or an interface that has gone meanwhile.
+      return false;
+    }
+  });
+}
+
+/** Input of iptables-restore --noflush. */
+export const LOOPBACK_RULES = `*raw
+:${CHAIN} - [0:0]
+-A ${CHAIN} ! -i lo -d 127.0.0.0/8 -j DROP
+-A ${CHAIN} ! -i lo -s 127.0.0.0/8 -j DROP
+-A PREROUTING -j ${CHAIN}
+COMMIT
+`;
+
+/** Makes the chain, unless it is there; again when somebody has flushed the table. */
+function closeLoopback({ conf }: Attachment): void {
+  const run = (command: string, args: readonly string[], input = "") =>
+    spawnSync(command, args, { env: { PATH: HOST_PATH }, input, encoding: "utf8" });
+  if (run("iptables", ["-w", "-t", "raw", "-C", "PREROUTING", "-j", CHAIN]).status === 0) return;
+  run("sh", ["-c", OPEN_LOOPBACK]);
+  const done = run("iptables-restore", ["-w", "--noflush"], LOOPBACK_RULES);
+  const { error } = done;
+  if (done.status === 0) return;
+  // EPIPE is one that has ended early: it says why itself.
+  const failed = error !== undefined && errorCode(error) !== "EPIPE";
+  const reason = failed
+    ? `cannot run iptables-restore: ${errorText(error)}`
+    : `iptables-restore: ${done.stderr.trim()}`;
+  throw new RktError("network-failed", `network ${conf.name} (${conf.file}): plugin portmap: ${reason}`, {
+    hint: "install iptables: published ports need it, and its table raw",
+    cause: error,
+  });
+}
+
+const OPEN_LOOPBACK = `{ iptables -w -t raw -D PREROUTING -j ${CHAIN}; iptables -w -t raw -F ${CHAIN}; iptables -w -t raw -X ${CHAIN}; } 2>/dev/null`;
+
+/**
+ * Shell for the end of a network's release. Forwarding stays on while anybody
+ * else has rules for forwarded packets, because it is theirs too by now.
+ */
+export function releaseHostSettings(attachment: Attachment): string {
+  const forwarding = Object.entries(FORWARDING).map(
+    ([setting, tables]) =>
+      `      ${setting}) ! ${tables}-save 2>/dev/null | grep -qE '^-A (FORWARD|POSTROUTING) ' || continue ;;\n`,
+  );
+  return `exec 6>>${quoted(LOCK)} && flock 6 || exit 1
+rm -f ${quoted(`${USERS}/${fileOf(attachment)}`)}
+if rmdir ${quoted(USERS)} 2>/dev/null; then
+  ${OPEN_LOOPBACK}
+  if [ -e ${quoted(CHANGED)} ]; then
+    while read -r setting; do
+      case $setting in
+${forwarding.join("")}      esac
+      { echo 0 >"/proc/sys/$setting"; } 2>/dev/null
+    done <${quoted(CHANGED)}
+  fi
+  rm -rf ${quoted(DIR)}
+fi
+exec 6>&-
+`;
+}

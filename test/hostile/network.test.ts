@@ -1,0 +1,213 @@
+/** Hostile containers on the default network, and hostile neighbours of the host. The host is a network namespace. */
+
+import assert from "node:assert/strict";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test, type TestContext } from "node:test";
+import {
+  eventually,
+  exampleAci,
+  finished,
+  makeRkt,
+  type Result,
+  type Rkt,
+  requires,
+  rktBinary,
+} from "../helpers/rkt.ts";
+
+const busybox = exampleAci("busybox");
+const ip = (...args: string[]): string => execFileSync("ip", args, { encoding: "utf8" });
+
+interface Host {
+  rkt: Rkt;
+  /** Where the programs of test/fixtures are; containers find them in /tools. */
+  tools: string;
+  /** The output of a command on the host. */
+  says(...command: string[]): string;
+  /** The output of a command on the host's neighbour, which has the interface `lan` and the host as its router. */
+  neighbourSays(...command: string[]): string;
+  start(...command: string[]): { child: ChildProcess; done: Promise<Result>; output(): string };
+  /** A container that runs the script. */
+  container(options: string[], script: string): string[];
+  /** A container that runs until `end`, and its address. */
+  standing(options: string[], script: string): Promise<{ address: string; output(): string; end(): Promise<unknown> }>;
+}
+
+function hostTest(name: string, body: (host: Host, t: TestContext) => Promise<void>): void {
+  test(name, async (t) => {
+    if (
+      !requires(t, "root", "build", "ip", "nsenter", "iptables-save", "ebtables-nft-restore", "bridge", "gcc", "flock")
+    )
+      return;
+    const rkt = makeRkt(t);
+    const tools = join(rkt.scratch, "tools");
+    mkdirSync(tools);
+    for (const program of ["attack", "frames"]) {
+      const source = join(import.meta.dirname, `../fixtures/${program}.c`);
+      execFileSync("gcc", ["-static", "-o", join(tools, program), source]);
+    }
+    const [near, far] = [`rkt-near-${process.pid}`, `rkt-far-${process.pid}`];
+    const children: ChildProcess[] = [];
+    t.after(() => {
+      for (const child of children) child.kill("SIGKILL");
+      for (const namespace of [near, far]) spawnSync("ip", ["netns", "del", namespace]);
+    });
+    for (const namespace of [near, far]) ip("netns", "add", namespace);
+    ip("link", "add", "lan", "netns", near, "type", "veth", "peer", "name", "lan", "netns", far);
+    for (const [namespace, last] of [[near, 1] as const, [far, 2] as const]) {
+      ip("-n", namespace, "addr", "add", `198.51.100.${last}/24`, "dev", "lan");
+      for (const device of ["lo", "lan"]) ip("-n", namespace, "link", "set", device, "up");
+    }
+    ip("-n", near, "route", "add", "default", "via", "198.51.100.2");
+    ip("-n", far, "route", "add", "172.16.0.0/12", "via", "198.51.100.1");
+
+    const said = (namespace: string, command: string[]): string =>
+      spawnSync("nsenter", [`--net=/run/netns/${namespace}`, ...command], {
+        encoding: "utf8",
+        input: "",
+        timeout: 60_000,
+      }).stdout;
+    const start = (...command: string[]) => {
+      const child = spawn("nsenter", [`--net=/run/netns/${near}`, ...command], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      children.push(child);
+      let output = "";
+      child.stdout?.on("data", (bytes) => {
+        output += bytes;
+      });
+      return { child, done: finished(child), output: () => output };
+    };
+    const container = (options: string[], script: string): string[] => [
+      ...[rktBinary, `--dir=${rkt.dir}`, "run", ...options, `--volume=tools:${tools}`, busybox],
+      ...["--mount=volume=tools,target=/tools", "--exec=/bin/sh", "--", "-c", script],
+    ];
+    const host: Host = {
+      ...{ rkt, tools, start, container },
+      says: (...command) => said(near, command),
+      neighbourSays: (...command) => said(far, command),
+      async standing(options, script) {
+        const { child, done, output } = start(...container(options, script));
+        const address = await eventually("an address", () => {
+          const list: { pid?: number; networks: { addresses: string[] }[] }[] = JSON.parse(
+            rkt.ok(["list", "--format=json"]).stdout,
+          );
+          return list.find(({ pid }) => pid === child.pid)?.networks[0]?.addresses[0]?.replace(/\/.*/, "");
+        });
+        const end = () => {
+          child.kill("SIGKILL");
+          return done;
+        };
+        return { address, output, end };
+      },
+    };
+    host.says("sysctl", "-qw", "net.ipv4.ip_forward=0");
+    await body(host, t);
+    await eventually("the host's network is as before", () =>
+      /rkt0|RKT|veth/.test(host.says("sh", "-c", "ip link; iptables-save; ebtables-nft-save")) ? undefined : true,
+    );
+  });
+}
+
+const SEND = `set -- $(ip -o link show eth0 | sed 's/.*ether //'); mac=$1
+own=$(ip -o -4 addr show dev eth0 | sed 's/.*inet \\([^/]*\\).*/\\1/')
+send() { /tools/attack send eth0 $mac "$@"; }\n`;
+
+/** A network of the administrator's, with ports. */
+function ownNetwork({ scratch }: Rkt): string[] {
+  const dir = join(scratch, "config");
+  const ipam = { type: "host-local", dataDir: "/run/rkt/net/leases", subnet: "10.253.42.0/24" };
+  const plugins = [
+    { type: "bridge", bridge: "rktl0", isGateway: true, hairpinMode: true, ipam },
+    { type: "portmap", capabilities: { portMappings: true }, snat: true },
+  ];
+  mkdirSync(join(dir, "net.d"), { recursive: true });
+  writeFileSync(join(dir, "net.d/own.conflist"), JSON.stringify({ cniVersion: "0.4.0", name: "own", plugins }));
+  return [`--local-config=${dir}`, "--net=own"];
+}
+
+for (const [network, options, bridge] of [
+  ["the default network", () => ["--net"], "rkt0"],
+  ["a network of the administrator's", ownNetwork, "rktl0"],
+] as const)
+  hostTest(
+    `127.0.0.1 of the host is nobody else's: not a container's, not a neighbour's (CVE-2020-8558), on ${network}`,
+    async ({ says, neighbourSays, start, standing, container, tools, rkt }) => {
+      const net = options(rkt);
+      const listen = "exec /tools/frames listen 0.0.0.0 8000";
+      const published = await standing([...net, "--port=8000-udp:127.0.0.1:18099"], listen);
+      const service = start(join(tools, "frames"), "listen", "127.0.0.1", "18096");
+      for (const { output } of [published, service])
+        await eventually("it listens", () => (output() === "ready\n" ? true : undefined));
+      const routes = () => says("sysctl", "-n", `net.ipv4.conf.${bridge}.route_localnet`).trim();
+      assert.equal(routes(), "1", "portmap sets it");
+      const forged = ["$own", "127.0.0.1"].flatMap((from) =>
+        [18_096, 18_099].map((port) => `send ${from} 127.0.0.1 ${port} forged`),
+      );
+      assert.equal(says(...container(net, `${SEND}${forged.join("\n")}\necho tried`)), "tried\n");
+      const neighbour = ["send", "lan", "02:00:00:00:00:09", "198.51.100.2", "127.0.0.1", "18099", "forged"];
+      neighbourSays(join(tools, "attack"), ...neighbour);
+      for (const port of [18_096, 18_099]) says("bash", "-c", `printf honest >/dev/udp/127.0.0.1/${port}`);
+      for (const { output } of [published, service])
+        await eventually("the host itself is heard", () => (output() === "ready\n" ? undefined : true));
+      assert.deepEqual(
+        { service: service.output(), published: published.output() },
+        { service: "ready\nhonest\n", published: "ready\nhonest\n" },
+      );
+      await published.end();
+      await eventually("no packets for 127.0.0.1", () => (routes() === "1" ? undefined : true));
+    },
+  );
+
+hostTest(
+  "a neighbour's Ethernet address brings nothing of the neighbour's, and invented ones stay unknown to the bridge",
+  async ({ says, start, standing, container }) => {
+    const victim = await standing(["--net"], "exec /tools/frames listen 0.0.0.0 5000 >/dev/null");
+    says("busybox", "ping", "-c1", victim.address);
+    start("bash", "-c", `while :; do echo secret >/dev/udp/${victim.address}/5000; sleep 0.02; done`);
+    // Everybody, and two of the addresses that a bridge keeps for itself: LLDP's and 802.1X's.
+    for (const to of ["ff:ff:ff:ff:ff:ff", "01:80:c2:00:00:0e", "01:80:c2:00:00:03"]) {
+      const script = `ping -c1 -W1 ${victim.address} >/dev/null
+mac=$(sed -n 's/^${victim.address} .* \\(..:..:..:..:..:..\\) .*/\\1/p' /proc/net/arp)
+/tools/frames steal eth0 $mac ${to}; /tools/frames invent eth0 2000 ${to}; sleep 5`;
+      const { child, done, output } = start(...container(["--net"], script));
+      await eventually("both are tried", () => (output().split("tried").length === 3 ? true : undefined));
+      assert.ok(!output().includes("STOLEN"), to);
+      const learned = says("bridge", "fdb", "show", "br", "rkt0").match(/^02:77:.*$/gm) ?? [];
+      assert.deepEqual(learned, [], to);
+      child.kill("SIGKILL");
+      await done;
+    }
+    await victim.end();
+  },
+);
+
+hostTest(
+  "a port that is not published has no neighbour, and the host is no router for longer than a container needs it",
+  async ({ says, neighbourSays, standing }) => {
+    const ask = (address: string) => ["busybox", "nc", "-w", "3", address, "8000"];
+    const forwards = () => says("sysctl", "-n", "net.ipv4.ip_forward").trim();
+    const serve = "exec nc -ll -p 8000 -e /bin/echo hello";
+    const first = await standing(["--net"], serve);
+    await eventually("an answer", () => (says(...ask(first.address)) === "hello\n" ? true : undefined));
+    assert.equal(neighbourSays(...ask(first.address)), "");
+    const second = await standing(["--net", "--port=8000-tcp:18100"], serve);
+    await eventually("an answer", () =>
+      neighbourSays("busybox", "nc", "-w", "3", "198.51.100.1", "18100") === "hello\n" ? true : undefined,
+    );
+    await first.end();
+    assert.equal(forwards(), "1", "the second container needs it");
+    await second.end();
+    await eventually("no router", () => (forwards() === "0" ? true : undefined));
+
+    const third = await standing(["--net"], serve);
+    says("iptables", "-A", "FORWARD", "-s", "192.0.2.0/24", "-j", "ACCEPT");
+    await third.end();
+    await eventually("the bridge is gone", () => (says("ip", "link").includes("rkt0") ? undefined : true));
+    await eventually("it is released", () =>
+      says("sh", "-c", "ls /run/rkt/net/settings 2>/dev/null") === "" ? true : undefined,
+    );
+    assert.equal(forwards(), "1", "somebody else has rules for it by now");
+  },
+);
