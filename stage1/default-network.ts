@@ -65,7 +65,7 @@ export function currentSubnets(busybox: string): Subnets {
     if (kept !== undefined) return kept;
   }
   // Left by a release that was cut short: with it its address would be one of the host's.
-  spawnSync(busybox, ["ip", "link", "del", BRIDGE], { stdio: "ignore" });
+  spawnSync(busybox, ["ip", "link", "del", BRIDGE], { env: {}, stdio: "ignore" });
   const chosen: Subnets = {
     ipv4: chooseSubnet([...routePrefixes(procNet("fib_trie")), ...nameServers()]),
     ...(hasIPv6(procNet("ipv6_route"), forwardsIPv6()) ? { ipv6: uniqueLocalSubnet() } : {}),
