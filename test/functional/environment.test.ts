@@ -1,7 +1,7 @@
 /** Who calls rkt as root by a sudo that keeps his environment has no code of his run, and no file written or read. */
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -12,8 +12,6 @@ const busybox = exampleAci("busybox");
 
 /** In place of `@` a path in a directory that must stay empty, and that nobody may look into. */
 const VARIABLES: Record<string, string> = {
-  // No descriptor of this number is open.
-  NODE_CHANNEL_FD: "199",
   NODE_COMPILE_CACHE: "@",
   NODE_DEBUG: "fs,module,net,worker,child_process",
   NODE_DEBUG_NATIVE: "INSPECTOR_PROFILER,CODE_CACHE,COMPILE_CACHE",
@@ -25,7 +23,6 @@ const VARIABLES: Record<string, string> = {
   NODE_REPL_EXTERNAL_MODULE: "@",
   NODE_REPL_HISTORY: "@",
   NODE_TEST_CONTEXT: "child-v8",
-  NODE_UNIQUE_ID: "1",
   NODE_V8_COVERAGE: "@",
   OPENSSL_CONF: "@",
   OPENSSL_CONF_INCLUDE: "@",
@@ -159,4 +156,20 @@ test("the script that releases a container's networks gets PATH alone: iptables 
   writeFileSync(join(net, "teardown"), `tr '\\0' '\\n' </proc/$$/environ >${seen}\n`);
   rkt.ok(["rm", uuid], { env: { XTABLES_LIBDIR: rkt.scratch, TERM: "xterm" } });
   assert.deepEqual(readFileSync(seen, "utf8"), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n");
+});
+
+test("NODE_CHANNEL_FD and NODE_UNIQUE_ID make rkt no part of the caller's cluster, who would listen in its place", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const argv = [`--dir=${rkt.dir}`, "metadata-service", "--listen=127.0.0.1:0"];
+  const child = spawn(join(import.meta.dirname, "../../dist/rkt"), argv, {
+    env: { ...process.env, NODE_UNIQUE_ID: "1" },
+    stdio: ["ignore", "ignore", "pipe", "ipc"],
+  });
+  t.after(() => child.kill("SIGKILL"));
+  const first = await new Promise<string>((resolve) => {
+    child.once("internalMessage", (message: object) => resolve(JSON.stringify(message)));
+    child.stderr?.once("data", (text: Buffer) => resolve(text.toString()));
+  });
+  assert.match(first, /^rkt: metadata service at /);
 });
