@@ -65,12 +65,12 @@ export function errorText(error: unknown): string {
  * credentials in URLs, up to the last "@" before the path, become `***`.
  */
 export function printable(text: string): string {
-  if (!/:\/\/|[^\u0020-\u007e\u00a0-\u061b\u061d-\u200d\u2010-\u2027\u202f-\u2065\u206a-\uffff]/.test(text))
+  if (!/:\/\/|[Hh][Tt]{2}[Pp][Ss]?:|[^\u0020-\u007e\u00a0-\u061b\u061d-\u200d\u2010-\u2027\u202f-\u2065\u206a-\uffff]/.test(text))
     return text;
   return (
     text
-      // A password may hold an "@", too.
-      .replace(/([a-z][a-z0-9+.-]{0,31}:\/\/)[^/\s]+@/gi, "$1***@")
+      // A password may hold an "@", too. For URL parsers and slips, "http:user:password@host" is a URL as well.
+      .replace(/([a-z][a-z0-9+.-]{0,31}:\/\/|https?:[\\/]*)[^/\s]+@/gi, "$1***@")
       .replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, (c) => {
         const code = c.charCodeAt(0);
         if (c === "\n") return "\\n";
@@ -82,4 +82,4 @@ export function printable(text: string): string {
 }
 
 /** A URL that is none, as a person typed it: whatever its password holds, nothing of it remains. */
-export const withoutCredentials = (url: string): string => url.replace(/^([^:/?#]*:\/\/).*@/s, "$1***@");
+export const withoutCredentials = (url: string): string => url.replace(/^([^:/?#]*:[\\/]*).*@/s, "$1***@");

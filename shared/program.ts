@@ -5,6 +5,9 @@ import type { Stats } from "node:fs";
 /** PATH of an app that does not say otherwise (ace.md, "Execution Environment"). */
 export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/** Of a program that root starts: of the caller's variables, which name code and files for one program or another, none. */
+export const HOST_ENVIRONMENT: Readonly<Record<string, string>> = { PATH: DEFAULT_PATH };
+
 /** Where a program is looked for, in order (execvp(3)): a path stands for itself, relative to the working directory. */
 export function programPaths(name: string, searchPath: string): string[] {
   if (name.includes("/")) return [name];

@@ -1,18 +1,20 @@
-/** The environment of programs of the host that root's rkt starts. */
+/** The environment of what root's rkt starts on the host and hands the caller's terminal, language or clock on to. */
 
-import { DEFAULT_PATH } from "../shared/program.ts";
+import { HOST_ENVIRONMENT } from "../shared/program.ts";
 
 /**
- * What would tell a runtime, a loader, a library or a shell which code to run, or where to write what it does; a sudo
- * that keeps the caller's environment lets it through.
+ * The variables that are handed on. Others are too many to know: each program and each of its libraries has some that
+ * name code to load or files to read and write, and a sudo that keeps the caller's environment lets them through.
  */
-const STEERING =
-  /^(?:NODE_|LD_|OPENSSL_|SSLKEYLOGFILE$|UV_|ICU_|GCONV_PATH$|GLIBC_|MALLOC_|BASH_|ENV$|SHELLOPTS$|IFS$|TAR_OPTIONS$|XZ_)/;
+const KEPT = /^(?:TERM|LANG|LANGUAGE|LC_[A-Z]+|TZ)$/;
 
-/** The caller's variables without those, and programs where the system has them, whatever the caller's PATH says. */
+/** A value that names a file: of a time zone, a locale or a terminal's description. */
+const NAMES_A_FILE = /^[:/]|\.\./;
+
+/** Those variables alone, and programs where the system has them, whatever the caller's PATH says. */
 export function hostEnvironment(env: Readonly<NodeJS.ProcessEnv> = process.env): Record<string, string> {
   const kept = Object.entries(env).flatMap(([name, value]): [string, string][] =>
-    value === undefined || STEERING.test(name) ? [] : [[name, value]],
+    value === undefined || !KEPT.test(name) || NAMES_A_FILE.test(value) ? [] : [[name, value]],
   );
-  return { ...Object.fromEntries(kept), PATH: DEFAULT_PATH };
+  return { ...Object.fromEntries(kept), ...HOST_ENVIRONMENT };
 }

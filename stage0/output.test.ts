@@ -28,6 +28,9 @@ for (const { url, shown } of [
   { url: "get https://u:p@h/ and http://v:q@r@i: no", shown: "get https://***@h/ and http://***@i: no" },
   { url: "https://u:pa#s?s@host/", shown: "https://***@host/" },
   { url: "https://host/a@b", shown: "https://host/a@b" },
+  { url: 'image name "http:me:pw@host/x"', shown: 'image name "http:***@host/x"' },
+  { url: "HTTPS:/me:pw@host/x", shown: "HTTPS:/***@host/x" },
+  { url: "https:\\\\me:pw@host/x", shown: "https:\\\\***@host/x" },
 ])
   test(`printable hides credentials up to the last @ before the path: ${url}`, () => {
     assert.equal(printable(url), shown);
@@ -36,6 +39,7 @@ for (const { url, shown } of [
 for (const { url, shown } of [
   { url: "https://user:se cr/et@bad host/", shown: "https://***@bad host/" },
   { url: "https://user:one@two\n@[bad/x", shown: "https://***@[bad/x" },
+  { url: "http:me:pw@[bad/x", shown: "http:***@[bad/x" },
   { url: "https://[bad/x", shown: "https://[bad/x" },
 ])
   test(`nothing of a malformed URL's password remains: ${JSON.stringify(url)}`, () => {

@@ -109,7 +109,7 @@ export function currentSubnets(network: string, busybox: string): Subnets {
 
 function newSubnets(busybox: string): Subnets {
   // Left by a release that was cut short: with it its address would be one of the host's.
-  spawnSync(busybox, ["ip", "link", "del", BRIDGE], { stdio: "ignore" });
+  spawnSync(busybox, ["ip", "link", "del", BRIDGE], { env: {}, stdio: "ignore" });
   return {
     ipv4: chooseSubnet(takenPrefixes(), "first"),
     ...(hasIPv6(procNet("ipv6_route"), forwardsIPv6()) ? { ipv6: uniqueLocalSubnet() } : {}),

@@ -69,6 +69,12 @@ function refuseDeep(path: string): void {
   });
 }
 
+/**
+ * What calls for a path answer when the file at it, or a directory above, was removed or has become another kind of file
+ * meanwhile: readlink(2) of what is no link any more EINVAL, readdir(3) of what is no directory ENOTDIR.
+ */
+const GONE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EINVAL"]);
+
 export interface ReadOptions {
   owner?: { uid: number; gid: number };
   /** Somebody may be at work in the directory: what vanishes meanwhile, and sockets, are left out. */
@@ -87,7 +93,7 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
     try {
       describe(path);
     } catch (error) {
-      if (options.live !== true || path === "" || errorCode(error) !== "ENOENT") throw error;
+      if (options.live !== true || path === "" || !GONE.has(errorCode(error) ?? "")) throw error;
       tree.delete(path);
     }
   };

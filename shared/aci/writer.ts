@@ -16,6 +16,7 @@ import { pipeline } from "node:stream/promises";
 import { constants, createZstdCompress } from "node:zlib";
 import { beside } from "../beside.ts";
 import { RktError } from "../errors.ts";
+import { HOST_ENVIRONMENT } from "../program.ts";
 import type { ImageID } from "../schema/types.ts";
 import { gzip } from "./gzip.ts";
 import { BLOCK, header, padding } from "./tar-header.ts";
@@ -200,6 +201,8 @@ async function* through(transform: NodeJS.ReadWriteStream, input: AsyncIterable<
 /** xz(1): Node.js has no encoder. Threads are a fixed number, since one thread writes another format than several. */
 async function* xz(input: AsyncIterable<Buffer>, level: number): AsyncGenerator<Buffer> {
   const child = spawn("xz", ["--compress", "--stdout", "--threads=4", "--block-size=16MiB", `-${level}`], {
+    // Of the caller's XZ_OPT it would take arguments; of his PATH, be another program.
+    env: HOST_ENVIRONMENT,
     stdio: ["pipe", "pipe", "inherit"],
   });
   const ended = new Promise<void>((resolve, reject) => {

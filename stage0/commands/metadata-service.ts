@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, readdirSync, rmSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readdirSync, rmSync, truncateSync, writeSync } from "node:fs";
 import { setPriority } from "node:os";
 import { errorCode, RktError, usageError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
@@ -7,6 +7,7 @@ import { type Command, readLine } from "../command.ts";
 import { makeMetadataDirectory } from "../data-directory.ts";
 import type { GlobalOptions } from "../globals.ts";
 import { DEFAULT_LISTEN } from "../metadata/server.ts";
+import { writeOutputFile } from "../output-file.ts";
 import { say } from "../output.ts";
 import { duration } from "../duration.ts";
 
@@ -75,7 +76,7 @@ async function serve(at: string, globals: GlobalOptions, pidFile: string | undef
   });
   let shut: (() => void) | undefined;
   try {
-    if (pidFile !== undefined) writeFileSync(pidFile, `${process.pid}\n`);
+    if (pidFile !== undefined) writeOutputFile(pidFile, `${process.pid}\n`);
     // The first answers take longest: an app that waits 100 ms is not to get them.
     store.list();
     for (let i = 0; i < WARM_UP; i++) await listener.ask("/acMetadata/v1/pod/uuid");

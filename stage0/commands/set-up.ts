@@ -1,11 +1,10 @@
 /** From the line of `run` or `prepare` to a prepared container. */
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { LOCAL_CONFIG_DIR, PROTECTIONS, SYSTEM_CONFIG_DIR } from "../../shared/layout.ts";
 import { parsePodTemplate } from "../../shared/schema/pod-manifest.ts";
 import type { NameValue, PodTemplate } from "../../shared/schema/types.ts";
-import { callersMode } from "../caller-mask.ts";
 import { readStage1Settings } from "../config/settings.ts";
 import { hasUnifiedCgroups } from "../container/cgroups.ts";
 import type { OwnedContainer } from "../container/lifecycle.ts";
@@ -17,6 +16,7 @@ import type { RunRequest } from "../container/request.ts";
 import { checkVolumeSources } from "../container/volume-sources.ts";
 import type { GlobalOptions } from "../globals.ts";
 import { executableDirectory, findImages, imageReference, type WantedImage, wantedStage1 } from "../image/find.ts";
+import { writeOutputFile } from "../output-file.ts";
 import { say } from "../output.ts";
 import { leastProvenance, STAGE1_PROVENANCE } from "../store/provenance.ts";
 import { openStore } from "../store/store.ts";
@@ -103,7 +103,7 @@ export async function setUpContainer(
 function saveUuid(container: OwnedContainer, path: string | undefined, data: string): void {
   if (path === undefined) return;
   try {
-    writeFileSync(path, container.uuid, { mode: callersMode(0o666) });
+    writeOutputFile(path, container.uuid);
   } catch (error) {
     discard(data, container);
     throw new RktError("uuid-file", `cannot write the UUID to ${path}: ${errorText(error)}`, {

@@ -16,7 +16,7 @@ import { type ContainerRef, listContainers, type OwnedContainer, transition } fr
 import { tryLock } from "./lock.ts";
 import { discard } from "./remove.ts";
 import { runStage1Gc } from "./stage1-gc.ts";
-import { hostEnvironment } from "../environment.ts";
+import { HOST_ENVIRONMENT } from "../../shared/program.ts";
 
 export interface CollectOptions {
   /** Milliseconds an exited container stays after it was marked. */
@@ -123,7 +123,7 @@ function releaseNetworks({ dir, uuid }: OwnedContainer): void {
   const { spawnSync } = process.getBuiltinModule("node:child_process");
   const done = spawnSync("sh", [netTeardown], {
     cwd: dir,
-    env: hostEnvironment(),
+    env: HOST_ENVIRONMENT,
     encoding: "utf8",
     timeout: RELEASE_LIMIT,
   });

@@ -74,6 +74,7 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
 
 const stage1Environment = (env: Readonly<Record<string, string>>): Record<string, string> => ({
   ...hostEnvironment(env),
+  ...(env["NOTIFY_SOCKET"] === undefined ? {} : { NOTIFY_SOCKET: env["NOTIFY_SOCKET"] }),
   NODE_OPTIONS: RUNTIME_OPTIONS,
 });
 

@@ -21,7 +21,7 @@ import {
   openTree,
 } from "../../shared/syscall/linux.ts";
 import { reserveIds } from "./user-ranges.ts";
-import { hostEnvironment } from "../environment.ts";
+import { HOST_ENVIRONMENT } from "../../shared/program.ts";
 
 export function wantsPrivateUsers({ annotations }: PodManifest): boolean {
   return annotation(annotations, ANNOTATIONS.privateUsers) === "true";
@@ -96,7 +96,7 @@ function makeUserNamespace(first: number, target: HostPath): void {
   const { spawnSync } = process.getBuiltinModule("node:child_process");
   const map = `0 ${first} ${PRIVATE_IDS}\\n${MAPPED_ROOT} 0 1\\n`;
   const done = spawnSync("sh", ["-c", MAKE_NAMESPACE, "sh", map, target], {
-    env: hostEnvironment(),
+    env: HOST_ENVIRONMENT,
     encoding: "utf8",
     stdio: ["ignore", "ignore", "pipe"],
   });

@@ -10,9 +10,9 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import type { Duplex, Readable, Writable } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
-import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { errorText, RktError } from "../../shared/errors.ts";
 import { GET_AGAIN } from "./tar-reader.ts";
-import { hostEnvironment } from "../environment.ts";
+import { HOST_ENVIRONMENT } from "../../shared/program.ts";
 
 export type Compression = "gzip" | "zstd" | "xz" | "bzip2" | "none";
 
@@ -164,10 +164,22 @@ const damaged = (compression: Compression, reason: string, cause?: unknown): Rkt
 const XZ_MEMORY = "256MiB";
 const ARGUMENTS = { xz: ["-dc", "--threads=1", `--memlimit-decompress=${XZ_MEMORY}`], bzip2: ["-dc"] };
 
-/** xz and bzip2 are rare: their own programs are better than anything we would bring. */
+/**
+ * Runs a program, its arguments, and fails when the program succeeds without having read all of its input: what came
+ * out is then not what was in the file.
+ */
+const WHOLE_INPUT = `"$@" || exit; [ "$(head -c 1 | wc -c)" -eq 0 ] || { echo "it did not read all of them" >&2; exit 1; }`;
+
+/** A shell's exit status for a program that is not there. */
+const NOT_FOUND = 127;
+
+/**
+ * xz and bzip2 are rare: their own programs are better than anything we would bring. Both take arguments from the
+ * environment too (XZ_OPT, BZIP2), names of files among them: of the caller's there is none.
+ */
 function throughProgram(compression: "xz" | "bzip2", consume: (chunk: Buffer) => void): Decompressor {
-  const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(compression, ARGUMENTS[compression], {
-    env: hostEnvironment(),
+  const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn("sh", ["-c", WHOLE_INPUT, "sh", compression, ...ARGUMENTS[compression]], {
+    env: HOST_ENVIRONMENT,
     stdio: ["pipe", "pipe", "pipe"],
   });
   let message = "";
@@ -178,37 +190,31 @@ function throughProgram(compression: "xz" | "bzip2", consume: (chunk: Buffer) =>
     child.on("close", resolve);
     child.on("error", () => resolve(-1));
   });
-  const missing = new Promise<never>((_, reject) => {
-    child.on("error", (error) =>
-      reject(
-        errorCode(error) === "ENOENT"
-          ? new RktError(
-              "no-decompressor",
-              `it is compressed with ${compression}, and there is no program ${compression}`,
-              {
-                hint: `install ${compression === "xz" ? "xz-utils" : "bzip2"}`,
-                cause: error,
-              },
-            )
-          : error,
-      ),
-    );
+  const noShell = new Promise<never>((_, reject) => {
+    child.on("error", reject);
   });
-  missing.catch(() => {});
-  const failed = (): RktError =>
-    /memory usage limit/i.test(message)
+  noShell.catch(() => {});
+  const failed = (status: number | null): RktError => {
+    if (status === NOT_FOUND)
+      return new RktError(
+        "no-decompressor",
+        `it is compressed with ${compression}, and there is no program ${compression}`,
+        { hint: `install ${compression === "xz" ? "xz-utils" : "bzip2"}` },
+      );
+    return /memory usage limit/i.test(message)
       ? new RktError("bad-compression", `to unpack its ${compression} data takes more than ${XZ_MEMORY} of memory`, {
           hint: "`xz -9` makes what takes 65 MiB",
         })
       : damaged(compression, message.trim());
+  };
   // EPIPE says only that the program has ended; why is in its status.
   const inner = pump(child.stdin, child.stdout, consume, (error) => damaged(compression, errorText(error), error));
   const check = async (work: Promise<void>): Promise<void> => {
     try {
-      await Promise.race([work, missing]);
+      await Promise.race([work, noShell]);
     } catch (error) {
-      if (error instanceof RktError && error.code === "bad-compression" && (await exit) !== 0) throw failed();
-      throw error;
+      const status = error instanceof RktError && error.code === "bad-compression" ? await exit : 0;
+      throw status === 0 ? error : failed(status);
     }
   };
   return {
@@ -216,7 +222,8 @@ function throughProgram(compression: "xz" | "bzip2", consume: (chunk: Buffer) =>
     end: () =>
       check(
         inner.end().then(async () => {
-          if ((await exit) !== 0) throw failed();
+          const status = await exit;
+          if (status !== 0) throw failed(status);
         }),
       ),
     destroy() {

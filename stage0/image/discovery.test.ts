@@ -313,3 +313,12 @@ test("a redirect of the page is followed, and a long page is read as far as it m
   const { found } = await discoverEndpoints(target.http, parseImageName("127.0.0.1"), { port: first.port });
   assert.equal(found[0]?.image.href, `${store}/127.0.0.1-latest.aci`);
 });
+
+for (const name of ["999.1.1.1/foo", "1.2.3.4.5/a"])
+  test(`a name that begins with no host's is refused by name: ${name}`, async (t) => {
+    const http = openHttp({ env: {} });
+    t.after(() => http.close());
+    const refusal = { code: "no-host", message: new RegExp(`^nobody can be asked for ${name}: `) };
+    await assert.rejects(discoverEndpoints(http, { name, labels: [] }), refusal);
+    await assert.rejects(discoverKeys(http, name), refusal);
+  });

@@ -7,6 +7,7 @@
  * name itself, is that of its versions before 0.7: tried last.
  */
 
+import { RktError } from "../../shared/errors.ts";
 import { fetchBytes, type HttpClient, HttpError, withoutUrl } from "./http.ts";
 import { hostLabels, type ImageName } from "./image-name.ts";
 
@@ -56,7 +57,7 @@ export async function discoverEndpoints(
   });
   if (found.length > 0) return { found, attempts };
   const guess = renderEndpoint(SIMPLE_TEMPLATE, values, http.plainHttp);
-  if (typeof guess === "string") throw new Error(guess);
+  if (typeof guess === "string") throw noHost(image.name, guess);
   if (options.port !== undefined) for (const url of [guess.image, guess.signature]) url.port = String(options.port);
   return { found: [guess], attempts };
 }
@@ -79,6 +80,11 @@ export async function discoverKeys(
   });
 }
 
+const noHost = (name: string, why: string): RktError =>
+  new RktError("no-host", `nobody can be asked for ${name}: ${why}`, {
+    hint: "is the name spelled right? it begins with a host's; a file of that name is meant with ./ before it",
+  });
+
 /** What was asked and answered, for the message of an error. */
 export const formatAttempts = (attempts: Discovery<unknown>["attempts"]): string =>
   attempts.map(({ url, why }) => `${url}: ${why}`).join("; ");
@@ -100,7 +106,8 @@ async function walk<T>(
   const parts = name.split("/");
   for (let length = parts.length; length > 0; length--) {
     for (const scheme of [...schemes]) {
-      const url = new URL(`${scheme}://${parts.slice(0, length).join("/")}?ac-discovery=1`);
+      const url = URL.parse(`${scheme}://${parts.slice(0, length).join("/")}?ac-discovery=1`);
+      if (url === null) throw noHost(name, `${parts[0]} is no name of a host`);
       if (options.port !== undefined) url.port = String(options.port);
       const attempt = (why: string) => void attempts.push({ url: url.href, why });
       let page: string;
@@ -182,7 +189,7 @@ export function renderTemplate(template: string, values: ReadonlyMap<string, str
   const text = template.replace(/\{([^{}]*)\}/g, (whole, name: string) => {
     const value = values.get(name);
     if (value === undefined) complete = false;
-    return value?.replace(/[^\w.~!$&'()*+,;=:@/-]/gu, encodeURIComponent) ?? whole;
+    return value?.toWellFormed().replace(/[^\w.~!$&'()*+,;=:@/-]/gu, encodeURIComponent) ?? whole;
   });
   return complete ? text : undefined;
 }

@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { pipeline, Readable } from "node:stream";
 import { type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { answerFile, type FileAnswer, serve } from "../../test/helpers/http-server.ts";
 import { type Download, type DownloadOptions, download } from "./download.ts";
-import { openHttp } from "./http.ts";
+import { type HttpOptions, openHttp } from "./http.ts";
 
 const file = randomBytes(1 << 20);
 const old = new Date(Date.now() - 3_600_000).toUTCString();
@@ -19,11 +20,13 @@ async function run(
   t: TestContext,
   url: string,
   options: Partial<DownloadOptions> = {},
+  client: Partial<HttpOptions> = {},
 ): Promise<{ result: Download; bytes: Buffer; begins: number; retries: string[] }> {
   const retries: string[] = [];
   const http = openHttp({
     env: {},
     idleTimeout: 2000,
+    ...client,
     retry: { attempts: 3, firstPause: 1, longestPause: 2 },
     onRetry: (error) => void retries.push(error.message.replace(url, "URL")),
   });
@@ -246,4 +249,15 @@ test("a slow consumer holds the sender: memory stays bounded", async (t) => {
   await run(t, `${server.base}/x`, { write });
   assert.equal(got, size);
   assert.ok(ahead < size / 2, `${ahead} bytes ahead`);
+});
+
+test("a server that sends little over many tries is given up; what takes the time to be written is not", async (t) => {
+  const answer = { body: file.subarray(0, 200), etag: '"v1"' };
+  const drops = Array.from({ length: 199 }, (_, i) => i + 1);
+  const server = await serveFile(t, { ...answer, breaks: drops });
+  const rate = { leastRate: { bytes: 1000, milliseconds: 40 } };
+  await assert.rejects(run(t, `${server.base}/x`, {}, rate), { code: "too-slow" });
+  const other = await serveFile(t, answer);
+  const { result } = await run(t, `${other.base}/x`, { begin: () => sleep(100), write: () => sleep(100) }, rate);
+  assert.equal(result.changed && result.size, 200);
 });

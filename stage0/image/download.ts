@@ -16,6 +16,7 @@ import {
   type HttpResponse,
   statusError,
   waitToRetry,
+  watchRate,
 } from "./http.ts";
 
 export interface DownloadOptions {
@@ -41,6 +42,7 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
   let headers: Headers = {};
   let farthest = 0;
   let failures = 0;
+  const rate = watchRate(http.leastRate);
   const condition = conditionOf(options.known);
 
   for (;;) {
@@ -73,6 +75,7 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
         offset = 0;
         checkSize(response, total, options.size);
         await options.begin(total);
+        rate.busy();
       } else {
         response.discard();
         if (resuming && response.status === 416) {
@@ -85,7 +88,9 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
       for await (const chunk of response.body) {
         offset += chunk.length;
         if (options.size !== undefined && offset > options.size) checkSize(response, offset, options.size);
+        rate.arrived(chunk.length, response.shown);
         await options.write(chunk);
+        rate.busy();
       }
       if (total !== undefined && offset !== total) throw broken(response, `${offset} of ${total} bytes arrived`);
       checkSize(response, offset, options.size);

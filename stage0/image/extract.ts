@@ -35,7 +35,7 @@ import {
 import { removeAt } from "../remove-tree.ts";
 import { PathSet } from "./path-set.ts";
 import { type EntrySink, shownPath, type TarEntry, tarError } from "./tar-reader.ts";
-import { hostEnvironment } from "../environment.ts";
+import { HOST_ENVIRONMENT } from "../../shared/program.ts";
 
 const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 const AT_SYMLINK_FOLLOW = 0x400;
@@ -412,7 +412,7 @@ function sparse(fd: number, entry: TarEntry): (chunk: Buffer) => void {
 export async function copyTree(from: string, to: string): Promise<void> {
   const child = spawn("cp", ["--archive", "--reflink=auto", "--sparse=auto", "--no-target-directory", "--", from, to], {
     stdio: ["ignore", "ignore", "pipe"],
-    env: { ...hostEnvironment(), LC_ALL: "C" },
+    env: HOST_ENVIRONMENT,
   });
   let message = "";
   child.stderr.on("data", (chunk: Buffer) => {

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import type { ServerResponse } from "node:http";
 import { connect, createServer } from "node:net";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
 import { makeCa, serve } from "../../test/helpers/http-server.ts";
-import { fetchBytes, type HttpError, type HttpOptions, openHttp } from "./http.ts";
+import { fetchBytes, type HttpError, type HttpOptions, openHttp, plainHref } from "./http.ts";
 
 const quick = { attempts: 3, firstPause: 1, longestPause: 2, longestRetryAfter: 1000 };
 
@@ -304,3 +305,41 @@ test("loading the module does not load undici", async () => {
   const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script]);
   assert.equal(stdout, "false\n");
 });
+
+test("userinfo that does not decode: a redirect's is dropped, a person's is named with the way out, and neither is said", async (t) => {
+  const server = await serve(t, (request, response) => {
+    if (request.url === "/there") return response.end("there");
+    return response.writeHead(302, { location: `http://u:%zz@${request.headers.host}/there` }).end();
+  });
+  const http = openHttp({ env: {} });
+  t.after(() => http.close());
+  const { bytes } = await fetchBytes(http, new URL(`${server.base}/`), { limit: 10 });
+  assert.equal(bytes.toString(), "there");
+  const own = new URL(server.base.replace("//", "//me:pw%zz@"));
+  await assert.rejects(fetchBytes(http, own, { limit: 10 }), {
+    code: "bad-url",
+    message: `get ${server.base}/: the URL's user or password is not percent-encoded`,
+  });
+  assert.equal(plainHref(own), `${server.base}/`);
+});
+
+test("a small document that comes in drops is given up", async (t) => {
+  const server = await serve(t, (_, response) => drip(response, 100));
+  const http = openHttp({ env: {}, leastRate: { bytes: 1000, milliseconds: 50 } });
+  t.after(() => http.close());
+  const fetched = fetchBytes(http, new URL(server.base), { limit: 1000 });
+  await assert.rejects(fetched, { code: "too-slow", message: /the server sends too slowly, \d+ bytes in / });
+  assert.equal(server.seen.length, 1, "it is not tried again");
+});
+
+/** So many bytes, one at a time, and then the end. */
+function drip(response: ServerResponse, bytes: number): void {
+  const timer = setInterval(() => {
+    response.write("x");
+    bytes--;
+    if (bytes > 0) return;
+    clearInterval(timer);
+    response.end();
+  }, 5);
+  response.once("close", () => clearInterval(timer));
+}

@@ -24,11 +24,19 @@ export interface HttpOptions {
   connectTimeout?: number;
   /** Milliseconds of silence that end a request. */
   idleTimeout?: number;
+  /** What a body that arrives more slowly is given up for. */
+  leastRate?: LeastRate;
   retry?: Partial<RetryPolicy>;
   /** Told of each failure that will be tried again, and the seconds until then. */
   onRetry?: (error: HttpError, seconds: number) => void;
   /** Where the proxy variables are read; process.env unless told. */
   env?: NodeJS.ProcessEnv;
+}
+
+/** So many bytes in so many milliseconds of waiting for them. */
+export interface LeastRate {
+  bytes: number;
+  milliseconds: number;
 }
 
 /** Doubling pauses, in milliseconds. */
@@ -44,6 +52,8 @@ export interface RetryPolicy {
 const DEFAULT_RETRY: RetryPolicy = { attempts: 5, firstPause: 500, longestPause: 8_000, longestRetryAfter: 60_000 };
 const CONNECT_TIMEOUT = 20_000;
 const IDLE_TIMEOUT = 60_000;
+/** 1 KiB a second: a modem was faster, and a server that sends a byte a minute holds nobody for longer than this. */
+const LEAST_RATE: LeastRate = { bytes: 300 * 1024, milliseconds: 300_000 };
 /**
  * An unused connection is closed before the server does it (nginx after 75 s, Node.js after 5): a request that crosses the
  * server's close is an attempt lost.
@@ -78,6 +88,7 @@ export interface HttpClient {
   get(url: URL, options?: RequestOptions): Promise<HttpResponse>;
   readonly plainHttp: boolean;
   readonly retry: RetryPolicy;
+  readonly leastRate: LeastRate;
   readonly onRetry: ((error: HttpError, seconds: number) => void) | undefined;
   close(): Promise<void>;
 }
@@ -127,7 +138,8 @@ export function openHttp(options: HttpOptions = {}): HttpClient {
   }
 
   async function get(requested: URL, { headers, signal }: RequestOptions = {}): Promise<HttpResponse> {
-    const { url: first, basic } = withoutUserinfo(requested);
+    const first = withoutUserinfo(requested);
+    const basic = basicOf(requested, shownUrl(first, first));
     let url = first;
     for (let redirects = 0; ; redirects++) {
       const shown = shownUrl(url, first);
@@ -169,6 +181,7 @@ export function openHttp(options: HttpOptions = {}): HttpClient {
     get,
     plainHttp: options.plainHttp === true,
     retry: { ...DEFAULT_RETRY, ...options.retry },
+    leastRate: options.leastRate ?? LEAST_RATE,
     onRetry: options.onRetry,
     async close() {
       await Promise.allSettled([...agents.values()].map(async (agent) => (await agent).destroy()));
@@ -229,17 +242,28 @@ function trustedCertificates(): string[] {
 }
 
 /** `https://user:password@host/` is a person's way to say Basic; it holds for that origin alone. */
-function withoutUserinfo(requested: URL): { url: URL; basic: Record<string, string> | undefined } {
-  const url = new URL(requested);
-  if (url.username === "" && url.password === "") return { url, basic: undefined };
-  const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+function basicOf({ username, password }: URL, shown: string): Record<string, string> | undefined {
+  if (username === "" && password === "") return undefined;
+  let pair: string;
+  try {
+    pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  } catch {
+    throw new HttpError("bad-url", `get ${shown}: the URL's user or password is not percent-encoded`, {
+      hint: "write what is special in them so: % as %25, @ as %40, / as %2F",
+    });
+  }
+  return { authorization: `Basic ${Buffer.from(pair).toString("base64")}` };
+}
+
+function withoutUserinfo(given: URL): URL {
+  const url = new URL(given);
   url.username = "";
   url.password = "";
-  return { url, basic: { authorization: `Basic ${Buffer.from(pair).toString("base64")}` } };
+  return url;
 }
 
 /** For records and the screen: without credentials. */
-export const plainHref = (url: URL): string => withoutUserinfo(url).url.href;
+export const plainHref = (url: URL): string => withoutUserinfo(url).href;
 
 function redirectTarget(from: URL, location: string, shown: string, plainHttp: boolean): URL {
   const fail = (why: string, hint = ITSELF) => new HttpError("bad-redirect", `get ${shown}: ${why}`, { hint });
@@ -250,12 +274,12 @@ function redirectTarget(from: URL, location: string, shown: string, plainHttp: b
     throw fail(`redirects from https to http (${to.host})`, "--insecure-options=http allows it");
   }
   to.hash = "";
-  return withoutUserinfo(to).url;
+  return withoutUserinfo(to);
 }
 
 /** For people: never userinfo, and of a redirect's target no query either (storage services put signatures there). */
 function shownUrl(url: URL, first: URL): string {
-  return withoutUserinfo(url).url.origin + url.pathname + (url === first ? url.search : url.search === "" ? "" : "?…");
+  return withoutUserinfo(url).origin + url.pathname + (url === first ? url.search : url.search === "" ? "" : "?…");
 }
 
 function flatten(headers: Dispatcher.ResponseData["headers"]): Headers {
@@ -391,6 +415,35 @@ export async function waitToRetry(
   }
 }
 
+/** Watches what arrives of one file, over all its tries. */
+export function watchRate({ bytes, milliseconds }: LeastRate) {
+  let arrived = 0;
+  let waited = 0;
+  let since = performance.now();
+  return {
+    /** Throws when too little has arrived for too long. */
+    arrived(length: number, shown: string): void {
+      const now = performance.now();
+      arrived += length;
+      waited += now - since;
+      since = now;
+      if (waited < milliseconds) return;
+      if (arrived < bytes)
+        throw new HttpError(
+          "too-slow",
+          `get ${shown}: the server sends too slowly, ${arrived} bytes in ${Math.round(waited / 1000)} s`,
+          { hint: AGAIN },
+        );
+      arrived = 0;
+      waited = 0;
+    },
+    /** What took time since was no fault of the server's. */
+    busy(): void {
+      since = performance.now();
+    },
+  };
+}
+
 export interface FetchedBytes {
   url: URL;
   status: number;
@@ -408,6 +461,7 @@ export async function fetchBytes(
   url: URL,
   options: { limit: number; cut?: boolean; accept?: readonly number[]; signal?: AbortSignal | undefined },
 ): Promise<FetchedBytes> {
+  const rate = watchRate(http.leastRate);
   for (let failures = 1; ; failures++) {
     try {
       const response = await http.get(url, { headers: { "accept-encoding": "identity" }, signal: options.signal });
@@ -419,6 +473,7 @@ export async function fetchBytes(
       const parts: Uint8Array[] = [];
       let size = 0;
       for await (const chunk of response.body) {
+        rate.arrived(chunk.length, response.shown);
         parts.push(chunk);
         size += chunk.length;
         if (size <= options.limit) continue;

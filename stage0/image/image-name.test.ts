@@ -133,3 +133,9 @@ for (const c of matches) {
     assert.equal(mismatch(c.image, parseImageName(c.asked)), c.want);
   });
 }
+
+test("a URL without its // is named as one, and no part of it alone", () => {
+  assert.throws(() => parseImageName("http:me:secret@host/x"), {
+    message: 'image name "http:me:secret@host/x": a URL has // after its scheme',
+  });
+});

@@ -70,6 +70,8 @@ function parseImageUrl(text: string): ImageReference {
 /** `coreos.com/etcd:v2.0.0,os=linux,arch=amd64`. The colon is short for the label version and stands only after the name. */
 export function parseImageName(text: string): ImageName {
   const fail = (why: string, hint?: string) => usageError(`image name ${JSON.stringify(text)}: ${why}`, hint);
+  // Before its parts are named one by one: what follows may be a user and a password.
+  if (/^https?:/i.test(text)) throw fail("a URL has // after its scheme", "write https://HOST/PATH");
   const [head = "", ...pairs] = text.split(",");
   const colon = head.indexOf(":");
   const name = colon < 0 ? head : head.slice(0, colon);

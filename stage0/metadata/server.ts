@@ -10,7 +10,7 @@ import { networkInterfaces } from "node:os";
 import { errorCode, RktError, usageError } from "../../shared/errors.ts";
 import { AF_UNIX, socketFamily } from "../../shared/syscall/linux.ts";
 import type { Answer, MetadataRequest } from "./service.ts";
-import { hostEnvironment } from "../environment.ts";
+import { HOST_ENVIRONMENT } from "../../shared/program.ts";
 
 /** By convention of the specification's first versions; the port is rkt's. */
 export const DEFAULT_LISTEN = "169.254.169.255:18112";
@@ -189,7 +189,7 @@ function addAddress(host: string): string | undefined {
   const isHere = Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === host));
   if (isHere || !host.startsWith("169.254.")) return undefined;
   const done = spawnSync("ip", ["address", "add", `${host}/32`, "dev", "lo"], {
-    env: hostEnvironment(),
+    env: HOST_ENVIRONMENT,
     encoding: "utf8",
   });
   // EEXIST: somebody was faster.
@@ -201,7 +201,7 @@ function addAddress(host: string): string | undefined {
 }
 
 function removeAddress(host: string): void {
-  spawnSync("ip", ["address", "delete", `${host}/32`, "dev", "lo"], { env: hostEnvironment(), stdio: "ignore" });
+  spawnSync("ip", ["address", "delete", `${host}/32`, "dev", "lo"], { env: HOST_ENVIRONMENT, stdio: "ignore" });
 }
 
 async function serve(request: IncomingMessage, response: ServerResponse, respond: Respond, limit: number) {

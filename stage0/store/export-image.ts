@@ -1,6 +1,6 @@
 /** Images out of the store: as archives, and as directories. Each appears whole, or not at all. */
 
-import { createWriteStream, existsSync, linkSync, mkdirSync, openSync, renameSync, writeFileSync } from "node:fs";
+import { chmodSync, createWriteStream, existsSync, linkSync, mkdirSync, openSync, renameSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -83,13 +83,15 @@ export async function writeDirectory(
     mkdirSync(temporary, { mode: 0o700 });
     made = true;
     if (!rootfsOnly) {
-      mkdirSync(directory, { mode: callersMode(0o755) });
+      mkdirSync(directory, { mode: 0o700 });
       const manifest = formatImageManifest(store.manifest(image.key));
       writeFileSync(`${directory}/manifest`, manifest, { mode: callersMode(0o666) });
     }
     const rootfs = rootfsOnly ? directory : `${directory}/rootfs`;
     if (dependencies) await renderAt(layout, image.key, store.treeSource(least), rootfs);
     else await extractAt(layout, image.key, store.treeSource(least).mustCheck, rootfs);
+    // An image's files may be set-user-ID root's (or of users who mean others here), and anybody could run them.
+    chmodSync(directory, 0o700);
     if (overwrite) replaceDirectory(directory, path);
     else renameSync(directory, path);
   } catch (error) {

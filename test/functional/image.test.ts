@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import {
   appendFileSync,
   chmodSync,
+  chownSync,
   existsSync,
   globSync,
   mkdirSync,
@@ -193,6 +194,8 @@ test("extract and render: as tar has it; with what the image depends on", (t) =>
   rkt.ok(["image", "render", "--rootfs-only", busybox, at("rootfs")]);
   mkdirSync(at("tar"));
   shell(`tar -xzpf ${exampleAci("busybox")} -C tar`, rkt.scratch);
+  for (const name of ["extracted", "rootfs"]) assert.equal(statSync(at(name)).mode & 0o777, 0o700);
+  chmodSync(at("rootfs"), 0o755);
   assert.equal(listing(at("extracted/rootfs")), listing(at("tar/rootfs")));
   assert.equal(listing(at("rootfs")), listing(at("tar/rootfs")));
   assert.equal(JSON.parse(readFileSync(at("extracted/manifest"), "utf8")).name, "example.com/busybox");
@@ -505,6 +508,14 @@ test("build --sign: a signature that gpg verifies and rkt believes; none, and no
   rkt.ok([...config, "trust", "--skip-fingerprint-review", "--prefix=example.com/tools", at("key.asc")]);
   assert.match(rkt.ok([...config, "fetch", at("signed.aci")]).stderr, /^rkt: signature verified:\n {2}Builder /);
   rkt.ok([...line, "--sign"], { env });
+
+  chownSync(gpg.home, 65534, 0);
+  for (const [at, how] of Object.entries({ GNUPGHOME: gpg.home, HOME: gpg.home }))
+    rkt.fails([...project(rkt), "--output=other.aci", "--sign"], 254, /cannot sign: gpg's directory/, {
+      env: { GNUPGHOME: "", [at]: how },
+    });
+  chownSync(gpg.home, 0, 0);
+  assert.deepEqual(globSync("other*", { cwd: rkt.scratch }), []);
   assert.match(rkt.ok([...config, "fetch", at("signed.aci")]).stdout, /^sha512-/, "gpg's default key");
 });
 
