@@ -57,6 +57,7 @@ test("slim: rkt version loads nothing it does not need", () => {
     [],
   );
   assert.deepEqual(modules.filter((path) => !path.startsWith("shared/")).sort(), [
+    "stage0/caller-mask.ts",
     "stage0/cli.ts",
     "stage0/commands/version.ts",
     "stage0/globals.ts",
