@@ -94,7 +94,7 @@ for (const { flavor, options } of flavors) {
   test(`${flavor}: ^C again kills an app that does not end`, async (t) => {
     if (!requires(t, "root", "build", "tmux")) return;
     const rkt = makeRkt(t);
-    const tty = terminal(t, `${rktLine(rkt, app(options, DEAF))} && echo good || echo bad`);
+    const tty = terminal(t, `${rktLine(rkt, app(options, DEAF))} && echo good || echo b''ad`);
     await tty.shows(/^is up$/m);
     tty.type("C-c");
     await tty.shows(/was asked$/m);
@@ -106,7 +106,7 @@ for (const { flavor, options } of flavors) {
   test(`${flavor}: ^\\ ends it at once`, async (t) => {
     if (!requires(t, "root", "build", "tmux")) return;
     const rkt = makeRkt(t);
-    const tty = terminal(t, `${rktLine(rkt, app(options, DEAF))} && echo good || echo bad`);
+    const tty = terminal(t, `${rktLine(rkt, app(options, DEAF))} && echo good || echo b''ad`);
     await tty.shows(/^is up$/m);
     tty.type("C-\\");
     await tty.shows(/bad$/m);
