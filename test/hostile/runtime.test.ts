@@ -146,7 +146,7 @@ for (const [flavor, options] of [
 test("fly: likewise, of an app without capabilities, with the thread's number read by a handler", (t) => {
   if (!ready(t)) return;
   const rkt = makeRkt(t);
-  const target = join(rkt.scratch, "program");
+  const target = join(rkt.scratch, "busybox");
   copyFileSync("/usr/bin/busybox", target);
   chmodSync(target, 0o777);
   chmodSync(rkt.scratch, 0o755);
