@@ -84,6 +84,15 @@ check "top" 0 "${uuid%%-*} .*64.0 MiB" rkt top
 rkt stop "$uuid"
 wait
 
+# All processes of an app are asked to end, not its first alone; and its own streams are its user's.
+rkt run --uuid-file-save=/uuid /busybox.aci --stop-timeout=20s $shell \
+  'sh -c "trap \"echo child was asked; exit\" TERM; echo up; while :; do sleep 0.1; done" & trap "exit 3" TERM; wait' >/asked &
+until grep -q up /asked 2>/dev/null; do sleep 1; done
+rkt stop "$(cat /uuid)"
+wait
+check "a child is asked to end" 0 "child was asked" cat /asked
+check "a user's own stdout" 0 works rkt run /busybox.aci --user=33 --group=33 --working-dir=/ $shell 'echo works >/dev/stdout'
+
 mkdir /sys/fs/cgroup/delegated
 echo "+memory +cpu" >/sys/fs/cgroup/cgroup.subtree_control
 alone='echo $$ >/sys/fs/cgroup/delegated/cgroup.procs; exec /rkt --dir=/data run /busybox.aci --memory=64Mi'
