@@ -45,6 +45,7 @@ import {
   HOST_PATH,
   addAll,
   checkAll,
+  hostVeths,
   nameServersOf,
   requirePlugins,
 } from "./cni.ts";
@@ -342,6 +343,7 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
     prepare();
     const result = withHostSettings(attachment, () => addUndisturbed(attachment, netns, lockFd));
     const bridged = isBuiltIn(conf) && conf.name === DEFAULT_NETWORK;
+    if (isBuiltIn(conf) && !bridged && attachment.portMappings.length === 0) stayOnHost(result);
     const guard = bridged ? guardRules(uuid, result) : undefined;
     const release = guard === undefined ? "" : guardRelease(uuid, result);
     writeStep(uuid, name, networkStep(attachment, result, `${release}${afterwards}`));
@@ -354,6 +356,22 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
 }
 
 /** ADD, with nobody taking the chains away that portmap is about to use. */
+/**
+ * Keeps what comes from a container on the host, whatever routes it has: with CAP_NET_RAW, which apps have by default, it
+ * needs none to send beyond. Gone with the interface.
+ */
+function stayOnHost(result: CniResult | undefined): void {
+  for (const veth of hostVeths(result)) {
+    for (const version of ["ipv4", "ipv6"])
+      try {
+        writeFileSync(`/proc/sys/net/${version}/conf/${veth}/forwarding`, "0");
+      } catch (error) {
+        // No IPv6.
+        if (errorCode(error) !== "ENOENT") throw error;
+      }
+  }
+}
+
 function addUndisturbed(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
   if (!usesPortmap(attachment.conf)) return addAll(attachment, netns, lockFd);
   const lock = openRuntimeFile(NETWORK_STATE.portmapLock);

@@ -35,7 +35,8 @@ export function teardownScript(uuid: string): string {
 # Releases what this container's networks hold of the host. A waiter runs it from the container's start on ("wait");
 # so may any rkt at any time. The container holds the first lock while it lives, the second one is for the release.
 trap '' HUP INT TERM
-umask 022
+# Whoever can open a file can lock it (flock(2)): those made here are root's alone.
+umask 077
 PATH=${HOST_PATH}
 export PATH
 cd / || exit 1

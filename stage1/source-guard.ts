@@ -98,10 +98,14 @@ const unguarded = (reason: string): string =>
 
 const LLDP = `0x${(1 << 0x0e).toString(16)}`;
 
-/** The sysfs that is mounted may be another network namespace's: it is mounted again, for this one. */
+/**
+ * The sysfs that is mounted may be another network namespace's: it is mounted again, for this one. Where it is this one's
+ * already, the kernel does not mount it in the same place twice (EBUSY).
+ */
 function guardLinkLocal(busybox: string): string | undefined {
   const file = `/sys/class/net/${BRIDGE}/bridge/group_fwd_mask`;
-  const script = `"$0" mount -t sysfs sysfs /sys && read -r mask <${file} && { [ "$mask" = ${LLDP} ] || echo ${LLDP} >${file}; }`;
+  const script = `said=$("$0" mount -t sysfs sysfs /sys 2>&1) || case $said in *busy*) ;; *) echo "$said" >&2; exit 1 ;; esac
+read -r mask <${file} && { [ "$mask" = ${LLDP} ] || echo ${LLDP} >${file}; }`;
   const { error, status, stderr } = spawnSync(busybox, ["unshare", "-m", busybox, "sh", "-c", script, busybox], {
     env: {},
     encoding: "utf8",

@@ -6,17 +6,27 @@
  * every other, gets SIGKILL from the kernel (see /usr/lib/rkt/pid1).
  */
 
-import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { closeSync, constants, fchownSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import { RktError } from "../shared/errors.ts";
 import { holdsDirectory } from "../shared/holds-directory.ts";
 import { signalProcess } from "../shared/signal-process.ts";
 import { containerLayout, ENV_STOP_TIME, STAGE1 } from "../shared/layout.ts";
 import { stopSeconds, stopSettings } from "../shared/stop.ts";
+import {
+  fchownat,
+  mkdirat,
+  O_PATH,
+  openat2,
+  openat2IfThere,
+  RESOLVE_BENEATH,
+  RESOLVE_NO_SYMLINKS,
+  renameat,
+} from "../shared/syscall/linux.ts";
 import { readContainer } from "./container.ts";
 import { firstProcess } from "./first-process.ts";
 import { stopTimeDropIns } from "./units.ts";
-import { giveToRoot } from "./users.ts";
+import type { Users } from "./users.ts";
 
 export function stop(args: readonly string[]): void {
   const pid = Number(args.find((arg) => arg.startsWith("--pid="))?.slice("--pid=".length));
@@ -42,15 +52,14 @@ export function stop(args: readonly string[]): void {
  */
 function giveTime(pid: number, seconds: number): void {
   const { manifest, users } = readContainer();
-  const here = containerLayout(".");
-  writeFileSync(here.inStage1(STAGE1.stopTimeout), `${seconds}\n`);
-  if (manifest.apps.every((app) => seconds <= stopSettings(app.name, app.annotations).seconds)) return;
-  for (const { name, text } of stopTimeDropIns(manifest, seconds)) {
-    const path = `${here.inStage1(STAGE1.units)}/${name}`;
-    mkdirSync(dirname(path), { recursive: true });
-    giveToRoot(dirname(path), users);
-    writeFileSync(path, text);
-    giveToRoot(path, users);
+  const root = openSync(containerLayout(".").stage1Rootfs, O_PATH | constants.O_DIRECTORY);
+  try {
+    replaceInside(root, STAGE1.stopTimeout, `${seconds}\n`, users);
+    if (manifest.apps.every((app) => seconds <= stopSettings(app.name, app.annotations).seconds)) return;
+    for (const { name, text } of stopTimeDropIns(manifest, seconds))
+      replaceInside(root, `${STAGE1.units}/${name}`, text, users);
+  } finally {
+    closeSync(root);
   }
   try {
     const first = firstProcess(pid);
@@ -58,6 +67,41 @@ function giveTime(pid: number, seconds: number): void {
   } catch (error) {
     // It has ended.
     if (!(error instanceof RktError && error.code === "not-running")) throw error;
+  }
+}
+
+/**
+ * Writes a file of the running container's stage1 root, in the place of one that is there. What lies in that root is its
+ * own root's by now, so no link is followed, and what is written and given away is what was just made, by descriptor.
+ */
+function replaceInside(root: number, path: string, text: string, users: Users | undefined): void {
+  const inside = (directory: string) => {
+    const flags = O_PATH | constants.O_DIRECTORY;
+    return openat2IfThere(root, directory.slice(1), flags, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+  };
+  const parent = dirname(path);
+  let directory = inside(parent);
+  if (directory === undefined) {
+    const above = inside(dirname(parent));
+    if (above === undefined) throw new RktError("bad-layout", `the container's stage1 has no ${dirname(parent)}`);
+    mkdirat(above, basename(parent), 0o755);
+    if (users !== undefined) fchownat(above, basename(parent), users.first, users.first);
+    closeSync(above);
+    directory = openat2(root, parent.slice(1), O_PATH | constants.O_DIRECTORY, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+  }
+  try {
+    const temporary = `.${basename(path)}.${process.pid}`;
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    const file = openat2(directory, temporary, flags, 0o644, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    try {
+      writeFileSync(file, text);
+      if (users !== undefined) fchownSync(file, users.first, users.first);
+    } finally {
+      closeSync(file);
+    }
+    renameat(directory, temporary, directory, basename(path));
+  } finally {
+    closeSync(directory);
   }
 }
 

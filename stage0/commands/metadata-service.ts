@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync, readdirSync, rmSync, truncateSync, writeSync } from "node:fs";
-import { setPriority } from "node:os";
+import { availableParallelism, setPriority } from "node:os";
 import { errorCode, RktError, usageError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
 import { flock, LOCK_EX, LOCK_NB, setRoundRobin } from "../../shared/syscall/linux.ts";
@@ -111,7 +111,8 @@ const NICENESS = -10;
 function hurry(): void {
   // It is a thread's own: those of V8, which the main one waits for, are there already.
   for (const thread of readdirSync("/proc/self/task").map(Number)) {
-    if (permitted(() => setRoundRobin(thread, PRIORITY))) continue;
+    // Where there is one processor, requests without end would leave nothing of it for others.
+    if (availableParallelism() > 1 && permitted(() => setRoundRobin(thread, PRIORITY))) continue;
     // Without CAP_SYS_NICE it is as fast as it is.
     permitted(() => setPriority(thread, NICENESS));
   }

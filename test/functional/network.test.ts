@@ -24,6 +24,7 @@ import { assertManners } from "../faults/aftermath.ts";
 import { random, rounds, seed } from "../faults/random.ts";
 import { chooseFaults, countCalls, withFault } from "../faults/strace.ts";
 import { startMetadataService } from "../helpers/metadata-service.ts";
+import { takeNetworkLane } from "../helpers/network-lane.ts";
 import {
   eventually,
   exampleAci,
@@ -34,6 +35,8 @@ import {
   rktBinary,
   scratchFile,
 } from "../helpers/rkt.ts";
+
+takeNetworkLane();
 
 const busybox = exampleAci("busybox");
 const sh = (script: string): string[] => [busybox, "--exec=/bin/sh", "--", "-c", script];

@@ -6,7 +6,10 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync, stat
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { NETWORK_STATE, networkClaim, RUNTIME_DIR, USER_RANGES } from "../../shared/layout.ts";
+import { takeNetworkLane } from "../helpers/network-lane.ts";
 import { dist, exampleAci, makeRkt, type Result, type Rkt, requires, rktBinary, scratchFile } from "../helpers/rkt.ts";
+
+takeNetworkLane();
 
 const busybox = exampleAci("busybox");
 const MASKS = ["000", "022", "027", "077"] as const;
@@ -86,76 +89,93 @@ test("files that the caller asked for have the modes that the caller's mask leav
   }
 });
 
-/** A directory of the host's that is put back as it was. */
-function borrowed(t: { after(done: () => void): void }): void {
-  const aside = `${RUNTIME_DIR}.test`;
-  const there = existsSync(RUNTIME_DIR);
-  // Under a mount, as where tests have a /run/rkt of their own, it cannot be moved.
-  if (there) spawnSync("sh", ["-ec", `mkdir ${aside}; mount --bind ${aside} ${RUNTIME_DIR}`]);
-  t.after(() => {
-    if (there) spawnSync("umount", [RUNTIME_DIR]);
-    rmSync(there ? aside : RUNTIME_DIR, { recursive: true, force: true });
-  });
+/**
+ * `rkt` with a directory of the test's own in the place of /run/rkt, and a network of its own: nobody else on the machine
+ * is to meet what is forged there.
+ */
+function elsewhere(rkt: Rkt): { own(path: string): string; run(...args: string[]): Result & { rules: string } } {
+  const directory = join(rkt.scratch, "run-rkt");
+  mkdirSync(directory, { recursive: true });
+  rkt.ok(["run", "--help"]);
+  const setUp = `mkdir -p ${RUNTIME_DIR}; mount --bind ${directory} ${RUNTIME_DIR}; ip link set lo up`;
+  const script = `${setUp}; status=0; "$@" || status=$?; iptables-save >${rkt.scratch}/rules; exit $status`;
+  return {
+    own: (path) => path.replace(RUNTIME_DIR, directory),
+    run(...args) {
+      const argv = ["--mount", "--net", "sh", "-ec", script, "sh", rktBinary, `--dir=${rkt.dir}`, ...args];
+      const { status, signal, stdout, stderr } = spawnSync("unshare", argv, { encoding: "utf8", timeout: 60_000 });
+      return { status, signal, stdout, stderr, rules: readFileSync(join(rkt.scratch, "rules"), "utf8") };
+    },
+  };
 }
 
 test("what others can write to below /run/rkt is not trusted", (t) => {
-  if (!requires(t, "root", "build", "mount")) return;
-  borrowed(t);
+  if (!requires(t, "root", "build", "mount", "unshare", "iptables")) return;
   const rkt = makeRkt(t);
+  const { own, run } = elsewhere(rkt);
+  const refused = (args: string[], message: RegExp): string => {
+    const { status, stderr } = run(...args);
+    assert.equal(status, 254, stderr);
+    assert.match(stderr, message);
+    return stderr;
+  };
   const victim = scratchFile(rkt, "victim", "untouched");
-  const net = ["run", "--net", busybox, "--exec=/bin/true"];
-  const users = ["run", "--private-users", busybox, "--exec=/bin/true"];
+  const insecure = "--insecure-options=image";
+  const net = [insecure, "run", "--net", busybox, "--exec=/bin/true"];
+  const users = [insecure, "run", "--private-users", busybox, "--exec=/bin/true"];
   const hint = /^hint: when no container with a network or users of its own runs: rm -r \/run\/rkt$/m;
-  mkdirSync(NETWORK_STATE.dir, { recursive: true });
+  const state = own(NETWORK_STATE.dir);
+  mkdirSync(state, { recursive: true });
   for (const [directory, mode, args] of [
     [RUNTIME_DIR, 0o777, net],
     [RUNTIME_DIR, 0o777, users],
     [NETWORK_STATE.dir, 0o777, net],
     [NETWORK_STATE.dir, 0o775, net],
   ] as const) {
-    chmodSync(directory, mode);
-    const { stderr } = rkt.fails(args, 254, new RegExp(`${directory} can be written to by others than root`));
-    assert.match(stderr, hint);
-    chmodSync(directory, 0o755);
+    chmodSync(own(directory), mode);
+    assert.match(refused(args, new RegExp(`${directory} can be written to by others than root`)), hint);
+    chmodSync(own(directory), 0o755);
   }
   // What releases networks is run by every rkt of root's.
   const claim = networkClaim("3f8f4d7e-0000-4000-8000-000000000000");
-  mkdirSync(claim.dir, { recursive: true });
-  writeFileSync(claim.teardown, `echo forged >${victim}\n`);
-  chmodSync(NETWORK_STATE.claims, 0o777);
+  mkdirSync(own(claim.dir), { recursive: true });
+  writeFileSync(own(claim.teardown), `echo forged >${victim}\n`);
+  chmodSync(own(NETWORK_STATE.claims), 0o777);
   for (const args of [net, ["gc"]])
-    rkt.fails(args, 254, new RegExp(`${NETWORK_STATE.claims} can be written to by others than root`));
+    refused(args, new RegExp(`${NETWORK_STATE.claims} can be written to by others than root`));
   assert.equal(readFileSync(victim, "utf8"), "untouched");
-  rmSync(NETWORK_STATE.dir, { recursive: true });
-  symlinkSync(dirname(victim), NETWORK_STATE.dir);
-  rkt.fails(net, 254, /\/run\/rkt\/net is no directory: what lies there cannot be trusted/);
-  rmSync(NETWORK_STATE.dir);
+  rmSync(state, { recursive: true });
+  symlinkSync(dirname(victim), state);
+  refused(net, /\/run\/rkt\/net is no directory: what lies there cannot be trusted/);
+  rmSync(state);
 
   // Files that are links: nothing is written where they lead.
-  mkdirSync(NETWORK_STATE.dir);
-  symlinkSync(victim, NETWORK_STATE.lock("default"));
-  rkt.fails(net, 254, /default\.lock.*ELOOP|ELOOP.*default\.lock/);
-  rmSync(NETWORK_STATE.lock("default"));
-  symlinkSync(victim, USER_RANGES);
-  rkt.fails(users, 254, /ELOOP/);
-  rmSync(USER_RANGES);
-  symlinkSync(victim, NETWORK_STATE.subnets);
-  rkt.ok(net);
+  mkdirSync(state);
+  symlinkSync(victim, own(NETWORK_STATE.lock("default")));
+  refused(net, /default\.lock.*ELOOP|ELOOP.*default\.lock/);
+  rmSync(own(NETWORK_STATE.lock("default")));
+  symlinkSync(victim, own(USER_RANGES));
+  refused(users, /ELOOP/);
+  rmSync(own(USER_RANGES));
+  symlinkSync(victim, own(NETWORK_STATE.subnets));
+  assert.equal(run(...net).status, 0);
   assert.equal(readFileSync(victim, "utf8"), "untouched");
   assert.ok(lstatSync(victim).isFile());
-  rkt.ok(["gc", "--grace-period=0"]);
+  assert.equal(run("gc", "--grace-period=0").status, 0);
   assert.deepEqual(rkt.containers(), []);
 });
 
-test("what the file of the default network's subnets says becomes a part of rules only if it is subnets", async (t) => {
-  if (!requires(t, "root", "build", "mount", "iptables")) return;
-  borrowed(t);
+test("what the file of the default network's subnets says becomes a part of rules only if it is subnets", (t) => {
+  if (!requires(t, "root", "build", "mount", "unshare", "iptables")) return;
   const rkt = makeRkt(t);
+  const { own, run } = elsewhere(rkt);
   const forged = { ipv4: "10.0.0.0/8 -j ACCEPT\n-A INPUT -s 0.0.0.0/0" };
-  mkdirSync(`${NETWORK_STATE.leases}/default`, { recursive: true });
-  writeFileSync(`${NETWORK_STATE.leases}/default/10.1.2.3`, "somebody");
-  writeFileSync(NETWORK_STATE.subnets, JSON.stringify(forged));
-  rkt.ok(["run", "--net", busybox, "--exec=/bin/true"]);
-  const rules = spawnSync("iptables-save", { encoding: "utf8" }).stdout;
-  assert.doesNotMatch(rules, /0\.0\.0\.0\/0 -j|-s 10\.0\.0\.0\/8/);
+  const leases = own(`${NETWORK_STATE.leases}/default`);
+  mkdirSync(leases, { recursive: true });
+  writeFileSync(join(leases, "10.1.2.3"), "somebody");
+  writeFileSync(own(NETWORK_STATE.subnets), JSON.stringify(forged));
+  const done = run("--insecure-options=image", "run", "--net", busybox, "--exec=/bin/true");
+  assert.equal(done.status, 0, done.stderr);
+  assert.doesNotMatch(done.rules, /0\.0\.0\.0\/0 -j|-s 10\.0\.0\.0\/8/);
+  assert.match(done.rules, /RKT-/);
 });

@@ -5,6 +5,7 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_pr
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
+import { takeNetworkLane } from "../helpers/network-lane.ts";
 import {
   eventually,
   exampleAci,
@@ -15,6 +16,8 @@ import {
   requires,
   rktBinary,
 } from "../helpers/rkt.ts";
+
+takeNetworkLane();
 
 const busybox = exampleAci("busybox");
 const ip = (...args: string[]): string => execFileSync("ip", args, { encoding: "utf8" });
