@@ -525,11 +525,12 @@ networkTest("default-restricted: the host, and no way further", async (_, rkt) =
   const neighbour = await standing(rkt, "exec sleep 1000", "--net=default-restricted");
   assert.deepEqual(execFileSync("iptables-save", { encoding: "utf8" }).match(/MASQUERADE/g), before);
   const gateway = neighbour.address.replace(/\.\d+$/, ".1");
-  const script = `ip route; for host in ${gateway} ${neighbour.address}; do ping -c1 -W5 $host >/dev/null && echo $host; done`;
+  const script = `ip route; for host in ${gateway} ${neighbour.address}; do ping -c1 -W2 $host >/dev/null && echo $host; done; true`;
   const { stdout } = rkt.ok(["run", "--net=default-restricted", ...sh(script)]);
   assert.doesNotMatch(stdout, /^default/m);
   assert.match(stdout, new RegExp(`^169\\.254\\.169\\.255 via ${gateway} dev eth0`, "m"));
-  assert.ok(stdout.endsWith(`\n${gateway}\n${neighbour.address}\n`), stdout);
+  // Nothing that comes from it is forwarded, whatever routes it has.
+  assert.ok(stdout.endsWith(`\n${gateway}\n`), stdout);
   await neighbour.end();
 });
 
