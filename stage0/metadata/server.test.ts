@@ -1,6 +1,7 @@
 /** The service's sockets, against clients that are slow, many, or speak no HTTP. */
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
 import { connect, type Socket } from "node:net";
@@ -9,7 +10,7 @@ import { type TestContext, test } from "node:test";
 import { DEFAULT_DATA_DIR, dataLayout } from "../../shared/layout.ts";
 import { DEFAULT_LISTEN, type Limits, listen, type Respond } from "./server.ts";
 
-const GENEROUS: Limits = { body: 1000, head: 4096, time: 10_000, connections: 1024 };
+const GENEROUS: Limits = { body: 1000, head: 4096, time: 10_000, connections: 1024, connectionsOfAddress: 1024 };
 
 /** A service that tells what it was asked, and of a POST what the body was. */
 async function start(t: TestContext, limits: Partial<Limits> = {}, respond: Respond = echo) {
@@ -47,10 +48,19 @@ function ask(port: number, path = "/", headers: Record<string, string> = {}, bod
   });
 }
 
-/** What comes back until the connection is ended, and after how many milliseconds that is. */
-function raw(port: number, ...pieces: (string | Buffer)[]): { socket: Socket; ended: Promise<[string, number]> } {
+interface Raw {
+  socket: Socket;
+  /** What comes back until the connection is ended, and after how many milliseconds that is. */
+  ended: Promise<[string, number]>;
+}
+
+function raw(port: number, ...pieces: (string | Buffer)[]): Raw {
+  return rawFrom("127.0.0.1", port, ...pieces);
+}
+
+function rawFrom(localAddress: string, port: number, ...pieces: (string | Buffer)[]): Raw {
   const begun = performance.now();
-  const socket = connect({ host: "127.0.0.1", port });
+  const socket = connect({ host: "127.0.0.1", port, localAddress });
   const parts: Buffer[] = [];
   socket.on("data", (part: Buffer) => parts.push(part));
   socket.on("error", () => {});
@@ -103,9 +113,30 @@ test("who keeps connections loses the oldest; who asks has the answer", async (t
   assert.ok(first < 150);
   for (let i = 0; i < 20; i++) assert.equal((await ask(port)).status, 200);
   await new Promise((resolve) => setTimeout(resolve, 200));
-  const left = keepers.filter(({ socket }) => !socket.destroyed && socket.readyState === "open").length;
+  const left = keepers.filter(isOpen).length;
   assert.ok(left <= 50, `${left} are left`);
   for (const { socket } of keepers) socket.destroy();
+});
+
+const isOpen = ({ socket }: Raw) => !socket.destroyed && socket.readyState === "open";
+
+test("who keeps connections takes none of another address's", async (t) => {
+  const port = await start(t, { connections: 20, connectionsOfAddress: 10 });
+  const quiet = Array.from({ length: 5 }, () => rawFrom("127.0.0.2", port, "GET / HT"));
+  for (const { socket } of quiet) await once(socket, "connect");
+  // One address by itself, then three that together are too many.
+  const keepers = ["127.0.0.3", "127.0.0.4", "127.0.0.5"].flatMap((address) =>
+    Array.from({ length: 50 }, () => rawFrom(address, port, "GET / HT")),
+  );
+  const losers = keepers.length - (20 - quiet.length);
+  let lost = 0;
+  await new Promise<void>((resolve) => {
+    for (const { ended } of keepers) ended.then(() => ++lost === losers && resolve());
+  });
+  assert.equal(keepers.filter(isOpen).length, 15);
+  assert.equal(quiet.filter(isOpen).length, 5);
+  assert.equal((await ask(port)).status, 200);
+  for (const { socket } of [...keepers, ...quiet]) socket.destroy();
 });
 
 test("a connection that asks is not the one that is given up", async (t) => {

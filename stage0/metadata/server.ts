@@ -24,13 +24,21 @@ export interface Limits {
   /** Milliseconds for a whole request, and for each pause. */
   time: number;
   /**
-   * Connections at once. One more ends the one that has been silent for longest: who keeps connections, or is slow,
-   * loses them, and who asks and has the answer does not notice.
+   * Connections at once. One more ends the longest silent one of the address that has most: who keeps connections, or
+   * is slow, loses them, and who asks and has the answer does not notice.
    */
   connections: number;
+  /** Of these, one address's. One more ends that address's longest silent one. Also bounds the bodies it can send. */
+  connectionsOfAddress: number;
 }
 
-const LIMITS: Limits = { body: 1024 * 1024, head: 16 * 1024, time: 10_000, connections: 1024 };
+const LIMITS: Limits = {
+  body: 1024 * 1024,
+  head: 16 * 1024,
+  time: 10_000,
+  connections: 1024,
+  connectionsOfAddress: 128,
+};
 
 export interface Listener {
   /** Without a slash at the end. */
@@ -121,7 +129,8 @@ function inheritedSockets(): { addresses: number[]; wakers: number[] } {
   };
 }
 
-function httpServer(respond: Respond, { body, head, time, connections }: Limits): Server {
+function httpServer(respond: Respond, limits: Limits): Server {
+  const { body, head, time } = limits;
   const server = createServer({
     maxHeaderSize: head,
     requestTimeout: time,
@@ -130,20 +139,9 @@ function httpServer(respond: Respond, { body, head, time, connections }: Limits)
     connectionsCheckingInterval: time / 10,
   });
   server.setTimeout(time);
-  // The longest silent first.
-  const open = new Set<Socket>();
-  const speaks = (socket: Socket) => {
-    open.delete(socket);
-    open.add(socket);
-  };
-  server.on("connection", (socket) => {
-    open.add(socket);
-    socket.once("close", () => open.delete(socket));
-    const [silent] = open;
-    if (open.size > connections) silent?.destroy();
-  });
+  const speaks = boundConnections(server, limits);
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
-    if (!request.socket.destroyed) speaks(request.socket);
+    speaks(request.socket);
     serve(request, response, respond, body).catch(() => response.destroy());
   };
   server.on("request", onRequest);
@@ -155,6 +153,50 @@ function httpServer(respond: Respond, { body, head, time, connections }: Limits)
     socket.destroySoon();
   });
   return server;
+}
+
+/**
+ * Ends connections where there are too many, in all or of one address, so that a container that hoards them takes none
+ * of another's. Returns what is to be called when a connection speaks.
+ */
+function boundConnections(server: Server, { connections, connectionsOfAddress }: Limits): (socket: Socket) => void {
+  // Of each address those that are open, the longest silent first.
+  const open = new Map<string, Set<Socket>>();
+  let count = 0;
+  const leave = (address: string, socket: Socket) => {
+    const own = open.get(address);
+    if (!own?.delete(socket)) return;
+    count--;
+    if (own.size === 0) open.delete(address);
+  };
+  server.on("connection", (socket) => {
+    const address = socket.remoteAddress ?? "";
+    const own = open.get(address) ?? new Set();
+    open.set(address, own.add(socket));
+    count++;
+    socket.once("close", () => leave(address, socket));
+    const loser = own.size > connectionsOfAddress ? address : count > connections ? addressWithMost(open) : undefined;
+    const [silent] = (loser !== undefined && open.get(loser)) || [];
+    if (loser === undefined || silent === undefined) return;
+    // At once: of many that come together each ends another.
+    leave(loser, silent);
+    silent.destroy();
+  });
+  return (socket) => {
+    const own = open.get(socket.remoteAddress ?? "");
+    if (own?.delete(socket)) own.add(socket);
+  };
+}
+
+function addressWithMost(open: ReadonlyMap<string, ReadonlySet<Socket>>): string | undefined {
+  let most = 0;
+  let found: string | undefined;
+  for (const [address, { size }] of open)
+    if (size > most) {
+      most = size;
+      found = address;
+    }
+  return found;
 }
 
 /** To what is no request that `serve` sees. */
