@@ -4,26 +4,12 @@
  */
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
+import { actoolAccepts } from "../../test/helpers/actool.ts";
 import { parseImageManifest } from "./image-manifest.ts";
 import { understandIsolators } from "./isolators.ts";
 import { ManifestError } from "./manifest-error.ts";
 import { parsePodTemplate } from "./pod-manifest.ts";
-
-const dir = mkdtempSync(join(tmpdir(), "rkt-against-actool-"));
-after(() => rmSync(dir, { recursive: true }));
-
-function actoolAccepts(text: string): boolean {
-  const file = join(dir, "manifest.json");
-  writeFileSync(file, text);
-  const { error, status } = spawnSync("actool", ["validate", file], { encoding: "utf8" });
-  if (error !== undefined) throw error;
-  return status === 0;
-}
 
 function accepted(text: string): boolean {
   try {

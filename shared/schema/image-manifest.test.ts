@@ -1,9 +1,7 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { after, test } from "node:test";
+import { existsSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import { actoolAccepts as validate } from "../../test/helpers/actool.ts";
 import { RktError } from "../errors.ts";
 import {
   annotation,
@@ -17,18 +15,8 @@ import {
 } from "./image-manifest.ts";
 import { ManifestError } from "./manifest-error.ts";
 
-const dir = mkdtempSync(join(tmpdir(), "rkt-image-manifest-"));
-after(() => rmSync(dir, { recursive: true }));
-
-/** The spec's own validator, 0.8.11. */
-function actoolAccepts(text: string): boolean {
-  const file = join(dir, "manifest.json");
-  writeFileSync(file, text);
-  const { error, status, stderr } = spawnSync("actool", ["validate", file], { encoding: "utf8" });
-  if (error !== undefined) throw error;
-  assert.ok(status === 0 || /invalid ImageManifest|error unmarshaling|panic: bad ACKind/.test(stderr), stderr);
-  return status === 0;
-}
+const actoolAccepts = (text: string): boolean =>
+  validate(text, /invalid ImageManifest|error unmarshaling|panic: bad ACKind/);
 
 function errorsOf(text: string): readonly string[] {
   try {

@@ -1,25 +1,14 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
+import { actoolAccepts as validate } from "../../test/helpers/actool.ts";
 import { ManifestError } from "./manifest-error.ts";
 import { formatPodManifest, parsePodManifest, parsePodTemplate } from "./pod-manifest.ts";
 import type { PodManifest, PodTemplate } from "./types.ts";
 
-const dir = mkdtempSync(join(tmpdir(), "rkt-pod-manifest-"));
-after(() => rmSync(dir, { recursive: true }));
-
-/** The spec's own validator, 0.8.11. */
-function actoolAccepts(text: string): boolean {
-  const file = join(dir, "manifest.json");
-  writeFileSync(file, text);
-  const { error, status, stderr } = spawnSync("actool", ["validate", file], { encoding: "utf8" });
-  if (error !== undefined) throw error;
-  assert.ok(status === 0 || /invalid PodManifest|error unmarshaling|panic: bad ACKind/.test(stderr), stderr);
-  return status === 0;
-}
+const actoolAccepts = (text: string): boolean =>
+  validate(text, /invalid PodManifest|error unmarshaling|panic: bad ACKind/);
 
 function errorsOf(text: string): readonly string[] {
   try {
