@@ -9,14 +9,14 @@
 
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
-import { beside } from "../shared/beside.ts";
-import { errorCode, errorText, RktError } from "../shared/errors.ts";
+import { errorCode, RktError } from "../shared/errors.ts";
 import { NETWORK_STATE } from "../shared/layout.ts";
 import { isObject } from "../shared/schema/place.ts";
 import type { Json } from "../shared/schema/types.ts";
-import { HOST_PATH } from "./cni.ts";
+import { writeWhole } from "../shared/write-whole.ts";
+import { type Chain, installChains, removeChains } from "./chains.ts";
 import type { NetworkConf, PluginConf } from "./network-conf.ts";
 import { quoted } from "./quoted.ts";
 import { chooseSubnet, parseAddress, type Prefix, routePrefixes } from "./subnet.ts";
@@ -28,6 +28,10 @@ const BUILT_IN = "built in";
 export const BRIDGE = "rkt0";
 const NAT_CHAIN = "RKT-NAT";
 const FORWARD_CHAIN = "RKT-FORWARD";
+const CHAINS: readonly [Chain, Chain] = [
+  { table: "nat", hook: "POSTROUTING", name: NAT_CHAIN },
+  { table: "filter", hook: "FORWARD", name: FORWARD_CHAIN },
+];
 const leasesOf = (network: string): string => `${NETWORK_STATE.leases}/${network}`;
 const subnetsOf = (network: string): string =>
   network === DEFAULT_NETWORK ? NETWORK_STATE.subnets : NETWORK_STATE.restrictedSubnets;
@@ -100,10 +104,7 @@ export function currentSubnets(network: string, busybox: string): Subnets {
     if (kept !== undefined) return kept;
   }
   const chosen = network === DEFAULT_NETWORK ? newSubnets(busybox) : { ipv4: chooseSubnet(takenPrefixes(), "last") };
-  // Whoever reads it meanwhile finds the whole of it.
-  const temporary = beside(subnetsOf(network));
-  writeFileSync(temporary, `${JSON.stringify(chosen)}\n`, { flag: "wx", mode: 0o644 });
-  renameSync(temporary, subnetsOf(network));
+  writeWhole(subnetsOf(network), `${JSON.stringify(chosen)}\n`, 0o644);
   return chosen;
 }
 
@@ -232,37 +233,21 @@ export function installRules(network: string, subnets: Subnets): void {
 }
 
 function install(tables: string, text: string): void {
-  const run = (command: string, args: readonly string[], input = "") =>
-    spawnSync(command, args, { env: { PATH: HOST_PATH }, input, encoding: "utf8" });
-  if (run(tables, ["-w", "-t", "nat", "-C", "POSTROUTING", "-j", NAT_CHAIN]).status === 0) return;
-  // One of the two tables may still have its half.
-  run("sh", ["-c", removeRules(tables)]);
-  const done = run(`${tables}-restore`, ["-w", "--noflush"], text);
-  // EPIPE is one that has ended early: it says why itself.
-  if (done.error !== undefined && errorCode(done.error) !== "EPIPE")
-    throw new RktError(
-      "no-iptables",
-      `network ${DEFAULT_NETWORK}: cannot run ${tables}-restore: ${errorText(done.error)}`,
-      {
-        hint: `install iptables: the default network needs it for NAT`,
-        cause: done.error,
-      },
-    );
-  if (done.status !== 0)
-    throw new RktError("network-failed", `network ${DEFAULT_NETWORK}: ${tables}-restore: ${done.stderr.trim()}`);
-}
-
-function removeRules(tables: string): string {
-  const half = (table: string, chain: string, own: string) =>
-    `${tables} -w -t ${table} -D ${chain} -j ${own}; ${tables} -w -t ${table} -F ${own}; ${tables} -w -t ${table} -X ${own}`;
-  return `{ ${half("nat", "POSTROUTING", NAT_CHAIN)}; ${half("filter", "FORWARD", FORWARD_CHAIN)}; } 2>/dev/null`;
+  const failure = installChains(tables, CHAINS, text);
+  if (failure === undefined) return;
+  const message = `network ${DEFAULT_NETWORK}: ${failure.reason}`;
+  if (failure.cause === undefined) throw new RktError("network-failed", message);
+  throw new RktError("no-iptables", message, {
+    hint: "install iptables: the default network needs it for NAT",
+    cause: failure.cause,
+  });
 }
 
 /** Shell for the end of a container's release: the last one takes everything away. */
 export function releaseUnused(network: string, subnets: Subnets, busybox: string): string {
   const tables = subnets.ipv6 === undefined ? ["iptables"] : ["iptables", "ip6tables"];
   const bridge = `  ${quoted(busybox)} ip link del ${BRIDGE} 2>/dev/null || ip link del ${BRIDGE} 2>/dev/null
-${tables.map((name) => `  ${removeRules(name)}\n`).join("")}`;
+${tables.map((name) => `  ${removeChains(name, CHAINS)}\n`).join("")}`;
   return `if ! ls ${quoted(leasesOf(network))} 2>/dev/null | grep -q -e '^[0-9]' -e :; then
 ${network === DEFAULT_NETWORK ? bridge : ""}  rm -rf ${quoted(leasesOf(network))} ${quoted(subnetsOf(network))}
 fi

@@ -11,13 +11,13 @@
  * that releases the last one puts the settings back and removes the chain.
  */
 
-import { spawnSync } from "node:child_process";
 import { appendFileSync, closeSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { errorCode, errorText, RktError } from "../shared/errors.ts";
+import { RktError } from "../shared/errors.ts";
 import { type HostPath, NETWORK_STATE } from "../shared/layout.ts";
 import { makeRuntimeDirectory, openRuntimeFile } from "../shared/runtime-directory.ts";
 import { flock, LOCK_EX } from "../shared/syscall/linux.ts";
-import { type Attachment, HOST_PATH } from "./cni.ts";
+import { type Chain, installChains, removeChains } from "./chains.ts";
+import type { Attachment } from "./cni.ts";
 import { quoted } from "./quoted.ts";
 
 const DIR = `${NETWORK_STATE.dir}/settings` as HostPath;
@@ -27,6 +27,7 @@ const CHANGED = `${DIR}/changed`;
 /** No network's name begins with a dot. */
 const LOCK = `${NETWORK_STATE.dir}/.settings.lock` as HostPath;
 const CHAIN = "RKT-LOOPBACK";
+const LOOPBACK: Chain = { table: "raw", hook: "PREROUTING", name: CHAIN };
 
 const FORWARDING = { "net/ipv4/ip_forward": "iptables", "net/ipv6/conf/all/forwarding": "ip6tables" } as const;
 
@@ -80,27 +81,14 @@ export const LOOPBACK_RULES = `*raw
 COMMIT
 `;
 
-/** Makes the chain, unless it is there; again when somebody has flushed the table. */
 function closeLoopback({ conf }: Attachment): void {
-  const run = (command: string, args: readonly string[], input = "") =>
-    spawnSync(command, args, { env: { PATH: HOST_PATH }, input, encoding: "utf8" });
-  if (run("iptables", ["-w", "-t", "raw", "-C", "PREROUTING", "-j", CHAIN]).status === 0) return;
-  run("sh", ["-c", OPEN_LOOPBACK]);
-  const done = run("iptables-restore", ["-w", "--noflush"], LOOPBACK_RULES);
-  const { error } = done;
-  if (done.status === 0) return;
-  // EPIPE is one that has ended early: it says why itself.
-  const failed = error !== undefined && errorCode(error) !== "EPIPE";
-  const reason = failed
-    ? `cannot run iptables-restore: ${errorText(error)}`
-    : `iptables-restore: ${done.stderr.trim()}`;
-  throw new RktError("network-failed", `network ${conf.name} (${conf.file}): plugin portmap: ${reason}`, {
+  const failure = installChains("iptables", [LOOPBACK], LOOPBACK_RULES);
+  if (failure === undefined) return;
+  throw new RktError("network-failed", `network ${conf.name} (${conf.file}): plugin portmap: ${failure.reason}`, {
     hint: "install iptables: published ports need it, and its table raw",
-    cause: error,
+    cause: failure.cause,
   });
 }
-
-const OPEN_LOOPBACK = `{ iptables -w -t raw -D PREROUTING -j ${CHAIN}; iptables -w -t raw -F ${CHAIN}; iptables -w -t raw -X ${CHAIN}; } 2>/dev/null`;
 
 /**
  * Shell for the end of a network's release. Forwarding stays on while anybody
@@ -114,7 +102,7 @@ export function releaseHostSettings(attachment: Attachment): string {
   return `exec 6>>${quoted(LOCK)} && flock 6 || exit 1
 rm -f ${quoted(`${USERS}/${fileOf(attachment)}`)}
 if rmdir ${quoted(USERS)} 2>/dev/null; then
-  ${OPEN_LOOPBACK}
+  ${removeChains("iptables", [LOOPBACK])}
   if [ -e ${quoted(CHANGED)} ]; then
     while read -r setting; do
       case $setting in

@@ -6,7 +6,6 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
-import { beside } from "../shared/beside.ts";
 import { errorCode, errorText, printable, RktError } from "../shared/errors.ts";
 import {
   ANNOTATIONS,
@@ -38,6 +37,7 @@ import { NETWORK_PARAMETERS, sysctlSettings } from "../shared/schema/sysctl.ts";
 import type { PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import { olderThan } from "../shared/schema/values.ts";
 import { CLONE_NEWNET, flock, LOCK_EX, setns, unshare } from "../shared/syscall/linux.ts";
+import { writeWhole } from "../shared/write-whole.ts";
 import {
   addressesOf,
   type Attachment,
@@ -217,8 +217,8 @@ function joinNetworks(
   try {
     const claim = networkClaim(uuid);
     makeRuntimeDirectory(claim.steps);
-    writeWhole(here.netTeardown, teardownLink(uuid));
-    writeWhole(claim.teardown, teardownScript(uuid));
+    writeWhole(here.netTeardown, teardownLink(uuid), 0o700);
+    writeWhole(claim.teardown, teardownScript(uuid), 0o700);
     startWaiter(uuid);
     if (ports.length > 0) {
       writeStep(uuid, "00-ports", portsStep(uuid, ports.map(portFile)));
@@ -399,13 +399,6 @@ function writeStep(uuid: string, name: string, text: string): void {
   const temporary = `${dir}/step.tmp`;
   writeFileSync(temporary, text, { mode: 0o600 });
   renameSync(temporary, `${steps}/${name}`);
-}
-
-/** The file is whole, or not there. */
-function writeWhole(path: string, text: string, mode = 0o700): void {
-  const temporary = beside(path);
-  writeFileSync(temporary, text, { flag: "wx", mode });
-  renameSync(temporary, path);
 }
 
 /**
