@@ -6,9 +6,10 @@
  */
 
 import { closeSync, existsSync, fstatSync, lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { resolve } from "node:path";
 import { errorCode, errorText, RktError } from "./errors.ts";
 import { isUuid, NETWORK_STATE, type NetworkClaim, networkClaim } from "./layout.ts";
-import { DEFAULT_PATH } from "./program.ts";
+import { HOST_ENVIRONMENT } from "./program.ts";
 import { makeRuntimeDirectory, openRuntimeFile } from "./runtime-directory.ts";
 import { flock, LOCK_EX, LOCK_NB, LOCK_SH } from "./syscall/linux.ts";
 
@@ -57,10 +58,15 @@ export function releaseClaim(uuid: string, limit: number): string | undefined {
     removeUnused(claim);
     return undefined;
   }
+  return runRelease(claim.teardown, "/", limit);
+}
+
+/** Runs a script that stage 1 has left for a release, within milliseconds; gives the reason when it fails. */
+export function runRelease(script: string, cwd: string, limit: number): string | undefined {
   const { spawnSync } = process.getBuiltinModule("node:child_process");
-  const done = spawnSync("sh", [claim.teardown], {
-    cwd: "/",
-    env: { PATH: DEFAULT_PATH },
+  const done = spawnSync("sh", [script], {
+    cwd,
+    env: HOST_ENVIRONMENT,
     stdio: ["ignore", "ignore", "pipe"],
     encoding: "utf8",
     timeout: limit,
@@ -68,7 +74,7 @@ export function releaseClaim(uuid: string, limit: number): string | undefined {
     killSignal: "SIGKILL",
   });
   // Another process may have done it, and taken the script away before sh could open it.
-  if (done.status === 0 || !existsSync(claim.teardown)) return undefined;
+  if (done.status === 0 || !existsSync(resolve(cwd, script))) return undefined;
   return done.error === undefined ? done.stderr.trim().replaceAll(/\s*\n\s*/g, " ") : errorText(done.error);
 }
 

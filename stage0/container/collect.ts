@@ -8,6 +8,7 @@
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout, type HostPath, networkClaim, type State } from "../../shared/layout.ts";
+import { runRelease } from "../../shared/network-claims.ts";
 import { signalProcess } from "../../shared/signal-process.ts";
 import { refuseRunningWithoutLock } from "./breaches.ts";
 import { listedCgroups } from "./cgroups.ts";
@@ -16,7 +17,6 @@ import { type ContainerRef, listContainers, type OwnedContainer, transition } fr
 import { tryLock } from "./lock.ts";
 import { discard } from "./remove.ts";
 import { runStage1Gc } from "./stage1-gc.ts";
-import { HOST_ENVIRONMENT } from "../../shared/program.ts";
 
 export interface CollectOptions {
   /** Milliseconds an exited container stays after it was marked. */
@@ -120,19 +120,10 @@ export const RELEASE_LIMIT = 150_000;
 function releaseNetworks({ dir, uuid }: OwnedContainer): void {
   const { netTeardown } = containerLayout(".");
   if (!existsSync(containerLayout(dir).netTeardown)) return;
-  const { spawnSync } = process.getBuiltinModule("node:child_process");
-  const done = spawnSync("sh", [netTeardown], {
-    cwd: dir,
-    env: HOST_ENVIRONMENT,
-    encoding: "utf8",
-    timeout: RELEASE_LIMIT,
-  });
-  // The waiter may have come first, and taken it away before sh could open it.
-  if (done.status === 0 || !existsSync(containerLayout(dir).netTeardown)) return;
-  const reason = done.error === undefined ? done.stderr.trim().replaceAll(/\s*\n\s*/g, " ") : errorText(done.error);
+  const reason = runRelease(netTeardown, dir, RELEASE_LIMIT);
+  if (reason === undefined) return;
   throw new RktError("network-busy", `cannot release the networks of container ${uuid}: ${reason}`, {
     hint: `\`sh -x ${netTeardown}\` in ${dir} shows where; \`rkt rm --force ${uuid.slice(0, 8)}\` gives it up`,
-    cause: done.error,
   });
 }
 
