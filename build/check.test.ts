@@ -149,7 +149,7 @@ const cases: { name: string; files: Record<string, string>; expected: string[] }
     name: "eager-import: what an executable's start reaches, and only that",
     files: {
       "stage0/main.ts": 'import "./cli.ts"; import type {} from "tar"; import "systemd-unit-writer";',
-      "stage0/cli.ts": 'import "../shared/b.ts";\nvoid import("./late.ts"); import type {} from "./types.ts";',
+      "stage0/cli/dispatch.ts": 'import "../shared/b.ts";\nvoid import("./late.ts"); import type {} from "./types.ts";',
       "stage0/late.ts": 'import "tar"; import "./cli.ts";',
       "stage0/types.ts": 'import "tar";',
       "shared/b.ts": 'import "node:fs";\nimport { x } from "tar";\nexport * from "node:sqlite";',

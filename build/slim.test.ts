@@ -57,14 +57,14 @@ test("slim: rkt version loads nothing it does not need", () => {
     [],
   );
   assert.deepEqual(modules.filter((path) => !path.startsWith("shared/")).sort(), [
-    "stage0/caller-mask.ts",
-    "stage0/cli.ts",
+    "stage0/cli/dispatch.ts",
+    "stage0/cli/globals.ts",
+    "stage0/cli/options.ts",
+    "stage0/cli/words.ts",
     "stage0/commands/version.ts",
-    "stage0/globals.ts",
+    "stage0/host/caller-mask.ts",
     "stage0/main.ts",
-    "stage0/options.ts",
-    "stage0/output.ts",
-    "stage0/words.ts",
+    "stage0/terminal/output.ts",
   ]);
 });
 

@@ -1,16 +1,16 @@
 /** Stage 0's executable, `rkt`. The only place that renders errors and sets the exit status. */
 
-import "./caller-mask.ts";
-import { runCommand } from "./cli.ts";
-import { writeError } from "./output.ts";
-import type { ErrorContext } from "./render-error.ts";
+import "./host/caller-mask.ts";
+import { runCommand } from "./cli/dispatch.ts";
+import { writeError } from "./terminal/output.ts";
+import type { ErrorContext } from "./cli/render-error.ts";
 
 async function main(): Promise<void> {
   const context: ErrorContext = { command: undefined, debug: false };
   try {
     await runCommand(process.argv.slice(2), context);
   } catch (error) {
-    const { renderError } = await import("./render-error.ts");
+    const { renderError } = await import("./cli/render-error.ts");
     const { text, status } = renderError(error, context);
     writeError(text);
     process.exitCode = status;

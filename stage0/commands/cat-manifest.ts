@@ -1,9 +1,9 @@
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
-import { type Command, readLine } from "../command.ts";
+import { type Command, readLine } from "../cli/command.ts";
 import { readManifest } from "../container/inspect.ts";
 import { readWhereItIs } from "../container/lifecycle.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
-import { printJson } from "../output.ts";
+import { printJson } from "../terminal/output.ts";
 
 const options = { ...uuidFileOption } as const;
 

@@ -1,8 +1,8 @@
 import { type Credentials, readAuth } from "../config/auth.ts";
 import { readDefaultStage1, readPaths } from "../config/settings.ts";
-import { type Command, readLine } from "../command.ts";
-import type { GlobalOptions } from "../globals.ts";
-import { printJson, say } from "../output.ts";
+import { type Command, readLine } from "../cli/command.ts";
+import type { GlobalOptions } from "../cli/globals.ts";
+import { printJson, say } from "../terminal/output.ts";
 
 export const command: Command = {
   usage: "config [options]",

@@ -1,6 +1,6 @@
 import { errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
-import { type Command, readLine } from "../command.ts";
+import { type Command, readLine } from "../cli/command.ts";
 import { runningEntrypoint } from "../container/entrypoint.ts";
 import { readManifest } from "../container/inspect.ts";
 import { readWhereItIs } from "../container/lifecycle.ts";

@@ -1,10 +1,10 @@
-import { type Command, readLine } from "../command.ts";
+import { type Command, readLine } from "../cli/command.ts";
 import { readManifest, requireLayout } from "../container/inspect.ts";
 import { readWhereItIs } from "../container/lifecycle.ts";
 import { chooseApp, selectContainer, uuidFileOption } from "../container/select.ts";
-import { print, say } from "../output.ts";
-import { bytes } from "../table.ts";
-import { refuseExisting } from "./stored-image.ts";
+import { print, say } from "../terminal/output.ts";
+import { bytes } from "../terminal/table.ts";
+import { refuseExisting } from "../request/stored-image.ts";
 
 const options = {
   app: { type: "string", value: "NAME", description: "the app to export; needed when there are several" },

@@ -1,9 +1,9 @@
 import { usageError } from "../../shared/errors.ts";
 import { blobKey, shortId } from "../../shared/layout.ts";
-import { type Command, readLine } from "../command.ts";
-import { print, say } from "../output.ts";
-import type { OptionTable } from "../words.ts";
-import { openFinder, PULL_EXCLUSIVE, pullOptions, readMaxImageSize, readPullPolicy } from "./network.ts";
+import { type Command, readLine } from "../cli/command.ts";
+import { print, say } from "../terminal/output.ts";
+import type { OptionTable } from "../cli/words.ts";
+import { openFinder, PULL_EXCLUSIVE, pullOptions, readMaxImageSize, readPullPolicy } from "../request/pull-options.ts";
 
 const options = {
   full: { type: "boolean", description: "print hashes as the store keeps them, 64 digits" },
@@ -33,7 +33,7 @@ An image that was fetched before is asked for again, which costs one request and
     const { options: values, operands } = await readLine(line, options, [PULL_EXCLUSIVE]);
     if (values.signature !== undefined && operands.length > 1)
       throw usageError("--signature is the signature of one image", "fetch the others by another command");
-    const { findImages, imageReference } = await import("../image/find.ts");
+    const { findImages, imageReference } = await import("../fetch/find.ts");
     const { openStore } = await import("../store/store.ts");
     const wanted = operands.map((text) => ({ reference: imageReference(text), signature: values.signature }));
     // An image that lacks a dependency leaves nothing in the store.

@@ -1,10 +1,10 @@
 import { errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
 import { releaseDeadNetworks } from "../../shared/network-claims.ts";
-import { type Command, readLine } from "../command.ts";
+import { type Command, readLine } from "../cli/command.ts";
 import { collect, RELEASE_LIMIT } from "../container/collect.ts";
-import { duration } from "../duration.ts";
-import { print, say } from "../output.ts";
+import { duration } from "../cli/duration.ts";
+import { print, say } from "../terminal/output.ts";
 import { collectTemporaries } from "../store/temporary.ts";
 
 const options = {

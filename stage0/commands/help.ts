@@ -1,11 +1,11 @@
 /** The pages of `rkt help`, laid out by yargs. */
 
 import yargs, { type Yargs } from "yargs";
-import { type CommandEntry, commands, findCommand, groups } from "../cli.ts";
-import type { Command } from "../command.ts";
-import { globalOptions } from "../globals.ts";
-import { print } from "../output.ts";
-import type { OptionTable } from "../words.ts";
+import { type CommandEntry, commands, findCommand, groups } from "../cli/dispatch.ts";
+import type { Command } from "../cli/command.ts";
+import { globalOptions } from "../cli/globals.ts";
+import { print } from "../terminal/output.ts";
+import type { OptionTable } from "../cli/words.ts";
 
 export const command: Command = {
   usage: "help [COMMAND]",

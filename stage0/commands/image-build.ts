@@ -1,8 +1,8 @@
 import { usageError } from "../../shared/errors.ts";
-import { callersMode } from "../caller-mask.ts";
-import { type Command, readLine } from "../command.ts";
-import { print, say } from "../output.ts";
-import { bytes } from "../table.ts";
+import { callersMode } from "../host/caller-mask.ts";
+import { type Command, readLine } from "../cli/command.ts";
+import { print, say } from "../terminal/output.ts";
+import { bytes } from "../terminal/table.ts";
 
 const options = {
   manifest: { type: "string", value: "FILE", description: "the image manifest (JSON, appc spec), written as it is" },
@@ -42,7 +42,7 @@ Owners, modes with setuid and sticky bits, links, devices, FIFOs and extended at
     if (given.level !== undefined && !/^\d{1,2}$/.test(given.level))
       throw usageError(`--level takes a number, not ${JSON.stringify(given.level)}`);
     const { parseOwner, writeDirectoryImage } = await import("../../shared/aci/directory-image.ts");
-    const { signWithGpg } = await import("../image/sign.ts");
+    const { signWithGpg } = await import("../trust/sign.ts");
     const image = await writeDirectoryImage(
       {
         ...{ manifest, rootfs, output, directory: "." },

@@ -1,7 +1,7 @@
 import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
-import { type Command, readLine } from "../command.ts";
-import { printJson } from "../output.ts";
-import { IMAGE_IN_STORE, withStoredImage } from "./stored-image.ts";
+import { type Command, readLine } from "../cli/command.ts";
+import { printJson } from "../terminal/output.ts";
+import { IMAGE_IN_STORE, withStoredImage } from "../request/stored-image.ts";
 
 export const command: Command = {
   usage: "image cat-manifest IMAGE",

@@ -1,5 +1,5 @@
-import { type Command, readLine } from "../command.ts";
-import { IMAGE_IN_STORE, refuseExisting, withStoredImage } from "./stored-image.ts";
+import { type Command, readLine } from "../cli/command.ts";
+import { IMAGE_IN_STORE, refuseExisting, withStoredImage } from "../request/stored-image.ts";
 
 const options = {
   overwrite: { type: "boolean", description: "replace FILE" },

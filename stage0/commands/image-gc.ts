@@ -1,9 +1,9 @@
 import { shortId } from "../../shared/layout.ts";
-import { type Command, readLine } from "../command.ts";
-import { duration } from "../duration.ts";
-import { print } from "../output.ts";
-import { bytes } from "../table.ts";
-import { sayWaiting } from "./stored-image.ts";
+import { type Command, readLine } from "../cli/command.ts";
+import { duration } from "../cli/duration.ts";
+import { print } from "../terminal/output.ts";
+import { bytes } from "../terminal/table.ts";
+import { sayWaiting } from "../request/stored-image.ts";
 
 const options = {
   "grace-period": { type: "string", value: "DURATION", description: "how long an unused image stays (24h)" },

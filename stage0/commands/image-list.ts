@@ -1,5 +1,5 @@
-import { type Command, readLine } from "../command.ts";
-import { jsonText, print } from "../output.ts";
+import { type Command, readLine } from "../cli/command.ts";
+import { jsonText, print } from "../terminal/output.ts";
 import { IMAGE_ORDERS, type ImageOrder } from "../store/image-table.ts";
 import type { StoredImage } from "../store/store.ts";
 

@@ -1,7 +1,7 @@
 import { shortId } from "../../shared/layout.ts";
-import { type Command, readLine } from "../command.ts";
-import { print } from "../output.ts";
-import { sayWaiting } from "./stored-image.ts";
+import { type Command, readLine } from "../cli/command.ts";
+import { print } from "../terminal/output.ts";
+import { sayWaiting } from "../request/stored-image.ts";
 
 export const command: Command = {
   usage: "image rm IMAGE...",
@@ -15,7 +15,7 @@ IMAGE is a hash or the beginning of one, a name with labels, or the URL that the
   async run(line, globals) {
     const { operands } = await readLine(line, {});
     const { openStore } = await import("../store/store.ts");
-    const { findStored } = await import("../image/find-stored.ts");
+    const { findStored } = await import("../fetch/find-stored.ts");
     const { removeImages } = await import("../store/remove-images.ts");
     const store = openStore(globals.dir);
     try {

@@ -1,7 +1,7 @@
 import { RktError } from "../../shared/errors.ts";
 import { shortId } from "../../shared/layout.ts";
-import { type Command, readLine } from "../command.ts";
-import { print } from "../output.ts";
+import { type Command, readLine } from "../cli/command.ts";
+import { print } from "../terminal/output.ts";
 
 export const command: Command = {
   usage: "image verify [IMAGE...]",
@@ -14,7 +14,7 @@ export const command: Command = {
   async run(line, globals) {
     const { operands } = await readLine(line, {});
     const { openStore } = await import("../store/store.ts");
-    const { findStored } = await import("../image/find-stored.ts");
+    const { findStored } = await import("../fetch/find-stored.ts");
     const { verifyBlob, verifyTrees } = await import("../store/verify-images.ts");
     const store = openStore(globals.dir);
     let damages = 0;

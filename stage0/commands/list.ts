@@ -1,9 +1,9 @@
 import { shortId } from "../../shared/layout.ts";
-import { type Command, readLine } from "../command.ts";
+import { type Command, readLine } from "../cli/command.ts";
 import { type ContainerFacts, inspect } from "../container/inspect.ts";
 import { listContainers } from "../container/lifecycle.ts";
-import { print, printJson, say } from "../output.ts";
-import { ago, table } from "../table.ts";
+import { print, printJson, say } from "../terminal/output.ts";
+import { ago, table } from "../terminal/table.ts";
 
 const options = {
   full: { type: "boolean", description: "whole UUIDs and image IDs, times in RFC 3339, stage1 images" },

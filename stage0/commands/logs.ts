@@ -2,13 +2,13 @@ import { isatty } from "node:tty";
 import { printable, RktError, usageError } from "../../shared/errors.ts";
 import { ANNOTATIONS, type Stream } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
-import { type Command, readLine } from "../command.ts";
+import { type Command, readLine } from "../cli/command.ts";
 import { readManifest, requireLayout } from "../container/inspect.ts";
 import { listContainers, type Phase, phase, readWhereItIs } from "../container/lifecycle.ts";
 import { type LogEntry, openLogs } from "../container/log.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
-import { duration } from "../duration.ts";
-import { print, say, writeError } from "../output.ts";
+import { duration } from "../cli/duration.ts";
+import { print, say, writeError } from "../terminal/output.ts";
 
 const options = {
   app: { type: "string", value: "NAME", description: "what this app has written; of all apps unless given" },

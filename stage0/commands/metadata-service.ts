@@ -3,13 +3,13 @@ import { availableParallelism, setPriority } from "node:os";
 import { errorCode, RktError, usageError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
 import { flock, LOCK_EX, LOCK_NB, setRoundRobin } from "../../shared/syscall/linux.ts";
-import { type Command, readLine } from "../command.ts";
-import { makeMetadataDirectory } from "../data-directory.ts";
-import type { GlobalOptions } from "../globals.ts";
+import { type Command, readLine } from "../cli/command.ts";
+import { makeMetadataDirectory } from "../host/data-directory.ts";
+import type { GlobalOptions } from "../cli/globals.ts";
 import { DEFAULT_LISTEN } from "../metadata/server.ts";
-import { writeOutputFile } from "../output-file.ts";
-import { say } from "../output.ts";
-import { duration } from "../duration.ts";
+import { writeOutputFile } from "../host/output-file.ts";
+import { say } from "../terminal/output.ts";
+import { duration } from "../cli/duration.ts";
 
 const options = {
   listen: {

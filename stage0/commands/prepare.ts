@@ -1,7 +1,7 @@
-import type { Command } from "../command.ts";
-import { print } from "../output.ts";
-import { runOptions } from "./run-options.ts";
-import { readRunLine } from "./run-request.ts";
+import type { Command } from "../cli/command.ts";
+import { print } from "../terminal/output.ts";
+import { runOptions } from "../request/run-options.ts";
+import { readRunLine } from "../request/run-line.ts";
 
 const { rm: _rm, ...options } = runOptions;
 
@@ -19,7 +19,7 @@ export const command: Command = {
   needsRoot: true,
   async run(line, globals) {
     const runLine = await readRunLine(line);
-    const { setUpContainer } = await import("./set-up.ts");
+    const { setUpContainer } = await import("../request/set-up.ts");
     const container = await setUpContainer(runLine, globals, { durable: true });
     container.lock.close();
     print(`${container.uuid}\n`);

@@ -1,11 +1,11 @@
 import { errorText, RktError } from "../../shared/errors.ts";
-import { type Command, readLine } from "../command.ts";
+import { type Command, readLine } from "../cli/command.ts";
 import { removeContainer } from "../container/collect.ts";
 import { refuseOtherLayout } from "../container/inspect.ts";
 import { findContainer, phaseOf } from "../container/lifecycle.ts";
 import { tryLock } from "../container/lock.ts";
 import { forEachContainer, selectContainers, uuidFileOption } from "../container/select.ts";
-import { say } from "../output.ts";
+import { say } from "../terminal/output.ts";
 
 const options = {
   force: { type: "boolean", description: "also when what the container had cannot be released" },

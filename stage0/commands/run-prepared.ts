@@ -1,12 +1,12 @@
 import { existsSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
 import { dataLayout, shortId } from "../../shared/layout.ts";
-import { type Command, readLine } from "../command.ts";
+import { type Command, readLine } from "../cli/command.ts";
 import { readManifest, readTrees, requireLayout } from "../container/inspect.ts";
 import { type ContainerRef, phase } from "../container/lifecycle.ts";
 import { tryLock } from "../container/lock.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
-import { collector } from "../this-program.ts";
+import { collector } from "../host/this-program.ts";
 
 const options = {
   rm: { type: "boolean", description: "remove the container when it ends" },

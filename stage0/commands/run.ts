@@ -1,7 +1,7 @@
-import type { Command } from "../command.ts";
-import { collector } from "../this-program.ts";
-import { runOptions } from "./run-options.ts";
-import { readRunLine } from "./run-request.ts";
+import type { Command } from "../cli/command.ts";
+import { collector } from "../host/this-program.ts";
+import { runOptions } from "../request/run-options.ts";
+import { readRunLine } from "../request/run-line.ts";
 
 export const command: Command = {
   usage: "run [options] IMAGE [image options] [-- arguments] [--- IMAGE ...]",
@@ -22,7 +22,7 @@ Options after an image are that image's; "--" begins the arguments of its app, a
   needsRoot: true,
   async run(line, globals) {
     const runLine = await readRunLine(line);
-    const { setUpContainer } = await import("./set-up.ts");
+    const { setUpContainer } = await import("../request/set-up.ts");
     const container = await setUpContainer(runLine, globals, { durable: false });
     const { launchContainer } = await import("../container/launch.ts");
     launchContainer(container, {

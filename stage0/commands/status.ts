@@ -1,14 +1,14 @@
-import { type Command, readLine } from "../command.ts";
+import { type Command, readLine } from "../cli/command.ts";
 import { breaches } from "../container/breaches.ts";
 import { type ContainerFacts, inspect, readManifest } from "../container/inspect.ts";
-import type { IsolatorFact, isolatorFacts } from "../container/isolators.ts";
+import type { IsolatorFact, isolatorFacts } from "../request/isolators.ts";
 import { type ContainerRef, findContainer, type Phase, phase } from "../container/lifecycle.ts";
 import { waitUnlocked } from "../container/lock.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
 import { printable, RktError } from "../../shared/errors.ts";
 import { isObject } from "../../shared/schema/place.ts";
 import type { Json } from "../../shared/schema/types.ts";
-import { jsonText, print, say } from "../output.ts";
+import { jsonText, print, say } from "../terminal/output.ts";
 import { containerJson } from "./list.ts";
 
 const options = {
@@ -78,7 +78,7 @@ type Isolators = ReturnType<typeof isolatorFacts>;
 
 /** Undefined when they can't be read. What it takes to understand them is loaded for this alone. */
 async function isolatorsOf({ dir }: ContainerRef): Promise<Isolators | undefined> {
-  const { isolatorFacts } = await import("../container/isolators.ts");
+  const { isolatorFacts } = await import("../request/isolators.ts");
   try {
     return isolatorFacts(readManifest(dir));
   } catch {

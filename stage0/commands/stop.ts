@@ -4,15 +4,15 @@ import { errorCode, errorText, RktError, usageError } from "../../shared/errors.
 import { ENV_STOP_TIME } from "../../shared/layout.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { stopSettings } from "../../shared/stop.ts";
-import { type Command, readLine } from "../command.ts";
+import { type Command, readLine } from "../cli/command.ts";
 import { type RunningEntrypoint, runningEntrypoint, STARTING } from "../container/entrypoint.ts";
 import { readManifest } from "../container/inspect.ts";
 import type { ContainerRef } from "../container/lifecycle.ts";
 import { isLocked } from "../container/lock.ts";
 import { forEachContainer, selectContainers, uuidFileOption } from "../container/select.ts";
-import { duration } from "../duration.ts";
-import { print } from "../output.ts";
-import { stopTime } from "./values.ts";
+import { duration } from "../cli/duration.ts";
+import { print } from "../terminal/output.ts";
+import { stopTime } from "../request/values.ts";
 
 const options = {
   force: { type: "boolean", description: "kill it: the apps get no chance to end in order" },

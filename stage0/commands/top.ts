@@ -1,12 +1,12 @@
 import { RktError, usageError } from "../../shared/errors.ts";
-import { type Command, readLine } from "../command.ts";
+import { type Command, readLine } from "../cli/command.ts";
 import { inspect } from "../container/inspect.ts";
 import { listContainers } from "../container/lifecycle.ts";
 import { selectContainers, uuidFileOption } from "../container/select.ts";
 import { type ContainerUsage, containerUsage, type RunningContainer, type Usage } from "../container/usage.ts";
-import { duration } from "../duration.ts";
-import { print, printJson } from "../output.ts";
-import { bytes, table } from "../table.ts";
+import { duration } from "../cli/duration.ts";
+import { print, printJson } from "../terminal/output.ts";
+import { bytes, table } from "../terminal/table.ts";
 
 const options = {
   processes: { type: "boolean", description: "a line for each process, too" },

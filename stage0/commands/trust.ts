@@ -1,15 +1,15 @@
 import type { Key } from "openpgp";
 import { RktError, usageError } from "../../shared/errors.ts";
 import { acIdentifier } from "../../shared/schema/values.ts";
-import { type Command, readLine } from "../command.ts";
-import type { GlobalOptions } from "../globals.ts";
-import type { FoundKey } from "../keystore/key-source.ts";
-import type { KeyFile } from "../keystore/keystore.ts";
-import type { KeyFacts } from "../keystore/public-key.ts";
-import { print, printJson, say, writeError } from "../output.ts";
-import { table } from "../table.ts";
-import type { OptionTable } from "../words.ts";
-import { checked } from "./values.ts";
+import { type Command, readLine } from "../cli/command.ts";
+import type { GlobalOptions } from "../cli/globals.ts";
+import type { FoundKey } from "../fetch/key-source.ts";
+import type { KeyFile } from "../trust/keystore.ts";
+import type { KeyFacts } from "../trust/public-key.ts";
+import { print, printJson, say, writeError } from "../terminal/output.ts";
+import { table } from "../terminal/table.ts";
+import type { OptionTable } from "../cli/words.ts";
+import { checked } from "../request/values.ts";
 
 const options = {
   prefix: {
@@ -86,9 +86,9 @@ interface TrustRequest {
 
 /** All keys are there and answered for before the first is written. */
 async function trust(globals: GlobalOptions, { prefix }: Scope, request: TrustRequest): Promise<void> {
-  const { addKey, filesOf } = await import("../keystore/keystore.ts");
-  const { armorKey, keyFacts, withRevocations } = await import("../keystore/public-key.ts");
-  const { askYesNo, checkTerminal, describeKey } = await import("../keystore/review.ts");
+  const { addKey, filesOf } = await import("../trust/keystore.ts");
+  const { armorKey, keyFacts, withRevocations } = await import("../trust/public-key.ts");
+  const { askYesNo, checkTerminal, describeKey } = await import("../trust/review.ts");
   const whose = prefix === undefined ? "all images" : `images of ${prefix}`;
   if (request.review) checkTerminal();
   const accepted: { key: Key; facts: KeyFacts }[] = [];
@@ -114,8 +114,8 @@ async function findKeys(
   { sources, plainHttp }: TrustRequest,
 ): Promise<FoundKey[]> {
   const { credentialsFrom } = await import("../config/auth.ts");
-  const { openHttp } = await import("../image/http.ts");
-  const { keysByDiscovery, keysFrom } = await import("../keystore/key-source.ts");
+  const { openHttp } = await import("../fetch/http.ts");
+  const { keysByDiscovery, keysFrom } = await import("../fetch/key-source.ts");
   const { insecure } = globals;
   const httpAllowed = insecure.has("http") || plainHttp;
   const credentials = credentialsFrom(globals, say);
@@ -152,7 +152,7 @@ interface ListedKey {
 }
 
 async function list(globals: GlobalOptions, scope: Scope | undefined, form: "table" | "rows" | "json"): Promise<void> {
-  const { listKeys } = await import("../keystore/keystore.ts");
+  const { listKeys } = await import("../trust/keystore.ts");
   const keys: ListedKey[] = [];
   for (const file of listKeys(globals)) if (inScope(file, scope)) keys.push(await inspectKey(file));
   if (form === "json") {
@@ -174,8 +174,8 @@ const inScope = (file: KeyFile, scope: Scope | undefined): boolean =>
 
 async function inspectKey(file: KeyFile): Promise<ListedKey> {
   if (!file.trusted) return { file, facts: undefined, status: "masked" };
-  const { readKeyFile } = await import("../keystore/keystore.ts");
-  const { keyFacts, readPublicKeys } = await import("../keystore/public-key.ts");
+  const { readKeyFile } = await import("../trust/keystore.ts");
+  const { keyFacts, readPublicKeys } = await import("../trust/public-key.ts");
   const damaged = (damage: string): ListedKey => ({ file, facts: undefined, status: "damaged", damage });
   try {
     const keys = await readPublicKeys(readKeyFile(file), file.path);
@@ -210,7 +210,7 @@ const keyJson = ({ file, facts, status, damage }: ListedKey): object => ({
 
 /** Without a scope everywhere: who distrusts a key does so for all images. All are found before the first is removed. */
 async function remove(globals: GlobalOptions, scope: Scope | undefined, operands: readonly string[]): Promise<void> {
-  const { listKeys, removeKey } = await import("../keystore/keystore.ts");
+  const { listKeys, removeKey } = await import("../trust/keystore.ts");
   if (operands.length === 0) throw usageError("--remove needs fingerprints", "`rkt trust --list` shows them");
   const trusted = listKeys(globals).filter((file) => file.trusted && inScope(file, scope));
   const files = new Set(operands.flatMap((text) => keysOfFingerprint(trusted, text)));

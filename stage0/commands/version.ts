@@ -1,7 +1,7 @@
 import packageJson from "../../package.json" with { type: "json" };
 import { APPC_VERSION } from "../../shared/schema/image-manifest.ts";
-import type { Command } from "../command.ts";
-import { print } from "../output.ts";
+import type { Command } from "../cli/command.ts";
+import { print } from "../terminal/output.ts";
 
 export const command: Command = {
   usage: "version",

@@ -3,7 +3,7 @@
 import { CONFIG_SUBDIRECTORIES } from "../../shared/layout.ts";
 import { absolutePath, acIdentifier } from "../../shared/schema/values.ts";
 import { optionalString, type Rule, report } from "../../shared/schema/place.ts";
-import type { Stage1Settings } from "../image/find.ts";
+import type { Stage1Settings } from "../fetch/find.ts";
 import { type ConfigDirs, readSettings } from "./config-files.ts";
 
 export interface Paths {

@@ -32,8 +32,8 @@ import {
   openat2,
   unshare,
 } from "../../shared/syscall/linux.ts";
-import { callersMode } from "../caller-mask.ts";
-import { discard } from "../discard.ts";
+import { callersMode } from "../host/caller-mask.ts";
+import { discard } from "../host/discard.ts";
 import { readTrees, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
 import { shareLock } from "./lock.ts";

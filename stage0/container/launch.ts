@@ -17,7 +17,7 @@ import { mountOverlays, separateMounts } from "./mounts.ts";
 import type { TreesFile } from "./prepare.ts";
 import { mapOwners, setUpPrivateUsers } from "./private-users.ts";
 import { abandon } from "./remove.ts";
-import { hostEnvironment } from "../environment.ts";
+import { hostEnvironment } from "../host/environment.ts";
 
 export interface LaunchOptions {
   data: string;

@@ -7,7 +7,7 @@
 import { type Dirent, mkdirSync, readdirSync, renameSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { dataLayout, type HostPath, isUuid, STATES, type State } from "../../shared/layout.ts";
-import { makeContainerDirectories, secureData } from "../data-directory.ts";
+import { makeContainerDirectories, secureData } from "../host/data-directory.ts";
 import { type DirectoryLock, isLocked, tryLock, waitUnlocked } from "./lock.ts";
 
 /** What a person calls the state of a container. */

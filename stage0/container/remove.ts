@@ -7,7 +7,7 @@ import { readdirSync } from "node:fs";
 import { basename } from "node:path";
 import { errorCode } from "../../shared/errors.ts";
 import { containerLayout } from "../../shared/layout.ts";
-import { removeTree } from "../remove-tree.ts";
+import { removeTree } from "../host/remove-tree.ts";
 import { type OwnedContainer, transition } from "./lifecycle.ts";
 
 /** Removes a directory that never became a container, or no longer is one, and releases its lock. */

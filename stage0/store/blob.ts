@@ -10,7 +10,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import type { Worker } from "node:worker_threads";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { blobKey, type DataLayout, shortId } from "../../shared/layout.ts";
-import { fileChunks } from "../image/file-chunks.ts";
+import { fileChunks } from "../archive/file-chunks.ts";
 
 /** What is read may not be used before `verify` has resolved. */
 export interface BlobReader {

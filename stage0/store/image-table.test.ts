@@ -8,9 +8,9 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { printable } from "../../shared/errors.ts";
 import { dataLayout, shortId } from "../../shared/layout.ts";
-import { ago, bytes, table } from "../table.ts";
+import { ago, bytes, table } from "../terminal/table.ts";
 import { IMAGE_ORDERS, type ImageOrder, type ImageTableOptions, imageTable } from "./image-table.ts";
-import { makeStoreDirectories } from "../data-directory.ts";
+import { makeStoreDirectories } from "../host/data-directory.ts";
 import { type IndexDb, openIndex } from "./index-db.ts";
 
 interface Image {

@@ -6,7 +6,7 @@
  */
 
 import { SHORT_DIGITS } from "../../shared/layout.ts";
-import { AGO, SIZES, table } from "../table.ts";
+import { AGO, SIZES, table } from "../terminal/table.ts";
 import type { IndexDb } from "./index-db.ts";
 
 export const IMAGE_ORDERS = ["name", "id", "size", "importtime", "lastused"] as const;

@@ -8,9 +8,9 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, dataLayout, KEY_DIGITS, shortId } from "../../shared/layout.ts";
 import { label, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
-import { makeStoreDirectories } from "../data-directory.ts";
-import { fileChunks } from "../image/file-chunks.ts";
-import { hasID, mismatch } from "../image/image-name.ts";
+import { makeStoreDirectories } from "../host/data-directory.ts";
+import { fileChunks } from "../archive/file-chunks.ts";
+import { hasID, mismatch } from "./image-name.ts";
 import {
   type BlobImport,
   beginImport,
@@ -19,7 +19,7 @@ import {
   type ImportLimits,
   inspectBlob,
   sha256Of,
-} from "../image/import.ts";
+} from "./import.ts";
 import { type ImageTableOptions, imageTable } from "./image-table.ts";
 import { type IndexDb, openIndex, type Row } from "./index-db.ts";
 import { bestOf, passedOverHint, PROVENANCES, type Provenance, rank } from "./provenance.ts";

@@ -9,8 +9,8 @@ import { closeSync, constants, fstatSync, mkdirSync, openSync, readdirSync, rena
 import { errorCode } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/layout.ts";
 import { flock, LOCK_EX, LOCK_NB } from "../../shared/syscall/linux.ts";
-import { discard } from "../discard.ts";
-import { removeTree } from "../remove-tree.ts";
+import { discard } from "../host/discard.ts";
+import { removeTree } from "../host/remove-tree.ts";
 
 let counter = 0;
 

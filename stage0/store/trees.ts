@@ -20,9 +20,9 @@ import {
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, type HostPath, KEY_DIGITS, shortId, TREE_FORMAT } from "../../shared/layout.ts";
 import { flock, LOCK_EX, syncfs } from "../../shared/syscall/linux.ts";
-import { type Extractor, extractInto } from "../image/extract.ts";
-import { TarReader } from "../image/tar-reader.ts";
-import { removeTree } from "../remove-tree.ts";
+import { type Extractor, extractInto } from "../archive/extract.ts";
+import { TarReader } from "../archive/tar-reader.ts";
+import { removeTree } from "../host/remove-tree.ts";
 import { DAMAGED, openBlob } from "./blob.ts";
 import { type Layer, type LayerOrder, layersOf, type MustCheck, type TreeSource } from "./layers.ts";
 import { discardLater, temporaryDirectory } from "./temporary.ts";

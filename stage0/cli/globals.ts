@@ -1,0 +1,130 @@
+/** The options every command takes, before or after its name. */
+
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { usageError } from "../../shared/errors.ts";
+import {
+  CONFIG_SUBDIRECTORIES,
+  DEFAULT_DATA_DIR,
+  LOCAL_CONFIG_DIR,
+  PROTECTIONS,
+  SYSTEM_CONFIG_DIR,
+} from "../../shared/layout.ts";
+import type { ConfigDirs } from "../config/config-files.ts";
+import { readOptions } from "./options.ts";
+import type { OptionTable, OptionWord } from "./words.ts";
+
+const INSECURE = ["image", "tls", "http", "pubkey", "ondisk", ...PROTECTIONS] as const;
+/** A check that `--insecure-options` turns off. */
+export type InsecureOption = (typeof INSECURE)[number];
+
+const INSECURE_GROUPS: Readonly<Record<string, readonly InsecureOption[]>> = {
+  none: [],
+  "all-fetch": ["image", "tls", "http"],
+  "all-run": PROTECTIONS,
+  all: INSECURE,
+};
+
+const group = "Global options";
+
+export const globalOptions = {
+  dir: {
+    type: "string",
+    value: "DIR",
+    description: `data directory (the configured one, or ${DEFAULT_DATA_DIR})`,
+    group,
+  },
+  debug: { type: "boolean", description: "say more, and show the causes of errors", group },
+  quiet: { type: "boolean", description: "say nothing but errors", group },
+  "insecure-options": {
+    type: "string",
+    array: true,
+    value: "CHECK,...",
+    description: `checks to do without: ${[...INSECURE, ...Object.keys(INSECURE_GROUPS).slice(1)].join(", ")}`,
+    group,
+  },
+  "insecure-skip-verify": {
+    type: "boolean",
+    description: "the same as --insecure-options=image",
+    group,
+    hidden: true,
+  },
+  "system-config": {
+    type: "string",
+    value: "DIR",
+    description: `configuration of the system (${SYSTEM_CONFIG_DIR})`,
+    group,
+  },
+  "local-config": {
+    type: "string",
+    value: "DIR",
+    description: `configuration of this machine (${LOCAL_CONFIG_DIR})`,
+    group,
+  },
+  "user-config": { type: "string", value: "DIR", description: "configuration of the user", group },
+  help: { type: "boolean", alias: "h", description: "show what a command does and takes", group },
+} as const satisfies OptionTable;
+
+export interface GlobalOptions {
+  /** The data directory. */
+  dir: string;
+  debug: boolean;
+  quiet: boolean;
+  insecure: ReadonlySet<InsecureOption>;
+  systemConfig: string;
+  localConfig: string;
+  userConfig: string | undefined;
+  help: boolean;
+}
+
+export async function readGlobals(words: readonly OptionWord[]): Promise<GlobalOptions> {
+  const values = await readOptions(words, globalOptions);
+  const dirs = {
+    systemConfig: directory(values["system-config"], "system-config") ?? SYSTEM_CONFIG_DIR,
+    localConfig: directory(values["local-config"], "local-config") ?? LOCAL_CONFIG_DIR,
+    userConfig: directory(values["user-config"], "user-config"),
+  };
+  // Help is shown whatever the configuration is like.
+  const configured = values.help || values.dir !== undefined ? undefined : await configuredDataDir(dirs);
+  return {
+    dir: directory(values.dir, "dir") ?? configured ?? DEFAULT_DATA_DIR,
+    debug: values.debug,
+    quiet: values.quiet,
+    insecure: readInsecure([...values["insecure-options"], ...(values["insecure-skip-verify"] ? ["image"] : [])]),
+    ...dirs,
+    help: values.help,
+  };
+}
+
+/** Most machines have none, and pay for nothing. */
+async function configuredDataDir(dirs: ConfigDirs): Promise<string | undefined> {
+  const places = [dirs.systemConfig, dirs.localConfig, dirs.userConfig];
+  if (!places.some((dir) => dir !== undefined && existsSync(join(dir, CONFIG_SUBDIRECTORIES.paths)))) return undefined;
+  const { readPaths } = await import("../config/settings.ts");
+  return readPaths(dirs).data;
+}
+
+function directory(value: string | undefined, option: string): string | undefined {
+  if (value === "") throw usageError(`--${option} is empty`);
+  return value === undefined ? undefined : resolve(value);
+}
+
+function readInsecure(lists: readonly string[]): Set<InsecureOption> {
+  const checks = new Set<InsecureOption>();
+  for (const word of lists.flatMap((list) => list.split(","))) {
+    const single = INSECURE.find((check) => check === word);
+    const meant = single === undefined ? groupOf(word) : [single];
+    for (const check of meant) checks.add(check);
+  }
+  return checks;
+}
+
+function groupOf(word: string): readonly InsecureOption[] {
+  const checks = Object.hasOwn(INSECURE_GROUPS, word) ? INSECURE_GROUPS[word] : undefined;
+  if (checks === undefined)
+    throw usageError(
+      `--insecure-options: ${JSON.stringify(word)} is no check`,
+      `there are ${[...INSECURE, ...Object.keys(INSECURE_GROUPS)].join(", ")}`,
+    );
+  return checks;
+}

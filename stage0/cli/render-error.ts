@@ -1,0 +1,100 @@
+/**
+ * What a failed command says. Pure: the text for stderr and the exit status.
+ *
+ * An RktError is one line and perhaps a hint; --debug adds everything beneath
+ * it. Any other error is a defect of rkt, whose stack is shown; an errno that
+ * nobody wrapped counts as known, for it names its operation and object.
+ */
+
+import { EXIT_FAILURE, errorCode, errorText, printable, RktError } from "../../shared/errors.ts";
+import { STDOUT_CLOSED } from "../terminal/output.ts";
+
+export interface ErrorContext {
+  /** The command that failed, if we got that far. */
+  command: string | undefined;
+  debug: boolean;
+}
+
+export interface RenderedError {
+  text: string;
+  status: number;
+}
+
+export function renderError(error: unknown, { command, debug }: ErrorContext): RenderedError {
+  if (errorCode(error) === STDOUT_CLOSED && error instanceof RktError) return { text: "", status: error.exitCode };
+  const prefix = command === undefined ? "rkt: " : `rkt: ${command}: `;
+  if (!isKnown(error)) return { text: `${prefix}internal error: ${stackOf(error, "")}\n`, status: EXIT_FAILURE };
+
+  const root = rootCause(error);
+  let text = `${prefix}${printable(summary(error, root))}\n`;
+  const hint = hintOf(error) ?? hintForErrno(errorCode(root));
+  if (hint !== undefined) text += `hint: ${printable(hint)}\n`;
+  if (debug) text += causeTree(error, "");
+  return { text, status: error instanceof RktError ? error.exitCode : EXIT_FAILURE };
+}
+
+function isKnown(error: unknown): error is Error {
+  if (error instanceof RktError) return true;
+  return error instanceof Error && "syscall" in error && /^E[A-Z0-9]+$/.test(errorCode(error) ?? "");
+}
+
+/** The message, and what lies at the bottom of it unless it says so already. */
+function summary(error: Error, root: unknown): string {
+  const message = errorText(error);
+  const bottom = errorText(root);
+  return message.includes(bottom) ? message : `${message}: ${bottom}`;
+}
+
+function causesOf(error: unknown): unknown[] {
+  if (!(error instanceof Error)) return [];
+  const causes: unknown[] = error.cause === undefined ? [] : [error.cause];
+  return error instanceof AggregateError ? [...causes, ...error.errors] : causes;
+}
+
+function rootCause(error: unknown): unknown {
+  const [cause] = causesOf(error);
+  return cause === undefined ? error : rootCause(cause);
+}
+
+/** The innermost error that knows a way out is nearest to the trouble; the outermost knows best what was asked for. */
+function hintOf(error: unknown): string | undefined {
+  if (error instanceof RktError && error.hint !== undefined) return error.hint;
+  for (const cause of causesOf(error)) {
+    const hint = hintOf(cause);
+    if (hint !== undefined) return hint;
+  }
+  return undefined;
+}
+
+function hintForErrno(code: string | undefined): string | undefined {
+  switch (code) {
+    case "ENOSPC":
+      return "the file system is full: free some space, or give another one with --dir";
+    case "EDQUOT":
+      return "the disk quota is used up: free some space, or give another directory with --dir";
+    case "EROFS":
+      return "the file system is read-only: give another one with --dir";
+    case "EMFILE":
+    case "ENFILE":
+      return "too many files are open: see `ulimit -n`";
+    default:
+      return undefined;
+  }
+}
+
+/** Every error beneath, the deeper the further right, each with its code, further findings and stack. */
+function causeTree(error: unknown, indent: string): string {
+  let text = `${indent}${stackOf(error, indent)}\n`;
+  if (error instanceof Error && "errors" in error && Array.isArray(error.errors))
+    for (const finding of error.errors) if (typeof finding === "string") text += `${indent}  - ${printable(finding)}\n`;
+  for (const cause of causesOf(error)) text += `${indent}  caused by:\n${causeTree(cause, `${indent}  `)}`;
+  return text;
+}
+
+function stackOf(error: unknown, indent: string): string {
+  if (!(error instanceof Error)) return printable(String(error));
+  const code = errorCode(error);
+  const head = `${error.name}${code === undefined ? "" : ` [${code}]`}: ${printable(error.message)}`;
+  const frames = (error.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line));
+  return [head, ...frames.map((frame) => `${indent}    ${printable(frame.trim())}`)].join("\n");
+}

@@ -1,0 +1,87 @@
+/**
+ * Where an image's detached signature comes from: a file the person names, or
+ * the place beside the image. Gets the bytes; what they prove is judged by
+ * `verify.ts`.
+ */
+
+import { readFile } from "node:fs/promises";
+import { pathToFileURL } from "node:url";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { fetchBytes, type HttpClient, HttpError, plainHref } from "./http.ts";
+import type { Reporter } from "../terminal/progress.ts";
+import { signaturePaths } from "./signature-paths.ts";
+
+export interface Signature {
+  url: string;
+  bytes: Uint8Array;
+}
+
+/** A signature is some hundred bytes; with several signers and long comments still few thousand. */
+const SIGNATURE_LIMIT = 1 << 18;
+/** Storage services that let nobody list them answer 403 for what is not there. */
+const ABSENT = [403, 404, 410];
+
+export function signatureUrls(image: URL): URL[] {
+  return signaturePaths(image.pathname).map((path) => {
+    const url = new URL(image);
+    url.pathname = path;
+    return url;
+  });
+}
+
+/**
+ * The first signature there is among `urls`. "deferred": the server has it
+ * ready only after the image was fetched (202).
+ */
+export async function fetchSignature(
+  http: HttpClient,
+  urls: readonly URL[],
+  signal: AbortSignal | undefined,
+): Promise<Signature | "deferred"> {
+  const absent: HttpError[] = [];
+  for (const url of urls) {
+    try {
+      const answer = await fetchBytes(http, url, { limit: SIGNATURE_LIMIT, accept: [202], signal });
+      if (answer.status === 202) return "deferred";
+      if (!isWebPage(answer.bytes)) return { url: plainHref(url), bytes: answer.bytes };
+      absent.push(new HttpError("no-signature", `get ${plainHref(url)}: a web page, not a signature`));
+    } catch (error) {
+      if (!(error instanceof HttpError) || !ABSENT.includes(error.status ?? 0)) throw error;
+      absent.push(error);
+    }
+  }
+  throw new HttpError("no-signature", `the image is not signed: ${absent.map((error) => error.message).join("; ")}`, {
+    hint: "--signature names the file of a signature, --insecure-options=image does without one",
+    cause: absent[0],
+  });
+}
+
+export async function readSignature(path: string): Promise<Signature> {
+  try {
+    return { url: pathToFileURL(path).href, bytes: await readFile(path) };
+  } catch (cause) {
+    throw new RktError("no-signature", `cannot read the signature: ${errorText(cause)}`, { cause });
+  }
+}
+
+/** The signature beside a local image; undefined when there is none. */
+export async function readSignatureBeside(image: string): Promise<Signature | undefined> {
+  for (const path of signaturePaths(image)) {
+    try {
+      return await readSignature(path);
+    } catch (error) {
+      if (!(error instanceof RktError) || errorCode(error.cause) !== "ENOENT") throw error;
+    }
+  }
+  return undefined;
+}
+
+export function reportVerified(identities: readonly string[], reporter: Reporter): void {
+  reporter.line("rkt: signature verified:");
+  for (const identity of identities) reporter.line(`  ${identity}`);
+}
+
+/** A login or error page served with status 200; no signature begins with "<". */
+function isWebPage(bytes: Buffer): boolean {
+  return /^\ufeff?\s*</.test(bytes.toString("utf8", 0, 256));
+}

@@ -1,0 +1,86 @@
+/**
+ * Where a public key comes from: a file, a URL, or what the host of an image's
+ * name says. Gets the keys; whether to trust them is for the person.
+ */
+
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { Key } from "openpgp";
+import { errorText, RktError, withoutCredentials } from "../../shared/errors.ts";
+import { discoverKeys, formatAttempts } from "./discovery.ts";
+import { fetchBytes, type HttpClient, plainHref } from "./http.ts";
+import { readPublicKeys } from "../trust/public-key.ts";
+
+export interface FoundKey {
+  key: Key;
+  /** Path or URL. */
+  source: string;
+}
+
+/** A keyring of a whole distribution; a single key is some thousand bytes. */
+const KEY_LIMIT = 4 << 20;
+
+export interface SourceOptions {
+  /** Of the host that discovery asks; the scheme's own unless told. */
+  port?: number | undefined;
+  onPlainHttp?: (url: string) => void;
+}
+
+/** The keys of a file or URL. */
+export async function keysFrom(http: HttpClient, source: string): Promise<FoundKey[]> {
+  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(source)) return keysOf(readFile(source), source);
+  const url = URL.parse(source);
+  if (url === null) throw new RktError("bad-url", `public key ${withoutCredentials(source)}: malformed URL`);
+  if (url.protocol === "file:") return keysOf(readFile(pathOf(url)), pathOf(url));
+  return download(http, url);
+}
+
+/** The keys that the host of an image's name has for it. Never empty. */
+export async function keysByDiscovery(
+  http: HttpClient,
+  prefix: string,
+  options: SourceOptions = {},
+): Promise<FoundKey[]> {
+  const { found, attempts } = await discoverKeys(http, prefix, options);
+  if (found.length === 0) {
+    throw new RktError("no-key-found", `no public key for ${prefix} can be found: ${formatAttempts(attempts)}`, {
+      hint: `name its file or URL: rkt trust --prefix=${prefix} PUBKEY`,
+    });
+  }
+  const keys: FoundKey[] = [];
+  for (const url of found) keys.push(...(await download(http, url)));
+  return keys;
+}
+
+async function download(http: HttpClient, url: URL): Promise<FoundKey[]> {
+  if (url.protocol !== "https:" && !(url.protocol === "http:" && http.plainHttp)) {
+    throw new RktError("insecure-url", `public key ${plainHref(url)}: a key must come by https`, {
+      hint: url.protocol === "http:" ? "--insecure-options=http allows plain http" : undefined,
+    });
+  }
+  const { bytes } = await fetchBytes(http, url, { limit: KEY_LIMIT });
+  return keysOf(bytes, plainHref(url));
+}
+
+async function keysOf(bytes: Uint8Array, source: string): Promise<FoundKey[]> {
+  return (await readPublicKeys(bytes, source)).map((key) => ({ key, source }));
+}
+
+function readFile(path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw new RktError("key-unreadable", `cannot read the public key: ${errorText(cause)}`, {
+      hint: "PUBKEY is a file or an https URL; without one the prefix's host is asked",
+      cause,
+    });
+  }
+}
+
+function pathOf(url: URL): string {
+  try {
+    return fileURLToPath(url);
+  } catch (cause) {
+    throw new RktError("bad-url", `public key ${url.href}: ${errorText(cause)}`, { cause });
+  }
+}

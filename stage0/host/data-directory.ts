@@ -1,0 +1,92 @@
+/**
+ * The directories of the data directory, which hold setuid files of images and
+ * what users of containers may write: root's alone, whichever command made
+ * them. No other module makes one, save what lies deeper.
+ */
+
+import { chmodSync, lstatSync, mkdirSync, type Stats, statSync } from "node:fs";
+import { dirname } from "node:path";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { dataLayout, STATES } from "../../shared/layout.ts";
+
+const DATA_MODE = 0o750;
+
+interface Directory {
+  path: string;
+  mode: number;
+}
+
+function storeDirectories(data: string): Directory[] {
+  const { cas, blobs, trees, tmp, locks } = dataLayout(data);
+  return [cas, dirname(blobs), blobs, trees, tmp, locks].map((path) => ({ path, mode: 0o700 }));
+}
+
+function containerDirectories(data: string): Directory[] {
+  const { containers, state } = dataLayout(data);
+  return [containers, ...STATES.map(state)].map((path) => ({ path, mode: 0o750 }));
+}
+
+const metadataDirectory = (data: string): Directory => ({
+  path: dirname(dataLayout(data).metadataService),
+  mode: 0o700,
+});
+
+/** What is there belongs to root or to the user of rkt, and is closed to all others from now on. */
+export function secureData(data: string): void {
+  const top = owned(data);
+  if (top === undefined) return;
+  // Others' files may be here, as in /tmp; with the sticky bit nobody else renames ours.
+  if ((top.mode & 0o022) !== 0 && (top.mode & 0o1000) === 0) close(data, top.mode & ~0o022);
+  const { containers } = dataLayout(data);
+  for (const one of [...storeDirectories(data), { path: containers, mode: 0o750 }, metadataDirectory(data)])
+    secure(one);
+}
+
+export const makeStoreDirectories = (data: string): void => make(data, storeDirectories(data));
+export const makeContainerDirectories = (data: string): void => make(data, containerDirectories(data));
+export const makeMetadataDirectory = (data: string): void => make(data, [metadataDirectory(data)]);
+
+function make(data: string, directories: readonly Directory[]): void {
+  mkdirSync(dirname(data), { recursive: true });
+  makeOne(data, DATA_MODE);
+  secureData(data);
+  for (const { path, mode } of directories) makeOne(path, mode);
+}
+
+function makeOne(path: string, mode: number): void {
+  try {
+    mkdirSync(path, { mode });
+  } catch (error) {
+    if (errorCode(error) !== "EEXIST") throw error;
+  }
+}
+
+function secure({ path, mode }: Directory): void {
+  const stat = owned(path);
+  if (stat !== undefined && (stat.mode & 0o7777 & ~mode) !== 0) close(path, stat.mode & mode);
+}
+
+function close(path: string, mode: number): void {
+  try {
+    chmodSync(path, mode & 0o7777);
+  } catch (cause) {
+    throw new RktError("open-data", `others may enter ${path}, and that cannot be changed: ${errorText(cause)}`, {
+      hint: `chmod ${(mode & 0o777).toString(8)} ${path}`,
+      cause,
+    });
+  }
+}
+
+/** Undefined when there is nothing. A link is its owner's, and so is what it leads to. */
+function owned(path: string): Stats | undefined {
+  const entry = lstatSync(path, { throwIfNoEntry: false });
+  const stat = entry?.isSymbolicLink() === true ? statSync(path, { throwIfNoEntry: false }) : entry;
+  for (const one of [entry, stat])
+    if (one !== undefined && one.uid !== 0 && one.uid !== process.geteuid?.())
+      throw new RktError("foreign-data", `data directory: ${path} belongs to user ${one.uid}`, {
+        hint: `if nobody else can have written there: chown ${one.isSymbolicLink() ? "-h " : ""}root ${path}; or give another --dir`,
+      });
+  if (stat !== undefined && !stat.isDirectory())
+    throw new RktError("foreign-data", `data directory: ${path} is no directory`, { hint: "give another --dir" });
+  return stat;
+}

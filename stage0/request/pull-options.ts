@@ -1,0 +1,83 @@
+/** The network as a command line and the configuration allow it, opened when an image needs it. */
+
+import { usageError } from "../../shared/errors.ts";
+import { parseQuantity } from "../../shared/schema/quantity.ts";
+import type { GlobalOptions } from "../cli/globals.ts";
+import type { PullPolicy } from "../fetch/fetch-context.ts";
+import type { ImageFinder } from "../fetch/find.ts";
+import type { OpenFetch } from "../fetch/open-fetch.ts";
+import { say } from "../terminal/output.ts";
+import type { Store } from "../store/store.ts";
+import type { OptionTable } from "../cli/words.ts";
+
+export const pullOptions = {
+  "pull-policy": {
+    type: "string",
+    choices: ["never", "new", "update"],
+    value: "never|new|update",
+    description: "when to go to the network: never, for what the store has not, or always ask for something newer",
+    group: "Images",
+  },
+  "max-image-size": {
+    type: "string",
+    value: "SIZE",
+    description: "what an image may unpack to, however small its file is (64Gi, and 200 times its file)",
+    group: "Images",
+  },
+  "no-store": { type: "boolean", description: "the same as --pull-policy=update", group: "Images", hidden: true },
+  "store-only": { type: "boolean", description: "the same as --pull-policy=never", group: "Images", hidden: true },
+} as const satisfies OptionTable;
+
+/** Options of which at most one may be given. */
+export const PULL_EXCLUSIVE = ["pull-policy", "no-store", "store-only"] as const;
+
+interface PullValues {
+  "pull-policy": string | undefined;
+  "no-store": boolean;
+  "store-only": boolean;
+}
+
+export function readPullPolicy(values: PullValues, usual: PullPolicy): PullPolicy {
+  if (values["no-store"]) return "update";
+  if (values["store-only"]) return "never";
+  return (values["pull-policy"] as PullPolicy | undefined) ?? usual;
+}
+
+/** Bytes; undefined for the usual limits. */
+export function readMaxImageSize(text: string | undefined): number | undefined {
+  const size = text === undefined ? undefined : parseQuantity(text, 0);
+  if (text !== undefined && (size === undefined || size <= 0n))
+    throw usageError(`--max-image-size ${JSON.stringify(text)}: must be an amount of bytes`, "--max-image-size=100Gi");
+  return size === undefined ? undefined : Number(size);
+}
+
+export interface OpenFinder extends ImageFinder {
+  close(): Promise<void>;
+}
+
+export function openFinder(globals: GlobalOptions, store: Store, pullPolicy: PullPolicy): OpenFinder {
+  const { insecure, quiet } = globals;
+  let opened: OpenFetch | undefined;
+  return {
+    store,
+    pullPolicy,
+    insecure,
+    async network() {
+      if (opened === undefined) {
+        const { openFetch } = await import("../fetch/open-fetch.ts");
+        const { signatureChecker } = await import("../trust/verify.ts");
+        const { credentialsFrom } = await import("../config/auth.ts");
+        opened = openFetch({
+          store,
+          insecure,
+          pullPolicy,
+          quiet,
+          credentialsFor: credentialsFrom(globals, say),
+          beginVerification: signatureChecker(globals),
+        });
+      }
+      return opened.context;
+    },
+    close: async () => await opened?.close(),
+  };
+}

@@ -1,0 +1,258 @@
+/** From the line of `run` or `prepare` to a request. */
+
+import { usageError } from "../../shared/errors.ts";
+import { STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "../../shared/layout.ts";
+import type { Isolator, NameValue } from "../../shared/schema/types.ts";
+import { acIdentifier, acName, account, argument, absolutePath } from "../../shared/schema/values.ts";
+import type { Stage1Request } from "../fetch/find.ts";
+import { hasUnifiedCgroups } from "../container/cgroups.ts";
+import { leastOfApp } from "./isolators.ts";
+import type { AppRequest, MountRequest, ResolverRequest, RunRequest } from "./request.ts";
+import { findReserved } from "./reserved-annotations.ts";
+import { readOptions, type Values } from "../cli/options.ts";
+import type { Line, Operand, OptionTable, OptionWord } from "../cli/words.ts";
+import type { PullPolicy } from "../fetch/fetch-context.ts";
+import { PULL_EXCLUSIVE, readMaxImageSize, readPullPolicy } from "./pull-options.ts";
+import { appOptions, containerOptions, imageOptions, sharedOptions } from "./run-options.ts";
+import {
+  capabilitiesIsolator,
+  checked,
+  cpuIsolator,
+  hostname,
+  ipAddress,
+  memoryIsolator,
+  parseHostsEntries,
+  parseId,
+  parseInteger,
+  parseMount,
+  parsePort,
+  parseUniquePairs,
+  parseVariables,
+  parseVolume,
+  resolverWord,
+  rlimitsIsolator,
+  seccompIsolator,
+  stopSignal,
+  stopTime,
+} from "./values.ts";
+
+const STAGE1_OPTIONS = [
+  "stage1-image",
+  "stage1-path",
+  "stage1-url",
+  "stage1-name",
+  "stage1-hash",
+  "stage1-from-dir",
+] as const;
+
+const CONTAINER_EXCLUSIVE = [STAGE1_OPTIONS, ["net", "private-net"], PULL_EXCLUSIVE] as const;
+const IMAGE_EXCLUSIVE = [["caps-retain", "caps-remove"]] as const;
+
+export interface RunLine {
+  request: RunRequest;
+  stage1: Stage1Request;
+  pullPolicy: PullPolicy;
+  /** Bytes; undefined: as usual. */
+  maxImageSize: number | undefined;
+  /** Those that say how to run the container, not what it is. */
+  options: Pick<
+    Values<typeof containerOptions>,
+    "rm" | "no-overlay" | "uuid-file-save" | "mds-register" | "spawn-metadata-svc"
+  >;
+}
+
+/** Reads a line that was scanned with `runOptions`. */
+export async function readRunLine(line: Line): Promise<RunLine> {
+  const { options: before, operands } = line;
+  const everywhere = [...before, ...operands.flatMap((operand) => operand.options)];
+  const values = await readOptions(pick(everywhere, containerOptions), containerOptions, CONTAINER_EXCLUSIVE);
+  const [misplaced] = pick(before, imageOptions);
+  if (misplaced !== undefined)
+    throw usageError(
+      `--${misplaced.name} must follow an image`,
+      `rkt run IMAGE --${misplaced.name}=${misplaced.value}`,
+    );
+  const shared = await readOptions(pick(before, sharedOptions), sharedOptions);
+  const apps: AppRequest[] = [];
+  for (const operand of operands) apps.push(await readApp(operand));
+
+  const volumes = values.volume.map(parseVolume);
+  const networks = [...values.net, ...values["private-net"]];
+  const request: RunRequest = {
+    apps,
+    podManifest: values["pod-manifest"],
+    volumes: volumes.flatMap((volume) => {
+      if ("boundPath" in volume) return [];
+      const { idmap: _, ...own } = volume;
+      return [own];
+    }),
+    boundPaths: volumes.flatMap((volume) => ("boundPath" in volume ? [volume.boundPath] : [])),
+    mounts: uniqueMounts(shared.mount),
+    environment: {
+      inherit: values["inherit-env"],
+      files: values["set-env-file"],
+      set: parseVariables("set-env", values["set-env"]),
+    },
+    annotations: readAnnotations(shared.annotation, "container"),
+    userAnnotations: parseUniquePairs("user-annotation", shared["user-annotation"], argument),
+    userLabels: parseUniquePairs("user-label", shared["user-label"], argument),
+    ports: values.port.map(parsePort),
+    network: networks.length === 0 ? undefined : networks.join(","),
+    resolver: readResolver(values),
+    hosts: parseHostsEntries(values["hosts-entry"]),
+    hostname: optional("hostname", values.hostname, hostname),
+    interactive: values.interactive,
+    privateUsers: values["private-users"],
+    mappedVolumes: volumes.flatMap((volume) => ("idmap" in volume ? [volume.name] : [])),
+  };
+  checkRequest(request, everywhere);
+  return {
+    request,
+    stage1: readStage1(values),
+    pullPolicy: readPullPolicy(values, "new"),
+    maxImageSize: readMaxImageSize(values["max-image-size"]),
+    options: values,
+  };
+}
+
+function pick(words: readonly OptionWord[], table: OptionTable): OptionWord[] {
+  return words.filter(({ name }) => Object.hasOwn(table, name));
+}
+
+function optional(option: string, value: string | undefined, rule: Parameters<typeof checked>[2]): string | undefined {
+  return value === undefined ? undefined : checked(option, value, rule);
+}
+
+async function readApp(operand: Operand): Promise<AppRequest> {
+  const values = await readOptions(pick(operand.options, appOptions), appOptions, IMAGE_EXCLUSIVE);
+  return {
+    image: operand.text,
+    signature: values.signature,
+    name: optional("name", values.name, acName),
+    exec: optional("exec", values.exec, (text) => (text === "" ? "must not be empty" : argument(text))),
+    arguments: operand.arguments ?? [],
+    user: optional("user", values.user, account),
+    group: optional("group", values.group, account),
+    supplementaryGIDs: readGroups(values["supplementary-gids"]),
+    workingDirectory: optional("working-dir", values["working-dir"], absolutePath),
+    environment: parseVariables("environment", values.environment),
+    mounts: uniqueMounts(values.mount),
+    isolators: readIsolators(values),
+    readOnlyRootFS: values["readonly-rootfs"],
+    annotations: [...stopAnnotations(values), ...readAnnotations(values.annotation, "app")],
+    userAnnotations: parseUniquePairs("user-annotation", values["user-annotation"], argument),
+    userLabels: parseUniquePairs("user-label", values["user-label"], argument),
+  };
+}
+
+function uniqueMounts(texts: readonly string[]): MountRequest[] {
+  const mounts = texts.map(parseMount);
+  const twice = mounts.find((mount, i) => mounts.findIndex(({ path }) => path === mount.path) < i);
+  if (twice !== undefined) throw usageError(`--mount: two volumes are to be mounted at ${twice.path}`);
+  return mounts;
+}
+
+function readAnnotations(texts: readonly string[], of: "app" | "container"): NameValue[] {
+  const annotations = parseUniquePairs("annotation", texts, acIdentifier);
+  const reserved = findReserved(annotations, of);
+  if (reserved !== undefined) throw usageError(`--annotation: ${reserved.name} is rkt's own`, reserved.hint);
+  return annotations;
+}
+
+/** What the options say is said by annotations, as an image does. */
+function stopAnnotations(values: Values<typeof appOptions>): NameValue[] {
+  const { "stop-signal": signal, "stop-timeout": timeout, annotation } = values;
+  const said = [
+    [STOP_SIGNAL_ANNOTATION, "stop-signal", optional("stop-signal", signal, stopSignal)],
+    [STOP_TIMEOUT_ANNOTATION, "stop-timeout", timeout === undefined ? undefined : stopTime("stop-timeout", timeout)],
+  ] as const;
+  return said.flatMap(([name, option, value]) => {
+    if (value === undefined) return [];
+    if (annotation.some((text) => text.startsWith(`${name}=`)))
+      throw usageError(`--${option} and --annotation=${name} say the same`, "leave one out");
+    return [{ name, value: String(value) }];
+  });
+}
+
+function readGroups(texts: readonly string[]): number[] | undefined {
+  if (texts.length === 0) return undefined;
+  return texts.flatMap((text) => text.split(",")).map((text) => parseId("supplementary-gids", text));
+}
+
+function readIsolators(values: Values<typeof imageOptions>): Isolator[] {
+  const isolators: Isolator[] = [];
+  const least = leastOfApp(hasUnifiedCgroups());
+  if (values.memory !== undefined) isolators.push(memoryIsolator(values.memory, least));
+  if (values.cpu !== undefined) isolators.push(cpuIsolator(values.cpu, least));
+  if (values["cpu-shares"] !== undefined)
+    isolators.push({
+      name: "os/linux/cpu-shares",
+      value: parseInteger("cpu-shares", values["cpu-shares"], 2, 262_144),
+    });
+  if (values["oom-score-adj"] !== undefined)
+    isolators.push({
+      name: "os/linux/oom-score-adj",
+      value: parseInteger("oom-score-adj", values["oom-score-adj"], -1000, 1000),
+    });
+  if (values.ulimit.length > 0) isolators.push(rlimitsIsolator(values.ulimit));
+  for (const option of ["caps-retain", "caps-remove"] as const)
+    if (values[option].length > 0) isolators.push(capabilitiesIsolator(option, values[option]));
+  if (values.seccomp !== undefined) isolators.push(seccompIsolator(values.seccomp));
+  return isolators;
+}
+
+function readResolver(values: Values<typeof containerOptions>): ResolverRequest {
+  const domain = optional("dns-domain", values["dns-domain"], resolverWord);
+  const search = values["dns-search"].map((text) => checked("dns-search", text, resolverWord));
+  const options = values["dns-opt"].map((text) => checked("dns-opt", text, resolverWord));
+  const [first] = values.dns;
+  const further = domain !== undefined || search.length > 0 || options.length > 0;
+  for (const word of ["host", "none"] as const) {
+    if (!values.dns.includes(word)) continue;
+    if (values.dns.length > 1 || further) throw usageError(`--dns=${word} stands alone`);
+    return word;
+  }
+  if (first === undefined && !further) return "default";
+  return { servers: values.dns.map((text) => checked("dns", text, ipAddress)), domain, search, options };
+}
+
+function readStage1(values: Values<typeof containerOptions>): Stage1Request {
+  for (const option of STAGE1_OPTIONS) {
+    const text = values[option];
+    if (text !== undefined) return { by: option.slice("stage1-".length) as NonNullable<Stage1Request>["by"], text };
+  }
+  return undefined;
+}
+
+/** Options that a pod manifest answers itself. */
+const ANSWERED_BY_POD_MANIFEST = [
+  "volume",
+  "set-env",
+  "set-env-file",
+  "inherit-env",
+  "port",
+  ...Object.keys(sharedOptions),
+];
+
+function checkRequest(request: RunRequest, words: readonly OptionWord[]): void {
+  const { apps, podManifest, ports, network = "host", interactive } = request;
+  if (podManifest === undefined) {
+    if (apps.length === 0) throw usageError("there is no image", "rkt run [options] IMAGE...; see `rkt run --help`");
+  } else {
+    const [first] = apps;
+    if (first !== undefined) throw usageError(`--pod-manifest names the images: ${first.image} can't be one more`);
+    const answered = words.find(({ name }) => ANSWERED_BY_POD_MANIFEST.includes(name));
+    if (answered !== undefined)
+      throw usageError(`--${answered.name} has no meaning with --pod-manifest`, "say it in the manifest");
+  }
+  const [mapped] = request.mappedVolumes;
+  if (mapped !== undefined && !request.privateUsers)
+    throw usageError(`--volume ${mapped}: idmap has a meaning with --private-users only`);
+  if (interactive && apps.length > 1)
+    throw usageError(
+      "--interactive gives the terminal to one app, not to several",
+      "run each in a container of its own",
+    );
+  if (ports.length > 0 && (network === "host" || network === "none"))
+    throw usageError(`--port needs a network of the container's own, and this one's is ${network}`, "add --net");
+}

@@ -1,0 +1,254 @@
+/**
+ * Whose signatures count for which images: public keys in files named by their
+ * fingerprints, as rkt has always kept them, so that its directories serve
+ * here and these there. Owns the files, not what is in them.
+ *
+ *     /etc/rkt/trustedkeys, over /usr/lib/rkt/trustedkeys:
+ *       root.d/<fingerprint>                        for all images
+ *       prefix.d/example.com/app/<fingerprint>      for example.com/app, example.com/app/x, …
+ *
+ * An empty file of this machine's takes the trust from a vendor's key of that
+ * name. Other than in rkt, a prefix ends where a path component ends
+ * (example.com/app is not for example.com/apple), and what anybody could have
+ * written is refused; a group, rkt's own "rkt-admin" for one, may write.
+ */
+
+import {
+  closeSync,
+  fchmodSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  type Stats,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { beside } from "../../shared/beside.ts";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { keystoreLayout } from "../../shared/layout.ts";
+import { discard } from "../host/discard.ts";
+
+/** Of GlobalOptions. */
+export interface KeystoreDirs {
+  systemConfig: string;
+  localConfig: string;
+}
+
+export interface KeyFile {
+  /** As the file's name has it: what is in the file must have the same. */
+  fingerprint: string;
+  /** Undefined: all images. */
+  prefix: string | undefined;
+  path: string;
+  /** False: an empty file, which takes trust away. */
+  trusted: boolean;
+}
+
+const FINGERPRINT = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
+
+/** The keys that may sign an image of this name. */
+export function keysFor(dirs: KeystoreDirs, imageName: string): KeyFile[] {
+  const parts = imageName.split("/");
+  const prefixes = parts.map((_, i) => parts.slice(0, i + 1).join("/"));
+  return effective([
+    ...rootFiles(dirs),
+    ...layers(dirs).flatMap((config) => prefixes.flatMap((prefix) => prefixFiles(config, prefix))),
+  ]);
+}
+
+/** The later of several files for one key counts. */
+function effective(files: readonly KeyFile[]): KeyFile[] {
+  const keys = new Map(files.map((file) => [file.fingerprint, file]));
+  return [...keys.values()].filter((file) => file.trusted);
+}
+
+/** What the keystore says of each key and prefix, by prefix and fingerprint. */
+export function listKeys(dirs: KeystoreDirs): KeyFile[] {
+  return fileLists(dirs).flatMap((files) => {
+    const keys = new Map(files.map((file) => [file.fingerprint, file]));
+    return [...keys.values()].sort((a, b) => (a.fingerprint < b.fingerprint ? -1 : 1));
+  });
+}
+
+/** Every file for this key, also those that another one takes the place of: what one of them revokes is revoked. */
+export function filesOf(dirs: KeystoreDirs, fingerprint: string): KeyFile[] {
+  return fileLists(dirs)
+    .flat()
+    .filter((file) => file.fingerprint === fingerprint && file.trusted);
+}
+
+/** All files there are: those for all images, then those of each prefix. */
+function fileLists(dirs: KeystoreDirs): KeyFile[][] {
+  const prefixes = new Set(layers(dirs).flatMap((config) => prefixesBelow(config, undefined)));
+  return [
+    rootFiles(dirs),
+    ...[...prefixes].sort().map((prefix) => layers(dirs).flatMap((config) => prefixFiles(config, prefix))),
+  ];
+}
+
+export function readKeyFile({ path }: KeyFile): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw unreadable(error);
+  }
+}
+
+export interface NewKey {
+  fingerprint: string;
+  /** ASCII armor, which is what rkt reads. */
+  armored: string;
+  prefix: string | undefined;
+}
+
+/** Returns the file's path. */
+export function addKey({ localConfig }: KeystoreDirs, { fingerprint, armored, prefix }: NewKey): string {
+  const path = join(placeOf(localConfig, prefix), fingerprint);
+  checkOwners(localConfig, dirname(path));
+  writeKeyFile(path, armored);
+  return path;
+}
+
+/** Takes the trust from a key in one place: away with the file, or a mask over the vendor's. Returns what was done. */
+export function removeKey(dirs: KeystoreDirs, { fingerprint, prefix }: KeyFile): "removed" | "masked" {
+  const path = join(placeOf(dirs.localConfig, prefix), fingerprint);
+  const vendors = statSync(join(placeOf(dirs.systemConfig, prefix), fingerprint), { throwIfNoEntry: false });
+  if (vendors !== undefined && vendors.size > 0) {
+    writeKeyFile(path, "");
+    return "masked";
+  }
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    throw unwritable(error);
+  }
+  return "removed";
+}
+
+// --- places -------------------------------------------------------------------------------
+
+/** Whose later files override earlier ones. */
+const layers = (dirs: KeystoreDirs): string[] => [dirs.systemConfig, dirs.localConfig];
+
+function placeOf(config: string, prefix: string | undefined): string {
+  const layout = keystoreLayout(config);
+  return prefix === undefined ? layout.root : layout.prefix(prefix);
+}
+
+const rootFiles = (dirs: KeystoreDirs): KeyFile[] =>
+  layers(dirs).flatMap((config) => keyFiles(config, undefined, keystoreLayout(config).root));
+
+const prefixFiles = (config: string, prefix: string): KeyFile[] =>
+  keyFiles(config, prefix, keystoreLayout(config).prefix(prefix));
+
+/** In one directory. Names that are no fingerprints (a packager's README or backup) mean nothing. */
+function keyFiles(config: string, prefix: string | undefined, dir: string): KeyFile[] {
+  const names = namesIn(dir).filter((name) => FINGERPRINT.test(name));
+  if (names.length > 0) checkOwners(config, dir);
+  return names.flatMap((fingerprint) => {
+    const path = join(dir, fingerprint);
+    const stat = statOf(path);
+    if (!stat?.isFile()) return [];
+    checkOwner(path, stat);
+    return [{ fingerprint, prefix, path, trusted: stat.size > 0 }];
+  });
+}
+
+function prefixesBelow(config: string, prefix: string | undefined): string[] {
+  const { prefixes } = keystoreLayout(config);
+  const dir = prefix === undefined ? prefixes : join(prefixes, prefix);
+  return namesIn(dir)
+    .filter((name) => statOf(join(dir, name))?.isDirectory())
+    .map((name) => relative(prefixes, join(dir, name)))
+    .flatMap((below) => [below, ...prefixesBelow(config, below)]);
+}
+
+function namesIn(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch (error) {
+    // A prefix may have another's key where its directory would be.
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return [];
+    throw unreadable(error);
+  }
+}
+
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw unreadable(error);
+  }
+}
+
+// --- whose files they are -------------------------------------------------------------------
+
+/** Of a directory and those above it, up to the configuration directory. */
+function checkOwners(config: string, dir: string): void {
+  for (let at = dir; ; at = dirname(at)) {
+    const stat = statOf(at);
+    if (stat !== undefined) checkOwner(at, stat);
+    if (at === config || relative(config, at).startsWith("..")) return;
+  }
+}
+
+function checkOwner(path: string, { mode, uid }: Stats): void {
+  const refuse = (why: string, hint: string): never => {
+    throw new RktError("keystore-unsafe", `${path} decides whom to trust, and ${why}`, { hint });
+  };
+  if ((mode & 0o002) !== 0) refuse("everybody can write it", `chmod o-w ${path}`);
+  if (uid !== 0 && uid !== process.geteuid?.()) refuse(`belongs to user ${uid}`, `chown root ${path}`);
+}
+
+// --- writing ------------------------------------------------------------------------------
+
+/** temp file → fsync → rename → fsync of the directory. A leftover's name is no fingerprint. */
+function writeKeyFile(path: string, text: string): void {
+  const dir = dirname(path);
+  const temporary = beside(join(dir, ".rkt-trust"));
+  try {
+    makeDirectories(dir);
+    const fd = openSync(temporary, "wx", 0o644);
+    try {
+      fchmodSync(fd, 0o644);
+      writeFileSync(fd, text);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(temporary, path);
+    const dirFd = openSync(dir, "r");
+    try {
+      fsyncSync(dirFd);
+    } finally {
+      closeSync(dirFd);
+    }
+  } catch (error) {
+    discard(temporary);
+    throw unwritable(error);
+  }
+}
+
+/** 0755 whatever the umask: others may see whom root trusts. */
+function makeDirectories(dir: string): void {
+  const umask = process.umask(0o022);
+  try {
+    mkdirSync(dir, { recursive: true });
+  } finally {
+    process.umask(umask);
+  }
+}
+
+const unreadable = (cause: unknown): RktError =>
+  new RktError("keystore-unreadable", `cannot read the trusted keys: ${errorText(cause)}`, { cause });
+
+const unwritable = (cause: unknown): RktError =>
+  new RktError("keystore-unwritable", `cannot change the trusted keys: ${errorText(cause)}`, {
+    hint: errorCode(cause) === "EACCES" ? "sudo rkt trust ..." : undefined,
+    cause,
+  });

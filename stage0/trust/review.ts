@@ -1,0 +1,75 @@
+/** What a person sees of a key before trusting it, and the question. Everything in a key is a stranger's text. */
+
+import { readSync } from "node:fs";
+import { isatty } from "node:tty";
+import { errorCode, printable, RktError } from "../../shared/errors.ts";
+import { writeError } from "../terminal/output.ts";
+import { formatDate, type KeyFacts, type PartFacts, spacedFingerprint } from "./public-key.ts";
+
+/** One line for each thing to compare or to know. */
+export function describeKey(facts: KeyFacts, source: string): string[] {
+  const [first = "none that the key has signed", ...others] = facts.identities;
+  return [
+    `rkt: key from ${source}`,
+    `  fingerprint: ${spacedFingerprint(facts.fingerprint)}`,
+    `  kind:        ${describePart(facts)}`,
+    `  identity:    ${first}`,
+    ...others.map((identity) => `               ${identity}`),
+    ...facts.subkeys.map(
+      (subkey) => `  subkey:      ${spacedFingerprint(subkey.fingerprint)}, ${describePart(subkey)}`,
+    ),
+  ].map(printable);
+}
+
+function describePart({ algorithm, created, expires, revoked }: PartFacts): string {
+  const parts = [`${algorithm} of ${formatDate(created)}`];
+  if (revoked !== undefined) parts.push(`REVOKED on ${formatDate(revoked.at)}: ${revoked.reason}`);
+  if (expires !== undefined) {
+    parts.push(`${expires.getTime() <= Date.now() ? "EXPIRED on" : "until"} ${formatDate(expires)}`);
+  }
+  return parts.join(", ");
+}
+
+/** Fails where nobody can answer. */
+export function checkTerminal(): void {
+  if (isatty(0)) return;
+  throw new RktError("no-terminal", "there is no terminal to ask whether the key's fingerprint is the right one", {
+    hint: "compare it yourself, then use --skip-fingerprint-review",
+  });
+}
+
+/** Asks until there is an answer; the end of the input is a no. */
+export function askYesNo(question: string): boolean {
+  for (;;) {
+    writeError(`${printable(question)} (yes/no) `);
+    const answer = readLine()?.trim().toLowerCase();
+    if (answer === "yes" || answer === "y") return true;
+    if (answer === "no" || answer === "n") return false;
+    if (answer === undefined) {
+      writeError("\n");
+      return false;
+    }
+  }
+}
+
+/** Of stdin; a terminal gives whole lines. Undefined: there is no more. */
+function readLine(): string | undefined {
+  const chunk = Buffer.alloc(4096);
+  let text = "";
+  while (!text.endsWith("\n")) {
+    const length = readInput(chunk);
+    if (length === 0) return undefined;
+    text += chunk.toString("utf8", 0, length);
+  }
+  return text;
+}
+
+function readInput(chunk: Buffer): number {
+  try {
+    return readSync(0, chunk);
+  } catch (error) {
+    // The terminal has gone.
+    if (errorCode(error) === "EIO") return 0;
+    throw error;
+  }
+}

@@ -1,0 +1,77 @@
+/** Signatures by the person's own gpg, with the keys, agent and cards that it knows. */
+
+import { spawnSync } from "node:child_process";
+import { realpathSync, renameSync, statSync } from "node:fs";
+import { homedir } from "node:os";
+import { dirname, join } from "node:path";
+import { beside } from "../../shared/beside.ts";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { discard } from "../host/discard.ts";
+import { hostEnvironment } from "../host/environment.ts";
+
+/**
+ * gpg's own directory, without a link on the way. gpg runs what a file in it names (gpg.conf, gpg-agent.conf), and a
+ * sudo may keep the HOME or GNUPGHOME of somebody else: whoever could change the directory could have his code run.
+ */
+function gpgHome(): string {
+  const { GNUPGHOME: given } = process.env;
+  const named = given === undefined || given === "" ? join(homedir(), ".gnupg") : given;
+  let home: string;
+  try {
+    home = realpathSync(named);
+  } catch (cause) {
+    throw new RktError("not-signed", `cannot sign: gpg's directory: ${errorText(cause)}`, { hint: HOME_HINT, cause });
+  }
+  const self = process.geteuid?.() ?? 0;
+  // People's groups are often their own; root trusts none.
+  const others = self === 0 ? 0o022 : 0o002;
+  for (let dir = home; ; dir = dirname(dir)) {
+    const { uid, mode } = statSync(dir);
+    const why =
+      uid !== 0 && uid !== self
+        ? `belongs to user ${uid}, and rkt runs as user ${self}`
+        : (mode & others) !== 0 && (dir === home || (mode & STICKY) === 0)
+          ? "can be changed by others"
+          : undefined;
+    if (why !== undefined) {
+      const what = dir === home ? home : `${home} lies below ${dir}, which`;
+      throw new RktError("not-signed", `cannot sign: gpg's directory ${what} ${why}`, { hint: HOME_HINT });
+    }
+    if (dir === dirname(dir)) return home;
+  }
+}
+
+const HOME_HINT = "GNUPGHOME (else .gnupg in HOME) must name a directory of the user who runs rkt; nothing was written";
+const STICKY = 0o1000;
+
+/** What of the caller's gpg and its agent need: where the keys are, and the terminal to ask for a passphrase on. */
+function gpgEnvironment(home: string): Record<string, string> {
+  const { GPG_TTY: terminal } = process.env;
+  return { ...hostEnvironment(), GNUPGHOME: home, HOME: dirname(home), ...(terminal ? { GPG_TTY: terminal } : {}) };
+}
+
+/** Makes a detached, armored signature of `file` at `output`; `key` is what gpg calls a user ID, "" its default key. */
+export function signWithGpg(file: string, output: string, key: string): void {
+  const env = gpgEnvironment(gpgHome());
+  const temporary = beside(output);
+  const by = key === "" ? [] : ["--local-user", key];
+  // gpg may ask for a passphrase on the terminal.
+  const { error, status, signal } = spawnSync(
+    "gpg",
+    ["--armor", "--detach-sign", "--output", temporary, ...by, "--", file],
+    { env, stdio: ["inherit", "ignore", "inherit"] },
+  );
+  if (error !== undefined || status !== 0) {
+    discard(temporary);
+    const missing = errorCode(error) === "ENOENT";
+    throw new RktError(
+      "not-signed",
+      missing ? "cannot sign: there is no gpg" : `cannot sign: gpg ended with ${signal ?? `status ${status}`}`,
+      {
+        hint: missing ? "install gnupg" : "nothing was written; `gpg --list-secret-keys` shows the keys there are",
+        cause: error,
+      },
+    );
+  }
+  renameSync(temporary, output);
+}
