@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { readBeginning, readBounded, readLines } from "./bounded-read.ts";
-import { mkfifo } from "./syscall/linux.ts";
+import { mkfifo } from "./syscall/file.ts";
 
 function scratch(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), "rkt-read-"));

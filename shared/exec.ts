@@ -6,7 +6,8 @@
  */
 
 import { constants } from "node:os";
-import { exitGroup, filterAndExecveat, isOpenFd, setCloseOnExec, unblockSignal } from "./syscall/linux.ts";
+import { isOpenFd, setCloseOnExec } from "./syscall/descriptor.ts";
+import { exitGroup, filterAndExecveat, unblockSignal } from "./syscall/process.ts";
 
 /** Replaces this process; returns only by throwing, with execve(2)'s error. `keepFds` stay open across the call. */
 export function execve(

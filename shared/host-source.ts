@@ -2,15 +2,8 @@
 
 import { closeSync } from "node:fs";
 import { errorCode, RktError } from "./errors.ts";
-import {
-  AT_EMPTY_PATH,
-  AT_FDCWD,
-  O_PATH,
-  OPEN_TREE_CLONE,
-  openat2,
-  openTree,
-  RESOLVE_NO_SYMLINKS,
-} from "./syscall/linux.ts";
+import { AT_EMPTY_PATH, AT_FDCWD, O_PATH, openat2, RESOLVE_NO_SYMLINKS } from "./syscall/file.ts";
+import { OPEN_TREE_CLONE, openTree } from "./syscall/mount.ts";
 
 /**
  * A detached clone of the mount at `source`, as open_tree(2) makes it; `flags` may be AT_RECURSIVE. No link is

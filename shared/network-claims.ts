@@ -11,7 +11,7 @@ import { errorCode, errorText, RktError } from "./errors.ts";
 import { isUuid, NETWORK_STATE, type NetworkClaim, networkClaim } from "./layout.ts";
 import { HOST_ENVIRONMENT } from "./program.ts";
 import { makeRuntimeDirectory, openRuntimeFile } from "./runtime-directory.ts";
-import { flock, LOCK_EX, LOCK_NB, LOCK_SH } from "./syscall/linux.ts";
+import { flock, LOCK_EX, LOCK_NB, LOCK_SH } from "./syscall/descriptor.ts";
 
 export interface ReleaseOptions {
   /** Milliseconds that the release of one container may take. */

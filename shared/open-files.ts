@@ -1,7 +1,7 @@
 /** How many files an app may have open: what the caller of rkt may (RLIMIT_NOFILE, getrlimit(2)). */
 
 import { readFileSync } from "node:fs";
-import { getrlimit, type ResourceLimit, RLIMIT_NOFILE } from "./syscall/linux.ts";
+import { getrlimit, type ResourceLimit, RLIMIT_NOFILE } from "./syscall/process.ts";
 
 /**
  * The caller's limits, in a process that its caller has started, or that such a one has become by execve(2). Node.js has

@@ -1,7 +1,7 @@
 import { constants } from "node:os";
 import { closeSync } from "node:fs";
 import { errorCode } from "./errors.ts";
-import { pidfdOpen, pidfdSendSignal } from "./syscall/linux.ts";
+import { pidfdOpen, pidfdSendSignal } from "./syscall/process.ts";
 
 /**
  * Sends signals to a process if it is the one that is meant. `isMeant` looks at what has the number now. The pidfd

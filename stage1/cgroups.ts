@@ -11,7 +11,7 @@ import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { type HostPath, hostPath } from "../shared/layout.ts";
-import { MNT_DETACH, umount } from "../shared/syscall/linux.ts";
+import { MNT_DETACH, umount } from "../shared/syscall/mount.ts";
 import { type Controller, legacySettings, type Resources, type Setting, unifiedSettings } from "./resources.ts";
 import { appUnit } from "./units.ts";
 

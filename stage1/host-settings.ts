@@ -15,7 +15,7 @@ import { appendFileSync, closeSync, readdirSync, readFileSync, writeFileSync } f
 import { RktError } from "../shared/errors.ts";
 import { type HostPath, NETWORK_STATE } from "../shared/layout.ts";
 import { makeRuntimeDirectory, openRuntimeFile } from "../shared/runtime-directory.ts";
-import { flock, LOCK_EX } from "../shared/syscall/linux.ts";
+import { flock, LOCK_EX } from "../shared/syscall/descriptor.ts";
 import { type Chain, installChains, removeChains } from "./chains.ts";
 import type { Attachment } from "./cni.ts";
 import { quoted } from "./quoted.ts";

@@ -8,21 +8,9 @@ import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync
 import { execve } from "../shared/exec.ts";
 import { containerLayout, ENV_LOCK_FD, ENV_USERS_FD, joinFile, STAGE1 } from "../shared/layout.ts";
 import { callersOpenFiles, openFilesText } from "../shared/open-files.ts";
-import {
-  CLONE_NEWNET,
-  CLONE_NEWNS,
-  dup2,
-  flock,
-  isOpenFd,
-  isTerminal,
-  LOCK_SH,
-  MS_REC,
-  MS_SLAVE,
-  mount,
-  setCloseOnExec,
-  setns,
-  unshare,
-} from "../shared/syscall/linux.ts";
+import { dup2, flock, isOpenFd, isTerminal, LOCK_SH, setCloseOnExec } from "../shared/syscall/descriptor.ts";
+import { MS_REC, MS_SLAVE, mount } from "../shared/syscall/mount.ts";
+import { CLONE_NEWNET, CLONE_NEWNS, setns, unshare } from "../shared/syscall/namespace.ts";
 import { furtherCapabilities } from "./capabilities.ts";
 import { enterCgroups, hideUnused, hierarchies, isLegacy, ownCgroup, planCgroups } from "./cgroups.ts";
 import { type Container, readContainer } from "./container.ts";

@@ -9,7 +9,7 @@
 import { closeSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { errorCode, printable, RktError } from "../shared/errors.ts";
-import { inotifyAddWatch, inotifyInit } from "../shared/syscall/linux.ts";
+import { inotifyAddWatch, inotifyInit } from "../shared/syscall/descriptor.ts";
 
 /** Of systemd 252. */
 const NEEDED = 3;

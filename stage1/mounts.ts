@@ -17,9 +17,8 @@ import { NETWORK_PARAMETERS, sysctlSettings } from "../shared/schema/sysctl.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
 import { volumesByKey } from "../shared/volumes.ts";
 import type { AppCgroup } from "./cgroups.ts";
+import { AT_FDCWD, AT_RECURSIVE, O_PATH } from "../shared/syscall/file.ts";
 import {
-  AT_FDCWD,
-  AT_RECURSIVE,
   MOUNT_ATTR_RDONLY,
   MS_NODEV,
   MS_NOSUID,
@@ -27,10 +26,9 @@ import {
   mount,
   mountSetattr,
   openTree,
-  O_PATH,
   moveMountTo,
   OPEN_TREE_CLONE,
-} from "../shared/syscall/linux.ts";
+} from "../shared/syscall/mount.ts";
 import { giveToRoot, mapMount, type Users } from "./users.ts";
 
 export type MountStep =

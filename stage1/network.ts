@@ -36,7 +36,8 @@ import { annotation } from "../shared/schema/image-manifest.ts";
 import { NETWORK_PARAMETERS, sysctlSettings } from "../shared/schema/sysctl.ts";
 import type { PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import { olderThan } from "../shared/schema/values.ts";
-import { CLONE_NEWNET, flock, LOCK_EX, setns, unshare } from "../shared/syscall/linux.ts";
+import { flock, LOCK_EX } from "../shared/syscall/descriptor.ts";
+import { CLONE_NEWNET, setns, unshare } from "../shared/syscall/namespace.ts";
 import { writeWhole } from "../shared/write-whole.ts";
 import {
   addressesOf,

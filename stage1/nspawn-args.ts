@@ -6,7 +6,7 @@
  */
 
 import { containerLayout, type HostPath, STAGE1 } from "../shared/layout.ts";
-import type { ResourceLimit } from "../shared/syscall/linux.ts";
+import type { ResourceLimit } from "../shared/syscall/process.ts";
 import type { Users } from "./users.ts";
 
 /** Who gets the output: see /usr/lib/rkt/pid1 of the stage1 image. */

@@ -22,7 +22,7 @@ import {
   RESOLVE_BENEATH,
   RESOLVE_NO_SYMLINKS,
   renameat,
-} from "../shared/syscall/linux.ts";
+} from "../shared/syscall/file.ts";
 import { readContainer } from "./container.ts";
 import { firstProcess } from "./first-process.ts";
 import { stopTimeDropIns } from "./units.ts";

@@ -1,7 +1,7 @@
 /** Who may use a terminal: job control, as the kernel sees it. */
 
 import { fstatSync, readFileSync } from "node:fs";
-import { isTerminal } from "../shared/syscall/linux.ts";
+import { isTerminal } from "../shared/syscall/descriptor.ts";
 
 /**
  * Whether a descriptor is a terminal that this process can use without being stopped for it. A process in the background

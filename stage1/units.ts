@@ -12,7 +12,7 @@ import { NOTIFY_ANNOTATION, PRE_START_TIMEOUT_ANNOTATION, RUNTIME_OPTIONS, STAGE
 import { annotation } from "../shared/schema/image-manifest.ts";
 import type { EventHandler, NameValue, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import { FAILURE } from "./failure.ts";
-import type { ResourceLimit } from "../shared/syscall/linux.ts";
+import type { ResourceLimit } from "../shared/syscall/process.ts";
 import { type StopSettings, stopSettings } from "../shared/stop.ts";
 import type { StdioMode } from "./nspawn-args.ts";
 import { type Resources, unitProperties } from "./resources.ts";

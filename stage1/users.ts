@@ -7,7 +7,7 @@ import { chownSync, closeSync, openSync, readFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { ANNOTATIONS, containerLayout } from "../shared/layout.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
-import { MOUNT_ATTR_IDMAP, mountSetattr } from "../shared/syscall/linux.ts";
+import { MOUNT_ATTR_IDMAP, mountSetattr } from "../shared/syscall/mount.ts";
 import type { PodManifest } from "../shared/schema/types.ts";
 
 /** Ids of the host's, of users and groups alike: `first` is the container's root. */

@@ -31,7 +31,7 @@ import {
   type Status,
   status,
   unlinkat,
-} from "../shared/syscall/linux.ts";
+} from "../shared/syscall/file.ts";
 import { type AppPath, contains } from "./mount-plan.ts";
 
 /** A mount of the plan that is in its place. */

@@ -15,7 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { mkfifo } from "../shared/syscall/linux.ts";
+import { mkfifo } from "../shared/syscall/file.ts";
 import { runs32Bit } from "../test/helpers/kernel.ts";
 import { diagnose } from "./diagnose.ts";
 

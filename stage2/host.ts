@@ -21,7 +21,8 @@ import {
 import { annotation } from "../shared/schema/image-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
 import { stopSettings } from "../shared/stop.ts";
-import { isTerminal, setsid } from "../shared/syscall/linux.ts";
+import { isTerminal } from "../shared/syscall/descriptor.ts";
+import { setsid } from "../shared/syscall/process.ts";
 import { linux } from "./kernel.ts";
 import { appPath, bind, type MountStep, type Surroundings } from "./mount-plan.ts";
 import type { HostLaunch } from "./plan.ts";

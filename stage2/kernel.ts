@@ -27,30 +27,22 @@ import { execveOpen } from "../shared/exec.ts";
 import { joinFile, LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
 import { defaultFilter, type SystemCallFilter } from "../shared/seccomp.ts";
 import { filterProgram } from "../shared/seccomp-program.ts";
+import { closeOnExecFrom, dup2, isOpenFd, isTerminal } from "../shared/syscall/descriptor.ts";
+import { AT_FDCWD, O_PATH, openat2, RESOLVE_NO_MAGICLINKS } from "../shared/syscall/file.ts";
 import {
-  AT_FDCWD,
-  CLONE_FS,
-  CLONE_NEWNS,
-  capget,
-  capset,
-  closeOnExecFrom,
-  dup2,
-  fchdir,
-  getrlimit,
-  isOpenFd,
-  isTerminal,
   LANDLOCK_ACCESS_FS_REFER,
   LANDLOCK_SCOPE_SIGNAL,
   landlockAllowBelow,
   landlockCreateRuleset,
   landlockRestrictSelf,
   landlockVersion,
-  MNT_DETACH,
-  MS_REC,
-  MS_SLAVE,
-  mount,
-  O_PATH,
-  openat2,
+} from "../shared/syscall/landlock.ts";
+import { MNT_DETACH, MS_REC, MS_SLAVE, mount, pivotRoot, umount } from "../shared/syscall/mount.ts";
+import { CLONE_FS, CLONE_NEWNS, fchdir, setns, unshare } from "../shared/syscall/namespace.ts";
+import {
+  capget,
+  capset,
+  getrlimit,
   PR_CAP_AMBIENT,
   PR_CAP_AMBIENT_CLEAR_ALL,
   PR_CAPBSET_DROP,
@@ -58,21 +50,16 @@ import {
   PR_SET_KEEPCAPS,
   PR_SET_NO_NEW_PRIVS,
   PR_SET_PDEATHSIG,
-  pivotRoot,
   prctl,
-  RESOLVE_NO_MAGICLINKS,
   type ResourceLimit,
   RLIMIT_NOFILE,
   resetSignal,
-  setns,
   setrlimit,
   setsid,
   setThreadGid,
   setThreadGroups,
   setThreadUid,
-  umount,
-  unshare,
-} from "../shared/syscall/linux.ts";
+} from "../shared/syscall/process.ts";
 import { failureReasons, findProblem } from "./diagnose.ts";
 import { buildRoot } from "./mount.ts";
 import type { MountStep, SourcePath } from "./mount-plan.ts";

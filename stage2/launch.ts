@@ -12,7 +12,7 @@ import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { LAUNCH_EXIT, PRIVATE_IDS } from "../shared/layout.ts";
 import { DEFAULT_PATH } from "../shared/program.ts";
 import { rlimitText } from "../shared/schema/rlimits.ts";
-import { SyscallError } from "../shared/syscall/linux.ts";
+import { SyscallError } from "../shared/syscall/libc.ts";
 import { ALL, capabilityNames, SYS_ADMIN } from "./capabilities.ts";
 import { appEnvironment } from "./environment.ts";
 import type { Failures, Kernel } from "./kernel.ts";

@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { ANNOTATIONS, STAGE1 } from "../shared/layout.ts";
 import type { App } from "../shared/schema/types.ts";
-import { mkfifo } from "../shared/syscall/linux.ts";
+import { mkfifo } from "../shared/syscall/file.ts";
 import {
   type AppSettings,
   type ContainerSettings,

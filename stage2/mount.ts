@@ -15,6 +15,14 @@ import {
   AT_EMPTY_PATH,
   AT_FDCWD,
   AT_RECURSIVE,
+  O_PATH,
+  openat2,
+  RESOLVE_NO_SYMLINKS,
+  status,
+  symlinkat,
+} from "../shared/syscall/file.ts";
+import { SyscallError } from "../shared/syscall/libc.ts";
+import {
   MOUNT_ATTR_NODEV,
   MOUNT_ATTR_NOEXEC,
   MOUNT_ATTR_NOSUID,
@@ -23,15 +31,9 @@ import {
   makeFileSystem,
   mountSetattr,
   moveMountTo,
-  O_PATH,
   OPEN_TREE_CLONE,
-  openat2,
   openTree,
-  RESOLVE_NO_SYMLINKS,
-  SyscallError,
-  status,
-  symlinkat,
-} from "../shared/syscall/linux.ts";
+} from "../shared/syscall/mount.ts";
 import {
   type AppRoot,
   conflict,

@@ -27,7 +27,7 @@ import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schem
 import { RLIMITS, type Rlimit } from "../shared/schema/rlimits.ts";
 import { callsOfCapabilities } from "../shared/schema/system-calls.ts";
 import { allows, isolatorFilter, type SystemCallFilter, withoutTyping } from "../shared/seccomp.ts";
-import type { ResourceLimit } from "../shared/syscall/linux.ts";
+import type { ResourceLimit } from "../shared/syscall/process.ts";
 import { ALL, boundingSet, capabilityNames, DEFAULT_SET } from "./capabilities.ts";
 import type { EnvironmentSources } from "./environment.ts";
 import { type MountStep, mountPlan, NOTIFY_SOCKET, type SourcePath, type Surroundings } from "./mount-plan.ts";

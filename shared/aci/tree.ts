@@ -10,7 +10,7 @@
 import { lstatSync, readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { errorCode, RktError } from "../errors.ts";
-import { xattrs } from "../syscall/linux.ts";
+import { xattrs } from "../syscall/file.ts";
 
 /** A regular file's bytes: in memory, or read from a file of the host when the image is written, perhaps in a way of one's own. */
 export type Content = Uint8Array | { path: string; size: number; chunks?(): Iterable<Buffer> };

@@ -5,7 +5,7 @@ import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { fsetxattr, makedev, mkfifo, mknodat } from "../syscall/linux.ts";
+import { fsetxattr, makedev, mkfifo, mknodat } from "../syscall/file.ts";
 import { addFile, addSymlink, type Entry, readTree, type Tree } from "./tree.ts";
 import { COMPRESSIONS, sourceDateEpoch, writeAci } from "./writer.ts";
 

@@ -31,7 +31,7 @@ import {
   RESOLVE_NO_SYMLINKS,
   symlinkat,
   utimensat,
-} from "../../shared/syscall/linux.ts";
+} from "../../shared/syscall/file.ts";
 import { removeAt } from "../host/remove-tree.ts";
 import { PathSet } from "./path-set.ts";
 import { type EntrySink, shownPath, type TarEntry, tarError } from "./tar-reader.ts";

@@ -2,7 +2,8 @@ import { closeSync, constants, openSync, readdirSync, rmSync, truncateSync, writ
 import { availableParallelism, setPriority } from "node:os";
 import { errorCode, RktError, usageError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
-import { flock, LOCK_EX, LOCK_NB, setRoundRobin } from "../../shared/syscall/linux.ts";
+import { flock, LOCK_EX, LOCK_NB } from "../../shared/syscall/descriptor.ts";
+import { setRoundRobin } from "../../shared/syscall/process.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { makeMetadataDirectory } from "../host/data-directory.ts";
 import type { GlobalOptions } from "../cli/globals.ts";

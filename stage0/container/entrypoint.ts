@@ -10,7 +10,7 @@ import { closeSync, constants, existsSync, openSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { containerLayout, type Entrypoint, ENTRYPOINTS, type HostPath, RUNTIME_OPTIONS } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
-import { O_PATH } from "../../shared/syscall/linux.ts";
+import { O_PATH } from "../../shared/syscall/file.ts";
 import { readManifest, readStage1Manifest, requireLayout, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
 

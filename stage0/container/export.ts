@@ -19,19 +19,9 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout, dataLayout, type HostPath, hostPath } from "../../shared/layout.ts";
 import { formatImageManifest, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { RuntimeApp } from "../../shared/schema/types.ts";
-import {
-  CLONE_FS,
-  CLONE_NEWNS,
-  chroot,
-  fchdir,
-  MS_PRIVATE,
-  MS_RDONLY,
-  MS_REC,
-  mount,
-  O_PATH,
-  openat2,
-  unshare,
-} from "../../shared/syscall/linux.ts";
+import { O_PATH, openat2 } from "../../shared/syscall/file.ts";
+import { MS_PRIVATE, MS_RDONLY, MS_REC, mount } from "../../shared/syscall/mount.ts";
+import { CLONE_FS, CLONE_NEWNS, chroot, fchdir, unshare } from "../../shared/syscall/namespace.ts";
 import { callersMode } from "../host/caller-mask.ts";
 import { discard } from "../host/discard.ts";
 import { readTrees, supervisor } from "./inspect.ts";

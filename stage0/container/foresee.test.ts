@@ -7,7 +7,7 @@ import { RktError } from "../../shared/errors.ts";
 import { hostPath } from "../../shared/layout.ts";
 import { bareApp } from "../../shared/schema/image-manifest.ts";
 import type { App, PodManifest } from "../../shared/schema/types.ts";
-import { mkfifo } from "../../shared/syscall/linux.ts";
+import { mkfifo } from "../../shared/syscall/file.ts";
 import { foresee } from "./foresee.ts";
 
 /** A file's text, a program, a link, or what else a path can be. */

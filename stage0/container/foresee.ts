@@ -17,7 +17,7 @@ import { errorCode, RktError } from "../../shared/errors.ts";
 import type { HostPath } from "../../shared/layout.ts";
 import { DEFAULT_PATH, notAProgram, programPaths } from "../../shared/program.ts";
 import type { App, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
-import { O_PATH, openat2, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS } from "../../shared/syscall/linux.ts";
+import { O_PATH, openat2, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS } from "../../shared/syscall/file.ts";
 
 /** Throws "cannot-start"; answers what the person should know. `rootfs` is the rendered tree of an app. */
 export function foresee(

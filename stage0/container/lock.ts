@@ -9,7 +9,7 @@
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import type { HostPath } from "../../shared/layout.ts";
 import { errorCode } from "../../shared/errors.ts";
-import { flock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../shared/syscall/linux.ts";
+import { flock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../shared/syscall/descriptor.ts";
 
 /** An open container directory; `fd` holds the lock until the first `close`. */
 export interface DirectoryLock {

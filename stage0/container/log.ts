@@ -17,7 +17,7 @@ import {
   RESOLVE_BENEATH,
   RESOLVE_NO_MAGICLINKS,
   RESOLVE_NO_SYMLINKS,
-} from "../../shared/syscall/linux.ts";
+} from "../../shared/syscall/file.ts";
 
 export interface LogEntry {
   /** RFC 3339, UTC, with nanoseconds: as text, too, in the order of time. */

@@ -6,7 +6,9 @@
 
 import { errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout, dataLayout, type HostPath } from "../../shared/layout.ts";
-import { CLONE_NEWNS, MS_REC, MS_SLAVE, mount, SyscallError, unshare } from "../../shared/syscall/linux.ts";
+import { SyscallError } from "../../shared/syscall/libc.ts";
+import { MS_REC, MS_SLAVE, mount } from "../../shared/syscall/mount.ts";
+import { CLONE_NEWNS, unshare } from "../../shared/syscall/namespace.ts";
 import type { TreesFile } from "./prepare.ts";
 import { mapOwners } from "./private-users.ts";
 

@@ -38,7 +38,7 @@ import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, PodManifest, Volume } from "../../shared/schema/types.ts";
 import type { Rule } from "../../shared/schema/place.ts";
 import { absolutePath } from "../../shared/schema/values.ts";
-import { O_PATH, openat2, RESOLVE_IN_ROOT, syncfs } from "../../shared/syscall/linux.ts";
+import { O_PATH, openat2, RESOLVE_IN_ROOT, syncfs } from "../../shared/syscall/file.ts";
 import { volumesByKey } from "../../shared/volumes.ts";
 import { type Provenance, STAGE1_PROVENANCE } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";

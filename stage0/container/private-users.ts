@@ -11,15 +11,8 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS, containerLayout, type HostPath, PRIVATE_IDS } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
-import {
-  AT_FDCWD,
-  MOUNT_ATTR_IDMAP,
-  mountSetattr,
-  moveMountTo,
-  O_PATH,
-  OPEN_TREE_CLONE,
-  openTree,
-} from "../../shared/syscall/linux.ts";
+import { AT_FDCWD, O_PATH } from "../../shared/syscall/file.ts";
+import { MOUNT_ATTR_IDMAP, mountSetattr, moveMountTo, OPEN_TREE_CLONE, openTree } from "../../shared/syscall/mount.ts";
 import { reserveIds } from "./user-ranges.ts";
 import { HOST_ENVIRONMENT } from "../../shared/program.ts";
 

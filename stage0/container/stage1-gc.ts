@@ -11,7 +11,7 @@ import { errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout, ENTRYPOINTS } from "../../shared/layout.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { ImageManifest } from "../../shared/schema/types.ts";
-import { MNT_DETACH, umount } from "../../shared/syscall/linux.ts";
+import { MNT_DETACH, umount } from "../../shared/syscall/mount.ts";
 import { readStage1Manifest, readTrees } from "./inspect.ts";
 import type { OwnedContainer } from "./lifecycle.ts";
 import { mountStage1, separateMounts } from "./mounts.ts";

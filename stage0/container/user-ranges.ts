@@ -11,7 +11,7 @@ import { closeSync, readdirSync, readFileSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { PRIVATE_IDS, RUNTIME_DIR, USER_RANGES } from "../../shared/layout.ts";
 import { makeRuntimeDirectory, openRuntimeFile } from "../../shared/runtime-directory.ts";
-import { lockByte } from "../../shared/syscall/linux.ts";
+import { lockByte } from "../../shared/syscall/descriptor.ts";
 
 /** Ranges by their number: range N begins at id N * PRIVATE_IDS. systemd keeps these for containers (UIDS-GIDS.md). */
 export const FIRST_RANGE = 0x00080000 / PRIVATE_IDS;

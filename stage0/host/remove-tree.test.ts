@@ -19,7 +19,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { type TestContext, test } from "node:test";
-import { mkdirat, mkfifo, O_PATH, openat2 } from "../../shared/syscall/linux.ts";
+import { mkdirat, mkfifo, O_PATH, openat2 } from "../../shared/syscall/file.ts";
 import { requires } from "../../test/helpers/rkt.ts";
 import { removeTree } from "./remove-tree.ts";
 

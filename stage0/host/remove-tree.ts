@@ -28,7 +28,7 @@ import {
   renameat,
   setInodeFlags,
   unlinkat,
-} from "../../shared/syscall/linux.ts";
+} from "../../shared/syscall/file.ts";
 
 const RESOLVE = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 const DIRECTORY = constants.O_DIRECTORY | constants.O_NOFOLLOW;

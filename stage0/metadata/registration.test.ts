@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
-import { flock, LOCK_EX } from "../../shared/syscall/linux.ts";
+import { flock, LOCK_EX } from "../../shared/syscall/descriptor.ts";
 import { register } from "./registration.ts";
 
 /** A data directory whose service says where it listens, and runs or has ended. */

@@ -6,7 +6,7 @@
 import { closeSync, constants, lstatSync, openSync, readFileSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/layout.ts";
-import { flock, LOCK_NB, LOCK_SH } from "../../shared/syscall/linux.ts";
+import { flock, LOCK_NB, LOCK_SH } from "../../shared/syscall/descriptor.ts";
 import { hostEnvironment } from "../host/environment.ts";
 
 /** Bytes of a token: twice what ace.md asks for. */

@@ -8,7 +8,7 @@ import { createServer, get, type IncomingMessage, type Server, type ServerRespon
 import { createServer as createDoor, isIP, type Server as NetServer, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
 import { errorCode, RktError, usageError } from "../../shared/errors.ts";
-import { AF_UNIX, socketFamily } from "../../shared/syscall/linux.ts";
+import { AF_UNIX, socketFamily } from "../../shared/syscall/descriptor.ts";
 import type { Answer, MetadataRequest } from "./service.ts";
 import { HOST_ENVIRONMENT } from "../../shared/program.ts";
 

@@ -9,7 +9,7 @@
 
 import { closeSync, openSync } from "node:fs";
 import type { DataLayout } from "../../shared/layout.ts";
-import { flock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../shared/syscall/linux.ts";
+import { flock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../shared/syscall/descriptor.ts";
 
 export interface StoreLock {
   /** From now on nobody takes anything away. */

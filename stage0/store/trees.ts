@@ -19,7 +19,8 @@ import {
 } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, type HostPath, KEY_DIGITS, shortId, TREE_FORMAT } from "../../shared/layout.ts";
-import { flock, LOCK_EX, syncfs } from "../../shared/syscall/linux.ts";
+import { flock, LOCK_EX } from "../../shared/syscall/descriptor.ts";
+import { syncfs } from "../../shared/syscall/file.ts";
 import { type Extractor, extractInto } from "../archive/extract.ts";
 import { TarReader } from "../archive/tar-reader.ts";
 import { removeTree } from "../host/remove-tree.ts";

@@ -17,7 +17,7 @@ import {
 import { basename, dirname, join } from "node:path";
 import { test } from "node:test";
 import { ANNOTATIONS, containerLayout } from "../../shared/layout.ts";
-import { mkfifo } from "../../shared/syscall/linux.ts";
+import { mkfifo } from "../../shared/syscall/file.ts";
 import {
   eventually,
   exampleAci,

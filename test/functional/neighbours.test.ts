@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { DEFAULT_CAPABILITIES } from "../../shared/schema/capabilities.ts";
-import { landlockVersion } from "../../shared/syscall/linux.ts";
+import { landlockVersion } from "../../shared/syscall/landlock.ts";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
 import { eventually, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
 

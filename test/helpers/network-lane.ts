@@ -6,7 +6,7 @@
 import { openSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { flock, LOCK_EX } from "../../shared/syscall/linux.ts";
+import { flock, LOCK_EX } from "../../shared/syscall/descriptor.ts";
 
 /** Waits for the files that have the network now. */
 export function takeNetworkLane(): void {

@@ -1,0 +1,205 @@
+/** Files by a directory's descriptor and a name: what node:fs can't do without looking a path up again. */
+
+import { constants as fsConstants } from "node:fs";
+import { constants } from "node:os";
+import { check, cString, ffi, type PathArg, SyscallError } from "./libc.ts";
+
+export const AT_FDCWD = -100;
+export const AT_SYMLINK_NOFOLLOW = 0x100;
+export const AT_RECURSIVE = 0x8000;
+export const AT_EMPTY_PATH = 0x1000;
+export const RESOLVE_NO_XDEV = 0x01;
+export const RESOLVE_NO_MAGICLINKS = 0x02;
+export const RESOLVE_NO_SYMLINKS = 0x04;
+export const RESOLVE_BENEATH = 0x08;
+export const RESOLVE_IN_ROOT = 0x10;
+export const O_PATH = 0x200000;
+export const O_CLOEXEC = 0x80000;
+const SYS_ioctl = 16n;
+const SYS_openat2 = 437n;
+const SYS_statx = 332n;
+const FICLONE = 0x40049409n;
+const FS_IOC_GETFLAGS = 0x80086601n;
+const FS_IOC_SETFLAGS = 0x40086602n;
+
+/** openat2(2): opens `path` below `dirfd` by the rules of `resolve` (RESOLVE_*). The descriptor is close-on-exec. */
+export function openat2(dirfd: number, path: PathArg, flags: number, mode: number, resolve: number): number {
+  return checkOpenat2(tryOpenat2(dirfd, path, flags, mode, resolve), path);
+}
+
+/** The descriptor, or the negative errno: who looks for what may be missing need not pay for an Error. */
+function tryOpenat2(dirfd: number, path: PathArg, flags: number, mode: number, resolve: number): number {
+  const how = Buffer.alloc(24);
+  how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
+  how.writeBigUInt64LE(BigInt(mode), 8);
+  how.writeBigUInt64LE(BigInt(resolve), 16);
+  for (;;) {
+    const result = ffi().syscall.how(SYS_openat2, BigInt(dirfd), cString(path), how, 24n);
+    if (Number(result) >= 0) return Number(result);
+    // EAGAIN: a rename raced with a ".." under RESOLVE_IN_ROOT/BENEATH (openat2(2)).
+    const errno = ffi().errno();
+    if (errno !== constants.errno.EAGAIN && errno !== constants.errno.EINTR) return -errno;
+  }
+}
+
+function checkOpenat2(result: number, path: PathArg): number {
+  if (result < 0) throw new SyscallError("openat2", -result, String(path));
+  return result;
+}
+
+/** As `openat2`, and undefined when nothing is there. */
+export function openat2IfThere(
+  dirfd: number,
+  path: PathArg,
+  flags: number,
+  mode: number,
+  resolve: number,
+): number | undefined {
+  const result = tryOpenat2(dirfd, path, flags, mode, resolve);
+  return result === -constants.errno.ENOENT ? undefined : checkOpenat2(result, path);
+}
+
+/** Shares all blocks of one file with another (ioctl_ficlone(2)). */
+export function reflink(toFd: number, fromFd: number): void {
+  check("ioctl FICLONE", ffi().libc.ioctl(toFd, FICLONE, BigInt(fromFd)));
+}
+
+/** What keeps a file from being changed and removed, whoever wants to (ioctl_iflags(2)). */
+export const FS_IMMUTABLE_FL = 0x10;
+
+export const FS_APPEND_FL = 0x20;
+
+/** Flags of a file's inode (ioctl_iflags(2)). Only for a regular file or a directory: a device may mean something else by the number. */
+export function inodeFlags(fd: number): number {
+  const flags = Buffer.alloc(8);
+  check("ioctl FS_IOC_GETFLAGS", ffi().syscall.intsBuf(SYS_ioctl, BigInt(fd), FS_IOC_GETFLAGS, flags));
+  return flags.readUInt32LE(0);
+}
+
+export function setInodeFlags(fd: number, flags: number): void {
+  const value = Buffer.alloc(8);
+  value.writeUInt32LE(flags, 0);
+  check("ioctl FS_IOC_SETFLAGS", ffi().syscall.intsBuf(SYS_ioctl, BigInt(fd), FS_IOC_SETFLAGS, value));
+}
+
+export function syncfs(fd: number): void {
+  check("syncfs", ffi().libc.syncfs(fd));
+}
+
+export function mkfifo(path: PathArg, mode: number): void {
+  check("mkfifo", ffi().libc.mkfifo(cString(path), mode), path);
+}
+
+/** mknodat(2): `mode` carries the type bits, `dev` is made by `makedev`. */
+export function mknodat(dirfd: number, path: PathArg, mode: number, dev: bigint): void {
+  check("mknodat", ffi().libc.mknodat(dirfd, cString(path), mode, dev), path);
+}
+
+/** The device number of (major, minor), as makedev(3). */
+export function makedev(major: number, minor: number): bigint {
+  const [a, b] = [BigInt(major), BigInt(minor)];
+  return ((a & 0xfffff000n) << 32n) | ((a & 0xfffn) << 8n) | ((b & 0xffffff00n) << 12n) | (b & 0xffn);
+}
+
+export function linkat(fromDir: number, from: PathArg, toDir: number, to: PathArg, flags = 0): void {
+  check("linkat", ffi().libc.linkat(fromDir, cString(from), toDir, cString(to), flags), to);
+}
+
+export function symlinkat(target: PathArg, dirfd: number, path: PathArg): void {
+  check("symlinkat", ffi().libc.symlinkat(cString(target), dirfd, cString(path)), path);
+}
+
+export function mkdirat(dirfd: number, path: PathArg, mode: number): void {
+  check("mkdirat", ffi().libc.mkdirat(dirfd, cString(path), mode), path);
+}
+
+export function renameat(fromDir: number, from: PathArg, toDir: number, to: PathArg): void {
+  check("renameat", ffi().libc.renameat(fromDir, cString(from), toDir, cString(to)), from);
+}
+
+export const AT_REMOVEDIR = 0x200;
+
+export function unlinkat(dirfd: number, path: PathArg, flags = 0): void {
+  check("unlinkat", ffi().libc.unlinkat(dirfd, cString(path), flags), path);
+}
+
+const PATH_MAX = 4096;
+
+/** readlinkat(2) of a link that was opened itself (O_PATH and O_NOFOLLOW). */
+export function readlinkat(fd: number): string {
+  const text = Buffer.alloc(PATH_MAX);
+  const length = check("readlinkat", ffi().libc.readlinkat(fd, cString(""), text, BigInt(text.length)));
+  return text.toString("utf8", 0, length);
+}
+
+/** What statx(2) says of an open file: node's fstat does not know of mounts. */
+export interface Status {
+  isDirectory: boolean;
+  isSymbolicLink: boolean;
+  uid: number;
+  size: bigint;
+  /** The mount it was opened on; no two that are there have the same. */
+  mountId: bigint;
+}
+
+export function status(fd: number): Status {
+  const [STATX_BASIC_STATS, STATX_MNT_ID] = [0x7ff, 0x1000];
+  const data = Buffer.alloc(256);
+  const mask = BigInt(STATX_BASIC_STATS | STATX_MNT_ID);
+  check("statx", ffi().syscall.intBufInts(SYS_statx, BigInt(fd), cString(""), BigInt(AT_EMPTY_PATH), mask, data));
+  if ((data.readUInt32LE(0) & STATX_MNT_ID) === 0) throw new SyscallError("statx", constants.errno.EOPNOTSUPP);
+  const type = data.readUInt16LE(28) & fsConstants.S_IFMT;
+  return {
+    isDirectory: type === fsConstants.S_IFDIR,
+    isSymbolicLink: type === fsConstants.S_IFLNK,
+    uid: data.readUInt32LE(20),
+    size: data.readBigUInt64LE(40),
+    mountId: data.readBigUInt64LE(144),
+  };
+}
+
+export function fchownat(dirfd: number, path: PathArg, uid: number, gid: number, flags = AT_SYMLINK_NOFOLLOW): void {
+  check("fchownat", ffi().libc.fchownat(dirfd, cString(path), uid, gid, flags), path);
+}
+
+export function fchmodat(dirfd: number, path: PathArg, mode: number): void {
+  check("fchmodat", ffi().libc.fchmodat(dirfd, cString(path), mode, 0), path);
+}
+
+/** Sets atime and mtime, in nanoseconds since the epoch (may be negative), of the file itself, never of a link's target. */
+export function utimensat(dirfd: number, path: PathArg, atimeNs: bigint, mtimeNs: bigint): void {
+  const times = Buffer.alloc(32);
+  [atimeNs, mtimeNs].forEach((ns, i) => {
+    const nsec = ((ns % 1000000000n) + 1000000000n) % 1000000000n;
+    times.writeBigInt64LE((ns - nsec) / 1000000000n, i * 16);
+    times.writeBigInt64LE(nsec, i * 16 + 8);
+  });
+  check("utimensat", ffi().libc.utimensat(dirfd, cString(path), times, AT_SYMLINK_NOFOLLOW), path);
+}
+
+export function lsetxattr(path: PathArg, name: string, value: Buffer): void {
+  const v = value.length === 0 ? Buffer.alloc(1) : value;
+  check("lsetxattr", ffi().libc.lsetxattr(cString(path), cString(name), v, BigInt(value.length), 0), path);
+}
+
+export function fsetxattr(fd: number, name: string, value: Buffer): void {
+  const v = value.length === 0 ? Buffer.alloc(1) : value;
+  check("fsetxattr", ffi().libc.fsetxattr(fd, cString(name), v, BigInt(value.length), 0));
+}
+
+/** All extended attributes of a file or link, by name. */
+export function xattrs(path: PathArg): Map<string, Buffer> {
+  const { libc } = ffi();
+  const names = Buffer.alloc(65536);
+  const length = check("llistxattr", libc.llistxattr(cString(path), names, BigInt(names.length)), path);
+  const result = new Map<string, Buffer>();
+  if (length === 0) return result;
+  const value = Buffer.alloc(65536);
+  for (const name of names.subarray(0, length).toString().split("\0")) {
+    if (name === "") continue;
+    const n = check("lgetxattr", libc.lgetxattr(cString(path), cString(name), value, BigInt(value.length)), path);
+    // A copy: what is kept must not hold all that there was room for.
+    result.set(name, Buffer.from(value.subarray(0, n)));
+  }
+  return result;
+}
