@@ -84,9 +84,9 @@ test("a script's bytecode is the same each time, and used", async (t) => {
 
 test("a stage with another stage's code in it is not built", async (t) => {
   const cases: [ExecutableName, string][] = [
-    ["rkt", "stage1/subnet.ts"],
+    ["rkt", "stage1/network/subnet.ts"],
     ["init", "stage0/container/lock.ts"],
-    ["launcher", "stage1/subnet.ts"],
+    ["launcher", "stage1/network/subnet.ts"],
   ];
   for (const [name, stray] of cases) {
     const directory = files(t, { "main.ts": `import ${JSON.stringify(join(ROOT, stray))};` });

@@ -37,7 +37,7 @@ const REGISTRY = `registry${"."}npmjs.org`;
 
 const STAGE = "a stage imports shared/ and itself: what else it needs of another stage is on disk";
 const SHARED = "shared/ imports no stage: every stage carries it";
-const LAYOUT = "paths, variables and annotations of the layout are spelled in shared/layout.ts only";
+const LAYOUT = "paths, variables and annotations of the layout are spelled in shared/contract/ only";
 const EXECVE = "a stage is left through shared/exec.ts only, which says what is inherited";
 const EXIT = "only main.ts ends the process: throw an RktError, so that cleanup runs and the failure has a message";
 const FFI = "system calls are in shared/syscall/ only: one place to audit, one interface to record in tests";
@@ -66,11 +66,11 @@ const cases: { name: string; files: Record<string, string>; expected: string[] }
         import "esbuild";
         console.log(a, "/var/lib/rkt"); process.exit(1);`,
       "shared/exec.ts": `process.execve?.("/a");`,
-      "shared/layout.ts": `export const DATA = "/var/lib/rkt";`,
+      "shared/contract/paths.ts": `export const DATA = "/var/lib/rkt";`,
       "shared/syscall/linux.ts": `process.getBuiltinModule("node:ffi");`,
       "shared/systemd-unit-writer/src/index.ts": `import "./b.ts";`,
       "shared/systemd-unit-writer/src/b.ts": "export {};",
-      "stage1/units.ts": `import "systemd-unit-writer";`,
+      "stage1/units/units.ts": `import "systemd-unit-writer";`,
       "build/build.ts": `import "../shared/a.ts"; import "esbuild"; console.log(process.argv); process.exit();`,
       "test/fuzz/a.ts": `import "../../stage1/main.ts"; import "../helpers/a.ts";`,
       "test/helpers/a.ts": `export { a } from "../../shared/a.ts"; import "../../build/build.ts";`,
@@ -149,8 +149,8 @@ const cases: { name: string; files: Record<string, string>; expected: string[] }
     name: "eager-import: what an executable's start reaches, and only that",
     files: {
       "stage0/main.ts": 'import "./cli.ts"; import type {} from "tar"; import "systemd-unit-writer";',
-      "stage0/cli/dispatch.ts": 'import "../shared/b.ts";\nvoid import("./late.ts"); import type {} from "./types.ts";',
-      "stage0/late.ts": 'import "tar"; import "./cli.ts";',
+      "stage0/cli.ts": 'import "../shared/b.ts";\nvoid import("./late.ts"); import type {} from "./types.ts";',
+      "stage0/late.ts": 'import "tar";',
       "stage0/types.ts": 'import "tar";',
       "shared/b.ts": 'import "node:fs";\nimport { x } from "tar";\nexport * from "node:sqlite";',
     },
@@ -226,6 +226,32 @@ const cases: { name: string; files: Record<string, string>; expected: string[] }
       ...[2, 3, 4].map((line) => `shared/b.ts:${line}: exit-status: ${EXIT}`),
       `stage1/main.ts:1: console: ${CONSOLE}`,
     ],
+  },
+  {
+    name: "the folders of stage 0 are imported downwards only, and are known",
+    files: {
+      "stage0/main.ts": 'import("./commands/run.ts");',
+      "stage0/commands/run.ts": 'import "../store/store.ts";',
+      "stage0/store/store.ts": 'import "../archive/tar.ts";\nimport type { A } from "../fetch/fetch.ts";\nexport type B = A;',
+      "stage0/archive/tar.ts": "export {};",
+      "stage0/fetch/fetch.ts": "export type A = 1;",
+      "stage0/fetch/fetch.test.ts": 'import "../commands/run.ts";',
+      "stage0/shed/a.ts": 'import "../store/store.ts";',
+    },
+    expected: [
+      "stage0/shed/a.ts:1: direction: stage0/shed is no folder of stage 0 that build/check.ts knows",
+      "stage0/store/store.ts:2: direction: imports stage0/fetch/fetch.ts: where an image comes from is nothing to who vouches for it or keeps it",
+    ],
+  },
+  {
+    name: "circles of files, by types and late imports too",
+    files: {
+      "shared/b.ts": 'import type { C } from "./c.ts";\nexport type B = C;',
+      "shared/c.ts": 'export type C = 1;\nexport const c = () => import("./d.ts");',
+      "shared/d.ts": 'import "./a.ts";\nimport "./b.ts";',
+      "stage1/a.ts": 'import "../shared/b.ts";',
+    },
+    expected: ["shared/d.ts:2: circle: shared/b.ts → shared/c.ts → shared/d.ts → shared/b.ts: cut what both need out of one"],
   },
   {
     name: "text: machine paths and registries, in any file git would take",

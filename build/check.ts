@@ -35,14 +35,11 @@ import {
 } from "typescript/unstable/ast/is";
 import { API } from "typescript/unstable/sync";
 import { errorCode, RktError } from "../shared/errors.ts";
-import {
-  DEFAULT_DATA_DIR,
-  ENTRYPOINTS,
-  ENV_LOCK_FD,
-  LOCAL_CONFIG_DIR,
-  STAGE1,
-  SYSTEM_CONFIG_DIR,
-} from "../shared/layout.ts";
+import { ENTRYPOINTS } from "../shared/contract/annotations.ts";
+import { LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../shared/contract/configuration.ts";
+import { DEFAULT_DATA_DIR } from "../shared/contract/data-directory.ts";
+import { ENV_LOCK_FD } from "../shared/contract/environment.ts";
+import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { ROOT } from "./paths.ts";
 import { program } from "./program.ts";
 
@@ -128,6 +125,38 @@ const DIRECTION: Readonly<Record<string, { from: string[]; inTests: string[]; re
   test: { from: ["shared", "build"], inTests: [], reason: "functional tests run the executables, as a user does" },
 };
 
+/**
+ * The folders of stage 0, from what knows a person to what is the same for
+ * many: a file imports from its own folder and from those after it.
+ */
+const FOLDERS: readonly (readonly [folder: string, reason: string])[] = [
+  ["", "main.ts and the table of commands are what the executable begins with"],
+  ["commands", "a command is called by the command line, and by nobody else"],
+  ["request", "what somebody asks for is turned into a container, and no lower part knows who asked"],
+  ["metadata", "the metadata service is told of containers and images; these do without it"],
+  ["container", "a container stands on images; images do not know of containers"],
+  ["fetch", "where an image comes from is nothing to who vouches for it or keeps it"],
+  ["trust", "signatures are verified for whoever has bytes; the store keeps what was verified"],
+  ["store", "the store reads archives; an archive does not know where it is kept"],
+  ["archive", "an archive is read for anybody who has one"],
+  ["cli", "the words of a command line are read in one way for all commands"],
+  ["config", "configuration is read for whoever needs it"],
+  ["terminal", "what is printed comes from above"],
+  ["host", "the host's own files and programs are the ground"],
+];
+
+function folderBroken(file: string, target: string): string | undefined {
+  const rank = (path: string) => {
+    const [stage, ...parts] = path.split("/");
+    return stage === "stage0" ? FOLDERS.findIndex(([folder]) => folder === parts.slice(0, -1).join("/")) : undefined;
+  };
+  const [from, to] = [rank(file), rank(target)];
+  if (from === undefined || to === undefined || isTest(file)) return undefined;
+  if (from < 0) return `${posix.dirname(file)} is no folder of stage 0 that build/check.ts knows`;
+  if (to < 0 || to >= from) return undefined;
+  return `imports ${target}: ${FOLDERS[to]?.[1]}`;
+}
+
 function directionBroken(file: string, target: string): string | undefined {
   const side = owner(file);
   const other = owner(target);
@@ -164,7 +193,8 @@ function* checkImport(file: string, found: Import, packages: PackageJson): Gener
     return;
   }
   if (specifier.startsWith(".")) {
-    const reason = directionBroken(file, posix.join(posix.dirname(file), specifier));
+    const target = posix.join(posix.dirname(file), specifier);
+    const reason = directionBroken(file, target) ?? folderBroken(file, target);
     if (reason !== undefined) yield ["direction", reason];
   } else if (isBuiltin(specifier)) {
     if (specifier === "node:ffi" && !file.startsWith("shared/syscall/"))
@@ -200,6 +230,34 @@ function* eagerPackages(main: string, files: ReadonlyMap<string, Source>): Gener
       }
     }
   }
+}
+
+// --- circles ------------------------------------------------------------------------
+
+/**
+ * Files that import each other in a circle, types included: none of them can
+ * be understood without all the others. One violation for each import by which
+ * a walk comes back to a file that it is still in.
+ */
+function* circles(sources: ReadonlyMap<string, Source>): Generator<Violation> {
+  const done = new Set<string>();
+  const path: string[] = [];
+  function* visit(file: string): Generator<Violation> {
+    path.push(file);
+    const source = sources.get(file);
+    for (const { specifier, node } of source?.imports ?? []) {
+      if (source === undefined || specifier?.startsWith(".") !== true) continue;
+      const target = posix.join(posix.dirname(file), specifier);
+      const since = path.indexOf(target);
+      if (since >= 0) {
+        const circle = [...path.slice(since), target].join(" → ");
+        yield { file, line: source.lineOf(node), rule: "circle", reason: `${circle}: cut what both need out of one` };
+      } else if (!done.has(target)) yield* visit(target);
+    }
+    path.pop();
+    done.add(file);
+  }
+  for (const file of sources.keys()) if (!done.has(file)) yield* visit(file);
 }
 
 // --- bans -------------------------------------------------------------------------
@@ -247,7 +305,7 @@ function textOf(node: Node): string | undefined {
 
 const quoteRegExp = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
-/** Names that only shared/layout.ts may spell; as paths of one's own, with or without the leading slash. */
+/** Names that only shared/contract/ may spell; as paths of one's own, with or without the leading slash. */
 const LAYOUT_NAMES = new RegExp(
   `(?<![\\w.-])(?:${[
     // "/rkt" alone is a common name: here it needs its slashes.
@@ -275,8 +333,8 @@ const BANS: readonly Ban[] = [
   },
   {
     rule: "layout-name",
-    reason: "paths, variables and annotations of the layout are spelled in shared/layout.ts only",
-    applies: (file) => !isTest(file) && file !== "shared/layout.ts",
+    reason: "paths, variables and annotations of the layout are spelled in shared/contract/ only",
+    applies: (file) => !isTest(file) && !file.startsWith("shared/contract/"),
     hit: (node) => LAYOUT_NAMES.test(textOf(node) ?? ""),
   },
   {
@@ -386,6 +444,7 @@ function* checkSources(sources: ReadonlyMap<string, Source>, packages: PackageJs
       for (const { rule, reason, hit } of bans) if (hit(node)) yield { file, line: source.lineOf(node), rule, reason };
   }
   for (const stage of STAGES) yield* eagerPackages(`${stage}/main.ts`, sources);
+  yield* circles(sources);
 }
 
 /** Everything in the project at `root` that breaks a rule, in order of place. */

@@ -15,7 +15,7 @@
  * another first argument it ends instead of starting that script for ever.
  */
 
-import { LAUNCH_EXIT } from "../shared/layout.ts";
+import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
 
 /** Instructions, each with its bytes in hexadecimal. At the start the stack has argc, argv, a null pointer, and envp. */
 const CODE: readonly [bytes: string, instruction: string][] = [

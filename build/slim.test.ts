@@ -58,10 +58,13 @@ test("slim: rkt version loads nothing it does not need", () => {
   );
   assert.deepEqual(modules.filter((path) => !path.startsWith("shared/")).sort(), [
     "stage0/cli/dispatch.ts",
+    "stage0/cli/find-command.ts",
     "stage0/cli/globals.ts",
     "stage0/cli/options.ts",
     "stage0/cli/words.ts",
+    "stage0/command-table.ts",
     "stage0/commands/version.ts",
+    "stage0/config/insecure-options.ts",
     "stage0/host/caller-mask.ts",
     "stage0/main.ts",
     "stage0/terminal/output.ts",

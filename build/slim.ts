@@ -13,7 +13,7 @@ const packageFile = (...path: string[]): string => join(ROOT, "node_modules", ..
 /**
  * yargs and yargs-parser by their own entries for browsers, which need nothing
  * of a platform: no locale files, no look for a package.json, no stack of the
- * caller. `stage0/cli/options.ts` and `commands/help.ts` use nothing of those.
+ * caller. `stage0/cli/options.ts` and `cli/help.ts` use nothing of those.
  * What the entry imports from the web is resolved to the packages here.
  */
 const yargsWithoutPlatform: Plugin = {

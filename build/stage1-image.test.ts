@@ -151,8 +151,8 @@ test("another directory, the same image", () => {
     checkout(copy);
     // What a checkout of git's may have and another not: an empty directory, and a file mode by umask.
     if (name !== "one") {
-      mkdirSync(join(copy, "stage1/assets/rootfs/stray/empty"), { recursive: true });
-      chmodSync(join(copy, "stage1/assets/rootfs/usr/lib/rkt/record"), 0o700);
+      mkdirSync(join(copy, "stage1/nspawn/rootfs/stray/empty"), { recursive: true });
+      chmodSync(join(copy, "stage1/nspawn/rootfs/usr/lib/rkt/record"), 0o700);
     }
     const args = ["build/stage1-image.ts", "--compression=none", `--cache=${CACHE}`, "--launcher=build/elf.ts"];
     const run = spawnSync(process.execPath, ["--no-warnings", ...args], { cwd: copy, encoding: "utf8" });

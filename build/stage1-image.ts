@@ -19,9 +19,9 @@ import {
   ENTRYPOINTS,
   INTERFACE_VERSION_ANNOTATION,
   PRIVATE_USERS_SUPPORT,
-  STAGE1,
-  STAGE1_INTERFACE_VERSION,
-} from "../shared/layout.ts";
+} from "../shared/contract/annotations.ts";
+import { STAGE1 } from "../shared/contract/stage1-root.ts";
+import { STAGE1_INTERFACE_VERSION } from "../shared/contract/versions.ts";
 import { APPC_VERSION, formatImageManifest, parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { defaultFilter } from "../shared/seccomp.ts";
 import { filterProgram } from "../shared/seccomp-program.ts";
@@ -101,7 +101,7 @@ const PARTS: Record<Flavor, FlavorParts> = {
       init: { option: "init", path: INIT },
       launcher: { option: "launcher", path: STAGE1.launcher },
     },
-    assets: "stage1/assets/rootfs",
+    assets: "stage1/nspawn/rootfs",
     privateUsers: true,
     entrypoints: ["init", "enter", "stop"],
   },

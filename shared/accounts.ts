@@ -5,7 +5,8 @@
  */
 
 import { errorText, RktError } from "./errors.ts";
-import { LAUNCH_EXIT, NUMERIC_IDS_ANNOTATION } from "./layout.ts";
+import { NUMERIC_IDS_ANNOTATION } from "./contract/annotations.ts";
+import { LAUNCH_EXIT } from "./contract/stage1-root.ts";
 import { annotation } from "./schema/image-manifest.ts";
 import type { NameValue } from "./schema/types.ts";
 

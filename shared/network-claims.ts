@@ -8,7 +8,8 @@
 import { closeSync, existsSync, fstatSync, lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { resolve } from "node:path";
 import { errorCode, errorText, RktError } from "./errors.ts";
-import { isUuid, NETWORK_STATE, type NetworkClaim, networkClaim } from "./layout.ts";
+import { isUuid } from "./contract/data-directory.ts";
+import { NETWORK_STATE, type NetworkClaim, networkClaim } from "./contract/host-state.ts";
 import { HOST_ENVIRONMENT } from "./program.ts";
 import { makeRuntimeDirectory, openRuntimeFile } from "./runtime-directory.ts";
 import { flock, LOCK_EX, LOCK_NB, LOCK_SH } from "./syscall/descriptor.ts";

@@ -4,7 +4,7 @@
  */
 
 import { RktError } from "./errors.ts";
-import { ANNOTATIONS } from "./layout.ts";
+import { ANNOTATIONS } from "./contract/annotations.ts";
 import { annotation } from "./schema/image-manifest.ts";
 import type { ExposedPort, PodManifest, Port } from "./schema/types.ts";
 

@@ -6,7 +6,8 @@
 
 import { constants, lstatSync, mkdirSync, openSync } from "node:fs";
 import { errorCode, errorText, RktError } from "./errors.ts";
-import { type HostPath, RUNTIME_DIR } from "./layout.ts";
+import { RUNTIME_DIR } from "./contract/host-state.ts";
+import type { HostPath } from "./contract/paths.ts";
 
 /** Makes `path`, which is below /run/rkt, and what is missing above it. Throws "foreign-runtime" when others may write there. */
 export function makeRuntimeDirectory(path: HostPath): void {

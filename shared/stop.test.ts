@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "./layout.ts";
+import { STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "./contract/annotations.ts";
 import { signalNumber, stopSettings } from "./stop.ts";
 
 const signals: [text: string, number: number | undefined][] = [

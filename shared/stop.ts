@@ -5,7 +5,7 @@
 
 import { constants } from "node:os";
 import { RktError } from "./errors.ts";
-import { STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "./layout.ts";
+import { STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "./contract/annotations.ts";
 import { annotation } from "./schema/image-manifest.ts";
 import type { NameValue } from "./schema/types.ts";
 

@@ -6,22 +6,24 @@
 import { spawnSync } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { execve } from "../shared/exec.ts";
-import { containerLayout, ENV_LOCK_FD, ENV_USERS_FD, joinFile, STAGE1 } from "../shared/layout.ts";
+import { containerLayout } from "../shared/contract/container-directory.ts";
+import { ENV_LOCK_FD, ENV_USERS_FD } from "../shared/contract/environment.ts";
+import { joinFile, STAGE1 } from "../shared/contract/stage1-root.ts";
 import { callersOpenFiles, openFilesText } from "../shared/open-files.ts";
 import { dup2, flock, isOpenFd, isTerminal, LOCK_SH, setCloseOnExec } from "../shared/syscall/descriptor.ts";
 import { MS_REC, MS_SLAVE, mount } from "../shared/syscall/mount.ts";
 import { CLONE_NEWNET, CLONE_NEWNS, setns, unshare } from "../shared/syscall/namespace.ts";
-import { furtherCapabilities } from "./capabilities.ts";
-import { enterCgroups, hideUnused, hierarchies, isLegacy, ownCgroup, planCgroups } from "./cgroups.ts";
-import { type Container, readContainer } from "./container.ts";
-import { requireInotify } from "./inotify.ts";
-import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts.ts";
-import { type ContainerNetwork, setUpNetwork } from "./network.ts";
-import { loaderCommand, nspawnCommand, type StdioMode } from "./nspawn-args.ts";
-import { resourceLimits } from "./resources.ts";
-import { ownsTerminal } from "./terminal.ts";
-import { containerUnits } from "./units.ts";
-import { giveToRoot } from "./users.ts";
+import { furtherCapabilities } from "./nspawn/capabilities.ts";
+import { enterCgroups, hideUnused, hierarchies, isLegacy, ownCgroup, planCgroups } from "./cgroups/cgroups.ts";
+import { type Container, readContainer } from "./container/container.ts";
+import { requireInotify } from "./nspawn/inotify.ts";
+import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts/mounts.ts";
+import { type ContainerNetwork, setUpNetwork } from "./network/network.ts";
+import { loaderCommand, nspawnCommand, type StdioMode } from "./nspawn/nspawn-args.ts";
+import { resourceLimits } from "./units/resources.ts";
+import { ownsTerminal } from "./container/terminal.ts";
+import { containerUnits } from "./units/units.ts";
+import { giveToRoot } from "./container/users.ts";
 
 export function init(): never {
   const container = readContainer();

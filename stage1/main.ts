@@ -5,9 +5,9 @@
 
 import { basename } from "node:path";
 import { errorText, printable, RktError } from "../shared/errors.ts";
-import { enter } from "./enter.ts";
+import { enter } from "./nspawn/enter.ts";
 import { init } from "./init.ts";
-import { stop } from "./stop.ts";
+import { stop } from "./nspawn/stop.ts";
 
 const entrypoints: Record<string, (args: readonly string[]) => void> = {
   init,

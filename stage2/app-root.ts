@@ -19,7 +19,7 @@
 
 import { closeSync, constants } from "node:fs";
 import { errorCode, RktError } from "../shared/errors.ts";
-import { LAUNCH_EXIT } from "../shared/layout.ts";
+import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
 import {
   mkdirat,
   mknodat,

@@ -8,16 +8,11 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { RktError } from "../shared/errors.ts";
-import {
-  ANNOTATIONS,
-  containerLayout,
-  type HostPath,
-  hostPath,
-  INTERFACE_VERSION_ANNOTATION,
-  NOTIFY_ANNOTATION,
-  STAGE1,
-  STAGE1_INTERFACE_VERSION,
-} from "../shared/layout.ts";
+import { ANNOTATIONS, INTERFACE_VERSION_ANNOTATION, NOTIFY_ANNOTATION } from "../shared/contract/annotations.ts";
+import { containerLayout } from "../shared/contract/container-directory.ts";
+import { type HostPath, hostPath } from "../shared/contract/paths.ts";
+import { STAGE1 } from "../shared/contract/stage1-root.ts";
+import { STAGE1_INTERFACE_VERSION } from "../shared/contract/versions.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
 import { stopSettings } from "../shared/stop.ts";

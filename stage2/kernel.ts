@@ -24,7 +24,7 @@ import { accountText, badAccountFile } from "../shared/account-file.ts";
 import type { AccountSources } from "../shared/accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execveOpen } from "../shared/exec.ts";
-import { joinFile, LAUNCH_EXIT, STAGE1 } from "../shared/layout.ts";
+import { joinFile, LAUNCH_EXIT, STAGE1 } from "../shared/contract/stage1-root.ts";
 import { defaultFilter, type SystemCallFilter } from "../shared/seccomp.ts";
 import { filterProgram } from "../shared/seccomp-program.ts";
 import { closeOnExecFrom, dup2, isOpenFd, isTerminal } from "../shared/syscall/descriptor.ts";

@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ANNOTATIONS } from "../shared/layout.ts";
+import { ANNOTATIONS } from "../shared/contract/annotations.ts";
 import { bareApp } from "../shared/schema/image-manifest.ts";
 import type { App, NameValue } from "../shared/schema/types.ts";
 import { SyscallError } from "../shared/syscall/libc.ts";

@@ -9,7 +9,8 @@
 
 import { resolveAccount } from "../shared/accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
-import { LAUNCH_EXIT, PRIVATE_IDS } from "../shared/layout.ts";
+import { PRIVATE_IDS } from "../shared/contract/host-state.ts";
+import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
 import { DEFAULT_PATH } from "../shared/program.ts";
 import { rlimitText } from "../shared/schema/rlimits.ts";
 import { SyscallError } from "../shared/syscall/libc.ts";

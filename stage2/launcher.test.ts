@@ -7,7 +7,8 @@ import assert from "node:assert/strict";
 import { chmodSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { ANNOTATIONS, STAGE1 } from "../shared/layout.ts";
+import { ANNOTATIONS } from "../shared/contract/annotations.ts";
+import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import type { App } from "../shared/schema/types.ts";
 import { mkfifo } from "../shared/syscall/file.ts";
 import {

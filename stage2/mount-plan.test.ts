@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { STAGE1 } from "../shared/layout.ts";
+import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import type { App, Volume } from "../shared/schema/types.ts";
 import { describeStep, type MountSources, type MountStep, mountPlan } from "./mount-plan.ts";
 

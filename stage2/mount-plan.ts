@@ -7,7 +7,8 @@
  */
 
 import { RktError } from "../shared/errors.ts";
-import { type HostPath, LAUNCH_EXIT, STAGE1, type Stage1Path } from "../shared/layout.ts";
+import type { HostPath, Stage1Path } from "../shared/contract/paths.ts";
+import { LAUNCH_EXIT, STAGE1 } from "../shared/contract/stage1-root.ts";
 import type { App, Mount, Volume } from "../shared/schema/types.ts";
 import { ownVolumeKey } from "../shared/volumes.ts";
 

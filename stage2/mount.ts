@@ -10,7 +10,7 @@
 import { chmodSync, closeSync, constants, readFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { cloneHostSource } from "../shared/host-source.ts";
-import { LAUNCH_EXIT } from "../shared/layout.ts";
+import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,

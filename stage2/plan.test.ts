@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ANNOTATIONS, STAGE1 } from "../shared/layout.ts";
+import { ANNOTATIONS } from "../shared/contract/annotations.ts";
+import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { bareApp } from "../shared/schema/image-manifest.ts";
 import type { App, Isolator, NameValue, PodManifest } from "../shared/schema/types.ts";
 import { defaultFilter } from "../shared/seccomp.ts";

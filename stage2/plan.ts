@@ -8,19 +8,16 @@ import { numericIds } from "../shared/accounts.ts";
 import { RktError } from "../shared/errors.ts";
 import {
   ANNOTATIONS,
-  appDirs,
   EARLY_IMAGE_ANNOTATION,
-  ENV_ENTER_FDS,
-  ENV_ENTER_STREAMS,
-  type HostPath,
-  hostPath,
-  LAYOUT_VERSION,
   PROTECTIONS,
   type Protection,
   RLIMITS_ISOLATOR,
-  STAGE1,
-  type Stage1Path,
-} from "../shared/layout.ts";
+} from "../shared/contract/annotations.ts";
+import { appDirs } from "../shared/contract/container-directory.ts";
+import { ENV_ENTER_FDS, ENV_ENTER_STREAMS } from "../shared/contract/environment.ts";
+import { type HostPath, hostPath, type Stage1Path } from "../shared/contract/paths.ts";
+import { STAGE1 } from "../shared/contract/stage1-root.ts";
+import { LAYOUT_VERSION } from "../shared/contract/versions.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { type KnownIsolators, understandIsolators } from "../shared/schema/isolators.ts";
 import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";

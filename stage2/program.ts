@@ -5,7 +5,7 @@
 
 import { accessSync, constants, statSync } from "node:fs";
 import { RktError } from "../shared/errors.ts";
-import { LAUNCH_EXIT } from "../shared/layout.ts";
+import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
 import { programPaths } from "../shared/program.ts";
 import { diagnose } from "./diagnose.ts";
 

@@ -3,7 +3,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Recipe } from "../../build/recipe.ts";
-import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION, STAGE1_INTERFACE_VERSION } from "../../shared/layout.ts";
+import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION } from "../../shared/contract/annotations.ts";
+import { STAGE1_INTERFACE_VERSION } from "../../shared/contract/versions.ts";
 
 const APPLETS = ["cat", "chroot", "kill", "mount", "mv", "nsenter"];
 

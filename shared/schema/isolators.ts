@@ -6,7 +6,7 @@
  * Every function throws ManifestError naming the place in the manifest.
  */
 
-import { RLIMITS_ISOLATOR } from "../layout.ts";
+import { RLIMITS_ISOLATOR } from "../contract/annotations.ts";
 import { capability } from "./capabilities.ts";
 import { ManifestError, problem } from "./manifest-error.ts";
 import {

@@ -16,7 +16,22 @@ export interface Command {
   /** "plain" unless told. */
   grammar?: Grammar;
   needsRoot?: boolean;
-  run(line: Line, globals: GlobalOptions): Promise<void>;
+  run(line: Line, globals: GlobalOptions, table: CommandTable): Promise<void>;
+}
+
+export interface CommandEntry {
+  /** One word, or two. */
+  name: string;
+  /** Another name of one word. */
+  alias?: string;
+  summary: string;
+  load(): Promise<{ command: Command }>;
+}
+
+export interface CommandTable {
+  commands: readonly CommandEntry[];
+  /** What the commands of two words do, by their first word. */
+  groups: Readonly<Record<string, string>>;
 }
 
 /** The options of a line, wherever they stand, and its operands: for commands whose operands have none of their own. */

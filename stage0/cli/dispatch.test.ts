@@ -5,8 +5,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { commands, runCommand } from "./dispatch.ts";
-import { helpPage } from "../commands/help.ts";
+import { commandTable } from "../command-table.ts";
+import { runCommand } from "./dispatch.ts";
+import { helpPage } from "./help.ts";
+
+const { commands } = commandTable;
 
 const MAIN = join(import.meta.dirname, "../main.ts");
 
@@ -128,7 +131,7 @@ test("the commands of a group, however they are asked for", () => {
 for (const { name } of commands)
   for (const width of [60, 80, 110])
     test(`the page of rkt ${name} fits ${width} columns, and explains every option`, async () => {
-      const page = await helpPage(name, width);
+      const page = await helpPage(name, commandTable, width);
       assert.match(page, new RegExp(`^Usage: rkt ${name}`));
       // Examples stay whole: they are there to be copied.
       const [prose = ""] = page.split("\nExamples:\n");
@@ -150,14 +153,14 @@ test("only root may run containers, and anybody may ask how", async (t) => {
   process.geteuid = () => 1000;
   t.after(() => Object.assign(process, { geteuid }));
   const context = { command: undefined, debug: false };
-  await assert.rejects(runCommand(["run", "x.aci"], context), {
+  await assert.rejects(runCommand(["run", "x.aci"], commandTable, context), {
     code: "not-root",
     message: "only root can do this",
     hint: "sudo rkt run ...",
     exitCode: 254,
   });
   assert.equal(context.command, "run");
-  await assert.rejects(runCommand(["run", "--bogus"], context), { code: "usage" });
+  await assert.rejects(runCommand(["run", "--bogus"], commandTable, context), { code: "usage" });
 });
 
 test("a reader of stdout that has gone is no error to speak of", async () => {

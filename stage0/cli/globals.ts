@@ -3,27 +3,12 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { usageError } from "../../shared/errors.ts";
-import {
-  CONFIG_SUBDIRECTORIES,
-  DEFAULT_DATA_DIR,
-  LOCAL_CONFIG_DIR,
-  PROTECTIONS,
-  SYSTEM_CONFIG_DIR,
-} from "../../shared/layout.ts";
+import { CONFIG_SUBDIRECTORIES, LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../../shared/contract/configuration.ts";
+import { DEFAULT_DATA_DIR } from "../../shared/contract/data-directory.ts";
 import type { ConfigDirs } from "../config/config-files.ts";
+import { INSECURE, INSECURE_GROUPS, type InsecureOption } from "../config/insecure-options.ts";
 import { readOptions } from "./options.ts";
 import type { OptionTable, OptionWord } from "./words.ts";
-
-const INSECURE = ["image", "tls", "http", "pubkey", "ondisk", ...PROTECTIONS] as const;
-/** A check that `--insecure-options` turns off. */
-export type InsecureOption = (typeof INSECURE)[number];
-
-const INSECURE_GROUPS: Readonly<Record<string, readonly InsecureOption[]>> = {
-  none: [],
-  "all-fetch": ["image", "tls", "http"],
-  "all-run": PROTECTIONS,
-  all: INSECURE,
-};
 
 const group = "Global options";
 

@@ -1,5 +1,5 @@
 import { usageError } from "../../shared/errors.ts";
-import { blobKey, shortId } from "../../shared/layout.ts";
+import { blobKey, shortId } from "../../shared/contract/image-ids.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { print, say } from "../terminal/output.ts";
 import type { OptionTable } from "../cli/words.ts";

@@ -1,5 +1,5 @@
 import { errorText, RktError } from "../../shared/errors.ts";
-import { dataLayout } from "../../shared/layout.ts";
+import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { releaseDeadNetworks } from "../../shared/network-claims.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { collect, RELEASE_LIMIT } from "../container/collect.ts";

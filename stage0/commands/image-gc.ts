@@ -1,4 +1,4 @@
-import { shortId } from "../../shared/layout.ts";
+import { shortId } from "../../shared/contract/image-ids.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { duration } from "../cli/duration.ts";
 import { print } from "../terminal/output.ts";
@@ -25,7 +25,7 @@ Other commands may use the store at the same time: what they have begun to use i
     const { options: given } = await readLine(line, options);
     const grace = duration("grace-period", given["grace-period"] ?? "24h");
     const { openStore } = await import("../store/store.ts");
-    const { collectImages } = await import("../store/remove-images.ts");
+    const { collectImages } = await import("../container/remove-images.ts");
     const store = openStore(globals.dir);
     try {
       const wait = () => sayWaiting(globals);

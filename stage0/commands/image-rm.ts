@@ -1,4 +1,4 @@
-import { shortId } from "../../shared/layout.ts";
+import { shortId } from "../../shared/contract/image-ids.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { print } from "../terminal/output.ts";
 import { sayWaiting } from "../request/stored-image.ts";
@@ -16,7 +16,7 @@ IMAGE is a hash or the beginning of one, a name with labels, or the URL that the
     const { operands } = await readLine(line, {});
     const { openStore } = await import("../store/store.ts");
     const { findStored } = await import("../fetch/find-stored.ts");
-    const { removeImages } = await import("../store/remove-images.ts");
+    const { removeImages } = await import("../container/remove-images.ts");
     const store = openStore(globals.dir);
     try {
       const images = new Map(

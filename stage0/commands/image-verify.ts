@@ -1,5 +1,5 @@
 import { RktError } from "../../shared/errors.ts";
-import { shortId } from "../../shared/layout.ts";
+import { shortId } from "../../shared/contract/image-ids.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { print } from "../terminal/output.ts";
 

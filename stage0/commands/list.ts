@@ -1,4 +1,4 @@
-import { shortId } from "../../shared/layout.ts";
+import { shortId } from "../../shared/contract/image-ids.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { type ContainerFacts, inspect } from "../container/inspect.ts";
 import { listContainers } from "../container/lifecycle.ts";

@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync, readdirSync, rmSync, truncateSync, writeSync } from "node:fs";
 import { availableParallelism, setPriority } from "node:os";
 import { errorCode, RktError, usageError } from "../../shared/errors.ts";
-import { dataLayout } from "../../shared/layout.ts";
+import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { flock, LOCK_EX, LOCK_NB } from "../../shared/syscall/descriptor.ts";
 import { setRoundRobin } from "../../shared/syscall/process.ts";
 import { type Command, readLine } from "../cli/command.ts";

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
-import { dataLayout, shortId } from "../../shared/layout.ts";
+import { dataLayout } from "../../shared/contract/data-directory.ts";
+import { shortId } from "../../shared/contract/image-ids.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { readManifest, readTrees, requireLayout } from "../container/inspect.ts";
 import { type ContainerRef, phase } from "../container/lifecycle.ts";

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { closeSync } from "node:fs";
 import { errorCode, errorText, RktError, usageError } from "../../shared/errors.ts";
-import { ENV_STOP_TIME } from "../../shared/layout.ts";
+import { ENV_STOP_TIME } from "../../shared/contract/environment.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { stopSettings } from "../../shared/stop.ts";
 import { type Command, readLine } from "../cli/command.ts";

@@ -3,7 +3,7 @@
  * error, a warning or a listing.
  */
 
-import { CONFIG_SUBDIRECTORIES } from "../../shared/layout.ts";
+import { CONFIG_SUBDIRECTORIES } from "../../shared/contract/configuration.ts";
 import {
   absent,
   fields,

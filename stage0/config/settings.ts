@@ -1,10 +1,19 @@
 /** Where rkt keeps its data, and which stage1 image it takes when none is asked for. */
 
-import { CONFIG_SUBDIRECTORIES } from "../../shared/layout.ts";
+import { CONFIG_SUBDIRECTORIES } from "../../shared/contract/configuration.ts";
 import { absolutePath, acIdentifier } from "../../shared/schema/values.ts";
 import { optionalString, type Rule, report } from "../../shared/schema/place.ts";
-import type { Stage1Settings } from "../fetch/find.ts";
 import { type ConfigDirs, readSettings } from "./config-files.ts";
+
+/** What the configuration says of stage1 images. */
+export interface Stage1Settings {
+  /** A directory to look in first. */
+  images?: string | undefined;
+  /** The default: of this name and version in the store, or else from the location. */
+  name?: string | undefined;
+  version?: string | undefined;
+  location?: string | undefined;
+}
 
 export interface Paths {
   /** The data directory; `--dir` overrides it. */

@@ -6,7 +6,9 @@
 
 import { lstatSync, statSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
-import { containerLayout, ENV_LOCK_FD, type HostPath } from "../../shared/layout.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { ENV_LOCK_FD } from "../../shared/contract/environment.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import { type ContainerFacts, MAX_PID, readNumber, stage1Name, supervisor } from "./inspect.ts";
 import type { ContainerRef } from "./lifecycle.ts";
 

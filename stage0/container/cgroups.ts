@@ -3,7 +3,8 @@
 import { existsSync } from "node:fs";
 import { readBounded } from "../../shared/bounded-read.ts";
 import { errorCode } from "../../shared/errors.ts";
-import { containerLayout, type HostPath } from "../../shared/layout.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import { MAX_LIST_BYTES } from "./inspect.ts";
 
 /** Directories that may be gone. Only names that carry the container's UUID count. */

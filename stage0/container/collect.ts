@@ -7,7 +7,10 @@
 
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { containerLayout, type HostPath, networkClaim, type State } from "../../shared/layout.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import type { State } from "../../shared/contract/data-directory.ts";
+import { networkClaim } from "../../shared/contract/host-state.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import { runRelease } from "../../shared/network-claims.ts";
 import { signalProcess } from "../../shared/signal-process.ts";
 import { refuseRunningWithoutLock } from "./breaches.ts";

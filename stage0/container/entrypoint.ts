@@ -8,7 +8,10 @@
 
 import { closeSync, constants, existsSync, openSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
-import { containerLayout, type Entrypoint, ENTRYPOINTS, type HostPath, RUNTIME_OPTIONS } from "../../shared/layout.ts";
+import { type Entrypoint, ENTRYPOINTS } from "../../shared/contract/annotations.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { RUNTIME_OPTIONS } from "../../shared/contract/environment.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import { O_PATH } from "../../shared/syscall/file.ts";
 import { readManifest, readStage1Manifest, requireLayout, supervisor } from "./inspect.ts";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { RktError } from "../../shared/errors.ts";
-import { hostPath } from "../../shared/layout.ts";
+import { hostPath } from "../../shared/contract/paths.ts";
 import { bareApp } from "../../shared/schema/image-manifest.ts";
 import type { App, PodManifest } from "../../shared/schema/types.ts";
 import { mkfifo } from "../../shared/syscall/file.ts";

@@ -14,7 +14,7 @@ import { posix } from "node:path";
 import { accountText, badAccountFile } from "../../shared/account-file.ts";
 import { type AskedAccount, numericIds, resolveAccount } from "../../shared/accounts.ts";
 import { errorCode, RktError } from "../../shared/errors.ts";
-import type { HostPath } from "../../shared/layout.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import { DEFAULT_PATH, notAProgram, programPaths } from "../../shared/program.ts";
 import type { App, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
 import { O_PATH, openat2, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS } from "../../shared/syscall/file.ts";

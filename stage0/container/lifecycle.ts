@@ -6,7 +6,8 @@
 
 import { type Dirent, mkdirSync, readdirSync, renameSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
-import { dataLayout, type HostPath, isUuid, STATES, type State } from "../../shared/layout.ts";
+import { dataLayout, isUuid, STATES, type State } from "../../shared/contract/data-directory.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import { makeContainerDirectories, secureData } from "../host/data-directory.ts";
 import { type DirectoryLock, isLocked, tryLock, waitUnlocked } from "./lock.ts";
 

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { hostPath } from "../../shared/layout.ts";
+import { hostPath } from "../../shared/contract/paths.ts";
 import { isLocked, tryLock, waitUnlocked } from "./lock.ts";
 
 function directory(t: TestContext) {

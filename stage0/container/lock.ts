@@ -7,7 +7,7 @@
  */
 
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
-import type { HostPath } from "../../shared/layout.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import { errorCode } from "../../shared/errors.ts";
 import { flock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../shared/syscall/descriptor.ts";
 

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { sinceTime } from "../commands/logs.ts";
-import { containerLayout, hostPath } from "../../shared/layout.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { hostPath } from "../../shared/contract/paths.ts";
 import { openLogs } from "./log.ts";
 
 function container(t: TestContext, apps = ["a"]) {

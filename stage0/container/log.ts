@@ -11,7 +11,8 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { basename } from "node:path";
 import { errorCode } from "../../shared/errors.ts";
-import { containerLayout, type HostPath, type Stream } from "../../shared/layout.ts";
+import { containerLayout, type Stream } from "../../shared/contract/container-directory.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import {
   openat2IfThere,
   RESOLVE_BENEATH,

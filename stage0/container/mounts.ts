@@ -5,7 +5,9 @@
  */
 
 import { errorText, RktError } from "../../shared/errors.ts";
-import { containerLayout, dataLayout, type HostPath } from "../../shared/layout.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { dataLayout } from "../../shared/contract/data-directory.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import { SyscallError } from "../../shared/syscall/libc.ts";
 import { MS_REC, MS_SLAVE, mount } from "../../shared/syscall/mount.ts";
 import { CLONE_NEWNS, unshare } from "../../shared/syscall/namespace.ts";

@@ -22,17 +22,11 @@ import {
 } from "node:fs";
 import { v4 } from "uuid";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import {
-  appDirs,
-  containerLayout,
-  dataLayout,
-  ENTRYPOINTS,
-  type HostPath,
-  hostPath,
-  INTERFACE_VERSION_ANNOTATION,
-  PRIVATE_USERS_SUPPORT,
-  STAGE1_INTERFACE_VERSION,
-} from "../../shared/layout.ts";
+import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION, PRIVATE_USERS_SUPPORT } from "../../shared/contract/annotations.ts";
+import { appDirs, containerLayout } from "../../shared/contract/container-directory.ts";
+import { dataLayout } from "../../shared/contract/data-directory.ts";
+import { type HostPath, hostPath } from "../../shared/contract/paths.ts";
+import { STAGE1_INTERFACE_VERSION } from "../../shared/contract/versions.ts";
 import { annotation, formatImageManifest } from "../../shared/schema/image-manifest.ts";
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, PodManifest, Volume } from "../../shared/schema/types.ts";

@@ -8,7 +8,10 @@
 import { closeSync, constants, openSync, statSync, writeFileSync } from "node:fs";
 import { readBounded } from "../../shared/bounded-read.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { ANNOTATIONS, containerLayout, type HostPath, PRIVATE_IDS } from "../../shared/layout.ts";
+import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { PRIVATE_IDS } from "../../shared/contract/host-state.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { AT_FDCWD, O_PATH } from "../../shared/syscall/file.ts";

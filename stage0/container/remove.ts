@@ -6,7 +6,7 @@
 import { readdirSync } from "node:fs";
 import { basename } from "node:path";
 import { errorCode } from "../../shared/errors.ts";
-import { containerLayout } from "../../shared/layout.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { type OwnedContainer, transition } from "./lifecycle.ts";
 

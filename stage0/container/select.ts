@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { errorText, RktError, usageError } from "../../shared/errors.ts";
-import { shortId } from "../../shared/layout.ts";
+import { shortId } from "../../shared/contract/image-ids.ts";
 import type { PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
 import { say } from "../terminal/output.ts";
 import { type ContainerRef, findContainer } from "./lifecycle.ts";

@@ -8,7 +8,8 @@
 
 import type { SpawnSyncOptions } from "node:child_process";
 import { errorText, RktError } from "../../shared/errors.ts";
-import { containerLayout, ENTRYPOINTS } from "../../shared/layout.ts";
+import { ENTRYPOINTS } from "../../shared/contract/annotations.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { ImageManifest } from "../../shared/schema/types.ts";
 import { MNT_DETACH, umount } from "../../shared/syscall/mount.ts";

@@ -2,7 +2,7 @@
 
 import { readBounded } from "../../shared/bounded-read.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { containerLayout } from "../../shared/layout.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { type ContainerRef, findContainer, listContainers, type Phase, phase } from "./lifecycle.ts";
 import type { TreesFile } from "./prepare.ts";
 import { MAX_LIST_BYTES } from "./inspect.ts";

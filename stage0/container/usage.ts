@@ -10,7 +10,7 @@
 
 import { readdirSync } from "node:fs";
 import { readBeginning } from "../../shared/bounded-read.ts";
-import type { HostPath } from "../../shared/layout.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import { listedCgroups } from "./cgroups.ts";
 
 export interface ProcessUsage {

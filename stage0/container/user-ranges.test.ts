@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PRIVATE_IDS } from "../../shared/layout.ts";
+import { PRIVATE_IDS } from "../../shared/contract/host-state.ts";
 import { FIRST_RANGE, freeRanges, type IdSources, inOrder, LAST_RANGE } from "./user-ranges.ts";
 
 const ALL = "         0          0 4294967295\n";

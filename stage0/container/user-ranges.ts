@@ -9,7 +9,7 @@
 
 import { closeSync, readdirSync, readFileSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
-import { PRIVATE_IDS, RUNTIME_DIR, USER_RANGES } from "../../shared/layout.ts";
+import { PRIVATE_IDS, RUNTIME_DIR, USER_RANGES } from "../../shared/contract/host-state.ts";
 import { makeRuntimeDirectory, openRuntimeFile } from "../../shared/runtime-directory.ts";
 import { lockByte } from "../../shared/syscall/descriptor.ts";
 

@@ -1,12 +1,13 @@
 /** What the modules of a fetch share: who does what for them, what the person allows, and what was asked for. */
 
 import type { ImageID, NameValue } from "../../shared/schema/types.ts";
-import type { InsecureOption } from "../cli/globals.ts";
+import type { InsecureOption } from "../config/insecure-options.ts";
 import type { Provenance } from "../store/provenance.ts";
 import type { Store } from "../store/store.ts";
 import type { HttpClient } from "./http.ts";
 import { hasID, type ImageName, mismatch } from "../store/image-name.ts";
 import type { Reporter } from "../terminal/progress.ts";
+import type { SignatureCheck } from "../trust/signature-check.ts";
 
 /** "never": the store only. "new": the network for what the store has not. "update": ask whether there is something newer. */
 export type PullPolicy = "never" | "new" | "update";
@@ -33,19 +34,6 @@ export type FetchStore = Pick<
   Store,
   "importFile" | "stage" | "sha256" | "release" | "resolve" | "list" | "manifest" | "remote" | "updateRemote"
 >;
-
-export interface SignatureCheck {
-  update(chunk: Uint8Array): void;
-  /** The signature, as soon as it is there: from then on only the digests that it needs are made. */
-  expect?(signature: Uint8Array): Promise<void>;
-  /** Throws, with the reason, unless a key trusted for `imageName` made the signature over what was fed. */
-  finish(signature: Uint8Array, imageName: string): Promise<Verdict>;
-}
-
-export interface Verdict {
-  /** The signing key's identities. */
-  identities: string[];
-}
 
 /** What an image must be to be the one that was asked for. */
 export interface Expectation {

@@ -9,7 +9,8 @@ import { RktError } from "../../shared/errors.ts";
 import type { RemoteRecord, StagedImport, StoredImage } from "../store/store.ts";
 import { isFresh, maxAge, validators } from "./caching.ts";
 import { download } from "./download.ts";
-import { type Expectation, type FetchContext, type SignatureCheck, unexpected } from "./fetch-context.ts";
+import { type Expectation, type FetchContext, unexpected } from "./fetch-context.ts";
+import type { SignatureCheck } from "../trust/signature-check.ts";
 import { fetchSignature, readSignature, reportVerified, type Signature, signatureUrls } from "./fetch-signature.ts";
 import { type Headers, HttpError, plainHref } from "./http.ts";
 

@@ -6,7 +6,7 @@
 
 import { existsSync } from "node:fs";
 import { RktError, usageError } from "../../shared/errors.ts";
-import { shortId } from "../../shared/layout.ts";
+import { shortId } from "../../shared/contract/image-ids.ts";
 import { LAYER_LIMITS } from "../store/layers.ts";
 import { bestOf, leastProvenance, passedOverHint, rank } from "../store/provenance.ts";
 import type { StoredImage } from "../store/store.ts";

@@ -1,7 +1,7 @@
 /** From what a person calls an image to one in the store, and never to the network: for commands about stored images. */
 
 import { RktError } from "../../shared/errors.ts";
-import { shortId } from "../../shared/layout.ts";
+import { shortId } from "../../shared/contract/image-ids.ts";
 import { bestOf } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";
 import { plainHref } from "./http.ts";

@@ -6,7 +6,8 @@ import { test } from "node:test";
 import { RktError } from "../../shared/errors.ts";
 import type { Provenance } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";
-import { findImages, type ImageFinder, type Stage1Settings, type WantedImage, wantedStage1 } from "./find.ts";
+import type { Stage1Settings } from "../config/settings.ts";
+import { findImages, type ImageFinder, type WantedImage, wantedStage1 } from "./find.ts";
 import { parseImageReference } from "../store/image-name.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "rkt-find-"));

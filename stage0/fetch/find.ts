@@ -7,8 +7,9 @@
 import { existsSync, realpathSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { RktError, usageError } from "../../shared/errors.ts";
-import { DEFAULT_STAGE1_IMAGE, STAGE1_IMAGE_DIRS } from "../../shared/layout.ts";
-import type { InsecureOption } from "../cli/globals.ts";
+import { DEFAULT_STAGE1_IMAGE, STAGE1_IMAGE_DIRS } from "../../shared/contract/configuration.ts";
+import type { InsecureOption } from "../config/insecure-options.ts";
+import type { Stage1Settings } from "../config/settings.ts";
 import { bestOf, leastProvenance, type Provenance } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";
 import type { FetchContext, PullPolicy } from "./fetch-context.ts";
@@ -122,16 +123,6 @@ function storedByName(asked: ImageName, store: Store, least: Provenance): Stored
 
 /** Which stage1 image is asked for, and by what; undefined: the default one. */
 export type Stage1Request = { by: "image" | "path" | "url" | "name" | "hash" | "from-dir"; text: string } | undefined;
-
-/** What the configuration says of stage1 images. */
-export interface Stage1Settings {
-  /** A directory to look in first. */
-  images?: string | undefined;
-  /** The default: of this name and version in the store, or else from the location. */
-  name?: string | undefined;
-  version?: string | undefined;
-  location?: string | undefined;
-}
 
 /** The stage1 image to take; `rkt` is the directory of the executable, where its images may lie. */
 export function wantedStage1(request: Stage1Request, rkt: string, settings: Stage1Settings = {}): WantedImage {

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createSecureContext, getCACertificates } from "node:tls";
 import type { Dispatcher } from "undici";
 import { errorCode, errorText, RktError, type RktErrorOptions, withoutCredentials } from "../../shared/errors.ts";
-import { LOCAL_CONFIG_DIR } from "../../shared/layout.ts";
+import { LOCAL_CONFIG_DIR } from "../../shared/contract/configuration.ts";
 
 export interface HttpOptions {
   /** Accept any certificate (--insecure-options=tls). */

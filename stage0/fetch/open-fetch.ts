@@ -6,7 +6,7 @@
 
 import { isatty } from "node:tty";
 import { RktError } from "../../shared/errors.ts";
-import type { InsecureOption } from "../cli/globals.ts";
+import type { InsecureOption } from "../config/insecure-options.ts";
 import { writeError } from "../terminal/output.ts";
 import type { FetchContext, FetchStore, PullPolicy } from "./fetch-context.ts";
 import { openHttp } from "./http.ts";

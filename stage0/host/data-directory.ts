@@ -7,7 +7,7 @@
 import { chmodSync, lstatSync, mkdirSync, type Stats, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { dataLayout, STATES } from "../../shared/layout.ts";
+import { dataLayout, STATES } from "../../shared/contract/data-directory.ts";
 
 const DATA_MODE = 0o750;
 

@@ -9,7 +9,8 @@ import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from "no
 import { dirname } from "node:path";
 import { beside } from "../../shared/beside.ts";
 import { errorCode, RktError } from "../../shared/errors.ts";
-import { type HostPath, isUuid } from "../../shared/layout.ts";
+import { isUuid } from "../../shared/contract/data-directory.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import type { Identity, Signed } from "./service.ts";
 
 /** Bytes: as long as what HMAC-SHA512 makes of it (RFC 2104, section 3). */

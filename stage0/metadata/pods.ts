@@ -8,7 +8,9 @@
 import { timingSafeEqual } from "node:crypto";
 import { readBounded } from "../../shared/bounded-read.ts";
 import { errorCode, RktError } from "../../shared/errors.ts";
-import { ANNOTATIONS, blobKey, containerLayout } from "../../shared/layout.ts";
+import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { blobKey } from "../../shared/contract/image-ids.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { readManifest, MAX_LIST_BYTES } from "../container/inspect.ts";

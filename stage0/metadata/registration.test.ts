@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { RktError } from "../../shared/errors.ts";
-import { dataLayout } from "../../shared/layout.ts";
+import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { flock, LOCK_EX } from "../../shared/syscall/descriptor.ts";
 import { register } from "./registration.ts";
 

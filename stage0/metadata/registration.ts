@@ -5,7 +5,7 @@
 
 import { closeSync, constants, lstatSync, openSync, readFileSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
-import { dataLayout } from "../../shared/layout.ts";
+import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { flock, LOCK_NB, LOCK_SH } from "../../shared/syscall/descriptor.ts";
 import { hostEnvironment } from "../host/environment.ts";
 

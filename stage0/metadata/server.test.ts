@@ -7,7 +7,7 @@ import { request } from "node:http";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { DEFAULT_DATA_DIR, dataLayout } from "../../shared/layout.ts";
+import { DEFAULT_DATA_DIR, dataLayout } from "../../shared/contract/data-directory.ts";
 import { DEFAULT_LISTEN, type Limits, listen, type Respond } from "./server.ts";
 
 const GENEROUS: Limits = { body: 1000, head: 4096, time: 10_000, connections: 1024, connectionsOfAddress: 1024 };

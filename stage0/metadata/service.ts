@@ -8,7 +8,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { EARLY_IMAGE_ANNOTATION, IMAGE_SHA256_ANNOTATION } from "../../shared/layout.ts";
+import { EARLY_IMAGE_ANNOTATION, IMAGE_SHA256_ANNOTATION } from "../../shared/contract/annotations.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import type {
   App,

@@ -5,7 +5,7 @@
  */
 
 import { RktError } from "../../shared/errors.ts";
-import { ANNOTATIONS } from "../../shared/layout.ts";
+import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import { CAPABILITIES } from "../../shared/schema/capabilities.ts";
 import {

@@ -11,17 +11,16 @@ import { posix } from "node:path";
 import { RktError } from "../../shared/errors.ts";
 import {
   ANNOTATIONS,
-  LAYOUT_VERSION,
   EARLY_IMAGE_ANNOTATION,
   IMAGE_SHA256_ANNOTATION,
   NOTIFY_ANNOTATION,
   NUMERIC_IDS_ANNOTATION,
   type Protection,
   INTERFACE_VERSION_ANNOTATION,
-  STAGE1_INTERFACE_VERSION,
   STOP_SIGNAL_ANNOTATION,
   STOP_TIMEOUT_ANNOTATION,
-} from "../../shared/layout.ts";
+} from "../../shared/contract/annotations.ts";
+import { LAYOUT_VERSION, STAGE1_INTERFACE_VERSION } from "../../shared/contract/versions.ts";
 import { networkRequest, portMappings, refusePorts } from "../../shared/network-request.ts";
 import { specVersion } from "../../shared/schema/legacy.ts";
 import { APPC_VERSION, appFromImage, bareApp, requireHost } from "../../shared/schema/image-manifest.ts";

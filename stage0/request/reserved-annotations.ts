@@ -4,7 +4,7 @@
  */
 
 import { RktError } from "../../shared/errors.ts";
-import { ANNOTATIONS, PRE_START_TIMEOUT_ANNOTATION, RESERVED_ANNOTATIONS } from "../../shared/layout.ts";
+import { ANNOTATIONS, PRE_START_TIMEOUT_ANNOTATION, RESERVED_ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import type { NameValue, PodTemplate } from "../../shared/schema/types.ts";
 
 /** What says the same, and is checked. */

@@ -1,7 +1,7 @@
 /** From the line of `run` or `prepare` to a request. */
 
 import { usageError } from "../../shared/errors.ts";
-import { STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "../../shared/layout.ts";
+import { STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "../../shared/contract/annotations.ts";
 import type { Isolator, NameValue } from "../../shared/schema/types.ts";
 import { acIdentifier, acName, account, argument, absolutePath } from "../../shared/schema/values.ts";
 import type { Stage1Request } from "../fetch/find.ts";

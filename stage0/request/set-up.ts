@@ -2,7 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { LOCAL_CONFIG_DIR, PROTECTIONS, SYSTEM_CONFIG_DIR } from "../../shared/layout.ts";
+import { PROTECTIONS } from "../../shared/contract/annotations.ts";
+import { LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../../shared/contract/configuration.ts";
 import { parsePodTemplate } from "../../shared/schema/pod-manifest.ts";
 import type { NameValue, PodTemplate } from "../../shared/schema/types.ts";
 import { readStage1Settings } from "../config/settings.ts";

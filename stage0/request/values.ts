@@ -6,7 +6,7 @@
 
 import { posix } from "node:path";
 import { usageError } from "../../shared/errors.ts";
-import { RLIMITS_ISOLATOR } from "../../shared/layout.ts";
+import { RLIMITS_ISOLATOR } from "../../shared/contract/annotations.ts";
 import { capability } from "../../shared/schema/capabilities.ts";
 import { quote } from "../../shared/schema/manifest-error.ts";
 import type { Rule } from "../../shared/schema/place.ts";

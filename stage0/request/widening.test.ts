@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Protection } from "../../shared/layout.ts";
+import type { Protection } from "../../shared/contract/annotations.ts";
 import { bareApp } from "../../shared/schema/image-manifest.ts";
 import type { Isolator } from "../../shared/schema/types.ts";
 import { widening } from "./widening.ts";

@@ -4,7 +4,7 @@
  * have read its manifest. Pure.
  */
 
-import type { Protection } from "../../shared/layout.ts";
+import type { Protection } from "../../shared/contract/annotations.ts";
 import { DEFAULT_CAPABILITIES } from "../../shared/schema/capabilities.ts";
 import { type KnownIsolators, understandIsolators } from "../../shared/schema/isolators.ts";
 import type { Isolator, RuntimeApp } from "../../shared/schema/types.ts";

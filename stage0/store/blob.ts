@@ -9,7 +9,8 @@ import { fstatSync, readSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import type { Worker } from "node:worker_threads";
 import { errorCode, RktError } from "../../shared/errors.ts";
-import { blobKey, type DataLayout, shortId } from "../../shared/layout.ts";
+import type { DataLayout } from "../../shared/contract/data-directory.ts";
+import { blobKey, shortId } from "../../shared/contract/image-ids.ts";
 import { fileChunks } from "../archive/file-chunks.ts";
 
 /** What is read may not be used before `verify` has resolved. */

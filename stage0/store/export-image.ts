@@ -7,7 +7,7 @@ import { pipeline } from "node:stream/promises";
 import { gzip } from "../../shared/aci/gzip.ts";
 import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { dataLayout } from "../../shared/layout.ts";
+import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
 import { callersMode } from "../host/caller-mask.ts";
 import { discard } from "../host/discard.ts";

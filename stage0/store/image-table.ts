@@ -5,7 +5,7 @@
  * also lays out what has to be escaped.
  */
 
-import { SHORT_DIGITS } from "../../shared/layout.ts";
+import { SHORT_DIGITS } from "../../shared/contract/image-ids.ts";
 import { AGO, SIZES, table } from "../terminal/table.ts";
 import type { IndexDb } from "./index-db.ts";
 

@@ -10,7 +10,8 @@ import { closeSync, fsync, mkdirSync, openSync, readSync, renameSync, writeSync 
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { errorText, RktError } from "../../shared/errors.ts";
-import { blobKey, type DataLayout } from "../../shared/layout.ts";
+import type { DataLayout } from "../../shared/contract/data-directory.ts";
+import { blobKey } from "../../shared/contract/image-ids.ts";
 import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { MAX_MANIFEST_BYTES } from "../../shared/schema/json.ts";
 import type { ImageID, ImageManifest } from "../../shared/schema/types.ts";

@@ -9,7 +9,7 @@
 import { rmSync } from "node:fs";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorText, RktError } from "../../shared/errors.ts";
-import type { DataLayout } from "../../shared/layout.ts";
+import type { DataLayout } from "../../shared/contract/data-directory.ts";
 
 const SCHEMA_VERSION = 6;
 

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { dataLayout } from "../../shared/layout.ts";
+import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { type Entry, makeAci, manifest } from "../../test/fixtures/aci.ts";
 import { LAYER_LIMITS, type Layer, type LayerOrder, layersOf, type LayerSource } from "./layers.ts";

@@ -1,6 +1,6 @@
 /** Whose word it is that an image has the name it says: what a look-up by name goes by (docs/trust.md). */
 
-import type { InsecureOption } from "../cli/globals.ts";
+import type { InsecureOption } from "../config/insecure-options.ts";
 
 /**
  * Each counts for more than the one before. "none": anybody may have made it. "given": the operator handed the file to

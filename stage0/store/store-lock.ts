@@ -8,7 +8,7 @@
  */
 
 import { closeSync, openSync } from "node:fs";
-import type { DataLayout } from "../../shared/layout.ts";
+import type { DataLayout } from "../../shared/contract/data-directory.ts";
 import { flock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../shared/syscall/descriptor.ts";
 
 export interface StoreLock {

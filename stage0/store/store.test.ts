@@ -16,7 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { errorCode, RktError } from "../../shared/errors.ts";
-import { dataLayout } from "../../shared/layout.ts";
+import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { type Entry, gzipped, makeAci, manifest, rootfs, tar } from "../../test/fixtures/aci.ts";
 import { openStore, type Store, type StoreOptions } from "./store.ts";
 

@@ -5,7 +5,8 @@
 
 import { closeSync, existsSync, openSync, readdirSync, rmSync, type BigIntStats, statSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { type DataLayout, dataLayout, KEY_DIGITS, shortId } from "../../shared/layout.ts";
+import { type DataLayout, dataLayout } from "../../shared/contract/data-directory.ts";
+import { KEY_DIGITS, shortId } from "../../shared/contract/image-ids.ts";
 import { label, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { Dependency, ImageID, ImageManifest, NameValue } from "../../shared/schema/types.ts";
 import { makeStoreDirectories } from "../host/data-directory.ts";

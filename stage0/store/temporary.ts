@@ -7,7 +7,7 @@
 
 import { closeSync, constants, fstatSync, mkdirSync, openSync, readdirSync, renameSync, statSync } from "node:fs";
 import { errorCode } from "../../shared/errors.ts";
-import type { DataLayout } from "../../shared/layout.ts";
+import type { DataLayout } from "../../shared/contract/data-directory.ts";
 import { flock, LOCK_EX, LOCK_NB } from "../../shared/syscall/descriptor.ts";
 import { discard } from "../host/discard.ts";
 import { removeTree } from "../host/remove-tree.ts";

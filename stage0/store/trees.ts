@@ -18,7 +18,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { type DataLayout, type HostPath, KEY_DIGITS, shortId, TREE_FORMAT } from "../../shared/layout.ts";
+import { type DataLayout, TREE_FORMAT } from "../../shared/contract/data-directory.ts";
+import { KEY_DIGITS, shortId } from "../../shared/contract/image-ids.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import { flock, LOCK_EX } from "../../shared/syscall/descriptor.ts";
 import { syncfs } from "../../shared/syscall/file.ts";
 import { type Extractor, extractInto } from "../archive/extract.ts";

@@ -30,7 +30,7 @@ import {
 import { dirname, join, relative } from "node:path";
 import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { keystoreLayout } from "../../shared/layout.ts";
+import { keystoreLayout } from "../../shared/contract/configuration.ts";
 import { discard } from "../host/discard.ts";
 
 /** Of GlobalOptions. */

@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { RktError } from "../../shared/errors.ts";
-import { keystoreLayout } from "../../shared/layout.ts";
+import { keystoreLayout } from "../../shared/contract/configuration.ts";
 import { makeGpg } from "../../test/fixtures/gpg.ts";
-import type { Verdict } from "../fetch/fetch-context.ts";
+import type { Verdict } from "./signature-check.ts";
 import { signatureChecker } from "./verify.ts";
 
 const IMAGE = Buffer.from("the image, as it was downloaded\n".repeat(1000));

@@ -24,7 +24,7 @@ import {
   readPublicKeys,
   revocationsOf,
 } from "./public-key.ts";
-import type { SignatureCheck, Verdict } from "../fetch/fetch-context.ts";
+import type { SignatureCheck, Verdict } from "./signature-check.ts";
 
 /** By their numbers in RFC 9580, 9.5; gpg signs with the longer two, SHA-384 for keys on the curve P-384. */
 const DIGESTS: ReadonlyMap<number, string> = new Map([

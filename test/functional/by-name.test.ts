@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { containerLayout } from "../../shared/layout.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { makeAci, manifest } from "../fixtures/aci.ts";
 import { makeGpg } from "../fixtures/gpg.ts";
 import { exampleAci, makeRkt, requires, type Result, scratchFile } from "../helpers/rkt.ts";

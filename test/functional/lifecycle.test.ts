@@ -16,7 +16,8 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { test } from "node:test";
-import { ANNOTATIONS, containerLayout } from "../../shared/layout.ts";
+import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { mkfifo } from "../../shared/syscall/file.ts";
 import {
   eventually,

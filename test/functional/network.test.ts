@@ -17,7 +17,7 @@ import { createSocket } from "node:dgram";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { NETWORK_STATE, networkClaim } from "../../shared/layout.ts";
+import { NETWORK_STATE, networkClaim } from "../../shared/contract/host-state.ts";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
 import { earlyImages } from "../fixtures/early-images.ts";
 import { assertManners } from "../faults/aftermath.ts";

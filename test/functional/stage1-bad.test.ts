@@ -5,12 +5,8 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import {
-  ENTRYPOINTS,
-  INTERFACE_VERSION_ANNOTATION,
-  LAYOUT_VERSION,
-  STAGE1_INTERFACE_VERSION,
-} from "../../shared/layout.ts";
+import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION } from "../../shared/contract/annotations.ts";
+import { LAYOUT_VERSION, STAGE1_INTERFACE_VERSION } from "../../shared/contract/versions.ts";
 import { dist, eventually, exampleAci, finished, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
 import { SHELL_STAGE1, type ShellStage1, shellStage1 } from "../helpers/stage1-image.ts";
 

@@ -1,4 +1,4 @@
-/** docs/stage1-guide.md says what shared/layout.ts does, all of it and nothing else; its example runs. */
+/** docs/stage1-guide.md says what shared/contract/ does, all of it and nothing else; its example runs. */
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -7,25 +7,21 @@ import { join } from "node:path";
 import { test } from "node:test";
 import {
   ANNOTATIONS,
-  containerLayout,
-  DEFAULT_STAGE1_IMAGE,
   EARLY_IMAGE_ANNOTATION,
   IMAGE_SHA256_ANNOTATION,
   ENTRYPOINTS,
-  ENV_LOCK_FD,
-  ENV_STOP_TIME,
-  ENV_USERS_FD,
   INTERFACE_VERSION_ANNOTATION,
-  LAYOUT_VERSION,
   NOTIFY_ANNOTATION,
   NUMERIC_IDS_ANNOTATION,
   PRIVATE_USERS_SUPPORT,
   PROTECTIONS,
   STOP_SIGNAL_ANNOTATION,
   STOP_TIMEOUT_ANNOTATION,
-  STAGE1_IMAGE_DIRS,
-  STAGE1_INTERFACE_VERSION,
-} from "../../shared/layout.ts";
+} from "../../shared/contract/annotations.ts";
+import { DEFAULT_STAGE1_IMAGE, STAGE1_IMAGE_DIRS } from "../../shared/contract/configuration.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { ENV_LOCK_FD, ENV_STOP_TIME, ENV_USERS_FD } from "../../shared/contract/environment.ts";
+import { LAYOUT_VERSION, STAGE1_INTERFACE_VERSION } from "../../shared/contract/versions.ts";
 import { exampleAci, makeRkt, requires } from "../helpers/rkt.ts";
 
 const root = join(import.meta.dirname, "../..");

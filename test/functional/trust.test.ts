@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { keystoreLayout } from "../../shared/layout.ts";
+import { keystoreLayout } from "../../shared/contract/configuration.ts";
 import { makeGpg } from "../fixtures/gpg.ts";
 import { makeCa, serve } from "../helpers/http-server.ts";
 import { finished, makeRkt, type Result, requires, scratchFile } from "../helpers/rkt.ts";

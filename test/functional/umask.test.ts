@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { NETWORK_STATE, networkClaim, RUNTIME_DIR, USER_RANGES } from "../../shared/layout.ts";
+import { NETWORK_STATE, networkClaim, RUNTIME_DIR, USER_RANGES } from "../../shared/contract/host-state.ts";
 import { takeNetworkLane } from "../helpers/network-lane.ts";
 import { dist, exampleAci, makeRkt, type Result, type Rkt, requires, rktBinary, scratchFile } from "../helpers/rkt.ts";
 

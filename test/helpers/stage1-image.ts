@@ -5,7 +5,8 @@ import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION, STAGE1_INTERFACE_VERSION } from "../../shared/layout.ts";
+import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION } from "../../shared/contract/annotations.ts";
+import { STAGE1_INTERFACE_VERSION } from "../../shared/contract/versions.ts";
 import type { Rkt } from "./rkt.ts";
 
 export interface ShellStage1 {

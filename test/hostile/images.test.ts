@@ -9,7 +9,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { ENTRYPOINTS } from "../../shared/layout.ts";
+import { ENTRYPOINTS } from "../../shared/contract/annotations.ts";
 import { makeAci, manifest } from "../fixtures/aci.ts";
 import { requires, rktBinary } from "../helpers/rkt.ts";
 import { hostileImages } from "./images.ts";

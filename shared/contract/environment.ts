@@ -1,0 +1,25 @@
+/** Environment variables by which one program tells the next what it has inherited, and the runtime's own options. */
+
+/** Number of the inherited descriptor that holds the container's lock. */
+export const ENV_LOCK_FD = "RKT_LOCK_FD";
+
+/** Number of the inherited descriptor that holds the container's user ids; only with users of its own. */
+export const ENV_USERS_FD = "RKT_USERS_FD";
+
+/** Seconds that `rkt stop --time` gives each app, in the environment of the entrypoint `stop`: one that does not know it ignores it. */
+export const ENV_STOP_TIME = "RKT_STOP_TIME";
+
+/**
+ * Descriptors that `launcher APP enter` works with, numbers by commas: the app's mount namespace, then files
+ * `cgroup.procs` of the app's cgroups.
+ */
+export const ENV_ENTER_FDS = "RKT_ENTER_FDS";
+
+/** Those of its standard streams, numbers by commas, that were made for who enters: not what the caller has open, too. */
+export const ENV_ENTER_STREAMS = "RKT_ENTER_STREAMS";
+
+/**
+ * For every start of stage 1's runtime, as NODE_OPTIONS: a signal must not make it listen for a debugger, which whoever
+ * may send one could then be.
+ */
+export const RUNTIME_OPTIONS = "--disable-sigusr1";

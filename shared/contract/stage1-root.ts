@@ -1,0 +1,111 @@
+/** The stage1 root file system as processes in it see it, and what the launcher in it says by its exit status. */
+
+import { STAGE2 } from "./container-directory.ts";
+import { type Stage1Path, stage1Path } from "./paths.ts";
+
+/**
+ * What a launcher writes to, to join a cgroup of v1. Memory is accounted to the process; its number to each thread,
+ * and one is all that execve(2) leaves: the kernel moves that without waiting.
+ */
+export const joinFile = (controller: string): "tasks" | "cgroup.procs" =>
+  controller === "pids" ? "tasks" : "cgroup.procs";
+
+/**
+ * The container directory as processes in the stage1 root see it: parts of it
+ * bind-mounted below `/rkt`, so that what they write are plain files of the
+ * container directory.
+ */
+export const STAGE1 = {
+  /** Mount point of the parts below. */
+  base: stage1Path("/rkt"),
+  /** The container manifest, read-only. */
+  manifest: stage1Path("/rkt/container"),
+  status: stage1Path("/rkt/status"),
+  volumes: stage1Path("/rkt/volumes"),
+  log: stage1Path("/rkt/log"),
+  /** FIFOs of the apps' output streams. */
+  stdio: stage1Path("/rkt/stdio"),
+  /** Volumes of kind "host": one mount per volume name. */
+  hostVolumes: stage1Path("/rkt/host-volumes"),
+  /** Kernel parameters of the container, `PATH VALUE` a line, the path below /proc/sys; only where there are any. */
+  sysctl: stage1Path("/rkt/sysctl"),
+  /** Cgroups of v1 that an app joins: a directory per app, in it a mount per controller. */
+  cgroups: stage1Path("/rkt/cgroups"),
+  /** What the apps' /etc files of the same names are bound to, where present. */
+  etc: stage1Path("/rkt/etc"),
+  resolvConf: stage1Path("/rkt/etc/resolv.conf"),
+  hosts: stage1Path("/rkt/etc/hosts"),
+  hostname: stage1Path("/rkt/etc/hostname"),
+  /** Where systemd finds the units made for this container. */
+  units: stage1Path("/etc/systemd/system"),
+  /** All programs and libraries; read-only while a container runs. */
+  programs: stage1Path("/usr"),
+  runtime: stage1Path("/usr/lib/rkt/node"),
+  launcher: stage1Path("/usr/lib/rkt/launcher"),
+  /** The launcher's last step to the app: a program without threads, loader or libraries. */
+  exec: stage1Path("/usr/lib/rkt/exec"),
+  busybox: stage1Path("/usr/bin/busybox"),
+  /** Keeps cgroup migrations quick while a container starts. */
+  warm: stage1Path("/usr/lib/rkt/warm"),
+  /** The system call filter of an app that asks for nothing, compiled: struct sock_filter[]. */
+  defaultFilter: stage1Path("/usr/lib/rkt/default-filter.bpf"),
+  /** First process of the container: starts the output relays, becomes systemd. */
+  pid1: stage1Path("/usr/lib/rkt/pid1"),
+  setpriv: stage1Path("/usr/bin/setpriv"),
+  /** Runs an event handler of an app. */
+  handler: stage1Path("/usr/lib/rkt/handler"),
+  /** Says that an app's socket could not be opened. */
+  noSocket: stage1Path("/usr/lib/rkt/no-socket"),
+  /** Asks all processes of an app to end. */
+  ask: stage1Path("/usr/lib/rkt/ask"),
+  /** Seconds that `rkt stop --time` gives each app, instead of its own. */
+  stopTimeout: stage1Path("/rkt/stop-timeout"),
+  /** `SOFT HARD`: how many files the apps may have open. */
+  openFiles: stage1Path("/rkt/open-files"),
+  /** Records an app's exit status. */
+  record: stage1Path("/usr/lib/rkt/record"),
+  /** The launcher under the name by which it works on the host (ADR 5): for a stage1 without a root of its own. */
+  hostLauncher: stage1Path("/usr/lib/rkt/host-launcher"),
+  /**
+   * What it tells the shell that waits for it: the app's name; that the app has a handler for its end; that it has the
+   * terminal; with which signal and how many seconds it is asked to end.
+   */
+  hostApp: stage1Path("/rkt/app"),
+  hostPostStop: stage1Path("/rkt/post-stop"),
+  hostTerminal: stage1Path("/rkt/terminal"),
+  hostStop: stage1Path("/rkt/stop"),
+  /** One directory per app. */
+  stage2: stage1Path(`/${STAGE2}`),
+  app: (appDir: string): Stage1Path => stage1Path(`/${STAGE2}/${appDir}`),
+  appRootfs: (appDir: string): Stage1Path => stage1Path(`/${STAGE2}/${appDir}/rootfs`),
+  appStatus: (app: string): Stage1Path => stage1Path(`/rkt/status/${app}`),
+  ready: stage1Path("/rkt/status/_ready"),
+  emptyVolume: (name: string): Stage1Path => stage1Path(`/rkt/volumes/${name}`),
+  hostVolume: (name: string): Stage1Path => stage1Path(`/rkt/host-volumes/${name}`),
+  appCgroups: (app: string): Stage1Path => stage1Path(`/rkt/cgroups/${app}`),
+  appCgroup: (app: string, controller: string): Stage1Path => stage1Path(`/rkt/cgroups/${app}/${controller}`),
+  appStdout: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.out`),
+  /** Only with standard input passed on from something that is no terminal. */
+  appStdin: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.in`),
+  /** Directory of the socket that the app's syslog(3) writes to, `dev-log`. */
+  appSyslog: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.syslog`),
+  appStderr: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.err`),
+} as const;
+
+/** Exit statuses of the launcher when an app cannot be started, beside the app's own (as systemd.exec(5) uses them). */
+export const LAUNCH_EXIT = {
+  chdir: 200,
+  limits: 205,
+  exec: 203,
+  mount: 226,
+  user: 217,
+  group: 216,
+  capabilities: 218,
+  cgroup: 219,
+  separation: 227,
+  seccomp: 228,
+  internal: 254,
+} as const;
+
+/** CNI plugins of the stage1 image, a path of its root. */
+export const STAGE1_PLUGINS = stage1Path("/usr/lib/cni");

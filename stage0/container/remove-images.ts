@@ -1,0 +1,113 @@
+/**
+ * Taking images and trees out of the store: by name, or those that nobody has
+ * used for a while. What leaves does so by a rename or an unlink while nobody
+ * relies on the store; the files of trees are deleted afterwards.
+ */
+
+import { errorText, RktError } from "../../shared/errors.ts";
+import { type DataLayout, dataLayout } from "../../shared/contract/data-directory.ts";
+import { shortId } from "../../shared/contract/image-ids.ts";
+import { type TreeUse, treeUses } from "./tree-uses.ts";
+import type { Store, StoredImage } from "../store/store.ts";
+import { collectTemporaries } from "../store/temporary.ts";
+import { listTrees, takeTree, treeImages } from "../store/trees.ts";
+
+export interface RemovalOptions {
+  data: string;
+  store: Store;
+  /** Called when another process has to finish first. */
+  wait(): void;
+}
+
+/** All of them or none; and the trees made of each, where no container stands on them. */
+export function removeImages(images: readonly StoredImage[], { data, store, wait }: RemovalOptions): void {
+  const layout = dataLayout(data);
+  const leftovers = store.exclusively(wait, () => {
+    const uses = treeUses(data);
+    for (const image of images) refuseUsed(image, uses);
+    const used = new Set(uses.map(({ tree }) => tree));
+    const unused = new Set(images.map(({ key }) => key));
+    const trees = listTrees(layout).filter((id) => !used.has(id) && unused.has(treeImages(layout, id)?.at(-1) ?? ""));
+    for (const { key } of images) store.remove(key);
+    return trees.map((id) => takeTree(layout, id));
+  });
+  for (const remove of leftovers) remove();
+}
+
+/** Phases in which a container runs, or is going to. */
+const LIVING: readonly string[] = ["preparing", "prepared", "running"];
+
+function refuseUsed(image: StoredImage, uses: readonly TreeUse[]): void {
+  const users = uses.filter((use) => use.image === image.id && LIVING.includes(use.phase));
+  const [first] = users;
+  if (first === undefined) return;
+  const others = new Set(users.map(({ uuid }) => uuid)).size - 1;
+  const as = first.app === undefined ? "its stage1" : `app ${first.app}`;
+  throw new RktError(
+    "image-in-use",
+    `image ${shortId(image.id)} (${image.name}) is in use by container ${first.uuid}, ${first.phase}, as ${as}${others > 0 ? `, and by ${others} more` : ""}`,
+    { hint: first.phase === "running" ? `stop it first: rkt stop ${first.uuid}` : `rkt rm ${first.uuid}` },
+  );
+}
+
+export interface Collection {
+  images: StoredImage[];
+  trees: string[];
+  /** Files and directories that killed processes left. */
+  temporaries: number;
+}
+
+/**
+ * Removes images not used since `before` (milliseconds since the epoch), save
+ * those that containers stand on and those that images which stay depend on;
+ * and trees that no container stands on and whose image goes, or has long been unused.
+ */
+export function collectImages(before: number, { data, store, wait }: RemovalOptions): Collection {
+  const layout = dataLayout(data);
+  const temporaries = collectTemporaries(layout);
+  store.adopt();
+  const { images, trees, leftovers } = store.exclusively(wait, () => {
+    const uses = treeUses(data);
+    const all = store.list();
+    const recent = new Set(all.filter((image) => image.lastUsedAt >= before).map(({ key }) => key));
+    const kept = withDependencies(all, new Set([...recent, ...containerImages(uses, all, layout)]), store);
+    const gone = all.filter(({ key }) => !kept.has(key));
+    const usedTrees = new Set(uses.map(({ tree }) => tree));
+    const stale = listTrees(layout).filter(
+      (id) => !usedTrees.has(id) && !recent.has(treeImages(layout, id)?.at(-1) ?? ""),
+    );
+    for (const { key } of gone) store.remove(key);
+    return { images: gone, trees: stale, leftovers: stale.map((id) => takeTree(layout, id)) };
+  });
+  for (const remove of leftovers) remove();
+  return { images, trees, temporaries };
+}
+
+/** Keys of all images that containers' trees were made of. */
+function containerImages(uses: readonly TreeUse[], all: readonly StoredImage[], layout: DataLayout): string[] {
+  const ids = new Set(uses.map(({ image }) => image));
+  const own = all.filter(({ id }) => ids.has(id)).map(({ key }) => key);
+  return [...own, ...uses.flatMap(({ tree }) => (tree === undefined ? [] : (treeImages(layout, tree) ?? [])))];
+}
+
+function withDependencies(all: readonly StoredImage[], keys: ReadonlySet<string>, store: Store): Set<string> {
+  const there = new Set(all.map(({ key }) => key));
+  const kept = new Set<string>();
+  const visit = (key: string): void => {
+    if (kept.has(key) || !there.has(key)) return;
+    kept.add(key);
+    const manifest = store.manifest(key);
+    for (const dependency of manifest.dependencies) {
+      try {
+        // Somebody may have started it without regard to who vouches for what.
+        visit(store.dependency(manifest, dependency, "none").key);
+      } catch (error) {
+        // One that is missing keeps nobody.
+        if (!(error instanceof RktError) || error.code !== "no-such-image")
+          throw new Error(`dependencies of ${key}: ${errorText(error)}`, { cause: error });
+      }
+    }
+  };
+  for (const key of keys) visit(key);
+  return kept;
+}

@@ -1,0 +1,302 @@
+/**
+ * What stage 1 mounts below the stage1 root before nspawn starts: the parts of
+ * the container directory that its inside uses, and the volumes' sources. All
+ * in the container's own mount namespace.
+ *
+ * The plan is pure; `applyMounts` carries it out in order. Sources are the
+ * container directory's own or named by the administrator (volumes); targets
+ * lie on a fresh tmpfs, so no link of an image can lead elsewhere.
+ */
+
+import { closeSync, constants, copyFileSync, existsSync, fstatSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { cloneHostSource } from "../../shared/host-source.ts";
+import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { type HostPath, hostPath, type Stage1Path } from "../../shared/contract/paths.ts";
+import { STAGE1 } from "../../shared/contract/stage1-root.ts";
+import { annotation } from "../../shared/schema/image-manifest.ts";
+import { NETWORK_PARAMETERS, sysctlSettings } from "../../shared/schema/sysctl.ts";
+import type { PodManifest } from "../../shared/schema/types.ts";
+import { volumesByKey } from "../../shared/volumes.ts";
+import type { AppCgroup } from "../cgroups/cgroups.ts";
+import { AT_FDCWD, AT_RECURSIVE, O_PATH } from "../../shared/syscall/file.ts";
+import {
+  MOUNT_ATTR_RDONLY,
+  MS_NODEV,
+  MS_NOSUID,
+  MS_PRIVATE,
+  mount,
+  mountSetattr,
+  openTree,
+  moveMountTo,
+  OPEN_TREE_CLONE,
+} from "../../shared/syscall/mount.ts";
+import { giveToRoot, mapMount, type Users } from "../container/users.ts";
+
+export type MountStep =
+  | { kind: "tmpfs"; target: HostPath; mode: string }
+  | { kind: "directory"; target: HostPath }
+  /**
+   * A bind mount; the target is made as what the source is. `mapped`: its files are the container's, not the host's.
+   * `volume`: the source is the host's, and others may have put links there.
+   */
+  | {
+      kind: "bind";
+      source: HostPath;
+      target: HostPath;
+      readOnly: boolean;
+      recursive: boolean;
+      mapped: boolean;
+      volume: boolean;
+    }
+  /** The first of the sources that is there. */
+  | { kind: "copy"; sources: readonly HostPath[]; target: HostPath }
+  | { kind: "text"; target: HostPath; text: string }
+  /** What is there can't be written any more by who sees it through this mount. */
+  | { kind: "freeze"; target: HostPath };
+
+/** The mounts of a container, in order. */
+export function mountPlan(
+  manifest: PodManifest,
+  uuid: string,
+  network: NetworkNames = HOST_NETWORK,
+  cgroups: readonly AppCgroup[] = [],
+): MountStep[] {
+  const here = containerLayout(".");
+  const inside = (path: Stage1Path) => here.inStage1(path);
+  const part = (source: HostPath, target: Stage1Path, { readOnly = false, mapped = true } = {}): MountStep => ({
+    kind: "bind",
+    source,
+    target: inside(target),
+    readOnly,
+    recursive: false,
+    mapped,
+    volume: false,
+  });
+  const hostname = containerHostname(manifest, uuid);
+  const plan: MountStep[] = [
+    // The host executes some of it, and an app may execute /proc/self/exe: the runtime, while it is the launcher.
+    { kind: "freeze", target: inside(STAGE1.programs) },
+    { kind: "tmpfs", target: inside(STAGE1.base), mode: "0755" },
+    part(here.manifest, STAGE1.manifest, { readOnly: true }),
+    part(here.status, STAGE1.status),
+    part(here.log, STAGE1.log),
+    part(here.volumes, STAGE1.volumes),
+    { kind: "directory", target: inside(STAGE1.stdio) },
+    { kind: "directory", target: inside(STAGE1.etc) },
+    ...resolvConf(annotation(manifest.annotations, ANNOTATIONS.resolvConf), network, inside(STAGE1.resolvConf)),
+    { kind: "text", target: inside(STAGE1.hostname), text: `${hostname}\n` },
+    hosts(annotation(manifest.annotations, ANNOTATIONS.hosts), hostname, network, inside(STAGE1.hosts)),
+    { kind: "directory", target: inside(STAGE1.hostVolumes) },
+    ...sysctl(
+      sysctlSettings(manifest, network.namespace !== undefined),
+      inside(STAGE1.sysctl),
+      annotation(manifest.annotations, ANNOTATIONS.privateUsers) === "true",
+    ),
+    { kind: "directory", target: inside(STAGE1.cgroups) },
+    ...[...new Set(cgroups.map(({ app }) => app))].map(
+      (app): MountStep => ({ kind: "directory", target: inside(STAGE1.appCgroups(app)) }),
+    ),
+    ...cgroups.map(({ app, controller, dir }) => part(dir, STAGE1.appCgroup(app, controller), { mapped: false })),
+  ];
+  const mapped = annotation(manifest.annotations, ANNOTATIONS.mappedVolumes)?.split(",");
+  for (const [key, volume] of volumeSources(manifest))
+    plan.push({
+      kind: "bind",
+      source: volume.source,
+      target: inside(STAGE1.hostVolume(key)),
+      readOnly: volume.readOnly,
+      recursive: volume.recursive,
+      mapped: mapped?.includes(key) === true,
+      volume: true,
+    });
+  return plan;
+}
+
+/**
+ * What a container with users of its own may have, all its users together, of what the kernel counts by user: it counts
+ * them as those of the host's root, too, which has them for all containers (user_namespaces(7), namespaces(7)).
+ */
+const USER_LIMITS: readonly [path: string, value: string][] = [
+  ["user/max_inotify_instances", "1024"],
+  ["user/max_inotify_watches", "65536"],
+  ["user/max_user_namespaces", "256"],
+  ["user/max_mnt_namespaces", "1024"],
+  ["user/max_net_namespaces", "256"],
+];
+
+function sysctl(parameters: ReadonlyMap<string, string>, target: HostPath, privateUsers: boolean): MountStep[] {
+  // Those of the network are then set from outside.
+  const settings = [...parameters].filter(([path]) => !(privateUsers && path.startsWith(NETWORK_PARAMETERS)));
+  if (privateUsers) settings.push(...USER_LIMITS);
+  if (settings.length === 0) return [];
+  return [{ kind: "text", target, text: settings.map((setting) => `${setting.join(" ")}\n`).join("") }];
+}
+
+/** Volumes of kind "host", by key; the spec's default is a recursive mount (pods.md). */
+function volumeSources(
+  manifest: PodManifest,
+): Map<string, { source: HostPath; readOnly: boolean; recursive: boolean }> {
+  const sources = new Map<string, { source: HostPath; readOnly: boolean; recursive: boolean }>();
+  for (const [key, volume] of volumesByKey(manifest))
+    if (volume.kind === "host" && volume.source !== undefined)
+      sources.set(key, {
+        source: volume.source as HostPath,
+        readOnly: volume.readOnly === true,
+        recursive: volume.recursive ?? true,
+      });
+  return sources;
+}
+
+/** hostname(7) of the container: what stage 0 chose, else one made of the UUID. */
+export function containerHostname(manifest: PodManifest, uuid: string): string {
+  return annotation(manifest.annotations, ANNOTATIONS.hostname) ?? `rkt-${uuid}`;
+}
+
+/** What a container's networks say of names. */
+export interface NetworkNames {
+  /** Undefined: the host's network. */
+  namespace: number | undefined;
+  /** Its own, without prefix lengths. */
+  addresses: readonly string[];
+  nameServers: readonly string[];
+}
+
+const HOST_NETWORK: NetworkNames = { namespace: undefined, addresses: [], nameServers: [] };
+
+/** systemd-resolved's servers: its stub on 127.0.0.53 is the host's alone (systemd-resolved.service(8)). */
+const UPLINK_RESOLV_CONF = "/run/systemd/resolve/resolv.conf";
+const HOST_RESOLV_CONF = "/etc/resolv.conf";
+
+/** resolv.conf(5) of the apps: as asked for, else the networks' servers, else the host's. */
+function resolvConf(asked: string | undefined, network: NetworkNames, target: HostPath): MountStep[] {
+  if (asked === "none") return [];
+  if (asked !== undefined && asked !== "host") return [{ kind: "text", target, text: asked }];
+  if (asked === undefined && network.nameServers.length > 0)
+    return [{ kind: "text", target, text: network.nameServers.map((server) => `nameserver ${server}\n`).join("") }];
+  const ownNetwork = asked === undefined && network.namespace !== undefined;
+  return [
+    { kind: "copy", sources: [...(ownNetwork ? [UPLINK_RESOLV_CONF] : []), HOST_RESOLV_CONF].map(hostPath), target },
+  ];
+}
+
+/** hosts(5) of the apps: the host's, or one that knows the container, and the lines asked for. */
+function hosts(asked: string | undefined, hostname: string, { addresses }: NetworkNames, target: HostPath): MountStep {
+  if (asked === "host") return { kind: "copy", sources: [hostPath("/etc/hosts")], target };
+  const own = addresses.length === 0 ? ["127.0.1.1"] : addresses;
+  const lines = [
+    "127.0.0.1\tlocalhost",
+    ...own.map((address) => `${address}\t${hostname}`),
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+  ];
+  return { kind: "text", target, text: `${lines.join("\n")}\n${asked ?? ""}` };
+}
+
+/** Carries the plan out. */
+export function applyMounts(plan: readonly MountStep[], users?: Users): void {
+  for (const step of plan) {
+    try {
+      apply(step, users);
+      if (step.kind !== "bind" && step.kind !== "freeze" && existsSync(step.target)) giveToRoot(step.target, users);
+    } catch (error) {
+      if (error instanceof RktError) throw error;
+      const source = step.kind === "bind" ? step.source : step.target;
+      throw new RktError("mount-failed", `cannot mount ${source}: ${errorText(error)}`, { cause: error });
+    }
+  }
+}
+
+function apply(step: MountStep, users: Users | undefined): void {
+  switch (step.kind) {
+    case "tmpfs":
+      mkdirSync(step.target, { recursive: true });
+      mount("tmpfs", step.target, "tmpfs", MS_NOSUID | MS_NODEV, `mode=${step.mode}`);
+      break;
+    case "directory":
+      mkdirSync(step.target, { mode: 0o755 });
+      break;
+    case "text":
+      writeFileSync(step.target, step.text, { mode: 0o644, flag: "wx" });
+      break;
+    case "copy":
+      copyFirst(step.sources, step.target);
+      break;
+    case "bind":
+      bind(step, users);
+      break;
+    case "freeze":
+      freeze(step.target);
+      break;
+  }
+}
+
+/** A host without a resolv.conf has nothing to say about names; the app's own file then stays. */
+function copyFirst(sources: readonly HostPath[], target: HostPath): void {
+  for (const source of sources) {
+    try {
+      copyFileSync(source, target, constants.COPYFILE_EXCL);
+      return;
+    } catch (error) {
+      if (errorCode(error) !== "ENOENT") throw error;
+    }
+  }
+}
+
+function freeze(target: HostPath): void {
+  const tree = openTree(AT_FDCWD, target, OPEN_TREE_CLONE);
+  try {
+    mountSetattr(tree, "", MOUNT_ATTR_RDONLY, 0, { propagation: MS_PRIVATE });
+    const fd = openSync(target, O_PATH | constants.O_NOFOLLOW);
+    try {
+      moveMountTo(tree, fd);
+    } finally {
+      closeSync(fd);
+    }
+  } finally {
+    closeSync(tree);
+  }
+}
+
+/** Opens the source once, so that what was looked at is what gets mounted. */
+function bind(step: Extract<MountStep, { kind: "bind" }>, users: Users | undefined): void {
+  const depth = step.recursive ? AT_RECURSIVE : 0;
+  const tree = step.volume
+    ? cloneHostSource(step.source, depth)
+    : openTree(AT_FDCWD, step.source, OPEN_TREE_CLONE | depth);
+  try {
+    if (fstatSync(tree).isDirectory()) mkdirSync(step.target, { mode: 0o755 });
+    else writeFileSync(step.target, "", { flag: "wx" });
+    if (step.mapped && users !== undefined) mapMount(tree, step);
+    // What is mounted on the host from now on is not the container's: it would be writable, and not be asked for.
+    mountSetattr(tree, "", step.readOnly ? MOUNT_ATTR_RDONLY : 0, 0, {
+      recursive: step.recursive,
+      propagation: MS_PRIVATE,
+    });
+    const target = openSync(step.target, O_PATH | constants.O_NOFOLLOW);
+    try {
+      moveMountTo(tree, target);
+    } finally {
+      closeSync(target);
+    }
+  } finally {
+    closeSync(tree);
+  }
+}
+
+/**
+ * A private /run: nspawn keeps its sockets and locks there, and insists on a
+ * tmpfs. After the volumes, whose sources may lie in the host's.
+ */
+export function privateRun(notifySocket: string | undefined): void {
+  const socket = notifySocket?.startsWith("/run/") === true ? notifySocket : undefined;
+  const kept = socket === undefined ? undefined : openTree(AT_FDCWD, socket, OPEN_TREE_CLONE);
+  mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755");
+  if (socket === undefined || kept === undefined) return;
+  mkdirSync(socket.slice(0, socket.lastIndexOf("/")), { recursive: true });
+  writeFileSync(socket, "");
+  const target = openSync(socket, O_PATH);
+  moveMountTo(kept, target);
+  closeSync(target);
+  closeSync(kept);
+}

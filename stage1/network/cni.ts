@@ -1,0 +1,239 @@
+/**
+ * Running CNI plugins (CNI's SPEC.md, "Execution protocol"): configuration on
+ * standard input, parameters in the environment, a result or an error as JSON
+ * on standard output.
+ */
+
+import { spawnSync } from "node:child_process";
+import { accessSync, constants, statSync } from "node:fs";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { isObject } from "../../shared/schema/place.ts";
+import type { Json } from "../../shared/schema/types.ts";
+import { hasCapability, ipamType, type NetworkConf, type PluginConf } from "./network-conf.ts";
+import type { PortMapping } from "../../shared/network-request.ts";
+
+/** Where plugins find the host's own tools (iptables). */
+export const HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** DHCP may take its time; nothing may take forever. */
+const TIMEOUT_MS = 120_000;
+
+/** One interface of the container, and the network it leads to. */
+export interface Attachment {
+  /** Of the built-in network, complete when its lock is held. */
+  conf: NetworkConf;
+  containerId: string;
+  ifName: string;
+  args: string;
+  portMappings: readonly PortMapping[];
+  /** The administrator's directories of plugins, absolute, in the order they are searched. */
+  pluginDirs: readonly string[];
+  /** The stage1 image's, the last to be searched. */
+  ownPlugins: string;
+  /** The stage1 image's, for what a host may lack. */
+  busybox: string;
+}
+
+export type CniResult = { [key: string]: Json };
+
+export interface Invocation {
+  path: string;
+  env: Record<string, string>;
+  input: string;
+}
+
+type PluginSearch = Pick<Attachment, "conf" | "pluginDirs" | "ownPlugins">;
+
+const searched = ({ pluginDirs, ownPlugins }: PluginSearch): string[] => [...pluginDirs, ownPlugins];
+
+/** The plugin's file; `search.conf` is who asks for it. */
+export function findPlugin(type: string, search: PluginSearch): string {
+  const { conf, ownPlugins } = search;
+  for (const dir of searched(search)) {
+    const path = `${dir}/${type}`;
+    if (!isProgram(path)) continue;
+    if (dir !== ownPlugins) for (const one of [dir, path]) requireTrusted(one, type, conf);
+    return path;
+  }
+  throw new RktError("no-plugin", `network ${conf.name} (${conf.file}): there is no plugin "${type}"`, {
+    hint: `plugins are looked for in ${searched(search).join(", ")}`,
+  });
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    // Elsewhere, perhaps.
+    return false;
+  }
+}
+
+/** Root runs it: nobody else may have put it there. */
+function requireTrusted(path: string, type: string, conf: NetworkConf): void {
+  const stat = statSync(path);
+  const problem =
+    stat.uid !== 0 && stat.uid !== process.geteuid?.()
+      ? `belongs to user ${stat.uid}`
+      : (stat.mode & 0o022) !== 0
+        ? "can be written to by others than root"
+        : undefined;
+  if (problem === undefined) return;
+  const message = `network ${conf.name} (${conf.file}): plugin ${type} is not run: ${path} ${problem}`;
+  throw new RktError("foreign-plugin", message, { hint: `chown root ${path}; chmod go-w ${path}` });
+}
+
+/** The files that a plugin's work takes. */
+export function programsOf(plugin: PluginConf, attachment: Attachment): string[] {
+  const ipam = ipamType(plugin);
+  return [plugin.type, ...(ipam === undefined ? [] : [ipam])].map((type) => findPlugin(type, attachment));
+}
+
+/** Before anything is done: every plugin of a network is there. */
+export function requirePlugins(attachment: Attachment): void {
+  for (const plugin of attachment.conf.plugins) programsOf(plugin, attachment);
+}
+
+/** How a plugin is run; an empty `netns` is one that has gone. */
+export function invocation(
+  command: "ADD" | "CHECK" | "DEL",
+  plugin: PluginConf,
+  attachment: Attachment,
+  netns: string,
+  prevResult: CniResult | undefined,
+): Invocation {
+  const { conf, containerId, ifName, args, portMappings } = attachment;
+  const { capabilities: _, ...own } = plugin;
+  const runtimeConfig = hasCapability(plugin, "portMappings")
+    ? { portMappings: portMappings.map((m) => ({ ...m })) }
+    : {};
+  const input: Json = {
+    ...own,
+    cniVersion: conf.cniVersion,
+    name: conf.name,
+    ...(Object.keys(runtimeConfig).length === 0 ? {} : { runtimeConfig }),
+    ...(prevResult === undefined ? {} : { prevResult }),
+  };
+  const env: Record<string, string> = {
+    PATH: HOST_PATH,
+    CNI_COMMAND: command,
+    CNI_CONTAINERID: containerId,
+    CNI_NETNS: netns,
+    CNI_IFNAME: ifName,
+    // Each plugin of a list gets all arguments, its own or not.
+    CNI_ARGS: args === "" ? "" : `IgnoreUnknown=1;${args}`,
+    CNI_PATH: searched(attachment).join(":"),
+  };
+  return { path: findPlugin(plugin.type, attachment), env, input: JSON.stringify(input) };
+}
+
+/** ADD of a whole network, plugin after plugin; the last result. `lockFd` is inherited by the plugins. */
+export function addAll(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
+  let prevResult: CniResult | undefined;
+  for (const plugin of attachment.conf.plugins)
+    prevResult = invoke(invocation("ADD", plugin, attachment, netns, prevResult), plugin, attachment, lockFd);
+  return prevResult;
+}
+
+/**
+ * CHECK of a whole network; gives what plugins find fault with. That is no
+ * reason not to start: portmap 1.1.1 looks for rules of IPv6 where the
+ * container has no IPv6 address.
+ */
+export function checkAll(
+  attachment: Attachment,
+  netns: string,
+  lockFd: number,
+  result: CniResult | undefined,
+): string[] {
+  return attachment.conf.plugins.flatMap((plugin) => {
+    try {
+      invoke(invocation("CHECK", plugin, attachment, netns, result), plugin, attachment, lockFd);
+      return [];
+    } catch (error) {
+      if (!(error instanceof RktError)) throw error;
+      return [`CHECK: ${error.message}`];
+    }
+  });
+}
+
+function invoke(how: Invocation, plugin: PluginConf, { conf }: Attachment, lockFd: number): CniResult | undefined {
+  const failed = (reason: string, cause?: unknown): RktError =>
+    new RktError("network-failed", `network ${conf.name} (${conf.file}): plugin ${plugin.type}: ${reason}`, {
+      cause,
+      hint: hintFor(reason),
+    });
+  const done = spawnSync(how.path, [], {
+    env: how.env,
+    input: how.input,
+    // The lock stays held until the plugin has ended too, should this process be killed meanwhile.
+    stdio: ["pipe", "pipe", "pipe", lockFd],
+    encoding: "utf8",
+    timeout: TIMEOUT_MS,
+    killSignal: "SIGKILL",
+  });
+  // A plugin may end without having read its configuration (EPIPE): its status and its answer count all the same.
+  if (done.error !== undefined && errorCode(done.error) !== "EPIPE") throw failed(errorText(done.error), done.error);
+  const answer = asObject(done.stdout);
+  if (done.status === 0) {
+    if (answer === undefined && how.env["CNI_COMMAND"] === "ADD") throw failed("its result is no JSON object");
+    return answer;
+  }
+  const said = [answer?.["msg"], answer?.["details"]].filter((part) => typeof part === "string" && part !== "");
+  const text = said.length > 0 ? said.join(": ") : [done.stdout, done.stderr].join(" ").trim();
+  throw failed(text === "" ? `it ended with ${done.signal ?? `status ${done.status}`} and said nothing` : text);
+}
+
+function asObject(text: string): CniResult | undefined {
+  try {
+    const value: Json = JSON.parse(text);
+    return isObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function hintFor(reason: string): string | undefined {
+  if (/no IP addresses available|no available addresses/i.test(reason))
+    return "its range of addresses is used up: end containers, run `rkt gc`, or give the network a larger range";
+  if (/failed to locate ip6?tables|ip6?tables["']?: executable file not found/i.test(reason))
+    return "install iptables: the plugin needs it";
+  if (/dialing DHCP daemon/i.test(reason))
+    return "dhcp needs its daemon on the host: `dhcp daemon`, the same plugin (Debian: /usr/lib/cni/dhcp)";
+  return undefined;
+}
+
+/** Addresses of the container's interface, with prefix length; results of every version have them somewhere. */
+export function addressesOf(result: CniResult | undefined): string[] {
+  const found: Json[] = [];
+  const ips = result?.["ips"];
+  if (Array.isArray(ips)) found.push(...ips.map((ip) => (isObject(ip) ? (ip["address"] ?? null) : null)));
+  for (const key of ["ip4", "ip6"]) {
+    const old = result?.[key];
+    if (isObject(old)) found.push(old["ip"] ?? null);
+  }
+  return found.filter(
+    (address) => typeof address === "string" && /^[0-9a-fA-F.:]+\/\d{1,3}$/.test(address),
+  ) as string[];
+}
+
+/** Name servers that the network itself brings. */
+export function nameServersOf(result: CniResult | undefined): string[] {
+  const dns = result?.["dns"];
+  const servers = isObject(dns) ? dns["nameservers"] : undefined;
+  return Array.isArray(servers)
+    ? servers.filter((server) => typeof server === "string").filter((server) => /^[0-9a-fA-F.:]+$/.test(server))
+    : [];
+}
+
+/** The host's ends of veth pairs, by name. */
+export function hostVeths(result: CniResult | undefined): string[] {
+  const interfaces = result?.["interfaces"];
+  if (!Array.isArray(interfaces)) return [];
+  return interfaces.flatMap((one) => {
+    if (!isObject(one) || (one["sandbox"] !== undefined && one["sandbox"] !== "")) return [];
+    const name = one["name"];
+    return typeof name === "string" && /^veth[0-9a-zA-Z]{1,11}$/.test(name) ? [name] : [];
+  });
+}

@@ -1,0 +1,416 @@
+/**
+ * The container's network (ADR 3): a network namespace, what CNI plugins put
+ * into it, and the scripts that release it. Works in the container directory
+ * and in the host's namespaces, before anything else of the container is made.
+ */
+
+import { spawn, spawnSync } from "node:child_process";
+import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
+import { errorCode, errorText, printable, RktError } from "../../shared/errors.ts";
+import { ANNOTATIONS, EARLY_IMAGE_ANNOTATION } from "../../shared/contract/annotations.ts";
+import {
+  LOCAL_CONFIG_DIR,
+  NETWORK_CONFIG,
+  NETWORK_PLUGIN_DIRS,
+  SYSTEM_CONFIG_DIR,
+} from "../../shared/contract/configuration.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { dataLayout } from "../../shared/contract/data-directory.ts";
+import { NETWORK_STATE, networkClaim } from "../../shared/contract/host-state.ts";
+import { STAGE1, STAGE1_PLUGINS } from "../../shared/contract/stage1-root.ts";
+import { makeClaim, releaseClaim, releaseDeadNetworks } from "../../shared/network-claims.ts";
+import {
+  ALL_NETWORKS,
+  type NetworkChoice,
+  networkRequest,
+  type PortMapping,
+  portMappings,
+  portName,
+  refusePorts,
+} from "../../shared/network-request.ts";
+import { makeRuntimeDirectory, openRuntimeFile } from "../../shared/runtime-directory.ts";
+import { annotation } from "../../shared/schema/image-manifest.ts";
+import { NETWORK_PARAMETERS, sysctlSettings } from "../../shared/schema/sysctl.ts";
+import type { PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
+import { olderThan } from "../../shared/schema/values.ts";
+import { flock, LOCK_EX } from "../../shared/syscall/descriptor.ts";
+import { CLONE_NEWNET, setns, unshare } from "../../shared/syscall/namespace.ts";
+import { writeWhole } from "../../shared/write-whole.ts";
+import {
+  addressesOf,
+  type Attachment,
+  type CniResult,
+  HOST_PATH,
+  addAll,
+  checkAll,
+  hostVeths,
+  nameServersOf,
+  requirePlugins,
+} from "./cni.ts";
+import type { Container } from "../container/container.ts";
+import {
+  BUILT_IN_NETWORKS,
+  builtInNetwork,
+  currentSubnets,
+  DEFAULT_NETWORK,
+  installRules,
+  isBuiltIn,
+  PORTMAP,
+  releaseUnused,
+} from "./default-network.ts";
+import { releaseHostSettings, withHostSettings } from "./host-settings.ts";
+import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-conf.ts";
+import { portFile, reservePorts } from "./ports.ts";
+import { guardRelease, guardRules, installGuard } from "./source-guard.ts";
+import type { Users } from "../container/users.ts";
+import { masquerades, networkStep, portsStep, teardownLink, teardownScript, usesPortmap } from "./release.ts";
+
+export interface ContainerNetwork {
+  /** Descriptor of the network namespace; undefined: the host's. */
+  namespace: number | undefined;
+  /** Of the container, without prefix lengths, the first network's first. */
+  addresses: string[];
+  nameServers: string[];
+  /** Must stay open as long as the container lives. */
+  keepFds: number[];
+  /** Releases everything, for a container that does not come about. */
+  undo(): void;
+}
+
+const here = containerLayout(".");
+
+export function setUpNetwork(container: Container): ContainerNetwork {
+  const request = networkRequest(container.manifest);
+  const ports = portMappings(container.manifest);
+  if (request === "host" || request === "none") {
+    refusePorts(request, ports);
+    const namespace = request === "none" ? makeNamespace(container) : undefined;
+    return {
+      namespace,
+      addresses: [],
+      nameServers: [],
+      keepFds: namespace === undefined ? [] : [namespace],
+      undo: () => {},
+    };
+  }
+  return joinNetworks(container, request, ports);
+}
+
+// --- the namespace ----------------------------------------------------------------------
+
+/** A network namespace with loopback up; this thread, whose namespace its children inherit, returns to the host's. */
+function makeNamespace({ manifest, users }: Container): number {
+  const own = "/proc/self/ns/net";
+  const host = openSync(own, "r");
+  unshare(CLONE_NEWNET);
+  try {
+    const busybox = here.inStage1(STAGE1.busybox);
+    const done = spawnSync(busybox, ["ip", "link", "set", "lo", "up"], { env: {}, encoding: "utf8" });
+    if (done.status !== 0)
+      throw new RktError("network-failed", `cannot bring loopback up: ${done.error?.message ?? done.stderr.trim()}`);
+    skipDuplicateDetection();
+    if (users !== undefined) setParameters(users, manifest);
+    return openSync(own, "r");
+  } finally {
+    setns(host, CLONE_NEWNET);
+    closeSync(host);
+  }
+}
+
+/** Addresses are leased: nobody else on the network has them, and detection would hold each start up for a second. */
+function skipDuplicateDetection(): void {
+  try {
+    writeFileSync("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+  } catch (error) {
+    // No IPv6, or a /proc that may not be written: then it takes its second.
+    if (!["ENOENT", "EROFS", "EACCES"].includes(errorCode(error) ?? "")) throw error;
+  }
+}
+
+/**
+ * The namespace is the host's user namespace's, where the container's root has no capability: what a server and ping(8)
+ * take is what anyone in there may do, and kernel parameters are set from here.
+ */
+function setParameters({ first, count }: Users, manifest: PodManifest): void {
+  writeFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+  writeFileSync("/proc/sys/net/ipv4/ping_group_range", `${first} ${first + count - 1}`);
+  for (const [path, value] of sysctlSettings(manifest, true)) {
+    if (!path.startsWith(NETWORK_PARAMETERS)) continue;
+    try {
+      writeFileSync(`/proc/sys/${path}`, value);
+    } catch (error) {
+      const reason = errorCode(error) === "ENOENT" ? "this kernel has none, or not for containers" : errorText(error);
+      throw new RktError("sysctl-failed", `cannot set the kernel parameter ${path} to "${value}": ${reason}`, {
+        cause: error,
+      });
+    }
+  }
+}
+
+// --- the metadata service of 0.1.x -------------------------------------------------------
+
+/** Where apps of before 0.2.0 look for the metadata service, and nowhere else. */
+const EARLY_SERVICE = { address: "169.254.169.255", port: 80 } as const;
+
+function looksForService({ annotations }: RuntimeApp): boolean {
+  const version = annotation(annotations, EARLY_IMAGE_ANNOTATION);
+  return version !== undefined && olderThan(version, "0.2.0");
+}
+
+/**
+ * Leads the early address to the service, wherever that listens: by a rule of the container's own namespace, so that
+ * port 80 of the host stays whose it is. Without iptables(8) such an app finds no service, and says so itself.
+ */
+function leadToService({ manifest }: Container, namespace: number): void {
+  const url = annotation(manifest.annotations, ANNOTATIONS.metadataUrl);
+  const [, address, port] = /^http:\/\/([0-9.]+):([0-9]+)\//.exec(url ?? "") ?? [];
+  if (address === undefined || (address === EARLY_SERVICE.address && Number(port) === EARLY_SERVICE.port)) return;
+  const rule = `-A OUTPUT -d ${EARLY_SERVICE.address}/32 -p tcp --dport ${EARLY_SERVICE.port} -j DNAT --to-destination ${address}:${port}`;
+  const host = openSync("/proc/self/ns/net", "r");
+  setns(namespace, CLONE_NEWNET);
+  try {
+    spawnSync("iptables-restore", ["-w", "--noflush"], {
+      env: { PATH: HOST_PATH },
+      input: `*nat\n${rule}\nCOMMIT\n`,
+      stdio: ["pipe", "ignore", "ignore"],
+    });
+  } finally {
+    setns(host, CLONE_NEWNET);
+    closeSync(host);
+  }
+}
+
+// --- networks ---------------------------------------------------------------------------
+
+interface Joined {
+  attachment: Attachment;
+  result: CniResult | undefined;
+}
+
+function joinNetworks(
+  container: Container,
+  choices: readonly NetworkChoice[],
+  ports: readonly PortMapping[],
+): ContainerNetwork {
+  const { uuid } = container;
+  const dirs = configDirs(container);
+  const confs = readNetworkConfs(dirs);
+  const pluginDirs = [...dirs.map((dir) => `${dir}/${NETWORK_CONFIG}`), ...NETWORK_PLUGIN_DIRS];
+  const programs = { pluginDirs, stage1: lastingStage1() };
+  const attachments = named(choices, confs).map((choice, i) => attachmentOf(uuid, choice, i, confs, programs));
+  assignPorts(attachments, ports);
+  for (const attachment of attachments) requirePlugins(attachment);
+
+  // Before an address or a port is found to be taken. What cannot be released is for gc to say.
+  makeRuntimeDirectory(NETWORK_STATE.dir);
+  releaseDeadNetworks({ limit: START_LIMIT, again: false });
+
+  mkdirSync(here.net, { recursive: true, mode: 0o755 });
+  const lockFd = makeClaim(uuid);
+  const undo = () => {
+    closeSync(lockFd);
+    // What fails here stays, for gc.
+    releaseClaim(uuid, RELEASE_LIMIT);
+  };
+  try {
+    const claim = networkClaim(uuid);
+    makeRuntimeDirectory(claim.steps);
+    writeWhole(here.netTeardown, teardownLink(uuid), 0o700);
+    writeWhole(claim.teardown, teardownScript(uuid), 0o700);
+    startWaiter(uuid);
+    if (ports.length > 0) {
+      writeStep(uuid, "00-ports", portsStep(uuid, ports.map(portFile)));
+      reservePorts(uuid, ports);
+    }
+    const namespace = makeNamespace(container);
+    const netns = `/proc/${process.pid}/fd/${namespace}`;
+    const joined = attachments.map((attachment, i) => join(attachment, i, netns, lockFd));
+    if (container.manifest.apps.some(looksForService)) leadToService(container, namespace);
+    if (container.debug)
+      for (const { attachment, result } of joined)
+        if (!attachment.conf.disableCheck) checkAll(attachment, netns, lockFd, result).forEach(warn);
+    writeWhole(here.networks, `${JSON.stringify(joined.map(describe))}\n`, 0o644);
+    return {
+      namespace,
+      addresses: joined.flatMap(({ result }) => addressesOf(result).map((address) => address.replace(/\/.*/, ""))),
+      nameServers: joined.flatMap(({ result }) => nameServersOf(result)),
+      keepFds: [namespace, lockFd],
+      undo,
+    };
+  } catch (error) {
+    undo();
+    throw error;
+  }
+}
+
+/** Milliseconds that a start spends on what one ended container has left. */
+const START_LIMIT = 30_000;
+/** Milliseconds that a release may take. */
+const RELEASE_LIMIT = 150_000;
+
+/** Where the administrator's networks are configured; stage 0 says so when it is not the usual place. */
+function configDirs({ manifest }: Container): string[] {
+  return annotation(manifest.annotations, ANNOTATIONS.configDirs)?.split(":") ?? [LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR];
+}
+
+/** The choices, with "all" spelled out: the administrator's networks in their files' order, then the default one. */
+function named(choices: readonly NetworkChoice[], confs: ReadonlyMap<string, NetworkConf>): NetworkChoice[] {
+  if (!choices.some(({ name }) => name === ALL_NETWORKS)) return [...choices];
+  const names = new Set([...confs.keys(), DEFAULT_NETWORK]);
+  const further = choices.filter(({ name }) => name !== ALL_NETWORKS && !names.has(name));
+  return [...[...names].map((name) => choices.find((one) => one.name === name) ?? { name, args: "" }), ...further];
+}
+
+/**
+ * The stage1 image as it can be reached from the host as long as the container
+ * is not removed: its rendered tree, or the copy that the container has.
+ */
+function lastingStage1(): string {
+  let trees: { overlay?: unknown; stage1?: { tree?: unknown } } = {};
+  try {
+    trees = JSON.parse(readFileSync(here.trees, "utf8"));
+  } catch (error) {
+    // Laid out by hand.
+    if (errorCode(error) !== "ENOENT") throw error;
+  }
+  const tree = trees.stage1?.tree;
+  const shared = trees.overlay === true && typeof tree === "string";
+  return realpathSync(shared ? dataLayout("../../..").treeRootfs(tree) : here.stage1Rootfs);
+}
+
+function attachmentOf(
+  containerId: string,
+  { name, args }: NetworkChoice,
+  i: number,
+  confs: ReadonlyMap<string, NetworkConf>,
+  { pluginDirs, stage1 }: { pluginDirs: readonly string[]; stage1: string },
+): Attachment {
+  const conf = confs.get(name) ?? builtInNetwork(name, UNKNOWN_SUBNETS, true);
+  if (conf === undefined)
+    throw new RktError("no-network", `there is no network "${name}"`, {
+      hint: `there are: ${[...new Set([...confs.keys(), ...BUILT_IN_NETWORKS])].join(", ")}; files of net.d define more`,
+    });
+  return {
+    conf,
+    containerId,
+    ifName: `eth${i}`,
+    args,
+    portMappings: [],
+    pluginDirs,
+    ownPlugins: `${stage1}${STAGE1_PLUGINS}`,
+    busybox: `${stage1}${STAGE1.busybox}`,
+  };
+}
+
+/** A built-in network's subnets are known when its lock is held. */
+const UNKNOWN_SUBNETS = { ipv4: "0.0.0.0/0" };
+
+/**
+ * The first network that can publish ports does; without one, the first that
+ * masquerades gets what it needs for it: the container answers by its gateway.
+ */
+function assignPorts(attachments: Attachment[], ports: readonly PortMapping[]): void {
+  if (ports.length === 0) return;
+  const publishing = attachments.find(({ conf }) => conf.plugins.some((one) => hasCapability(one, "portMappings")));
+  const masquerading = attachments.find(({ conf }) => masquerades(conf));
+  const chosen = publishing ?? masquerading;
+  if (chosen === undefined)
+    throw new RktError("bad-network", "none of the container's networks can publish ports", {
+      hint: `a network with ipMasq can, and one with a plugin that has the capability "portMappings": portmap, in a .conflist`,
+    });
+  if (publishing === undefined) chosen.conf = { ...chosen.conf, plugins: [...chosen.conf.plugins, PORTMAP] };
+  chosen.portMappings = ports;
+}
+
+function join(attachment: Attachment, i: number, netns: string, lockFd: number): Joined {
+  const { conf, containerId: uuid } = attachment;
+  const lock = openRuntimeFile(NETWORK_STATE.lock(conf.name));
+  try {
+    flock(lock, LOCK_EX);
+    let afterwards = releaseHostSettings(attachment);
+    let prepare = () => {};
+    if (isBuiltIn(conf)) {
+      const subnets = currentSubnets(conf.name, attachment.busybox);
+      afterwards = `${releaseUnused(conf.name, subnets, attachment.busybox)}${afterwards}`;
+      attachment.conf = builtInNetwork(conf.name, subnets, attachment.portMappings.length > 0) ?? conf;
+      prepare = () => installRules(conf.name, subnets);
+    }
+    const name = `${String(10 + i)}-${conf.name}`;
+    // Before and after: what a plugin got half-way is released without its result.
+    writeStep(uuid, name, networkStep(attachment, undefined, afterwards));
+    prepare();
+    const result = withHostSettings(attachment, () => addUndisturbed(attachment, netns, lockFd));
+    const bridged = isBuiltIn(conf) && conf.name === DEFAULT_NETWORK;
+    if (isBuiltIn(conf) && !bridged && attachment.portMappings.length === 0) stayOnHost(result);
+    const guard = bridged ? guardRules(uuid, result) : undefined;
+    const release = guard === undefined ? "" : guardRelease(uuid, result);
+    writeStep(uuid, name, networkStep(attachment, result, `${release}${afterwards}`));
+    const unguarded = guard === undefined ? undefined : installGuard(guard, attachment.busybox);
+    if (unguarded !== undefined) warn(unguarded);
+    return { attachment, result };
+  } finally {
+    closeSync(lock);
+  }
+}
+
+/** ADD, with nobody taking the chains away that portmap is about to use. */
+/**
+ * Keeps what comes from a container on the host, whatever routes it has: with CAP_NET_RAW, which apps have by default, it
+ * needs none to send beyond. Gone with the interface.
+ */
+function stayOnHost(result: CniResult | undefined): void {
+  for (const veth of hostVeths(result)) {
+    for (const version of ["ipv4", "ipv6"])
+      try {
+        writeFileSync(`/proc/sys/net/${version}/conf/${veth}/forwarding`, "0");
+      } catch (error) {
+        // No IPv6.
+        if (errorCode(error) !== "ENOENT") throw error;
+      }
+  }
+}
+
+function addUndisturbed(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
+  if (!usesPortmap(attachment.conf)) return addAll(attachment, netns, lockFd);
+  const lock = openRuntimeFile(NETWORK_STATE.portmapLock);
+  try {
+    flock(lock, LOCK_EX);
+    return addAll(attachment, netns, lockFd);
+  } finally {
+    closeSync(lock);
+  }
+}
+
+function describe({ attachment, result }: Joined): object {
+  const { conf, ifName, portMappings } = attachment;
+  return { name: conf.name, interface: ifName, addresses: addressesOf(result), ports: portMappings.map(portName) };
+}
+
+function warn(text: string): void {
+  process.stderr.write(`rkt: warning: ${printable(text)}\n`);
+}
+
+/** A step of the release. */
+function writeStep(uuid: string, name: string, text: string): void {
+  const { dir, steps } = networkClaim(uuid);
+  // Not in the directory of the steps, where a half-written one would be carried out.
+  const temporary = `${dir}/step.tmp`;
+  writeFileSync(temporary, text, { mode: 0o600 });
+  renameSync(temporary, `${steps}/${name}`);
+}
+
+/**
+ * Sleeps in flock(2) until the container has ended, then releases its networks.
+ * Not part of the container, and not in its directory, which may be lost.
+ */
+function startWaiter(uuid: string): void {
+  const { teardown } = networkClaim(uuid);
+  const how = { cwd: "/", env: { PATH: HOST_PATH }, detached: true, stdio: "ignore" } as const;
+  const child = spawn("sh", [teardown, "wait"], how);
+  child.on("error", () => {});
+  if (child.pid === undefined)
+    throw new RktError("no-waiter", "a network of the container's own needs sh and flock(1) on the host", {
+      hint: "install util-linux",
+    });
+  child.unref();
+}

@@ -1,0 +1,100 @@
+/**
+ * Ports of the host: reserved by a file each, so that two containers never
+ * publish the same one, and refused where a process of the host listens.
+ */
+
+import { linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readLines } from "../../shared/bounded-read.ts";
+import { errorCode, RktError } from "../../shared/errors.ts";
+import { NETWORK_STATE } from "../../shared/contract/host-state.ts";
+import { makeRuntimeDirectory } from "../../shared/runtime-directory.ts";
+import { type PortMapping, portName, sameAddress } from "../../shared/network-request.ts";
+
+/** `tcp-8080`, `udp-53-192.0.2.1`: the name of a port's file. */
+export function portFile({ protocol, hostPort, hostIP }: PortMapping): string {
+  return `${protocol}-${hostPort}${hostIP === undefined ? "" : `-${hostIP}`}`;
+}
+
+/** What the ports' files are links to while they are made: none is ever there without its container's UUID in it. */
+export const ownFile = (uuid: string): string => `.${uuid}`;
+
+/** Throws when somebody has one of them; what was reserved until then is released by the container's teardown. */
+export function reservePorts(uuid: string, mappings: readonly PortMapping[]): void {
+  makeRuntimeDirectory(NETWORK_STATE.ports);
+  const own = `${NETWORK_STATE.ports}/${ownFile(uuid)}`;
+  try {
+    writeFileSync(own, `${uuid}\n`, { flag: "wx", mode: 0o644 });
+    reserve(own, mappings);
+  } finally {
+    rmSync(own, { force: true });
+  }
+}
+
+function reserve(own: string, mappings: readonly PortMapping[]): void {
+  for (const mapping of mappings) {
+    try {
+      linkSync(own, `${NETWORK_STATE.ports}/${portFile(mapping)}`);
+    } catch (error) {
+      if (errorCode(error) !== "EEXIST") throw error;
+      taken(mapping, portFile(mapping));
+    }
+    // Of two that meet here, both may see the other and give up; never both stay.
+    const other = readdirSync(NETWORK_STATE.ports).find((name) => overlaps(name, mapping));
+    if (other !== undefined) taken(mapping, other);
+    for (const table of ["", "6"]) refuseListener(mapping, `${mapping.protocol}${table}`);
+  }
+}
+
+/** Whether another port's file is about the same port, on an address in common. */
+export function overlaps(name: string, mapping: PortMapping): boolean {
+  if (name === portFile(mapping)) return false;
+  const [protocol, port, address] = name.split("-");
+  return protocol === mapping.protocol && Number(port) === mapping.hostPort && sameAddress(address, mapping.hostIP);
+}
+
+function taken(mapping: PortMapping, file: string): never {
+  let holder = "another container";
+  try {
+    holder = `container ${readFileSync(`${NETWORK_STATE.ports}/${file}`, "utf8").trim()}`;
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error;
+  }
+  throw new RktError("port-in-use", `port ${portName(mapping)} of the host is published by ${holder}`, {
+    hint: "publish another port, or stop that container; if it was killed, `rkt gc` releases the port",
+  });
+}
+
+function refuseListener(mapping: PortMapping, table: string): void {
+  let busy: boolean;
+  try {
+    // Containers with the host's network may have millions of sockets.
+    busy = listens(readLines(`/proc/net/${table}`), mapping);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return;
+    throw error;
+  }
+  if (busy)
+    throw new RktError("port-in-use", `a process of the host listens on port ${portName(mapping)}`, {
+      hint: `\`ss -lnp 'sport = :${mapping.hostPort}'\` shows which; publish another port`,
+    });
+}
+
+/** TCP_LISTEN, and the state of an unconnected UDP socket (TCP_CLOSE). */
+const WAITING = new Set(["0A", "07"]);
+
+/** Whether a socket of /proc/net/{tcp,udp}[6] (proc(5)) waits at a host's port. */
+export function listens(table: Iterable<string>, { hostPort, hostIP }: PortMapping): boolean {
+  for (const line of table) {
+    const [, local = "", , state = ""] = line.trim().split(/\s+/);
+    const [address = "", port = ""] = local.split(":");
+    if (!WAITING.has(state) || Number.parseInt(port, 16) !== hostPort) continue;
+    if (hostIP === undefined || /^0+$/.test(address) || address.endsWith(kernelAddress(hostIP))) return true;
+  }
+  return false;
+}
+
+/** An IPv4 address as the kernel prints it: hex digits of a little-endian word. */
+function kernelAddress(ip: string): string {
+  const bytes = ip.split(".").map((part) => Number(part).toString(16).padStart(2, "0").toUpperCase());
+  return bytes.toReversed().join("");
+}

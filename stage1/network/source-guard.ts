@@ -1,0 +1,129 @@
+/**
+ * Keeps a container on the default network from passing for a neighbour: what
+ * comes in at its port of the bridge has its own addresses as the sender's, or
+ * is dropped (ebtables(8)). With CAP_NET_RAW, which apps have by default, it could
+ * otherwise answer for the gateway, or be known to the metadata service as another.
+ *
+ * The bridge learns from a frame's sender which port is whose, and would send a neighbour's traffic to a container that
+ * has used the neighbour's address. So the rules stand before that: in nat PREROUTING, and in filter INPUT for the
+ * link-local destinations that take another way. Frames to 01:80:c2:00:00:0e (LLDP) would pass neither, and be learned from;
+ * with their bit in the bridge's `group_fwd_mask` they go the way of all others.
+ *
+ * IPv6 neighbour discovery says in its payload what it is about, which no rule
+ * reads: of it, only advertisements of routers are dropped.
+ */
+
+import { spawnSync } from "node:child_process";
+import { errorCode, errorText } from "../../shared/errors.ts";
+import { isObject } from "../../shared/schema/place.ts";
+import { addressesOf, type CniResult, HOST_PATH, hostVeths } from "./cni.ts";
+import { BRIDGE } from "./default-network.ts";
+
+/** By name: a rule set for the nft variant, which has --noflush. The other would flush what is not ours. */
+const RESTORE = "ebtables-nft-restore";
+
+/** ebtables' names have 31 characters at most. */
+const chainOf = (containerId: string): string => `RKT-${containerId.replaceAll("-", "").slice(0, 24)}`;
+
+/** Input of ebtables-restore for a container's attachment; undefined when the plugin has not said what there is to be said. */
+export function guardRules(containerId: string, result: CniResult | undefined): string | undefined {
+  const [veth] = hostVeths(result);
+  const mac = containerMac(result);
+  if (veth === undefined || mac === undefined) return undefined;
+  const chain = chainOf(containerId);
+  const addresses = addressesOf(result).map((address) => address.replace(/\/.*/, ""));
+  const own = addresses.flatMap((address) =>
+    address.includes(":")
+      ? [`-p IPv6 -s ${mac} --ip6-src ${address} -j RETURN`]
+      : [
+          `-p IPv4 -s ${mac} --ip-src ${address} -j RETURN`,
+          `-p ARP -s ${mac} --arp-mac-src ${mac} --arp-ip-src ${address} -j RETURN`,
+        ],
+  );
+  const linkLocal = [
+    `-p IPv6 --ip6-proto ipv6-icmp --ip6-icmp-type router-advertisement -j DROP`,
+    `-p IPv6 -s ${mac} --ip6-src fe80::/10 -j RETURN`,
+    // Before it has an address.
+    `-p IPv6 -s ${mac} --ip6-src :: -j RETURN`,
+  ];
+  const lines = HOOKS.flatMap(([table, hook]) => [
+    `*${table}`,
+    `:${chain} RETURN`,
+    ...[...linkLocal, ...own, "-j DROP"].map((rule) => `-A ${chain} ${rule}`),
+    `-A ${hook} -i ${veth} -j ${chain}`,
+  ]);
+  return `${lines.join("\n")}\n`;
+}
+
+const HOOKS = [
+  ["nat", "PREROUTING"],
+  ["filter", "INPUT"],
+] as const;
+
+/** Shell that takes the rules away. */
+export function guardRelease(containerId: string, result: CniResult | undefined): string {
+  const [veth] = hostVeths(result);
+  if (veth === undefined) return "";
+  const chain = chainOf(containerId);
+  return HOOKS.map(
+    ([table, hook]) => `${RESTORE} --noflush 2>/dev/null <<'EOF'
+*${table}
+-D ${hook} -i ${veth} -j ${chain}
+-F ${chain}
+-X ${chain}
+EOF
+`,
+  ).join("");
+}
+
+/**
+ * Without the program, or in a kernel without bridge tables, there is no guard (docs/networking.md): gives what the
+ * person should know then.
+ */
+export function installGuard(rules: string, busybox: string): string | undefined {
+  const { error, status, stderr } = spawnSync(RESTORE, ["--noflush"], {
+    env: { PATH: HOST_PATH },
+    input: rules,
+    encoding: "utf8",
+    stdio: ["pipe", "ignore", "pipe"],
+  });
+  if (status === 0) return guardLinkLocal(busybox);
+  const missing = error !== undefined && errorCode(error) === "ENOENT";
+  const [line = ""] = (error === undefined ? stderr : errorText(error)).split("\n");
+  return unguarded(missing ? `there is no ${RESTORE}` : line);
+}
+
+const unguarded = (reason: string): string =>
+  `the container can pass for its neighbours on the default network: ${reason}`;
+
+const LLDP = `0x${(1 << 0x0e).toString(16)}`;
+
+/**
+ * The sysfs that is mounted may be another network namespace's: it is mounted again, for this one. Where it is this one's
+ * already, the kernel does not mount it in the same place twice (EBUSY).
+ */
+function guardLinkLocal(busybox: string): string | undefined {
+  const file = `/sys/class/net/${BRIDGE}/bridge/group_fwd_mask`;
+  const script = `said=$("$0" mount -t sysfs sysfs /sys 2>&1) || case $said in *busy*) ;; *) echo "$said" >&2; exit 1 ;; esac
+read -r mask <${file} && { [ "$mask" = ${LLDP} ] || echo ${LLDP} >${file}; }`;
+  const { error, status, stderr } = spawnSync(busybox, ["unshare", "-m", busybox, "sh", "-c", script, busybox], {
+    env: {},
+    encoding: "utf8",
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  return status === 0
+    ? undefined
+    : unguarded(`group_fwd_mask: ${error === undefined ? stderr.trim() : errorText(error)}`);
+}
+
+/** The address of the container's own interface: the one that is in a namespace. */
+function containerMac(result: CniResult | undefined): string | undefined {
+  const interfaces = result?.["interfaces"];
+  if (!Array.isArray(interfaces)) return undefined;
+  for (const one of interfaces)
+    if (isObject(one) && typeof one["sandbox"] === "string" && one["sandbox"] !== "") {
+      const mac = one["mac"];
+      if (typeof mac === "string" && /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) return mac;
+    }
+  return undefined;
+}

@@ -1,0 +1,260 @@
+/**
+ * `enter --pid=PID --app=NAME -- COMMAND…`: runs a command in an app of a
+ * running container, by the launcher's own path, so that everything that
+ * holds for the app holds for the command: cgroup, root, user, capabilities,
+ * seccomp filter. Ends by becoming a program that waits for it and has its
+ * exit status.
+ *
+ * What runs with the caller's rights is the stage1 image's: nsenter, script,
+ * the launcher. Nothing of an app runs before the launcher has dropped what the
+ * app has not, nothing of the host's reaches it but the standard streams, and
+ * of those no terminal: a command could type on it, and read from it when
+ * `rkt enter` has long ended.
+ */
+
+import { closeSync, fstatSync, openSync, readFileSync, readlinkSync } from "node:fs";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { execve } from "../../shared/exec.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { ENV_ENTER_FDS, ENV_ENTER_STREAMS, RUNTIME_OPTIONS } from "../../shared/contract/environment.ts";
+import { STAGE1 } from "../../shared/contract/stage1-root.ts";
+import type { PodManifest } from "../../shared/schema/types.ts";
+import { closeOnExecFrom, dup2, isTerminal, memfdCreate } from "../../shared/syscall/descriptor.ts";
+import { PR_CAPBSET_DROP, prctl } from "../../shared/syscall/process.ts";
+import { firstProcess } from "../container/first-process.ts";
+import { hierarchies, ownCgroup } from "../cgroups/cgroups.ts";
+import { readContainer } from "../container/container.ts";
+import { loaderCommand } from "./nspawn-args.ts";
+import { ownsTerminal } from "../container/terminal.ts";
+import { appUnit } from "../units/units.ts";
+
+export interface EnterRequest {
+  /** The process that holds the container's lock. */
+  pid: number;
+  app: string;
+  command: readonly string[];
+}
+
+export function parseEnter(args: readonly string[]): EnterRequest {
+  const end = args.indexOf("--");
+  const options = new Map(
+    args.slice(0, end < 0 ? undefined : end).map((arg) => arg.replace(/^--/, "").split("=", 2) as [string, string]),
+  );
+  const pid = Number(options.get("pid"));
+  const app = options.get("app");
+  const command = end < 0 ? [] : args.slice(end + 1);
+  if (!Number.isInteger(pid) || pid <= 1 || app === undefined || command.length === 0)
+    throw new RktError("usage", "usage: enter --pid=PID --app=NAME -- COMMAND [ARGUMENT…]");
+  return { pid, app, command };
+}
+
+export function enter(args: readonly string[]): never {
+  const { pid, app, command } = parseEnter(args);
+  const { manifest } = readContainer();
+  const first = firstProcess(pid);
+  const fds = appDescriptors(first, app, manifest);
+  const terminal = ownsTerminal(0) && isTerminal(1);
+  const { argv, own } = terminal
+    ? { argv: nsenter(first, onPty([STAGE1.launcher, app, "enter", ...command])), own: [0, 1, 2] }
+    : relayed(first, app, command);
+
+  const term = process.env["TERM"];
+  const env = {
+    PATH: "/usr/bin",
+    SHELL: "/usr/bin/sh",
+    NODE_OPTIONS: RUNTIME_OPTIONS,
+    [ENV_ENTER_FDS]: fds.join(),
+    [ENV_ENTER_STREAMS]: own.join(),
+    ...(terminal && term !== undefined ? { TERM: term } : {}),
+  };
+  limitCapabilities(first);
+  // Also what the caller of `rkt enter` had open.
+  closeOnExecFrom(3);
+  const [path = ""] = argv;
+  execve(path, argv, env, fds);
+}
+
+// --- the container's processes ----------------------------------------------------
+
+/**
+ * The mount namespace of an app and its cgroups, as descriptors (ENV_ENTER_FDS).
+ * Which processes are the app's is the kernel's word: those in the cgroup of
+ * its unit, which no app can leave or enter.
+ */
+function appDescriptors(first: number, app: string, manifest: PodManifest): number[] {
+  if (!manifest.apps.some(({ name }) => name === app))
+    throw new RktError("no-such-app", `the container has no app "${app}"`, {
+      hint: `there are: ${manifest.apps.map(({ name }) => name).join(", ")}`,
+    });
+  const stage1Mounts = readlinkSync(`/proc/${first}/ns/mnt`);
+  for (const process of appProcesses(first, app)) {
+    const namespace = openMountNamespace(process, app, stage1Mounts);
+    if (namespace !== undefined) return [namespace, ...openCgroups(process, app)];
+  }
+  throw new RktError("not-running", `app "${app}" is not running`, {
+    hint: "it is starting, or has ended: `rkt status` shows its exit status",
+  });
+}
+
+/** The processes of the app's unit, the longest running first. systemd makes the unit's cgroup beside PID 1's own. */
+function appProcesses(first: number, app: string): number[] {
+  const cgroupFile = readFileSync(`/proc/${first}/cgroup`, "utf8");
+  const pids = new Set<number>();
+  for (const hierarchy of mountedHierarchies()) {
+    const path = ownCgroup(cgroupFile, hierarchy)?.replace(/\/init\.scope$/, "");
+    const procs = `${hierarchy.mountPoint}${path}/system.slice/${appUnit(app)}/cgroup.procs`;
+    try {
+      for (const line of readFileSync(procs, "utf8").split("\n")) if (/^[1-9]\d*$/.test(line)) pids.add(Number(line));
+    } catch (error) {
+      // A hierarchy that systemd does not use for units.
+      if (errorCode(error) !== "ENOENT") throw error;
+    }
+  }
+  return [...pids]
+    .map((pid) => ({ pid, start: startTime(pid) }))
+    .sort((a, b) => a.start - b.start)
+    .map(({ pid }) => pid);
+}
+
+/** proc_pid_stat(5), field 22; the name before may hold anything. */
+function startTime(pid: number): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return Number(stat.slice(stat.lastIndexOf(")")).split(" ")[20]);
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
+/** A process that has stage 1's own is not yet the app, or is systemd's helper. What is the root there, the launcher checks. */
+function openMountNamespace(pid: number, app: string, stage1Mounts: string): number | undefined {
+  let fd: number | undefined;
+  try {
+    fd = openSync(`/proc/${pid}/ns/mnt`, "r");
+    const fits =
+      readlinkSync(`/proc/self/fd/${fd}`) !== stage1Mounts &&
+      // Still the process it was, and no other of the same number.
+      readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(`/system.slice/${appUnit(app)}\n`);
+    if (fits) return fd;
+  } catch (error) {
+    if (!["ENOENT", "ESRCH"].includes(errorCode(error) ?? "")) throw error;
+  }
+  if (fd !== undefined) closeSync(fd);
+  return undefined;
+}
+
+/**
+ * For the launcher to join from inside: a process of the host's in the unit's
+ * cgroup has no number there, which systemd takes for an error when it ends the
+ * unit.
+ */
+function openCgroups(pid: number, app: string): number[] {
+  try {
+    const cgroupFile = readFileSync(`/proc/${pid}/cgroup`, "utf8");
+    return mountedHierarchies().flatMap((hierarchy) => {
+      const path = ownCgroup(cgroupFile, hierarchy);
+      return path === undefined ? [] : [openSync(`${hierarchy.mountPoint}${path}/cgroup.procs`, "r+")];
+    });
+  } catch (error) {
+    throw new RktError("not-running", `cannot find the cgroups of app "${app}": ${errorText(error)}`, { cause: error });
+  }
+}
+
+const mountedHierarchies = () => hierarchies(readFileSync("/proc/self/mountinfo", "utf8"));
+
+// --- the way in ---------------------------------------------------------------------
+
+function nsenter(first: number, command: readonly string[]): string[] {
+  const options = [`--target=${first}`, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"];
+  if (!hasOwnUsers(first)) return loaderCommand("/usr/bin/nsenter", [...options, "--", ...command]).argv;
+  // Who joins a user namespace, as its root, has every capability there, whatever he had before.
+  const dropped = missingCapabilities(first).map((number) => `-cap_${number}`);
+  const limited =
+    dropped.length === 0 ? command : [STAGE1.setpriv, `--bounding-set=${dropped.join()}`, "--", ...command];
+  return loaderCommand("/usr/bin/nsenter", [...options, "--user", "--", ...limited]).argv;
+}
+
+/** A pty of the container's own, and script(1) between it and the caller's terminal. */
+function onPty(command: readonly string[]): string[] {
+  const line = `exec ${command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ")}`;
+  return [...ENDS_WITH_PARENT, "/usr/bin/script", "--quiet", "--return", "--command", line, "/dev/null"];
+}
+
+const ENDS_WITH_PARENT = [STAGE1.setpriv, "--pdeathsig", "KILL", "--"];
+
+/**
+ * Streams byte by byte. Pipes and sockets are passed on as they are. A file is not: who has it open, for reading even,
+ * may change its mode and owner, and the command may be the host's root. A terminal is not read from at all, and, as
+ * a file, written to by a relay. A relay's pipe is the command's own, and becomes its user's; what was passed on does not.
+ */
+function relayed(first: number, app: string, command: readonly string[]): { argv: string[]; own: number[] } {
+  const launcher = [STAGE1.launcher, app, "enter", ...command];
+  // A file of memory, and empty: the host's /dev/null is a file, too.
+  if (isTerminal(0) || fstatSync(0).isCharacterDevice()) dup2(memfdCreate("input"), 0);
+  const relays = { input: isFile(0), output: isFile(1), errors: isFile(2), same: isSame(1, 2) };
+  const script = relayScript(relays);
+  if (script === undefined) return { argv: nsenter(first, launcher), own: [] };
+  const busybox = containerLayout(".").inStage1("/usr/bin/busybox");
+  const [setpriv = "", ...options] = ENDS_WITH_PARENT;
+  const inside = [...loaderCommand(setpriv, options).argv, ...nsenter(first, launcher)];
+  const own = [relays.input, relays.output, relays.errors].flatMap((relay, fd) => (relay ? [fd] : []));
+  return { argv: [busybox, "sh", "-c", script, busybox, ...inside], own };
+}
+
+/** What has a mode of its own on the host. */
+function isFile(fd: number): boolean {
+  const stat = fstatSync(fd);
+  return !stat.isFIFO() && !stat.isSocket() && !isMemory(fd);
+}
+
+const isMemory = (fd: number): boolean => readlinkSync(`/proc/self/fd/${fd}`).startsWith("/memfd:");
+
+function isSame(one: number, other: number): boolean {
+  const [a, b] = [fstatSync(one), fstatSync(other)];
+  return a.dev === b.dev && a.ino === b.ino;
+}
+
+export interface Relays {
+  input: boolean;
+  output: boolean;
+  errors: boolean;
+  /** Output and errors go to one place, and in their order. */
+  same: boolean;
+}
+
+/** `$0` is busybox, the arguments what to run. Its status is the command's, whatever becomes of the relay of its input. */
+export function relayScript({ input, output, errors, same }: Relays): string | undefined {
+  if (!input && !output && !errors) return undefined;
+  const command = `${input ? '{ "$0" cat 2>/dev/null || :; } | ' : ""}"$@"`;
+  const line =
+    output && errors && same
+      ? `${command} 2>&1 | "$0" cat`
+      : output && errors
+        ? `{ { ${command} 2>&4 3>&- 4>&- | "$0" cat >&3 3>&- 4>&-; } 4>&1 | "$0" cat >&2 3>&-; } 3>&1`
+        : output
+          ? `${command} | "$0" cat`
+          : errors
+            ? `{ ${command} 2>&1 >&3 3>&- | "$0" cat >&2 3>&-; } 3>&1`
+            : command;
+  return `set -o pipefail; ${line}`;
+}
+
+function hasOwnUsers(first: number): boolean {
+  return readlinkSync(`/proc/${first}/ns/user`) !== readlinkSync("/proc/self/ns/user");
+}
+
+/** What the container's first process may not have, who enters may not have for a moment. */
+function limitCapabilities(first: number): void {
+  for (const number of missingCapabilities(first)) prctl(PR_CAPBSET_DROP, BigInt(number));
+}
+
+/** Those of this kernel that are not in the process's bounding set, by number. */
+function missingCapabilities(pid: number): number[] {
+  const [, hex] = /^CapBnd:\t([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+  if (hex === undefined) throw new Error(`no CapBnd in /proc/${pid}/status`);
+  const bounding = BigInt(`0x${hex}`);
+  const last = Number(readFileSync("/proc/sys/kernel/cap_last_cap", "utf8"));
+  return Array.from({ length: last + 1 }, (_, number) => number).filter(
+    (number) => !((bounding >> BigInt(number)) & 1n),
+  );
+}

@@ -1,0 +1,130 @@
+/**
+ * `stop --pid=PID [--force]`: asks the container to end, or ends it.
+ *
+ * The pid is nspawn's. SIGTERM makes it tell the container's systemd to stop
+ * the apps in order; after SIGKILL the container's first process, and with it
+ * every other, gets SIGKILL from the kernel (see /usr/lib/rkt/pid1).
+ */
+
+import { closeSync, constants, fchownSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { basename, dirname } from "node:path";
+import { RktError } from "../../shared/errors.ts";
+import { holdsDirectory } from "../../shared/holds-directory.ts";
+import { signalProcess } from "../../shared/signal-process.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { ENV_STOP_TIME } from "../../shared/contract/environment.ts";
+import { STAGE1 } from "../../shared/contract/stage1-root.ts";
+import { stopSeconds, stopSettings } from "../../shared/stop.ts";
+import {
+  fchownat,
+  mkdirat,
+  O_PATH,
+  openat2,
+  openat2IfThere,
+  RESOLVE_BENEATH,
+  RESOLVE_NO_SYMLINKS,
+  renameat,
+} from "../../shared/syscall/file.ts";
+import { readContainer } from "../container/container.ts";
+import { firstProcess } from "../container/first-process.ts";
+import { stopTimeDropIns } from "../units/units.ts";
+import type { Users } from "../container/users.ts";
+
+export function stop(args: readonly string[]): void {
+  const pid = Number(args.find((arg) => arg.startsWith("--pid="))?.slice("--pid=".length));
+  if (!Number.isInteger(pid) || pid <= 1) throw new RktError("usage", "usage: stop --pid=PID [--force]");
+  const force = args.includes("--force");
+  const time = stopSeconds(process.env[ENV_STOP_TIME] ?? "");
+  // Who has the number by now may be somebody else; the working directory is the container's.
+  const isContainers = () => holdsDirectory(pid, statSync("."));
+  if (!force) {
+    // A terminal may have stopped it before the container's systemd was there.
+    signalProcess(pid, ["SIGCONT"], isContainers);
+    waitUntilListening(pid);
+    if (time !== undefined) giveTime(pid, time);
+  }
+  // A process that a terminal has stopped would not see SIGTERM without SIGCONT.
+  signalProcess(pid, force ? ["SIGKILL"] : ["SIGTERM", "SIGCONT"], isContainers);
+}
+
+/**
+ * Gives each app another time to end in. `ask` reads it from a file; for a longer one, the limits of systemd's own, which
+ * are there for an app that resists, become longer too. systemd takes its signals in the order of their numbers: it has
+ * read its units again before it is told to stop.
+ */
+function giveTime(pid: number, seconds: number): void {
+  const { manifest, users } = readContainer();
+  const root = openSync(containerLayout(".").stage1Rootfs, O_PATH | constants.O_DIRECTORY);
+  try {
+    replaceInside(root, STAGE1.stopTimeout, `${seconds}\n`, users);
+    if (manifest.apps.every((app) => seconds <= stopSettings(app.name, app.annotations).seconds)) return;
+    for (const { name, text } of stopTimeDropIns(manifest, seconds))
+      replaceInside(root, `${STAGE1.units}/${name}`, text, users);
+  } finally {
+    closeSync(root);
+  }
+  try {
+    const first = firstProcess(pid);
+    signalProcess(first, ["SIGHUP"], () => firstProcess(pid) === first);
+  } catch (error) {
+    // It has ended.
+    if (!(error instanceof RktError && error.code === "not-running")) throw error;
+  }
+}
+
+/**
+ * Writes a file of the running container's stage1 root, in the place of one that is there. What lies in that root is its
+ * own root's by now, so no link is followed, and what is written and given away is what was just made, by descriptor.
+ */
+function replaceInside(root: number, path: string, text: string, users: Users | undefined): void {
+  const inside = (directory: string) => {
+    const flags = O_PATH | constants.O_DIRECTORY;
+    return openat2IfThere(root, directory.slice(1), flags, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+  };
+  const parent = dirname(path);
+  let directory = inside(parent);
+  if (directory === undefined) {
+    const above = inside(dirname(parent));
+    if (above === undefined) throw new RktError("bad-layout", `the container's stage1 has no ${dirname(parent)}`);
+    mkdirat(above, basename(parent), 0o755);
+    if (users !== undefined) fchownat(above, basename(parent), users.first, users.first);
+    closeSync(above);
+    directory = openat2(root, parent.slice(1), O_PATH | constants.O_DIRECTORY, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+  }
+  try {
+    const temporary = `.${basename(path)}.${process.pid}`;
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    const file = openat2(directory, temporary, flags, 0o644, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    try {
+      writeFileSync(file, text);
+      if (users !== undefined) fchownSync(file, users.first, users.first);
+    } finally {
+      closeSync(file);
+    }
+    renameat(directory, temporary, directory, basename(path));
+  } finally {
+    closeSync(directory);
+  }
+}
+
+/** Of nspawn's --kill-signal=, SIGRTMIN+3, in the masks of proc_pid_status(5). */
+const HALT_SIGNAL = 1n << 36n;
+/** Milliseconds that a container may take until it can be stopped in order. */
+const START_LIMIT = 10_000;
+
+/** The kernel drops a signal to a PID 1 that does not expect it (pid_namespaces(7)): systemd must have come so far. */
+function waitUntilListening(pid: number): void {
+  const sleeper = new Int32Array(new SharedArrayBuffer(4));
+  for (const end = Date.now() + START_LIMIT; Date.now() < end; Atomics.wait(sleeper, 0, 0, 5)) {
+    let status: string;
+    try {
+      status = readFileSync(`/proc/${firstProcess(pid)}/status`, "utf8");
+    } catch (error) {
+      if (error instanceof RktError && error.code === "not-running") continue;
+      // It has ended.
+      return;
+    }
+    // systemd reads its signals from a descriptor (signalfd(2)), and blocks them for that.
+    if ((BigInt(`0x${/^SigBlk:\t(\w+)$/m.exec(status)?.[1] ?? 0}`) & HALT_SIGNAL) !== 0n) return;
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * Sockets that an app is started with (aci.md, "socketActivated"): one unit of
+ * the container's systemd per port, which listens before the app starts and
+ * hands it the descriptors (sd_listen_fds(3)), named as the port. Pure.
+ *
+ * The app starts all the same: a container is what its apps are, and does not
+ * wait for a client.
+ */
+
+import { execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
+import { STAGE1 } from "../../shared/contract/stage1-root.ts";
+import type { Port, RuntimeApp } from "../../shared/schema/types.ts";
+import { FAILURE } from "./failure.ts";
+
+const activated = ({ app }: RuntimeApp): Port[] => app?.ports.filter((port) => port.socketActivated) ?? [];
+
+/** A name with a dot is no app's (types.md, AC Name). */
+const socketUnit = (app: string, port: Port): string => `app-${app}.${port.name}.socket`;
+
+export function socketUnits(app: RuntimeApp, service: string): { name: string; text: string }[] {
+  return activated(app).map((port) => ({
+    name: socketUnit(app.name, port),
+    text: writeUnit([
+      ["Unit", "Description", `Port ${port.name} of application ${app.name}`],
+      ["Unit", "DefaultDependencies", "no"],
+      ["Unit", "After", "rkt-alive.target"],
+      ["Unit", "Conflicts", "exit.target"],
+      // A client that is still waiting when the app has ended does not start it again.
+      ["Unit", "BindsTo", service],
+      ...FAILURE,
+      ...listen(port),
+      ["Socket", "BindIPv6Only", "both"],
+      ["Socket", "FileDescriptorName", port.name],
+      ["Socket", "Service", service],
+      ["Socket", "ExecStopPost", execLine([STAGE1.noSocket, app.name, port.name])],
+    ]),
+  }));
+}
+
+/** Stage 0 lets no other protocol pass. */
+function listen({ protocol, port, count }: Port): UnitOption[] {
+  const kind = protocol === "udp" ? "ListenDatagram" : "ListenStream";
+  return Array.from({ length: count }, (_, i): UnitOption => ["Socket", kind, String(port + i)]);
+}
+
+/** For the app's own unit. */
+export function socketDependencies(app: RuntimeApp): UnitOption[] {
+  const sockets = activated(app).map((port) => socketUnit(app.name, port));
+  if (sockets.length === 0) return [];
+  return [
+    ["Unit", "Requires", sockets.join(" ")],
+    ["Unit", "After", sockets.join(" ")],
+    // However fast the client is that comes after the app's end.
+    ["Unit", "StartLimitIntervalSec", "infinity"],
+    ["Unit", "StartLimitBurst", "1"],
+  ];
+}
