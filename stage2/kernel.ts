@@ -20,8 +20,8 @@ import {
   writeSync,
 } from "node:fs";
 import { constants as os } from "node:os";
-import { accountText, badAccountFile } from "../shared/account-file.ts";
-import type { AccountSources } from "../shared/accounts.ts";
+import { accountText, badAccountFile } from "./account-file.ts";
+import type { AccountSources } from "./accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execveOpen } from "../shared/exec.ts";
 import { joinFile, LAUNCH_EXIT, STAGE1 } from "../shared/contract/stage1-root.ts";

@@ -7,7 +7,7 @@
  * app's root file system, and every process of other apps, which run already.
  */
 
-import { resolveAccount } from "../shared/accounts.ts";
+import { resolveAccount } from "./accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { PRIVATE_IDS } from "../shared/contract/host-state.ts";
 import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";

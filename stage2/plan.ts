@@ -4,7 +4,7 @@
  * anything has changed.
  */
 
-import { numericIds } from "../shared/accounts.ts";
+import { numericIds } from "./accounts.ts";
 import { RktError } from "../shared/errors.ts";
 import {
   ANNOTATIONS,

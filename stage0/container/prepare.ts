@@ -36,7 +36,7 @@ import { O_PATH, openat2, RESOLVE_IN_ROOT, syncfs } from "../../shared/syscall/f
 import { volumesByKey } from "../../shared/volumes.ts";
 import { type Provenance, STAGE1_PROVENANCE } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";
-import { foresee } from "./foresee.ts";
+import { imageNotes } from "./image-notes.ts";
 import { createContainer, type OwnedContainer, transition } from "./lifecycle.ts";
 import { wantsPrivateUsers } from "./private-users.ts";
 import { abandon } from "./remove.ts";
@@ -81,7 +81,7 @@ export async function prepareContainer(request: PrepareRequest): Promise<OwnedCo
   // Rendering is the long part and can fail on a bad image: before anything of the container exists.
   const trees = await renderTrees(request);
   const { treeRootfs } = dataLayout(request.data);
-  const notes = foresee(request.manifest, (app) => treeRootfs(trees.apps[app]?.tree ?? ""), request.implicitVolumes);
+  const notes = imageNotes(request.manifest, (app) => treeRootfs(trees.apps[app]?.tree ?? ""), request.implicitVolumes);
   for (const text of notes) request.note(text);
   let container = createContainer(request.data, uuid);
   try {
