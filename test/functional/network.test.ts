@@ -962,6 +962,29 @@ echo tried`;
   },
 );
 
+networkTest("a script of a release that was never finished, and a claim's other half-written files: gone at the next gc", (_, rkt) => {
+  const claim = networkClaim("00000000-0000-4000-8000-00000000dead");
+  mkdirSync(claim.dir, { recursive: true, mode: 0o700 });
+  for (const file of [claim.lock, `${claim.teardown}.0.tmp`, join(claim.dir, "step.tmp")])
+    writeFileSync(file, "", { mode: 0o600 });
+  rkt.ok(["gc"]);
+  assert.equal(existsSync(claim.dir), false);
+});
+
+// Of seed 5000: the fourth is the one of the script.
+networkTest("a file of a network that cannot be renamed: said, and nothing of it is left", async (t, rkt) => {
+  if (!requires(t, "strace")) return;
+  const words = ["run", "--net", ...sh("exit 0")];
+  const before = host();
+  for (let when = 1; when <= 8; when++) {
+    const what = `rename:error=ENOSPC:when=${when}`;
+    const { status, stderr } = await withFault(rkt, what, words);
+    assertManners(status, stderr, what);
+    rkt.ok(["gc", "--grace-period=0"]);
+    await eventually(what, () => (host() === before ? true : undefined)).catch(() => assert.equal(host(), before, what));
+  }
+});
+
 networkTest(
   "system calls that fail while a network is made: said, released, and the next one works",
   async (t, rkt) => {
