@@ -7,6 +7,23 @@ import { test } from "node:test";
 
 const root = join(import.meta.dirname, "..");
 
+const CLASSES = ["works", "first versions", "differs", "not yet", "will not", "not soon", "asks nothing"];
+
+test("docs: the table of rkt 1.30's tests adds up", () => {
+  const text = readFileSync(join(root, "docs/use/from-rkt-1.30.md"), "utf8");
+  const [classes = "", tables = ""] = text.split("## Commands")[0]?.split("### Apps") ?? [];
+  const count = (rows: string, pattern: RegExp) => {
+    const sums = new Map<string, number>();
+    for (const [, tests, word = ""] of rows.matchAll(pattern)) sums.set(word, (sums.get(word) ?? 0) + Number(tests));
+    return sums;
+  };
+  const here = count(tables, new RegExp(`^\\|[^|]+\\| (\\d+) \\| (${CLASSES.join("|")})`, "gm"));
+  const later = (here.get("will not") ?? 0) + (here.get("not soon") ?? 0);
+  const expected = CLASSES.map((name) => [name, here.get(name) ?? 0]).filter(([name]) => name !== "not soon");
+  const said = [...classes.matchAll(/^\| ([a-z ]+?)(?:, or not soon)? \| (\d+) \|/gm)].map(([, name, n]) => [name, Number(n)]);
+  assert.deepEqual(said, expected.map(([name, n]) => [name, name === "will not" ? later : n]));
+});
+
 for (const file of globSync(["*.md", "docs/**/*.md", "examples/**/*.md", "shared/**/*.md"], { cwd: root }))
   test(`docs: ${file}`, () => {
     const text = readFileSync(join(root, file), "utf8").replace(/^```.*?^```/gms, "");

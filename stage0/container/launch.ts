@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import { spawn } from "node:child_process";
 import { errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
-import { ENTRYPOINTS } from "../../shared/contract/annotations.ts";
+import { stage1Names } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { ENV_LOCK_FD, ENV_USERS_FD, RUNTIME_OPTIONS } from "../../shared/contract/environment.ts";
 import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
@@ -38,9 +38,10 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
     const here = containerLayout(".");
     process.chdir(container.dir);
     const manifest = parseImageManifest(readFileSync(here.stage1Manifest, "utf8"));
-    const init = annotation(manifest.annotations, ENTRYPOINTS.init);
+    const { entrypoints } = stage1Names(manifest.annotations);
+    const init = annotation(manifest.annotations, entrypoints.init);
     if (init === undefined)
-      throw new RktError("bad-stage1", `stage1 image ${manifest.name} has no annotation ${ENTRYPOINTS.init}`);
+      throw new RktError("bad-stage1", `stage1 image ${manifest.name} has no annotation ${entrypoints.init}`);
     const trees: TreesFile = JSON.parse(readFileSync(here.trees, "utf8"));
     if (options.collect !== undefined) startCollector(container, options.collect);
 

@@ -22,7 +22,7 @@ import {
 } from "node:fs";
 import { v4 } from "uuid";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION, PRIVATE_USERS_SUPPORT } from "../../shared/contract/annotations.ts";
+import { ENTRYPOINTS, PRIVATE_USERS_SUPPORT, stage1Names } from "../../shared/contract/annotations.ts";
 import { appDirs, containerLayout } from "../../shared/contract/container-directory.ts";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { type HostPath, hostPath } from "../../shared/contract/paths.ts";
@@ -112,13 +112,14 @@ function newUuid(): string {
 /** A stage1 image must say where its entrypoints are, and speak our version. */
 function checkInterface(manifest: ImageManifest): void {
   const value = (name: string) => annotation(manifest.annotations, name);
-  if (value(ENTRYPOINTS.init) === undefined)
+  const { entrypoints, interfaceVersion, later } = stage1Names(manifest.annotations);
+  if (value(entrypoints.init) === undefined)
     throw new RktError(
       "bad-stage1",
       `${manifest.name} is not a stage1 image: it has no annotation ${ENTRYPOINTS.init}`,
       { hint: "give a stage1 image with --stage1-image" },
     );
-  for (const key of Object.values(ENTRYPOINTS)) {
+  for (const key of Object.values(entrypoints)) {
     const path = value(key);
     const reason = path === undefined ? undefined : entrypointPath(path);
     if (reason !== undefined)
@@ -126,12 +127,16 @@ function checkInterface(manifest: ImageManifest): void {
         hint: "an entrypoint is an absolute path of the image",
       });
   }
-  const version = value(INTERFACE_VERSION_ANNOTATION) ?? STAGE1_INTERFACE_VERSION;
+  const version = value(interfaceVersion) ?? STAGE1_INTERFACE_VERSION;
   if (version !== STAGE1_INTERFACE_VERSION)
     throw new RktError(
       "bad-stage1",
       `stage1 image ${manifest.name} has interface version "${version}", this rkt speaks ${STAGE1_INTERFACE_VERSION}`,
-      { hint: "use the stage1 image that came with this rkt" },
+      {
+        hint: later
+          ? `its ${interfaceVersion} is one of rkt 1.30: that rkt gives the program ${entrypoints.init} arguments, and other directories; use the stage1 image that came with this rkt`
+          : "use the stage1 image that came with this rkt",
+      },
     );
 }
 
