@@ -490,7 +490,7 @@ networkTest(
     const done = finished(child);
     const uuid = await eventually(
       "a claim",
-      () => rkt.run(["list", "--format=json"]).stdout.match(/"uuid": "(.*)"/)?.[1],
+      () => rkt.run(["list", "--format=json"]).stdout.match(/"uuid":"([^"]*)"/)?.[1],
     );
     const { steps, failed } = networkClaim(uuid);
     await eventually("it runs", () => (rkt.run(["enter", uuid, "/bin/true"]).status === 0 ? true : undefined));

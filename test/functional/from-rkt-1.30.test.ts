@@ -1,0 +1,97 @@
+/** What somebody who comes from rkt 1.30 types, and finds: docs/use/from-rkt-1.30.md names these tests. */
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { rmSync } from "node:fs";
+import { test } from "node:test";
+import { makeAci, manifest } from "../fixtures/aci.ts";
+import { exampleAci, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+
+const busybox = exampleAci("busybox");
+const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
+
+function image(name: string, version: string): Buffer {
+  const labels = [
+    { name: "version", value: version },
+    { name: "os", value: "linux" },
+    { name: "arch", value: "amd64" },
+  ];
+  return makeAci([], manifest({ name, labels }));
+}
+
+/** Imports an image; its hash as printed. */
+function add(rkt: Rkt, name: string, version: string): string {
+  const path = scratchFile(rkt, "made.aci", image(name, version));
+  const { stdout } = rkt.ok(["fetch", path]);
+  rmSync(path);
+  return stdout.trim();
+}
+
+test("image list --fields: the columns that are asked for, in that order", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const one = add(rkt, "example.com/one", "1");
+  const two = add(rkt, "example.com/two", "2");
+  const list = (...options: string[]) => rkt.ok(["image", "list", ...options]).stdout;
+  assert.equal(list("--fields=id", "--no-legend"), `${one}\n${two}\n`);
+  assert.match(list("--fields=id", "--no-legend", "--full"), /^(sha512-[0-9a-f]{64}\n){2}$/);
+  assert.equal(list("--fields=name,id", "--sort=name", "--order=desc").replace(/ +/g, " "),
+    `NAME ID\nexample.com/two:2 ${two}\nexample.com/one:1 ${one}\n`);
+  assert.equal(list("--fields=size,importtime,lastused", "--no-legend").replace(/ {2,}/g, "|"), "2.5 KiB|just now|just now\n".repeat(2));
+  rkt.fails(["image", "list", "--fields=id,colour"], 2, /--fields: there is no column "colour"\nhint: there are name, id, size/);
+  rkt.fails(["image", "list", "--fields=id", "--format=json"], 2, /--fields chooses columns of the table/);
+});
+
+test("a beginning of an image's hash: found, too short, ambiguous", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  // Two versions whose images' hashes have their first two digits in common.
+  const seen = new Map<string, string>();
+  let pair: [string, string] | undefined;
+  for (let i = 0; pair === undefined; i++) {
+    const begin = createHash("sha512").update(image("example.com/many", String(i))).digest("hex").slice(0, 2);
+    const before = seen.get(begin);
+    if (before !== undefined) pair = [before, String(i)];
+    seen.set(begin, String(i));
+  }
+  const [one = "", two = ""] = pair.map((version) => add(rkt, "example.com/many", version));
+  assert.match(rkt.ok(["image", "cat-manifest", one.slice(0, 30)]).stdout, /example\.com\/many/);
+  rkt.fails(["image", "cat-manifest", one.slice(0, 9)], 254, new RegExp(`${one.slice(0, 9)} is ambiguous: .*${two}`));
+  rkt.fails(["image", "cat-manifest", one.slice(0, 8)], 2, /must be sha512- and 2 to 128 lower-case hex digits/);
+});
+
+test("image rm: by hash, by name, one image twice, both names of it", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const gone = (...operands: string[]) => rkt.ok(["image", "rm", ...operands]).stdout;
+  let id = add(rkt, "example.com/one", "1");
+  assert.equal(gone(id), `removed ${id}\n`);
+  id = add(rkt, "example.com/one", "1");
+  assert.equal(gone("example.com/one"), `removed ${id}\n`);
+  id = add(rkt, "example.com/one", "1");
+  assert.equal(gone(id, id, "example.com/one:1"), `removed ${id}\n`);
+  // An image whose container has ended is no longer in use.
+  rkt.ok(["run", busybox, "--exec=/bin/true"]);
+  const ran = rkt.ok(["image", "list", "--fields=id,name", "--no-legend"]).stdout;
+  const [, used = ""] = /^(\S+) +example\.com\/busybox/m.exec(ran) ?? [];
+  assert.equal(gone(used), `removed ${used}\n`);
+  rkt.fails(["image", "rm", used], 254, /no image sha512-\S+ in the store/);
+});
+
+test("--pretty-print=false and --format=json: one line; --format=json-pretty: indented", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const uuid = rkt.ok(["prepare", busybox, ...sh("true")]).stdout.trim();
+  for (const words of [["cat-manifest", uuid], ["image", "cat-manifest", "example.com/busybox"], ["config"]]) {
+    const line = rkt.ok([...words, "--pretty-print=false"]).stdout;
+    assert.match(line, /^\{".*\}\n$/);
+    for (const pretty of [[], ["--pretty-print"], ["--pretty-print=true"]])
+      assert.equal(rkt.ok([...words, ...pretty]).stdout, `${JSON.stringify(JSON.parse(line), undefined, 2)}\n`);
+  }
+  for (const words of [["list"], ["status", uuid], ["image", "list"], ["top"]]) {
+    const line = rkt.ok([...words, "--format=json"]).stdout;
+    assert.match(line, /^.*\n$/);
+    const pretty = rkt.ok([...words, "--format=json-pretty"]).stdout;
+    assert.equal(pretty, `${JSON.stringify(JSON.parse(line), undefined, 2)}\n`);
+  }
+});
