@@ -105,6 +105,7 @@ make directory /tmp 01777
 mount /rkt/etc/resolv.conf on /etc/resolv.conf (read-only, nosuid, nodev, noexec) optional
 mount /rkt/etc/hosts on /etc/hosts (read-only, nosuid, nodev, noexec) optional fallback
 mount /rkt/etc/hostname on /etc/hostname (read-only, nosuid, nodev, noexec) optional
+mount /rkt/etc/machine-id on /etc/machine-id (read-only, nosuid, nodev, noexec) optional
 link /etc/mtab to /proc/self/mounts fallback
 mount /rkt/stdio/web.syslog on /run/systemd/journal (read-only, nosuid, nodev, noexec) optional`,
   );

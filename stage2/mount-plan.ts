@@ -75,7 +75,7 @@ type BindStep = Extract<MountStep, { kind: "bind" }>;
 export interface Surroundings {
   kernelFileSystems(interactive: boolean): MountStep[];
   /** What the files of /etc become; undefined: they stay the image's. */
-  etc: Record<"resolvConf" | "hosts" | "hostname", SourcePath | undefined>;
+  etc: Record<"resolvConf" | "hosts" | "hostname" | "machineId", SourcePath | undefined>;
   /** The directory of an app's syslog socket, where it has one of its own. */
   syslog?(app: string): SourcePath;
   /** Keys are those of volumesByKey. */
@@ -294,6 +294,8 @@ function etcFiles(etc: Surroundings["etc"], volumes: readonly { target: AppPath 
     { source: etc.resolvConf, target: appPath("/etc/resolv.conf"), fallback: false },
     { source: etc.hosts, target: appPath("/etc/hosts"), fallback: !hostsAsked },
     { source: etc.hostname, target: appPath("/etc/hostname"), fallback: false },
+    // The image's would be the same in all containers.
+    { source: etc.machineId, target: appPath("/etc/machine-id"), fallback: false },
   ];
   return files
     .filter(({ target }) => !volumes.some((volume) => contains(volume.target, target)))

@@ -1,6 +1,7 @@
 /** The stage1 root file system as processes in it see it, and what the launcher in it says by its exit status. */
 
 import { STAGE2 } from "./container-directory.ts";
+import { machineId } from "./data-directory.ts";
 import { type Stage1Path, stage1Path } from "./paths.ts";
 
 /**
@@ -36,6 +37,7 @@ export const STAGE1 = {
   resolvConf: stage1Path("/rkt/etc/resolv.conf"),
   hosts: stage1Path("/rkt/etc/hosts"),
   hostname: stage1Path("/rkt/etc/hostname"),
+  machineId: stage1Path("/rkt/etc/machine-id"),
   /** Where systemd finds the units made for this container. */
   units: stage1Path("/etc/systemd/system"),
   /** All programs and libraries; read-only while a container runs. */
