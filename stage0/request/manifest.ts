@@ -46,7 +46,15 @@ import { checkIsolators, overrideIsolators } from "./isolators.ts";
 import { checkPrivateIds, wantsPrivateUsers } from "../container/private-users.ts";
 import { refuseReserved } from "./reserved-annotations.ts";
 import { widening } from "./widening.ts";
-import type { AppRequest, HostsEntry, MountRequest, PortRequest, ResolverConfig, RunRequest } from "./request.ts";
+import type {
+  AppRequest,
+  HostsEntry,
+  LaunchRequest,
+  MountRequest,
+  PortRequest,
+  ResolverConfig,
+  RunRequest,
+} from "./request.ts";
 
 export interface ResolvedImage {
   /** All 128 digits. */
@@ -554,30 +562,66 @@ function numberedPort(name: string, there: readonly { name: string }[]): Exposed
   });
 }
 
+// --- a prepared container -----------------------------------------------------------------
+
+/**
+ * A container's manifest with what is asked for when it is started; the rest stays as it was prepared. `metadataUrl`:
+ * "" for none; undefined leaves it.
+ */
+export function chosenAtLaunch(
+  prepared: PodManifest,
+  request: LaunchRequest,
+  metadataUrl: string | undefined,
+): PodManifest {
+  if (request.interactive) requireOneApp(prepared.apps);
+  const chosen: [string, string | undefined][] = [
+    [ANNOTATIONS.network, request.network],
+    ...(metadataUrl === undefined ? [] : ([[ANNOTATIONS.metadataUrl, metadataUrl]] as [string, string][])),
+    ...launchAnnotations(request),
+  ];
+  const annotations = new Map(prepared.annotations.map(({ name, value }) => [name, value]));
+  for (const [name, value] of chosen) if (value !== undefined) annotations.set(name, value);
+  if (metadataUrl === "") annotations.delete(ANNOTATIONS.metadataUrl);
+  const manifest = { ...prepared, annotations: [...annotations].map(([name, value]) => ({ name, value })) };
+  checkPorts(manifest);
+  return manifest;
+}
+
+function requireOneApp(apps: readonly RuntimeApp[]): void {
+  if (apps.length > 1)
+    throw new RktError("bad-request", `--interactive gives the terminal to one app, and the container has ${apps.length}`);
+}
+
 // --- options for stage 1 ----------------------------------------------------------------
 
 function annotations(
   request: RunRequest,
   { created, debug, unprotected = [], metadataUrl, configDirs }: Circumstances,
 ): NameValue[] {
-  const { layoutVersion, hostname, interactive, network, resolvConf, hosts } = ANNOTATIONS;
+  const { layoutVersion, network } = ANNOTATIONS;
   const options: [string, string | undefined][] = [
     [layoutVersion, LAYOUT_VERSION],
     [INTERFACE_VERSION_ANNOTATION, STAGE1_INTERFACE_VERSION],
     [ANNOTATIONS.created, created.toISOString()],
     [network, request.network ?? "host"],
-    [hostname, request.hostname],
-    [interactive, request.interactive ? "true" : undefined],
     [ANNOTATIONS.privateUsers, request.privateUsers ? "true" : undefined],
     [ANNOTATIONS.mappedVolumes, request.mappedVolumes.length > 0 ? request.mappedVolumes.join() : undefined],
-    [resolvConf, typeof request.resolver === "string" ? word(request.resolver) : resolverFile(request.resolver)],
-    [hosts, request.hosts === "host" ? "host" : hostsLines(request.hosts)],
+    ...launchAnnotations(request),
     [ANNOTATIONS.configDirs, configDirs?.join(":")],
     [ANNOTATIONS.metadataUrl, metadataUrl],
     [ANNOTATIONS.insecure, unprotected.length > 0 ? unprotected.join() : undefined],
     [ANNOTATIONS.debug, debug ? "true" : undefined],
   ];
   return options.flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]));
+}
+
+function launchAnnotations({ hostname, interactive, resolver, hosts }: LaunchRequest): [string, string | undefined][] {
+  return [
+    [ANNOTATIONS.hostname, hostname],
+    [ANNOTATIONS.interactive, interactive ? "true" : undefined],
+    [ANNOTATIONS.resolvConf, typeof resolver === "string" ? word(resolver) : resolverFile(resolver)],
+    [ANNOTATIONS.hosts, hosts === "host" ? "host" : hostsLines(hosts)],
+  ];
 }
 
 function word(resolver: "default" | "host" | "none"): string | undefined {

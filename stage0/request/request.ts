@@ -2,7 +2,7 @@
 
 import type { Isolator, NameValue, Volume } from "../../shared/schema/types.ts";
 
-export interface RunRequest {
+export interface RunRequest extends LaunchRequest {
   /** In order; empty with `podManifest`. */
   apps: AppRequest[];
   /** File of a pod manifest that says everything about apps and volumes. */
@@ -17,6 +17,14 @@ export interface RunRequest {
   userAnnotations: NameValue[];
   userLabels: NameValue[];
   ports: PortRequest[];
+  /** The container has a user namespace of its own. */
+  privateUsers: boolean;
+  /** Names of the host's volumes whose files are to be the container's. */
+  mappedVolumes: string[];
+}
+
+/** What can be said as late as when a prepared container is started. */
+export interface LaunchRequest {
   /** "host", "none", or the networks as `--net` lists them. Undefined: "host", unless an image asks for its own. */
   network: string | undefined;
   resolver: ResolverRequest;
@@ -24,10 +32,6 @@ export interface RunRequest {
   hosts: "host" | HostsEntry[];
   hostname: string | undefined;
   interactive: boolean;
-  /** The container has a user namespace of its own. */
-  privateUsers: boolean;
-  /** Names of the host's volumes whose files are to be the container's. */
-  mappedVolumes: string[];
 }
 
 export interface AppRequest {

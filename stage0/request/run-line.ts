@@ -7,13 +7,13 @@ import { acIdentifier, acName, account, argument, absolutePath } from "../../sha
 import type { Stage1Request } from "../fetch/find.ts";
 import { hasUnifiedCgroups } from "../container/cgroups.ts";
 import { leastOfApp } from "./isolators.ts";
-import type { AppRequest, MountRequest, ResolverRequest, RunRequest } from "./request.ts";
+import type { AppRequest, LaunchRequest, MountRequest, ResolverRequest, RunRequest } from "./request.ts";
 import { findReserved } from "./reserved-annotations.ts";
 import { readOptions, type Values } from "../cli/options.ts";
 import type { Line, Operand, OptionTable, OptionWord } from "../cli/words.ts";
 import type { PullPolicy } from "../fetch/fetch-context.ts";
 import { PULL_EXCLUSIVE, readMaxImageSize, readPullPolicy } from "./pull-options.ts";
-import { appOptions, containerOptions, imageOptions, sharedOptions } from "./run-options.ts";
+import { appOptions, containerOptions, imageOptions, launchOptions, sharedOptions } from "./run-options.ts";
 import {
   capabilitiesIsolator,
   checked,
@@ -45,7 +45,8 @@ const STAGE1_OPTIONS = [
   "stage1-from-dir",
 ] as const;
 
-const CONTAINER_EXCLUSIVE = [STAGE1_OPTIONS, ["net", "private-net"], PULL_EXCLUSIVE] as const;
+const NETWORK_EXCLUSIVE = ["net", "private-net"] as const;
+const CONTAINER_EXCLUSIVE = [STAGE1_OPTIONS, NETWORK_EXCLUSIVE, PULL_EXCLUSIVE] as const;
 const IMAGE_EXCLUSIVE = [["caps-retain", "caps-remove"]] as const;
 
 export interface RunLine {
@@ -77,7 +78,6 @@ export async function readRunLine(line: Line): Promise<RunLine> {
   for (const operand of operands) apps.push(await readApp(operand));
 
   const volumes = values.volume.map(parseVolume);
-  const networks = [...values.net, ...values["private-net"]];
   const request: RunRequest = {
     apps,
     podManifest: values["pod-manifest"],
@@ -97,11 +97,7 @@ export async function readRunLine(line: Line): Promise<RunLine> {
     userAnnotations: parseUniquePairs("user-annotation", shared["user-annotation"], argument),
     userLabels: parseUniquePairs("user-label", shared["user-label"], argument),
     ports: values.port.map(parsePort),
-    network: networks.length === 0 ? undefined : networks.join(","),
-    resolver: readResolver(values),
-    hosts: parseHostsEntries(values["hosts-entry"]),
-    hostname: optional("hostname", values.hostname, hostname),
-    interactive: values.interactive,
+    ...readLaunch(values),
     privateUsers: values["private-users"],
     mappedVolumes: volumes.flatMap((volume) => ("idmap" in volume ? [volume.name] : [])),
   };
@@ -112,6 +108,32 @@ export async function readRunLine(line: Line): Promise<RunLine> {
     pullPolicy: readPullPolicy(values, "new"),
     maxImageSize: readMaxImageSize(values["max-image-size"]),
     options: values,
+  };
+}
+
+export interface LaunchLine {
+  request: LaunchRequest;
+  options: RegisterOptions;
+}
+
+export type RegisterOptions = Pick<Values<typeof launchOptions>, "mds-register" | "spawn-metadata-svc">;
+
+/** Reads the options of `run-prepared` that change how a container runs; undefined when there is none. */
+export async function readLaunchLine(line: Line): Promise<LaunchLine | undefined> {
+  const words = pick(line.options, launchOptions);
+  if (words.length === 0) return undefined;
+  const values = await readOptions(words, launchOptions, [NETWORK_EXCLUSIVE]);
+  return { request: readLaunch(values), options: values };
+}
+
+function readLaunch(values: Values<typeof launchOptions>): LaunchRequest {
+  const networks = [...values.net, ...values["private-net"]];
+  return {
+    network: networks.length === 0 ? undefined : networks.join(","),
+    resolver: readResolver(values),
+    hosts: parseHostsEntries(values["hosts-entry"]),
+    hostname: optional("hostname", values.hostname, hostname),
+    interactive: values.interactive,
   };
 }
 
@@ -201,7 +223,7 @@ function readIsolators(values: Values<typeof imageOptions>): Isolator[] {
   return isolators;
 }
 
-function readResolver(values: Values<typeof containerOptions>): ResolverRequest {
+function readResolver(values: Values<typeof launchOptions>): ResolverRequest {
   const domain = optional("dns-domain", values["dns-domain"], resolverWord);
   const search = values["dns-search"].map((text) => checked("dns-search", text, resolverWord));
   const options = values["dns-opt"].map((text) => checked("dns-opt", text, resolverWord));

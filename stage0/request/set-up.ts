@@ -23,7 +23,7 @@ import { leastProvenance, STAGE1_PROVENANCE } from "../store/provenance.ts";
 import { openStore } from "../store/store.ts";
 import { thisProgram } from "../host/this-program.ts";
 import { openFinder } from "./pull-options.ts";
-import type { RunLine } from "./run-line.ts";
+import type { RegisterOptions, RunLine } from "./run-line.ts";
 import { parseEnvironmentFile } from "./values.ts";
 
 export interface SetUpOptions {
@@ -120,10 +120,10 @@ function configDirs({ localConfig, systemConfig }: GlobalOptions): string[] | un
 }
 
 /** AC_METADATA_URL of the container's apps; undefined without the metadata service. */
-async function registered(
+export async function registered(
   globals: GlobalOptions,
   network: string,
-  { "mds-register": wish, "spawn-metadata-svc": spawn }: RunLine["options"],
+  { "mds-register": wish, "spawn-metadata-svc": spawn }: RegisterOptions,
 ): Promise<string | undefined> {
   if (wish === "false") return undefined;
   const { ASLEEP, register } = await import("../metadata/registration.ts");

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
 import { test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
-import { exampleAci, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+import { exampleAci, finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
 const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
@@ -118,4 +118,52 @@ for (const options of [[], ["--private-users"], ["--no-overlay"]])
         const { stdout } = rkt.ok(run);
         assert.equal(stdout, `${readFileSync(`${rkt.scratch}/uuid`, "utf8").replaceAll("-", "")}\n`);
       }
+  });
+
+test("run-prepared: the options of network, names and terminal replace what was prepared", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const show = "hostname; cat /etc/hostname /etc/resolv.conf; grep -c 192.0.2.7 /etc/hosts; tail -n +3 /proc/net/dev | cut -d: -f1; cat";
+  const prepare = (...options: string[]) => rkt.ok(["prepare", ...options, busybox, ...sh(show)]).stdout.trim();
+  const options = [
+    "--net=none",
+    "--hostname=late",
+    "--dns=192.0.2.1",
+    "--dns-search=example.com",
+    "--dns-opt=ndots:2",
+    "--hosts-entry=192.0.2.7=seven",
+    "--interactive",
+  ];
+  const uuid = prepare("--hostname=early", "--dns=192.0.2.9");
+  const { stdout } = rkt.ok(["run-prepared", ...options, uuid], { input: "typed\n" });
+  const resolv = "nameserver 192.0.2.1\nsearch example.com\noptions ndots:2\n";
+  assert.equal(stdout, `late\nlate\n${resolv}1\n    lo\ntyped\n`);
+  const kept = rkt.ok(["run-prepared", prepare("--hostname=early", "--dns=192.0.2.9", "--net=none")], { input: "typed\n" });
+  assert.match(kept.stdout, /^early\nearly\nnameserver 192.0.2.9\n0\n/);
+  assert.doesNotMatch(kept.stdout, /typed/);
+
+  // What can't be is said before anything changes, and the container still waits.
+  const two = rkt.ok(["prepare", busybox, "--name=a", "---", busybox, "--name=b"]).stdout.trim();
+  rkt.fails(["run-prepared", "--interactive", two], 254, /--interactive gives the terminal to one app, and the container has 2/);
+  rkt.fails(["run-prepared", "--net=none", "--private-net=x", two], 2, /private-net/);
+  rkt.fails(["run-prepared", "--mds-register", two], 254, /metadata service does not run/, { timeout: 30_000 });
+  rkt.fails(["run-prepared", "--hostname=-", two], 2, /--hostname/);
+  assert.match(rkt.ok(["status", two]).stdout, /^state=prepared$/m);
+});
+
+for (const how of ["stop", "stop --uuid-file", "stop --force"])
+  test(`rkt ${how} of run-prepared --interactive`, async (t) => {
+    if (!requires(t, "root", "build")) return;
+    const rkt = makeRkt(t);
+    const script = "trap 'exit 0' TERM; echo up; while :; do read -r line && echo $line; sleep 0.1; done";
+    const file = `${rkt.scratch}/uuid`;
+    const uuid = rkt.ok(["prepare", `--uuid-file-save=${file}`, busybox, ...sh(script)]).stdout.trim();
+    const child = rkt.start(["run-prepared", "--interactive", uuid]);
+    const ended = finished(child);
+    await new Promise<void>((resolve) => child.stdout?.once("data", () => resolve()));
+    const force = how.endsWith("force");
+    rkt.ok(how.endsWith("file") ? ["stop", `--uuid-file=${file}`] : ["stop", ...(force ? ["--force"] : []), uuid]);
+    const { status, signal } = await ended;
+    assert.deepEqual([status, signal], force ? [null, "SIGKILL"] : [0, null]);
+    assert.match(rkt.ok(["status", uuid]).stdout, /^state=exited$/m);
   });
