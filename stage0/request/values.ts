@@ -22,7 +22,6 @@ import {
   ipv4,
   octalMode,
   oneOf,
-  pathInApp,
   variableName,
 } from "../../shared/schema/values.ts";
 import { signalNumber, stopSeconds } from "../../shared/stop.ts";
@@ -124,11 +123,14 @@ export function parseVolume(text: string): (Volume & { idmap?: boolean }) | { bo
   }
 }
 
+/** Relative to the app's root. Whatever ".." it has, as text it ends in that root; links are the launcher's business. */
+const mountTarget: Rule = (text) => (text === "" ? "must not be empty" : absolutePath(`/${text}`));
+
 export function parseMount(text: string): MountRequest {
   const form = "volume=NAME,target=/PATH";
   const { volume, target } = parsePairs("mount", text, text.split(","), ["volume", "target"], form);
   if (volume === undefined || target === undefined) refuse("mount", text, "needs a volume and a target", form);
-  return { volume: checked("mount", volume, acName), path: posix.resolve("/", checked("mount", target, pathInApp)) };
+  return { volume: checked("mount", volume, acName), path: checked("mount", target, mountTarget) && posix.resolve("/", target) };
 }
 
 // --- names with values, numbers --------------------------------------------------------

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
 import { exampleAci, finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
@@ -167,3 +168,41 @@ for (const how of ["stop", "stop --uuid-file", "stop --force"])
     assert.deepEqual([status, signal], force ? [null, "SIGKILL"] : [0, null]);
     assert.match(rkt.ok(["status", uuid]).stdout, /^state=exited$/m);
   });
+
+test("--mount: a relative target, and one with .. , lie in the app's root", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const source = join(rkt.scratch, "source");
+  mkdirSync(source);
+  writeFileSync(join(source, "file"), "the volume\n");
+  // A link of the image's that leads out of its root, as a path of the host.
+  const links = busyboxWith(rkt, [{ name: "rootfs/out", type: "2", link: `../../../../..${rkt.scratch}` }]);
+  const volume = `--volume=v,kind=host,source=${source}`;
+  const mounted = (target: string, image = busybox) => ["--insecure-options=image", "run", volume, `--mount=volume=v,target=${target}`, image];
+  for (const [target, at] of [
+    ["data", "/data"],
+    ["data/below", "/data/below"],
+    ["./data/../other", "/other"],
+    ["/data/../../../other", "/other"],
+    ["../../../../etc/x", "/etc/x"],
+  ] as const)
+    assert.equal(rkt.ok([...mounted(target), ...sh(`cat ${at}/file`)]).stdout, "the volume\n", target);
+  rkt.ok([...mounted("out/in", links), ...sh(`cat /out/in/file ${rkt.scratch}/in/file`)]);
+  assert.equal(existsSync(join(rkt.scratch, "in")), false);
+  for (const target of ["/", ".", "..", "a/.."]) rkt.fails(mounted(target), 254, /a volume can't be mounted on the app's root/);
+  rkt.fails(mounted(""), 2, /--mount/);
+  rkt.fails(["run", "--volume=v,kind=host,source=/no/where", "--mount=volume=v,target=data", busybox], 254, /\/no\/where/);
+});
+
+for (const name of ["with:colon", "with,comma", "with,both:and space"])
+  for (const options of [[], ["--private-users"]])
+    test(`a data directory whose path is ${name} ${options}`, (t) => {
+      if (!requires(t, "root", "build", "overlay")) return;
+      const rkt = makeRkt(t, { data: name });
+      const { stdout } = rkt.ok(["run", ...options, busybox, ...sh("echo x >/y; cat /y")]);
+      assert.equal(stdout, "x\n");
+      const uuid = rkt.ok(["prepare", busybox, ...sh("echo prepared")]).stdout.trim();
+      assert.equal(rkt.ok(["run-prepared", uuid]).stdout, "prepared\n");
+      rkt.ok(["gc", "--grace-period=0"]);
+      assert.deepEqual(readdirSync(join(rkt.dir, "containers/run")), []);
+    });
