@@ -42,6 +42,8 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
     if (plan.host === undefined) kernel.leaveCaller();
     kernel.joinApp(plan.root);
   } else {
+    // Before its mounts, which show it from the namespace's root on.
+    if (plan.cgroupNamespace) kernel.unshareCgroups();
     kernel.unshareMounts();
     kernel.enterRoot(kernel.buildRoot(plan.root));
   }

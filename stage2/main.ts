@@ -9,8 +9,9 @@
  * directory (ADR 5); without arguments it is for the only app there is.
  */
 
-import { readFileSync, writeSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { basename } from "node:path";
+import { hierarchies } from "../shared/cgroup-hierarchies.ts";
 import { errorCode, errorText, RktError, usageError } from "../shared/errors.ts";
 import { exitNow } from "../shared/exec.ts";
 import { containerLayout } from "../shared/contract/container-directory.ts";
@@ -19,6 +20,7 @@ import { callersOpenFiles, parseOpenFiles } from "../shared/open-files.ts";
 import { parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../shared/schema/pod-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
+import { type CgroupView, cgroupViews } from "./cgroup-views.ts";
 import { errorLines } from "./error-lines.ts";
 import { beginApp, hostLaunch, onlyApp } from "./host.ts";
 import { linux } from "./kernel.ts";
@@ -31,7 +33,8 @@ function main(argv: readonly string[]): never {
   // Stage 1 gives a service no stderr: what is refused below must be said where the app's own messages go.
   if (asked.command === undefined) linux.connect(2, STAGE1.appStderr(asked.app));
   const manifest = parsePodManifest(read(STAGE1.manifest));
-  const inherited = { pid: process.pid, env: process.env, openFiles: openFilesOfStage1() };
+  const cgroups = asked.command === undefined ? cgroupsOf(asked.app) : undefined;
+  const inherited = { pid: process.pid, env: process.env, openFiles: openFilesOfStage1(), cgroups };
   return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app, STAGE1.app)), linux);
 }
 
@@ -77,6 +80,13 @@ function openFilesOfStage1(): ReturnType<typeof parseOpenFiles> {
     if (errorCode(error) === "ENOENT") return undefined;
     throw error;
   }
+}
+
+function cgroupsOf(app: string): CgroupView[] {
+  const mounted = hierarchies(readFileSync("/proc/self/mountinfo", "utf8"));
+  const own = STAGE1.appCgroups(app);
+  const joined = existsSync(own) ? readdirSync(own) : [];
+  return cgroupViews(app, mounted, readFileSync("/proc/self/cgroup", "utf8"), joined);
 }
 
 function read(path: string): string {
