@@ -1,7 +1,6 @@
 /** The stage1 root file system as processes in it see it, and what the launcher in it says by its exit status. */
 
 import { STAGE2 } from "./container-directory.ts";
-import { machineId } from "./data-directory.ts";
 import { type Stage1Path, stage1Path } from "./paths.ts";
 
 /**
