@@ -133,7 +133,7 @@ const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /**
  * Kernel interfaces that tell about the host or change it: the lists of runc and Docker, and what root alone may read
- * there, which tells of the memory of everybody (docs/security.md).
+ * there, which tells of the memory of everybody (docs/operate/security.md).
  */
 const MASKED = [
   "/proc/acpi",

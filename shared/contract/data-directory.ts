@@ -1,4 +1,4 @@
-/** The data directory: the store, and the containers by their state (docs/layout.md). */
+/** The data directory: the store, and the containers by their state (docs/extend/layout.md). */
 
 import { type HostPath, hostPath, join } from "./paths.ts";
 

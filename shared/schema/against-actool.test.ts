@@ -1,6 +1,6 @@
 /**
  * What the spec's own parser (`actool validate`, 0.8.11) and ours make of the same manifests: equal, or different for a
- * reason that docs/conformance.md gives ("Against actool"), kind by kind.
+ * reason that docs/extend/conformance.md gives ("Against actool"), kind by kind.
  *
  * The one of the two that refuses says why, and from that the kind is known. So a new disagreement is either of no
  * kind, or changes the number of a kind.
@@ -37,7 +37,7 @@ function rktRefusal({ at, text }: Sample): readonly string[] | undefined {
 }
 
 interface Kind {
-  /** As in docs/conformance.md, as is the reason. */
+  /** As in docs/extend/conformance.md, as is the reason. */
   name: string;
   why: string;
   /** What the one that refuses says. */
@@ -341,8 +341,8 @@ function tables(page: string): string[][][] {
     );
 }
 
-test("against actool: docs/conformance.md lists the kinds and the reasons", () => {
-  const page = readFileSync(new URL("../../docs/conformance.md", import.meta.url), "utf8");
+test("against actool: docs/extend/conformance.md lists the kinds and the reasons", () => {
+  const page = readFileSync(new URL("../../docs/extend/conformance.md", import.meta.url), "utf8");
   const section = page.slice(page.indexOf("## Against actool"), page.indexOf("## Earlier versions"));
   const rows = (kinds: readonly Kind[]) => kinds.map(({ name, why }) => [name, why]);
   assert.deepEqual(tables(section), [rows(STRICTER), rows(LAXER)]);

@@ -1,7 +1,7 @@
 /**
  * From a container manifest to a container directory that stage 1 can start:
  * `embryo` → `prepare`, and `prepared` for a container that waits for
- * `run-prepared` (docs/layout.md). Writes nothing outside that directory; on
+ * `run-prepared` (docs/extend/layout.md). Writes nothing outside that directory; on
  * failure it is removed.
  *
  * Trusts the container manifest (stage 0 made it) and the store's trees.

@@ -1,4 +1,4 @@
-/** Whose word it is that an image has the name it says: what a look-up by name goes by (docs/trust.md). */
+/** Whose word it is that an image has the name it says: what a look-up by name goes by (docs/use/trust.md). */
 
 import type { InsecureOption } from "../config/insecure-options.ts";
 
