@@ -14,6 +14,7 @@ import type { GlobalOptions } from "../cli/globals.ts";
 import { collector } from "../host/this-program.ts";
 import { launchOptions } from "../request/run-options.ts";
 import { type LaunchLine, readLaunchLine } from "../request/run-line.ts";
+import { noteReporter } from "../terminal/output.ts";
 
 const options = {
   ...launchOptions,
@@ -71,16 +72,16 @@ function requireRunnable(data: string, { uuid, dir }: ContainerRef): PodManifest
 }
 
 /** The manifest as the options have it. A URL of the metadata service is one for the container's network. */
-async function changed(prepared: PodManifest, { request, options }: LaunchLine, globals: GlobalOptions): Promise<PodManifest> {
+async function changed(prepared: PodManifest, { request, metadataService }: LaunchLine, globals: GlobalOptions): Promise<PodManifest> {
   const { chosenAtLaunch } = await import("../request/manifest.ts");
   const value = (name: string) => annotation(prepared.annotations, name);
   const network = request.network ?? value(ANNOTATIONS.network) ?? "host";
-  const registers = options["mds-register"] !== undefined || options["spawn-metadata-svc"];
+  const registers = metadataService.register !== undefined || metadataService.spawn;
   const moves = request.network !== undefined && value(ANNOTATIONS.metadataUrl) !== undefined;
   let url: string | undefined;
   if (registers || moves) {
-    const { registered } = await import("../request/set-up.ts");
-    url = (await registered(globals, network, options)) ?? "";
+    const { metadataUrl } = await import("../request/metadata-url.ts");
+    url = (await metadataUrl(metadataService, network, globals, noteReporter(globals))) ?? "";
   }
   return chosenAtLaunch(prepared, request, url);
 }

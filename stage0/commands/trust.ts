@@ -10,7 +10,7 @@ import { print, printJson, say, writeError } from "../terminal/output.ts";
 import { table } from "../terminal/table.ts";
 import type { OptionTable } from "../cli/words.ts";
 import { jsonForm } from "./json-options.ts";
-import { checked } from "../request/values.ts";
+import { checked } from "../cli/values.ts";
 
 const options = {
   prefix: {

@@ -39,6 +39,13 @@ export function say(text: string, hint?: string): void {
   writeError(`rkt: ${printable(text)}\n${hint === undefined ? "" : `hint: ${printable(hint)}\n`}`);
 }
 
+/** What a person should know beside the data; nothing with `--quiet`. */
+export interface NoteReporter {
+  note(text: string, hint?: string): void;
+}
+
+export const noteReporter = ({ quiet }: { quiet: boolean }): NoteReporter => ({ note: quiet ? () => {} : say });
+
 /** Text for stderr, as it is; there is nowhere to say that it can't be written. */
 export function writeError(data: string | Uint8Array): void {
   try {
