@@ -1,9 +1,10 @@
 /** What the documents name is there. */
 
 import assert from "node:assert/strict";
-import { existsSync, globSync, readFileSync } from "node:fs";
+import { existsSync, globSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { draw, pictureOf, sources } from "../build/pictures.ts";
 
 const root = join(import.meta.dirname, "..");
 
@@ -22,6 +23,20 @@ test("docs: the table of rkt 1.30's tests adds up", () => {
   const expected = CLASSES.map((name) => [name, here.get(name) ?? 0]).filter(([name]) => name !== "not soon");
   const said = [...classes.matchAll(/^\| ([a-z ]+?)(?:, or not soon)? \| (\d+) \|/gm)].map(([, name, n]) => [name, Number(n)]);
   assert.deepEqual(said, expected.map(([name, n]) => [name, name === "will not" ? later : n]));
+});
+
+for (const source of sources())
+  test(`docs: ${pictureOf(source)} is drawn from ${source}`, async () => {
+    assert.equal(readFileSync(join(root, pictureOf(source)), "utf8"), await draw(source), "npm run pictures draws it anew");
+  });
+
+test("docs: the folders that the architecture lists are those there are", () => {
+  const text = readFileSync(join(root, "docs/architecture.md"), "utf8");
+  const listed = [...text.matchAll(/^ *(stage[012]|shared)?\/?([a-z0-9-]+)\/ {2,}/gm)].map(([, top = "", name = ""]) => `${top}${name}`);
+  for (const top of ["stage0", "stage1"]) {
+    const folders = readdirSync(join(root, top), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    for (const { name } of folders) assert.ok(listed.includes(name), `${top}/${name} is not listed`);
+  }
 });
 
 for (const file of globSync(["*.md", "docs/**/*.md", "examples/**/*.md", "shared/**/*.md"], { cwd: root }))
