@@ -15,16 +15,16 @@ import { hierarchies } from "../shared/cgroup-hierarchies.ts";
 import { errorCode, errorText, RktError, usageError } from "../shared/errors.ts";
 import { exitNow } from "../shared/exec.ts";
 import { containerLayout } from "../shared/contract/container-directory.ts";
-import { LAUNCH_EXIT, STAGE1 } from "../shared/contract/stage1-root.ts";
+import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { callersOpenFiles, parseOpenFiles } from "../shared/open-files.ts";
+import { renderError } from "../shared/render-error.ts";
 import { parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../shared/schema/pod-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
 import { type CgroupView, cgroupViews } from "./cgroup-views.ts";
-import { errorLines } from "./error-lines.ts";
 import { beginApp, hostLaunch, onlyApp } from "./host.ts";
 import { linux } from "./kernel.ts";
-import { launch } from "./launch.ts";
+import { launch, whoFails } from "./launch.ts";
 import { appDirectory, launchPlan, type Process } from "./plan.ts";
 
 function main(argv: readonly string[]): never {
@@ -102,7 +102,8 @@ process.umask(0o022);
 try {
   main(argv);
 } catch (error) {
-  writeSync(2, errorLines(argv[0], error));
+  const { text, status } = renderError(error, { who: whoFails(argv[0]) });
+  writeSync(2, text);
   // A system call filter may hold already, which forbids what the runtime does on its own way out.
-  exitNow(error instanceof RktError ? error.exitCode : LAUNCH_EXIT.internal);
+  exitNow(status);
 }
