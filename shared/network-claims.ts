@@ -122,11 +122,23 @@ function lockWithin(limit: number, fd: number): boolean {
 
 function hasEnded(claim: NetworkClaim): boolean {
   const fd = openIfThere(claim);
-  if (fd === undefined) return false;
+  if (fd === undefined) {
+    removeEmpty(claim);
+    return false;
+  }
   try {
     return flock(fd, LOCK_SH | LOCK_NB);
   } finally {
     closeSync(fd);
+  }
+}
+
+/** Whoever was killed before it had a lock has left an empty directory. Whoever is about to lock it makes it again. */
+function removeEmpty(claim: NetworkClaim): void {
+  try {
+    rmdirSync(claim.dir);
+  } catch (error) {
+    if (!["ENOENT", "ENOTEMPTY"].includes(errorCode(error) ?? "")) throw error;
   }
 }
 

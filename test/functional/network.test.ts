@@ -967,8 +967,10 @@ networkTest("a script of a release that was never finished, and a claim's other 
   mkdirSync(claim.dir, { recursive: true, mode: 0o700 });
   for (const file of [claim.lock, `${claim.teardown}.0.tmp`, join(claim.dir, "step.tmp")])
     writeFileSync(file, "", { mode: 0o600 });
+  const empty = networkClaim("00000000-0000-4000-8000-000000000bad");
+  mkdirSync(empty.dir, { mode: 0o700 });
   rkt.ok(["gc"]);
-  assert.equal(existsSync(claim.dir), false);
+  assert.deepEqual([existsSync(claim.dir), existsSync(empty.dir)], [false, false]);
 });
 
 // Of seed 5000: the fourth is the one of the script.
