@@ -46,10 +46,12 @@ export const STAGE1 = {
   /** The launcher's last step to the app: a program without threads, loader or libraries. */
   exec: stage1Path("/usr/lib/rkt/exec"),
   busybox: stage1Path("/usr/bin/busybox"),
-  /** Keeps cgroup migrations quick while a container starts. */
+  /** Keeps cgroup migrations quick while a container starts, and an order to stop from being lost. */
   warm: stage1Path("/usr/lib/rkt/warm"),
   /** The system call filter of an app that asks for nothing, compiled: struct sock_filter[]. */
   defaultFilter: stage1Path("/usr/lib/rkt/default-filter.bpf"),
+  /** Copies the input of a command that enters, until the command has ended. */
+  pass: stage1Path("/usr/lib/rkt/pass"),
   /** First process of the container: starts the output relays, becomes systemd. */
   pid1: stage1Path("/usr/lib/rkt/pid1"),
   setpriv: stage1Path("/usr/bin/setpriv"),

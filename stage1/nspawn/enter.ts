@@ -13,20 +13,24 @@
  */
 
 import { closeSync, fstatSync, openSync, readFileSync, readlinkSync } from "node:fs";
+import { constants } from "node:os";
 import { hierarchies, ownCgroup } from "../../shared/cgroup-hierarchies.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
+import { annotation } from "../../shared/schema/image-manifest.ts";
+import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { ENV_ENTER_FDS, ENV_ENTER_STREAMS, RUNTIME_OPTIONS } from "../../shared/contract/environment.ts";
 import { STAGE1 } from "../../shared/contract/stage1-root.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { closeOnExecFrom, dup2, isTerminal, memfdCreate } from "../../shared/syscall/descriptor.ts";
-import { PR_CAPBSET_DROP, prctl } from "../../shared/syscall/process.ts";
+import { PR_CAPBSET_DROP, prctl, resetSignal } from "../../shared/syscall/process.ts";
 import { firstProcess } from "../container/first-process.ts";
 import { readContainer } from "../container/container.ts";
 import { loaderCommand } from "./nspawn-args.ts";
 import { ownsTerminal } from "../container/terminal.ts";
 import { appUnit } from "../units/units.ts";
+import type { Users } from "../container/users.ts";
 
 export interface EnterRequest {
   /** The process that holds the container's lock. */
@@ -50,14 +54,14 @@ export function parseEnter(args: readonly string[]): EnterRequest {
 
 export function enter(args: readonly string[]): never {
   const { pid, app, command } = parseEnter(args);
-  const { manifest } = readContainer();
+  const { manifest, users } = readContainer();
   const first = firstProcess(pid);
   const { fds, cgroupNamespace } = appDescriptors(first, app, manifest);
   const way = { first, cgroupNamespace };
   const terminal = ownsTerminal(0) && isTerminal(1);
   const { argv, own } = terminal
     ? { argv: nsenter(way, onPty([STAGE1.launcher, app, "enter", ...command])), own: [0, 1, 2] }
-    : relayed(way, app, command);
+    : relayed(way, { app, command, foreign: hasForeignUser(app, manifest), users });
 
   const term = process.env["TERM"];
   const env = {
@@ -71,6 +75,8 @@ export function enter(args: readonly string[]): never {
   limitCapabilities(first);
   // Also what the caller of `rkt enter` had open.
   closeOnExecFrom(3);
+  // Ignored by Node.js; a relay would speak of a reader that has gone.
+  resetSignal(constants.signals.SIGPIPE);
   const [path = ""] = argv;
   execve(path, argv, env, [...fds, cgroupNamespace]);
 }
@@ -203,17 +209,39 @@ function onPty(command: readonly string[]): string[] {
 
 const ENDS_WITH_PARENT = [STAGE1.setpriv, "--pdeathsig", "KILL", "--"];
 
+interface Command {
+  app: string;
+  command: readonly string[];
+  /** See `hasForeignUser`. */
+  foreign: boolean;
+  /** The container's own. */
+  users: Users | undefined;
+}
+
+/** Whether the app's user may be another than the host's root: one that can't open what the caller owns. */
+function hasForeignUser(app: string, { apps, annotations }: PodManifest): boolean {
+  const user = apps.find(({ name }) => name === app)?.app?.user;
+  return annotation(annotations, ANNOTATIONS.privateUsers) === "true" || !(user === "0" || user === "root");
+}
+
 /**
- * Streams byte by byte. Pipes and sockets are passed on as they are. A file is not: who has it open, for reading even,
- * may change its mode and owner, and the command may be the host's root. A terminal is not read from at all, and, as
- * a file, written to by a relay. A relay's pipe is the command's own, and becomes its user's; what was passed on does not.
+ * Streams byte by byte. Sockets are passed on as they are, and pipes to an app of the host's root, who can open them by
+ * /dev/stdout though they are the caller's. For another user a relay stands between: the caller's own pipe is not given
+ * away. So it does for a file: who has it open, for reading even, may change its mode and owner, and the command may be
+ * the host's root. A terminal is not read from at all, and, as a file, written to by a relay. A relay's pipe is the
+ * command's own, and becomes its user's; what was passed on does not.
  */
-function relayed(way: Way, app: string, command: readonly string[]): { argv: string[]; own: number[] } {
+function relayed(
+  way: Way,
+  { app, command, foreign, users }: Command,
+): { argv: string[]; own: number[] } {
   const launcher = [STAGE1.launcher, app, "enter", ...command];
   // A file of memory, and empty: the host's /dev/null is a file, too.
   if (isTerminal(0) || fstatSync(0).isCharacterDevice()) dup2(memfdCreate("input"), 0);
-  const relays = { input: isFile(0), output: isFile(1), errors: isFile(2), same: isSame(1, 2) };
-  const script = relayScript(relays);
+  const relayed = (fd: number) => isFile(fd) || (foreign && fstatSync(fd).isFIFO());
+  const relays = { input: relayed(0), output: relayed(1), errors: relayed(2), same: isSame(1, 2) };
+  const pass = loaderCommand("/usr/bin/luajit", [containerLayout(".").inStage1(STAGE1.pass)]).argv;
+  const script = relayScript(relays, pass, users?.first);
   if (script === undefined) return { argv: nsenter(way, launcher), own: [] };
   const busybox = containerLayout(".").inStage1("/usr/bin/busybox");
   const [setpriv = "", ...options] = ENDS_WITH_PARENT;
@@ -243,10 +271,20 @@ export interface Relays {
   same: boolean;
 }
 
-/** `$0` is busybox, the arguments what to run. Its status is the command's, whatever becomes of the relay of its input. */
-export function relayScript({ input, output, errors, same }: Relays): string | undefined {
+/**
+ * `$0` is busybox, the arguments what to run, `pass` what relays its input: paths of the stage1 image. The status is the
+ * command's, whatever becomes of the relay of its input. `owner`: root of the container's own users, who has no say about
+ * a pipe of the host's.
+ */
+export function relayScript(
+  { input, output, errors, same }: Relays,
+  pass: readonly string[],
+  owner?: number,
+): string | undefined {
   if (!input && !output && !errors) return undefined;
-  const command = `${input ? '{ "$0" cat 2>/dev/null || :; } | ' : ""}"$@"`;
+  const relayed = [input, output, errors].flatMap((relay, fd) => (relay ? [`/proc/self/fd/${fd}`] : []));
+  const run = owner === undefined ? '"$@"' : `{ "$0" chown ${owner}:${owner} ${relayed.join(" ")} && "$@"; }`;
+  const command = `${input ? `{ ${pass.join(" ")} 2>/dev/null || :; } | ` : ""}${run}`;
   const line =
     output && errors && same
       ? `${command} 2>&1 | "$0" cat`

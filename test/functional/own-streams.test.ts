@@ -81,6 +81,46 @@ for (const interactive of ["", "--interactive"])
     assert.deepEqual(owner(after), owner(before), "the host's terminal is nobody else's");
   });
 
+for (const [name, options] of [
+  ["users of the host", []],
+  ["users of its own", ["--private-users"]],
+] as const)
+  test(`rkt enter in the caller's pipes and files: ${name}`, async (t) => {
+    if (!requires(t, "root", "build")) return;
+    const rkt = makeRkt(t);
+    const child = rkt.start(["run", ...options, `--uuid-file-save=${rkt.scratch}/uuid`, busybox, ...sh("echo up; sleep 1000")]);
+    const ended = finished(child);
+    await new Promise<void>((resolve) => child.stdout?.once("data", () => resolve()));
+    const enter = (script: string) =>
+      [rktBinary, `--dir=${rkt.dir}`, "enter", `--uuid-file=${rkt.scratch}/uuid`, "/bin/sh", "-c", script]
+        .map((word) => `'${word}'`)
+        .join(" ");
+    const shell = (script: string) => {
+      const done = spawnSync("bash", ["-c", script], { encoding: "utf8", cwd: rkt.scratch, timeout: 20_000 });
+      return [done.status, done.stdout, done.stderr];
+    };
+    const opens = `cat </dev/stdin; ${OPENS}`;
+    assert.deepEqual(shell(`echo in | ${enter(opens)} 2>err | cat; cat err >&2`), [0, "in\none\nthree\n", "two\n"]);
+    assert.deepEqual(shell(`echo in | ${enter(opens)} 2>&1 | cat`), [0, "in\none\ntwo\nthree\n", ""]);
+    assert.deepEqual(shell(`echo in >file; ${enter(opens)} <file >out 2>&1; cat out`), [0, "in\none\ntwo\nthree\n", ""]);
+    // The caller's pipes stay the caller's.
+    const owners = "stat -Lc %u:%a /proc/self/fd/0";
+    assert.deepEqual(shell(`echo in | { ${enter("cat")}; ${owners} >&2; } | { cat; ${owners} >&2; }`), [
+      0,
+      "in\n",
+      "0:600\n".repeat(2),
+    ]);
+    // Nobody waits for an end of input that the command does not wait for, nor for a reader that has gone.
+    assert.deepEqual(shell(`mkfifo p; exec 4<>p; ${enter("echo done")} <&4 | cat`), [0, "done\n", ""]);
+    assert.deepEqual(shell(`${enter("yes")} | head -n1`), [0, "y\n", ""]);
+    assert.deepEqual(shell(`set -o pipefail; echo in | ${enter("exit 7")} | cat`), [7, "", ""]);
+    // Bytes as they are, and many.
+    const many = `head -c 3000000 /dev/urandom >many; cat many | ${enter("cat")} | cmp - many && echo same`;
+    assert.deepEqual(shell(many), [0, "same\n", ""]);
+    rkt.ok(["stop", "--force", `--uuid-file=${rkt.scratch}/uuid`]);
+    await ended;
+  });
+
 test("rkt enter: what it makes is the command's, what it was given is not", async (t) => {
   if (!requires(t, "root", "build", "tmux")) return;
   const rkt = makeRkt(t);
@@ -88,7 +128,7 @@ test("rkt enter: what it makes is the command's, what it was given is not", asyn
   const ended = finished(child);
   await new Promise<void>((resolve) => child.stdout?.once("data", () => resolve()));
   const enter = ["enter", `--uuid-file=${rkt.scratch}/uuid`, "/bin/sh", "-c"];
-  // Files are relayed; a pipe of the caller's is passed on, and stays the caller's.
+  // What is relayed becomes the command's user's, and what the caller has stays the caller's.
   const files = ["out", "err"].map((name) => join(rkt.scratch, name)) as [string, string];
   const fds = files.map((file) => openSync(file, "w", 0o600));
   spawnSync(rktBinary, [`--dir=${rkt.dir}`, ...enter, OPENS], { stdio: ["ignore", ...fds] });

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { exampleAci, makeRkt, requires } from "../helpers/rkt.ts";
+import { exampleAci, makeRkt, requires, rktBinary } from "../helpers/rkt.ts";
+import { terminal } from "../helpers/terminal.ts";
 
 const busybox = exampleAci("busybox");
 
@@ -37,6 +38,20 @@ for (const [name, options] of [
     const uuid = rkt.containers()[0]?.slice("run/".length) ?? "";
     assert.match(rkt.ok(["logs", "--app=a", uuid]).stderr, /^daemon\.notice worker: hello\nlocal3\.err \S+: more\n$/);
     assert.match(rkt.ok(["logs", "--app=b", uuid]).stderr, /^user\.notice other: there\n$/);
+  });
+
+for (const options of ["", "--private-users"])
+  test(`syslog of an app that has the terminal ${options}`, async (t) => {
+    if (!requires(t, "root", "build", "tmux")) return;
+    const rkt = makeRkt(t);
+    const line = `'${rktBinary}' --dir='${rkt.dir}' run --interactive ${options} '${busybox}' --exec=/bin/sh --user=33 --group=33 --working-dir=/`;
+    const tty = terminal(t, `${line} -- -c 'logger -t worker -p daemon.notice hello; echo shown; exit 3'; echo status $?`);
+    const screen = await tty.shows(/^status 3$/m);
+    assert.match(screen, /^shown$/m);
+    assert.doesNotMatch(screen, /hello$/m);
+    const uuid = rkt.containers()[0]?.slice("run/".length) ?? "";
+    const said = "rkt: container \\S+ is interactive: what its app says to a terminal is not kept\n";
+    assert.match(rkt.ok(["logs", uuid]).stderr, new RegExp(`^${said}daemon\\.notice worker: hello\n$`));
   });
 
 test("/etc/mtab is the kernel's list, where the image has none", (t) => {
