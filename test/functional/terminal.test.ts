@@ -157,6 +157,22 @@ for (const { flavor, options } of flavors) {
     });
 }
 
+test("a first ^C is never lost, whenever it is typed", async (t) => {
+  if (!requires(t, "root", "build", "tmux")) return;
+  const rkt = makeRkt(t);
+  rkt.ok(["run", busybox, "--exec=/bin/true"]);
+  for (let i = 0; i < 16; i++) {
+    // The shell's next prompt is the end: one key is all that is typed.
+    const tty = terminal(t, `echo be''gins; ${rktLine(rkt, app("", POLITE))}`);
+    await tty.shows(/^begins$/m);
+    await new Promise((resolve) => setTimeout(resolve, i * 40));
+    tty.type("C-c");
+    await tty.shows(/host> *$/m);
+    const states = rkt.ok(["list", "--no-legend"]).stdout;
+    assert.doesNotMatch(states, / running /, `after ${i * 40} ms`);
+  }
+});
+
 /** Of the terminal that the container's supervisor was started on (proc_pid_stat(5)). */
 function foregroundIs(rkt: Rkt): boolean {
   const pid = JSON.parse(rkt.ok(["list", "--format=json"]).stdout)[0]?.pid;
