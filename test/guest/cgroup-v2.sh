@@ -71,7 +71,6 @@ shell="--exec=/bin/sh -- -c"
 check "no limit" 0 "0::/" rkt run /busybox.aci $shell 'cat /proc/self/cgroup'
 read_all="cd /sys/fs/cgroup; echo \$(cat memory.max memory.swap.max cpu.max cpu.weight)"
 check "limits" 0 "64000000 0 25000 100000 10" rkt run /busybox.aci --memory=64M --cpu=250m $shell "$read_all"
-check "users of its own" 0 "64000000 0 25000 100000 10" rkt run --private-users /busybox.aci --memory=64M --cpu=250m $shell "$read_all"
 check "one mount, from its root on" 0 "/ /sys/fs/cgroup 1" rkt run /busybox.aci $shell \
   'grep -F " - cgroup2 " /proc/self/mountinfo | { read -r id parent device root at rest; echo "$root $at $(($(wc -l) + 1))"; }'
 check "no other's" 0 "none" rkt run /busybox.aci --name=one $shell 'sleep 2' --- /busybox.aci --name=two $shell \
