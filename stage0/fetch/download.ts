@@ -59,12 +59,12 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
         },
       });
       if (response.status === 304 && !resuming && condition !== undefined) {
-        response.discard();
+        response.close();
         return { changed: false, headers: response.headers };
       }
       if (response.status === 206 && resuming) {
         if (!continues(response, { offset, total, validator })) {
-          response.discard();
+          response.close();
           validator = undefined;
           throw broken(response, "the server answers a range with another one");
         }
@@ -77,7 +77,7 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
         await options.begin(total);
         rate.busy();
       } else {
-        response.discard();
+        response.close();
         if (resuming && response.status === 416) {
           validator = undefined;
           throw broken(response, `the file has become shorter than ${offset} bytes`);
@@ -137,7 +137,7 @@ function contentLength(headers: Headers): number | undefined {
 
 function checkSize(response: HttpResponse, size: number | undefined, wanted: number | undefined): void {
   if (wanted === undefined || size === undefined || size === wanted) return;
-  response.discard();
+  response.close();
   throw new HttpError(
     "wrong-size",
     `get ${response.shown}: ${size} bytes, and the image that asks for it says ${wanted}`,

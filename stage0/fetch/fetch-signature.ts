@@ -7,7 +7,8 @@
 import { readFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { fetchBytes, type HttpClient, HttpError, plainHref } from "./http.ts";
+import { fetchBytes, type HttpClient, HttpError } from "./http.ts";
+import { plainHref } from "./plain-href.ts";
 import type { Reporter } from "../terminal/progress.ts";
 import { signaturePaths } from "./signature-paths.ts";
 

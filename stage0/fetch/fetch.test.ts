@@ -17,7 +17,7 @@ import { type FetchRequest, fetchImage, fetchImages } from "./fetch.ts";
 import type { FetchContext } from "./fetch-context.ts";
 import type { SignatureCheck } from "../trust/signature-check.ts";
 import { openHttp } from "./http.ts";
-import { parseImageReference } from "../store/image-name.ts";
+import { parseImageReference } from "./sources.ts";
 import { openReporter } from "../terminal/progress.ts";
 
 // --- doubles: signatures that are a hash and the names they are good for -------------------------------

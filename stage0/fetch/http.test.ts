@@ -5,7 +5,8 @@ import { connect, createServer } from "node:net";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
 import { makeCa, serve } from "../../test/helpers/http-server.ts";
-import { fetchBytes, type HttpError, type HttpOptions, openHttp, plainHref } from "./http.ts";
+import { fetchBytes, type HttpError, type HttpOptions, openHttp } from "./http.ts";
+import { plainHref } from "./plain-href.ts";
 
 const quick = { attempts: 3, firstPause: 1, longestPause: 2, longestRetryAfter: 1000 };
 

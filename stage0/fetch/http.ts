@@ -11,6 +11,7 @@ import { createSecureContext, getCACertificates } from "node:tls";
 import type { Dispatcher } from "undici";
 import { errorCode, errorText, RktError, type RktErrorOptions, withoutCredentials } from "../../shared/errors.ts";
 import { LOCAL_CONFIG_DIR } from "../../shared/contract/configuration.ts";
+import { withoutUserinfo } from "./plain-href.ts";
 
 export interface HttpOptions {
   /** Accept any certificate (--insecure-options=tls). */
@@ -24,7 +25,7 @@ export interface HttpOptions {
   connectTimeout?: number;
   /** Milliseconds of silence that end a request. */
   idleTimeout?: number;
-  /** What a body that arrives more slowly is given up for. */
+  /** A body that arrives more slowly ends the request. */
   leastRate?: LeastRate;
   retry?: Partial<RetryPolicy>;
   /** Told of each failure that will be tried again, and the seconds until then. */
@@ -74,8 +75,8 @@ export interface HttpResponse {
   headers: Headers;
   /** The body as it arrives; throws HttpError when the connection breaks. Leaving the loop closes the connection. */
   body: AsyncIterable<Uint8Array>;
-  /** Done with a response whose body nobody wants. */
-  discard(): void;
+  /** Closes the connection of a response whose body is not read. */
+  close(): void;
 }
 
 export interface RequestOptions {
@@ -159,13 +160,13 @@ export function openHttp(options: HttpOptions = {}): HttpClient {
       }
 
       const { statusCode: status, body } = answer;
-      const discard = () => void body.on("error", () => {}).destroy();
+      const close = () => void body.on("error", () => {}).destroy();
       const answered = flatten(answer.headers);
       const location = answered["location"];
       if (!REDIRECTS.has(status) || location === undefined) {
-        return { url, shown, status, headers: answered, body: chunks(body, shown, signal), discard };
+        return { url, shown, status, headers: answered, body: chunks(body, shown, signal), close };
       }
-      discard();
+      close();
       if (redirects === MAX_REDIRECTS) {
         throw new HttpError(
           "too-many-redirects",
@@ -254,16 +255,6 @@ function basicOf({ username, password }: URL, shown: string): Record<string, str
   }
   return { authorization: `Basic ${Buffer.from(pair).toString("base64")}` };
 }
-
-function withoutUserinfo(given: URL): URL {
-  const url = new URL(given);
-  url.username = "";
-  url.password = "";
-  return url;
-}
-
-/** For records and the screen: without credentials. */
-export const plainHref = (url: URL): string => withoutUserinfo(url).href;
 
 function redirectTarget(from: URL, location: string, shown: string, plainHttp: boolean): URL {
   const fail = (why: string, hint = ITSELF) => new HttpError("bad-redirect", `get ${shown}: ${why}`, { hint });
@@ -467,7 +458,7 @@ export async function fetchBytes(
       const response = await http.get(url, { headers: { "accept-encoding": "identity" }, signal: options.signal });
       const { status, headers } = response;
       if (status !== 200 && options.accept?.includes(status) !== true) {
-        response.discard();
+        response.close();
         throw statusError(response);
       }
       const parts: Uint8Array[] = [];

@@ -28,7 +28,7 @@ const NOW = 1_795_000_000_123;
 function indexOf(t: TestContext, images: readonly Image[]): IndexDb {
   const dir = mkdtempSync(join(tmpdir(), "rkt-table-"));
   makeStoreDirectories(dir);
-  const { db } = openIndex(dataLayout(dir));
+  const db = openIndex(dataLayout(dir), () => {});
   t.after(() => {
     db.close();
     rmSync(dir, { recursive: true });

@@ -150,7 +150,7 @@ test("held back, images are released one by one; the same one twice is one", asy
   t.after(() => store.close());
   const one = await store.importFile(file("one.aci", makeAci()));
   const two = await store.importFile(file("two.aci", makeAci([{ name: "rootfs/two" }])));
-  const same = await store.stage();
+  const same = store.beginImport("one.aci");
   await same.write(makeAci());
   await same.finish();
   const url = "https://example.com/one.aci";
@@ -290,12 +290,12 @@ test("what a killed import left is collected by the next, whoever has its pid; w
   writeFileSync(join(tmp, `blob-${process.pid}-x-0`), "");
   mkdirSync(join(tmp, `tree-${process.pid}-x-0/rootfs`), { recursive: true });
   symlinkSync("/etc", join(tmp, "link"));
-  const staged = await store.stage();
-  await staged.write(makeAci().subarray(0, 1024));
+  const pending = store.beginImport("a.aci");
+  await pending.write(makeAci().subarray(0, 1024));
   await store.importFile(file("a.aci", makeAci()));
   assert.equal(readdirSync(tmp).length, 1);
   assert.ok(existsSync("/etc/passwd"));
-  await staged.abort();
+  await pending.abort();
   assert.deepEqual(readdirSync(tmp), []);
 });
 

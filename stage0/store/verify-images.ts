@@ -8,7 +8,7 @@ import { createReadStream, lstatSync } from "node:fs";
 import { readTree, type Entry as TreeEntry, type Tree } from "../../shared/aci/tree.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
-import { inspectBlob } from "./import.ts";
+import { inspectBlob } from "./blob-import.ts";
 import type { Store, StoredImage } from "./store.ts";
 import { temporaryDirectory } from "./temporary.ts";
 import { listTrees, renderAt, treeImages } from "./trees.ts";

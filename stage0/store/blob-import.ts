@@ -69,7 +69,7 @@ const HINTS: Readonly<Record<string, string>> = {
 };
 
 /** `name` is what errors call the image. */
-export function beginImport(layout: DataLayout, name: string, limits: ImportLimits): BlobImport {
+export function beginBlobImport(layout: DataLayout, name: string, limits: ImportLimits): BlobImport {
   const temporary = temporaryFile(layout, "blob");
   const hash = createHash("sha512");
   const contents = new ImageContents(limits);
