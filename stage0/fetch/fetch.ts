@@ -44,8 +44,7 @@ export async function fetchImages(
         const image = await fetchOne(request, label, { ...context, signal });
         const alone = options.dependencies === false;
         const whole = alone ? new Set([image.key]) : await fetchDependencies(image, { ...context, signal });
-        // What was downloaded stays, even if other images of the command cannot be had.
-        if (source.local) whole.delete(image.key);
+        if (source.origin === "host") whole.delete(image.key);
         await context.store.release(whole);
         images[i] = image;
       } catch (error) {

@@ -19,8 +19,8 @@ export interface ImageSource<Reference extends { kind: string }> {
   readonly kind: Reference["kind"];
   /** Schemes of the URLs (`SCHEME://`) that it takes; empty if its references are no URLs. */
   readonly schemes: readonly string[];
-  /** The image can be read again at any time, so that it need not enter the store before what it depends on is there. */
-  readonly local: boolean;
+  /** Where it gets images from. */
+  readonly origin: Origin;
   /** Undefined if the text is not of this source's syntax. Throws a usage error if it is, and is wrong. Does no I/O. */
   parse(text: string): Reference | undefined;
   /** As messages show it: without credentials. */
@@ -37,6 +37,12 @@ export interface ImageSource<Reference extends { kind: string }> {
   /** Brings the image into the store. What it depends on is the caller's to fetch, afterwards. */
   fetch(reference: Reference, request: SourceRequest, context: FetchContext): Promise<StoredImage>;
 }
+
+/**
+ * "store": the source finds images, and brings none in. "host": an image can be read again at any time, so that it is
+ * released only together with what it depends on. "network": what was downloaded stays, whatever else fails.
+ */
+export type Origin = "store" | "host" | "network";
 
 export interface FindRequest {
   store: FetchStore;

@@ -14,7 +14,7 @@ export interface FileReference {
 export const fileSource: ImageSource<FileReference> = {
   kind: "file",
   schemes: ["file"],
-  local: true,
+  origin: "host",
   /** A path is absolute, has `./` in it or ends in `.aci`, whether there is such a file or not. */
   parse(text) {
     if (/^file:\/\//i.test(text) || text.startsWith("file:")) return { kind: "file", path: pathOf(text) };

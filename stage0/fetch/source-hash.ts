@@ -11,7 +11,7 @@ export interface HashReference {
 export const hashSource: ImageSource<HashReference> = {
   kind: "hash",
   schemes: [],
-  local: false,
+  origin: "store",
   parse(text) {
     if (!text.startsWith("sha512-")) return undefined;
     if (/^sha512-[0-9a-f]{2,128}$/.test(text)) return { kind: "hash", hash: text };

@@ -10,7 +10,7 @@ export interface NameReference extends ImageName {
 export const nameSource: ImageSource<NameReference> = {
   kind: "name",
   schemes: [],
-  local: false,
+  origin: "network",
   /** Everything but a URL is meant as a name. */
   parse: (text) => (/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? undefined : { kind: "name", ...parseImageName(text) }),
   format: formatImageName,

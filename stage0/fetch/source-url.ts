@@ -12,7 +12,7 @@ export interface UrlReference {
 export const urlSource: ImageSource<UrlReference> = {
   kind: "url",
   schemes: ["https", "http"],
-  local: false,
+  origin: "network",
   parse(text) {
     if (!/^https?:\/\//i.test(text)) return undefined;
     const url = URL.parse(text);

@@ -237,7 +237,7 @@ class ImageContents {
   #entry(entry: TarEntry): EntrySink | undefined {
     const { path } = entry;
     if (path === "" && entry.type === "directory") return undefined;
-    if (path === "manifest") return this.#takeManifest(entry);
+    if (path === "manifest") return this.#readManifest(entry);
     if (path !== "rootfs" && !path.startsWith("rootfs/"))
       throw tarError(
         `it has ${JSON.stringify(shownPath(path))} beside "manifest" and "rootfs"`,
@@ -251,7 +251,7 @@ class ImageContents {
     return undefined;
   }
 
-  #takeManifest(entry: TarEntry): EntrySink {
+  #readManifest(entry: TarEntry): EntrySink {
     if (entry.type !== "file") throw tarError(`its manifest is a ${entry.type}, not a file`);
     if (this.#manifest !== undefined) throw tarError("it has two manifests");
     if (entry.size > MAX_MANIFEST_BYTES) throw tarError(`its manifest has more than ${MAX_MANIFEST_BYTES} bytes`);

@@ -137,7 +137,7 @@ export function listBench({ rkt, base, rounds }: StoreBench): Times {
 function fillIndex(path: string): void {
   const index = new DatabaseSync(path);
   const image = index.prepare(
-    "INSERT INTO images (key, id, name, version, labels, size, imported_at, used_at) VALUES (?,?,?,?,?,?,?,?)",
+    "INSERT INTO images (key, id, name, version, labels, size, imported_at, used_at, provenance) VALUES (?,?,?,?,?,?,?,?,0)",
   );
   const text = index.prepare("INSERT INTO manifests VALUES (?,?)");
   index.exec("BEGIN");
