@@ -1,6 +1,8 @@
 /** Which source takes what a person calls an image, and what each makes of it. */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { test } from "node:test";
 import { parseImageReference, sourceOf } from "./sources.ts";
 
@@ -62,3 +64,23 @@ for (const [text, format, shortName] of shown) {
     assert.equal(source.shortName(reference), shortName);
   });
 }
+
+/** A file and all that loads with it. */
+function loadedWith(file: string, seen = new Set<string>()): Set<string> {
+  if (seen.has(file)) return seen;
+  seen.add(file);
+  const text = readFileSync(file, "utf8");
+  for (const [, path = ""] of text.matchAll(/^(?:import|export) (?!type )(?:[^"]*? from )?"(\.[^"]*)"/gm))
+    loadedWith(join(dirname(file), path), seen);
+  return seen;
+}
+
+test("what every start loads of the sources is nothing of the network, of signatures or of archives", () => {
+  const loaded = [...loadedWith(join(import.meta.dirname, "find.ts"))].map((file) => basename(file));
+  assert.ok(loaded.includes("source-url.ts"), "it follows imports");
+  const expensive = /^(?:http|download|discovery|open-fetch|fetch(?!-context).*|verify|tar-reader)\.ts$/;
+  assert.deepEqual(
+    loaded.filter((file) => expensive.test(file)),
+    [],
+  );
+});
