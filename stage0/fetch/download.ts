@@ -1,8 +1,7 @@
 /**
- * One big file, its bytes handed on as they arrive, whatever happens to the
- * connection in between. A broken transfer goes on where it broke when the
- * server can prove that the file is still the same (Range with If-Range), and
- * starts again from the first byte otherwise.
+ * Downloads one big file, and passes its bytes on as they arrive. A broken
+ * transfer is resumed if the server can prove that the file is still the same
+ * (Range with If-Range); otherwise it starts again from the first byte.
  *
  * Source: RFC 9110 sections 8.8 (validators), 13.1.5 (If-Range), 14 (Range).
  */
@@ -20,12 +19,12 @@ import {
 } from "./http.ts";
 
 export interface DownloadOptions {
-  /** Ask for the file only if it is not this one any more (If-None-Match, If-Modified-Since). */
+  /** The file that the caller has: it is sent only if it is another one by now (If-None-Match, If-Modified-Since). */
   known?: Validators | undefined;
   /** Bytes the file must have. */
   size?: number | undefined;
   signal?: AbortSignal | undefined;
-  /** The first byte comes next, of `length` if that is known: forget everything written so far. */
+  /** The first byte comes next: forget everything that was written. `length` is known if the server says it. */
   begin(length: number | undefined): Promise<void> | void;
   /** Errors thrown here end the download and pass through unchanged. */
   write(chunk: Uint8Array): Promise<void> | void;
@@ -53,7 +52,7 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
       const response = await http.get(url, {
         signal,
         headers: {
-          // The bytes of the file itself: what was signed, and what an offset counts.
+          // The bytes of the file itself were signed, and an offset counts them.
           "accept-encoding": "identity",
           ...(rest ?? condition),
         },
@@ -124,7 +123,7 @@ function continues(
   return etag === undefined || !(begun.validator ?? "").startsWith('"') || etag === begun.validator;
 }
 
-/** What proves, byte for byte, that a file is the same; a weak ETag does not. */
+/** A validator that proves, byte for byte, that a file is the same; a weak ETag does not. */
 function strongValidator(headers: Headers): string | undefined {
   const { etag, lastModified } = validators(headers);
   return etag === undefined || etag.startsWith('"') ? (etag ?? lastModified) : undefined;

@@ -1,9 +1,9 @@
 /**
- * An image by its URL. If the store has an image of the URL, this asks whether
- * it is still current; otherwise, or if not, it downloads the image. The bytes go to the
- * pending import and to the signature check as they come; the import is
- * committed when the signature is verified and the image is the one that was
- * asked for.
+ * An image by its URL. If the store has an image of the URL, the server is
+ * asked whether it is still current; if it is not, the image is downloaded. The
+ * bytes go to the pending import and to the signature check as they come. The
+ * import is committed when the signature is verified and the image is the one
+ * that was asked for.
  */
 
 import { RktError } from "../../shared/errors.ts";

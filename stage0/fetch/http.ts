@@ -1,8 +1,7 @@
 /**
- * One GET: which proxy, which certificates, which credentials, how long to
- * wait, where a redirect may lead, and what a failure is called. Owns undici
- * (loaded at the first request). Trusts no server: a response is headers and
- * bytes, judged by the caller.
+ * The HTTP client: proxies, certificates, credentials, time limits, redirects,
+ * and the messages of failures. Owns undici, which it loads at the first
+ * request. Trusts no server: the caller judges a response's headers and bytes.
  */
 
 import { STATUS_CODES } from "node:http";
@@ -18,46 +17,46 @@ export interface HttpOptions {
   anyCertificate?: boolean;
   /** Follow redirects from https to http, and send credentials over http (--insecure-options=http). */
   plainHttp?: boolean;
-  /** Headers that carry credentials for this URL's host; asked anew for every hop of a redirect. */
+  /** Headers that carry credentials for this URL's host; called again for every hop of a redirect. */
   credentialsFor?: ((url: URL) => Record<string, string> | undefined) | undefined;
   userAgent?: string;
-  /** Milliseconds until a connection (TLS included) must stand. */
+  /** Milliseconds in which a connection must be made, TLS included. */
   connectTimeout?: number;
-  /** Milliseconds of silence that end a request. */
+  /** A request ends after so many milliseconds without a byte. */
   idleTimeout?: number;
   /** A body that arrives more slowly ends the request. */
   leastRate?: LeastRate;
   retry?: Partial<RetryPolicy>;
-  /** Told of each failure that will be tried again, and the seconds until then. */
+  /** Called for each failure after which the request is tried again, with the seconds until then. */
   onRetry?: (error: HttpError, seconds: number) => void;
-  /** Where the proxy variables are read; process.env unless told. */
+  /** Has the proxy variables; undefined: process.env. */
   env?: NodeJS.ProcessEnv;
 }
 
-/** So many bytes in so many milliseconds of waiting for them. */
+/** So many bytes must come in so many milliseconds of waiting for them. */
 export interface LeastRate {
   bytes: number;
   milliseconds: number;
 }
 
-/** Doubling pauses, in milliseconds. */
+/** Each pause is twice the one before; all are in milliseconds. */
 export interface RetryPolicy {
-  /** Failures in a row, without progress between them, that end it. */
+  /** So many failures in a row, without progress between them, are final. */
   attempts: number;
   firstPause: number;
   longestPause: number;
-  /** A server that asks (Retry-After) for more than this is not waited for. */
+  /** If a server asks for a longer pause (Retry-After), the failure is final. */
   longestRetryAfter: number;
 }
 
 const DEFAULT_RETRY: RetryPolicy = { attempts: 5, firstPause: 500, longestPause: 8_000, longestRetryAfter: 60_000 };
 const CONNECT_TIMEOUT = 20_000;
 const IDLE_TIMEOUT = 60_000;
-/** 1 KiB a second: a modem was faster, and a server that sends a byte a minute holds nobody for longer than this. */
+/** 1 KiB a second, slower than a modem: a server that sends a byte a minute is abandoned after five. */
 const LEAST_RATE: LeastRate = { bytes: 300 * 1024, milliseconds: 300_000 };
 /**
- * An unused connection is closed before the server does it (nginx after 75 s, Node.js after 5): a request that crosses the
- * server's close is an attempt lost.
+ * rkt closes an unused connection before the server does (nginx after 75 s, Node.js after 5): a request that the server
+ * crosses with its close fails.
  */
 const UNUSED_TIMEOUT = 1000;
 const MAX_REDIRECTS = 10;
@@ -69,7 +68,7 @@ export type Headers = Readonly<Record<string, string | undefined>>;
 export interface HttpResponse {
   /** After redirects. */
   url: URL;
-  /** That URL for people: without credentials. */
+  /** The same URL in messages: without credentials. */
   shown: string;
   status: number;
   headers: Headers;
@@ -85,7 +84,7 @@ export interface RequestOptions {
 }
 
 export interface HttpClient {
-  /** One try. Every status but a redirect is an answer, not an error. */
+  /** Tries once. Any status is an answer, not an error; redirects are followed. */
   get(url: URL, options?: RequestOptions): Promise<HttpResponse>;
   readonly plainHttp: boolean;
   readonly retry: RetryPolicy;
@@ -118,10 +117,10 @@ export class HttpError extends RktError {
   }
 }
 
-/** Its message, for a list that says the URL itself. */
+/** The error's message without the URL, for a list that has it already. */
 export const withoutUrl = (error: HttpError): string => error.message.replace(/^get \S+: /, "");
 
-/** Costs nothing until the first request. */
+/** Loads and opens nothing before the first request. */
 export function openHttp(options: HttpOptions = {}): HttpClient {
   const agents = new Map<string, Promise<Dispatcher>>();
 
@@ -190,7 +189,7 @@ export function openHttp(options: HttpOptions = {}): HttpClient {
   };
 }
 
-/** Where no variable for https is set, undici sends https through HTTP_PROXY's proxy too. */
+/** If no variable for https is set, undici sends https through the proxy of HTTP_PROXY too. */
 async function openAgent(protocol: string, options: HttpOptions): Promise<Dispatcher> {
   const { EnvHttpProxyAgent } = await import("undici");
   const env = options.env ?? process.env;
@@ -199,7 +198,7 @@ async function openAgent(protocol: string, options: HttpOptions): Promise<Dispat
   const overTls = protocol === "https:" || httpProxy.startsWith("https:");
   const connect = {
     timeout: options.connectTimeout ?? CONNECT_TIMEOUT,
-    // Said in any case: a variable of the runtime (NODE_TLS_REJECT_UNAUTHORIZED) decides otherwise.
+    // Always given, because the runtime's variable NODE_TLS_REJECT_UNAUTHORIZED would decide otherwise.
     rejectUnauthorized: options.anyCertificate !== true,
     ...(overTls ? { secureContext: createSecureContext({ ca: trustedCertificates() }) } : undefined),
   };
@@ -236,13 +235,13 @@ function proxyUrl(env: NodeJS.ProcessEnv, name: string): string {
   return url;
 }
 
-/** Whom the machine's other programs trust (SSL_CERT_FILE counts); the runtime's own list only where there is none. */
+/** The authorities that the machine's other programs trust (SSL_CERT_FILE counts); if it has none, the runtime's own. */
 function trustedCertificates(): string[] {
   const system = getCACertificates("system");
   return [...new Set([...(system.length > 0 ? system : getCACertificates("bundled")), ...getCACertificates("extra")])];
 }
 
-/** `https://user:password@host/` is a person's way to say Basic; it holds for that origin alone. */
+/** A person can give Basic credentials as `https://user:password@host/`; they are sent to that origin alone. */
 function basicOf({ username, password }: URL, shown: string): Record<string, string> | undefined {
   if (username === "" && password === "") return undefined;
   let pair: string;
@@ -268,7 +267,7 @@ function redirectTarget(from: URL, location: string, shown: string, plainHttp: b
   return withoutUserinfo(to);
 }
 
-/** For people: never userinfo, and of a redirect's target no query either (storage services put signatures there). */
+/** A URL in messages: without user and password. A redirect's target is without its query, which may hold a signature. */
 function shownUrl(url: URL, first: URL): string {
   return withoutUserinfo(url).origin + url.pathname + (url === first ? url.search : url.search === "" ? "" : "?…");
 }
@@ -298,7 +297,7 @@ export const AGAIN = "try again later, or get the file in another way and give i
 const PROXY_PASSWORD = "put user and password into the proxy's URL";
 const ITSELF = "give the address of the file itself";
 
-/** What the codes of Node.js and undici mean to a person. */
+/** What the codes of Node.js and undici mean, for people. */
 const REASONS: Record<string, { why: string; transient?: boolean; hint?: string }> = {
   ENOTFOUND: { why: "no such host", hint: SPELLING },
   EAI_AGAIN: { why: "the name service does not answer", transient: true, hint: WAY },
@@ -325,7 +324,7 @@ function networkError(shown: string, error: unknown): HttpError {
   const known = REASONS[code];
   if (known !== undefined) return fail("unreachable", known.why, known);
   if (isTlsCode(code)) {
-    // What Node.js advises is an option of its own.
+    // Node.js advises one of its own options.
     if (error instanceof Error) error.message = error.message.replace(/; if the root CA is installed locally.*/s, "");
     return fail("tls-failure", `TLS: ${opensslReason(error) ?? errorText(error)}`, {
       hint: "rkt trusts whom this machine trusts: add the authority's certificate there (/etc/ssl/certs), or name a file with SSL_CERT_FILE; --insecure-options=tls accepts any",
@@ -353,7 +352,7 @@ function opensslReason(error: unknown): string | undefined {
   return error instanceof Error && "reason" in error && typeof error.reason === "string" ? error.reason : undefined;
 }
 
-/** An answer that is not the one asked for, in words. */
+/** An answer with an unwanted status, as an error. */
 export function statusError(response: Pick<HttpResponse, "shown" | "status" | "headers">): HttpError {
   const { shown, status, headers } = response;
   const host = new URL(shown).host;
@@ -382,9 +381,9 @@ function retryAfter(value: string, now: number): number | undefined {
 }
 
 /**
- * Decides what follows failure number `failures` (from 1) in a row: waits and
- * returns, or throws the error when it is final. In the middle of a download
- * (`midway`) a server out of reach is one that restarts.
+ * Waits and returns if the request is to be tried again after failure number
+ * `failures` (from 1) in a row; throws the error if it is final. In the middle
+ * of a download (`midway`) a server that is out of reach may be restarting.
  */
 export async function waitToRetry(
   http: HttpClient,
@@ -406,13 +405,13 @@ export async function waitToRetry(
   }
 }
 
-/** Watches what arrives of one file, over all its tries. */
+/** Watches how fast one file arrives, over all requests for it. */
 export function watchRate({ bytes, milliseconds }: LeastRate) {
   let arrived = 0;
   let waited = 0;
   let since = performance.now();
   return {
-    /** Throws when too little has arrived for too long. */
+    /** Throws if too little has arrived for too long. */
     arrived(length: number, shown: string): void {
       const now = performance.now();
       arrived += length;
@@ -428,7 +427,7 @@ export function watchRate({ bytes, milliseconds }: LeastRate) {
       arrived = 0;
       waited = 0;
     },
-    /** What took time since was no fault of the server's. */
+    /** The time since the last call was not the server's. */
     busy(): void {
       since = performance.now();
     },
@@ -443,9 +442,10 @@ export interface FetchedBytes {
 }
 
 /**
- * A small document (page, signature, key), whole in memory, with retries.
- * Beyond `limit` bytes it is an error, or, with `cut`, its beginning.
- * A status other than 200 is an error, save those in `accept`.
+ * Fetches a small document (page, signature, key) into memory, with retries.
+ * If it has more than `limit` bytes, it is an error, or, with `cut`, its
+ * beginning is given. A status other than 200 is an error, but for those in
+ * `accept`.
  */
 export async function fetchBytes(
   http: HttpClient,

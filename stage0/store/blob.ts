@@ -1,7 +1,7 @@
 /**
- * Reading a blob: what it gives is what its name says, or it is refused. Its
- * hash is taken beside the reading: that of a big blob by another thread, so
- * that on two processors it takes no longer than to read.
+ * Reading a blob. A blob that is not what its name says is refused. It is
+ * hashed while it is read; another thread hashes a big blob, so that on two
+ * processors this takes no longer than reading alone.
  */
 
 import { createHash } from "node:crypto";
@@ -13,7 +13,7 @@ import type { DataLayout } from "../../shared/contract/data-directory.ts";
 import { blobKey, shortId } from "../../shared/contract/image-ids.ts";
 import { fileChunks } from "../archive/file-chunks.ts";
 
-/** What is read may not be used before `verify` has resolved. */
+/** The chunks may not be relied on before `verify` has resolved. */
 export interface BlobReader {
   /** As `fileChunks`. */
   chunks(): AsyncGenerator<Buffer, void, undefined>;
@@ -32,7 +32,7 @@ export async function openBlob(layout: DataLayout, key: string, check: boolean):
     throw damaged(key, "its blob is not there");
   }
   const hashing = check ? await hash(file) : undefined;
-  // Whoever reads may fail first, and never ask.
+  // The reader may fail first, and never call `verify`.
   hashing?.digest.catch(() => {});
   return {
     chunks: () => fileChunks(file),
@@ -80,7 +80,7 @@ interface Hashing {
   stop(): Promise<unknown>;
 }
 
-/** Below this a thread takes longer to start than to hash. */
+/** A smaller blob is hashed in less time than a thread takes to start. */
 const THREAD_BYTES = 8 * 1024 ** 2;
 const CHUNK = 1024 * 1024;
 
@@ -96,7 +96,7 @@ async function hash({ fd }: FileHandle): Promise<Hashing> {
   return { digest: Promise.resolve(hash.digest("hex")), stop: async () => {} };
 }
 
-/** Of the same open file: a thread has its process's descriptors. */
+/** The thread reads the same open file, because it has its process's descriptors. */
 async function inThread(fd: number): Promise<Hashing> {
   const { Worker } = await import("node:worker_threads");
   const worker: Worker = new Worker(THREAD, { eval: true, workerData: { fd, chunk: CHUNK } });

@@ -18,7 +18,7 @@ export interface Rendering {
   treeSource(least: Provenance): TreeSource;
   /** Keys of an image and of all that it depends on. */
   closure(key: string): string[];
-  /** Hashes blobs. This process takes the images of the damaged ones for absent from now on; gives what is wrong with each. */
+  /** Hashes blobs, and gives what is wrong with them. From now on this process takes damaged images for absent. */
   ignoreDamaged(keys: Iterable<string>): Promise<RktError[]>;
 }
 

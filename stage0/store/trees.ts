@@ -171,10 +171,11 @@ async function extractLayer({ layout, mustCheck }: Blobs, layer: Layer, extracto
 const hasBelow = (list: ReadonlySet<string>, path: string): boolean => list.has(`${path}/`);
 
 /**
- * The ID follows from the images in their order. Their whitelists follow from
- * their keys, but for an order that was shortened, which is hashed with them. An image without
- * dependencies lends the tree its own hash. A tree of blobs that were not
- * checked has an ID of its own, so that nobody else uses it.
+ * The ID follows from the images in their order. Their keys imply their
+ * whitelists, but not in an order that was shortened: then these are hashed
+ * too. The tree of an image without dependencies has that image's own hash. A
+ * tree of blobs that were not checked has another ID, so that only those who do
+ * without the check use it.
  */
 function treeId({ layers, shortened, text }: LayerOrder, checked: boolean): string {
   const keys = layers.map((layer) => layer.key.replace(/^sha512-/, ""));
