@@ -9,7 +9,9 @@
  */
 
 import { RktError } from "../../shared/errors.ts";
-import { fetchBytes, type HttpClient, HttpError, withoutUrl } from "./http.ts";
+import { fetchBytes } from "./fetch-bytes.ts";
+import type { HttpClient } from "./http.ts";
+import { HttpError, withoutUrl } from "./http-error.ts";
 import { hostLabels, type ImageName } from "../store/image-name.ts";
 
 export interface Endpoint {

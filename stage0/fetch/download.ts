@@ -7,16 +7,9 @@
  */
 
 import { type Validators, validators } from "./caching.ts";
-import {
-  AGAIN,
-  type Headers,
-  type HttpClient,
-  HttpError,
-  type HttpResponse,
-  statusError,
-  waitToRetry,
-  watchRate,
-} from "./http.ts";
+import type { Headers, HttpClient, HttpResponse } from "./http.ts";
+import { AGAIN, HttpError, statusError } from "./http-error.ts";
+import { waitToRetry, watchRate } from "./retry.ts";
 
 export interface DownloadOptions {
   /** The file that the caller has: it is sent only if it is another one by now (If-None-Match, If-Modified-Since). */

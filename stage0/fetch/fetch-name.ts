@@ -9,7 +9,7 @@ import type { StoredImage } from "../store/store.ts";
 import { discoverEndpoints, formatAttempts } from "./discovery.ts";
 import { type FetchContext, leastOf, verifying } from "./fetch-context.ts";
 import { fetchUrl } from "./fetch-url.ts";
-import { HttpError, withoutUrl } from "./http.ts";
+import { HttpError, withoutUrl } from "./http-error.ts";
 
 export interface NameRequest {
   /** The person's own file, in place of the signature at the endpoint. */

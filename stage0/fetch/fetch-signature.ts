@@ -6,7 +6,9 @@
 import { readFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { fetchBytes, type HttpClient, HttpError } from "./http.ts";
+import { fetchBytes } from "./fetch-bytes.ts";
+import type { HttpClient } from "./http.ts";
+import { HttpError } from "./http-error.ts";
 import { plainHref } from "./plain-href.ts";
 import type { Reporter } from "../terminal/progress.ts";
 import { signaturePaths } from "./signature-paths.ts";

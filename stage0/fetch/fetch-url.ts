@@ -14,7 +14,8 @@ import { download } from "./download.ts";
 import type { FetchContext } from "./fetch-context.ts";
 import type { SignatureCheck } from "../trust/signature-check.ts";
 import { fetchSignature, readSignature, reportVerified, type Signature, signatureUrls } from "./fetch-signature.ts";
-import { type Headers, HttpError } from "./http.ts";
+import type { Headers } from "./http.ts";
+import { HttpError } from "./http-error.ts";
 import { plainHref } from "./plain-href.ts";
 
 export interface UrlRequest {

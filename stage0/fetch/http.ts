@@ -1,16 +1,15 @@
 /**
- * The HTTP client: proxies, certificates, credentials, time limits, redirects,
- * and the messages of failures. Owns undici, which it loads at the first
- * request. Trusts no server: the caller judges a response's headers and bytes.
+ * The HTTP client: proxies, certificates, credentials, time limits and
+ * redirects. Owns undici, which it loads at the first request. Trusts no
+ * server: the caller judges a response's headers and bytes.
  */
 
-import { STATUS_CODES } from "node:http";
-import { setTimeout as sleep } from "node:timers/promises";
 import { createSecureContext, getCACertificates } from "node:tls";
 import type { Dispatcher } from "undici";
-import { errorCode, errorText, RktError, type RktErrorOptions, withoutCredentials } from "../../shared/errors.ts";
-import { LOCAL_CONFIG_DIR } from "../../shared/contract/configuration.ts";
+import { RktError, withoutCredentials } from "../../shared/errors.ts";
+import { HttpError, ITSELF, networkError } from "./http-error.ts";
 import { withoutUserinfo } from "./plain-href.ts";
+import { DEFAULT_RETRY, LEAST_RATE, type LeastRate, type Retrying, type RetryPolicy } from "./retry.ts";
 
 export interface HttpOptions {
   /** Accept any certificate (--insecure-options=tls). */
@@ -27,33 +26,13 @@ export interface HttpOptions {
   /** A body that arrives more slowly ends the request. */
   leastRate?: LeastRate;
   retry?: Partial<RetryPolicy>;
-  /** Called for each failure after which the request is tried again, with the seconds until then. */
-  onRetry?: (error: HttpError, seconds: number) => void;
+  onRetry?: Retrying["onRetry"];
   /** Has the proxy variables; undefined: process.env. */
   env?: NodeJS.ProcessEnv;
 }
 
-/** So many bytes must come in so many milliseconds of waiting for them. */
-export interface LeastRate {
-  bytes: number;
-  milliseconds: number;
-}
-
-/** Each pause is twice the one before; all are in milliseconds. */
-export interface RetryPolicy {
-  /** So many failures in a row, without progress between them, are final. */
-  attempts: number;
-  firstPause: number;
-  longestPause: number;
-  /** If a server asks for a longer pause (Retry-After), the failure is final. */
-  longestRetryAfter: number;
-}
-
-const DEFAULT_RETRY: RetryPolicy = { attempts: 5, firstPause: 500, longestPause: 8_000, longestRetryAfter: 60_000 };
 const CONNECT_TIMEOUT = 20_000;
 const IDLE_TIMEOUT = 60_000;
-/** 1 KiB a second, slower than a modem: a server that sends a byte a minute is abandoned after five. */
-const LEAST_RATE: LeastRate = { bytes: 300 * 1024, milliseconds: 300_000 };
 /**
  * rkt closes an unused connection before the server does (nginx after 75 s, Node.js after 5): a request that the server
  * crosses with its close fails.
@@ -83,42 +62,13 @@ export interface RequestOptions {
   signal?: AbortSignal | undefined;
 }
 
-export interface HttpClient {
+export interface HttpClient extends Retrying {
   /** Tries once. Any status is an answer, not an error; redirects are followed. */
   get(url: URL, options?: RequestOptions): Promise<HttpResponse>;
   readonly plainHttp: boolean;
-  readonly retry: RetryPolicy;
   readonly leastRate: LeastRate;
-  readonly onRetry: ((error: HttpError, seconds: number) => void) | undefined;
   close(): Promise<void>;
 }
-
-/** A request that failed; `transient` when the same request may succeed later. */
-export class HttpError extends RktError {
-  readonly transient: boolean;
-  readonly status: number | undefined;
-  /** Milliseconds the server asked to wait. */
-  readonly retryAfter: number | undefined;
-
-  constructor(
-    code: string,
-    message: string,
-    options: RktErrorOptions & {
-      transient?: boolean;
-      status?: number | undefined;
-      retryAfter?: number | undefined;
-    } = {},
-  ) {
-    super(code, message, options);
-    this.name = "HttpError";
-    this.transient = options.transient ?? false;
-    this.status = options.status;
-    this.retryAfter = options.retryAfter;
-  }
-}
-
-/** The error's message without the URL, for a list that has it already. */
-export const withoutUrl = (error: HttpError): string => error.message.replace(/^get \S+: /, "");
 
 /** Loads and opens nothing before the first request. */
 export function openHttp(options: HttpOptions = {}): HttpClient {
@@ -287,193 +237,5 @@ async function* chunks(body: AsyncIterable<Uint8Array>, shown: string, signal: A
   } catch (error) {
     signal?.throwIfAborted();
     throw networkError(shown, error);
-  }
-}
-
-const SPELLING = "is the host spelled right? the name service of this machine does not know it";
-const LISTENING = "nothing listens there: is the port right, and the server running?";
-const WAY = "is there a way from here? the variables https_proxy and http_proxy name a proxy";
-export const AGAIN = "try again later, or get the file in another way and give its path";
-const PROXY_PASSWORD = "put user and password into the proxy's URL";
-const ITSELF = "give the address of the file itself";
-
-/** What the codes of Node.js and undici mean, for people. */
-const REASONS: Record<string, { why: string; transient?: boolean; hint?: string }> = {
-  ENOTFOUND: { why: "no such host", hint: SPELLING },
-  EAI_AGAIN: { why: "the name service does not answer", transient: true, hint: WAY },
-  ECONNREFUSED: { why: "connection refused", hint: LISTENING },
-  EHOSTUNREACH: { why: "no route to the host", hint: WAY },
-  ENETUNREACH: { why: "the network is unreachable", hint: WAY },
-  ECONNRESET: { why: "connection reset", transient: true, hint: AGAIN },
-  EPIPE: { why: "connection closed", transient: true, hint: AGAIN },
-  ETIMEDOUT: { why: "no answer to the connection", hint: WAY },
-  UND_ERR_CONNECT_TIMEOUT: { why: "no answer to the connection", hint: WAY },
-  UND_ERR_HEADERS_TIMEOUT: { why: "the server does not answer", transient: true, hint: AGAIN },
-  UND_ERR_BODY_TIMEOUT: { why: "the server stopped sending", transient: true, hint: AGAIN },
-  UND_ERR_SOCKET: { why: "connection closed too early", transient: true, hint: AGAIN },
-  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: { why: "the body is not of the announced length", transient: true, hint: AGAIN },
-  UND_ERR_HEADERS_OVERFLOW: { why: "the answer's headers are too big", hint: ITSELF },
-  UND_ERR_PRX_CONN: { why: "the proxy closed the connection", transient: true, hint: AGAIN },
-};
-
-function networkError(shown: string, error: unknown): HttpError {
-  if (error instanceof RktError) throw error;
-  const code = errorCode(error) ?? "";
-  const fail = (kind: string, why: string, options?: { transient?: boolean | undefined; hint?: string | undefined }) =>
-    new HttpError(kind, `get ${shown}: ${why}`, { ...options, transient: options?.transient ?? false, cause: error });
-  const known = REASONS[code];
-  if (known !== undefined) return fail("unreachable", known.why, known);
-  if (isTlsCode(code)) {
-    // Node.js advises one of its own options.
-    if (error instanceof Error) error.message = error.message.replace(/; if the root CA is installed locally.*/s, "");
-    return fail("tls-failure", `TLS: ${opensslReason(error) ?? errorText(error)}`, {
-      hint: "rkt trusts whom this machine trusts: add the authority's certificate there (/etc/ssl/certs), or name a file with SSL_CERT_FILE; --insecure-options=tls accepts any",
-    });
-  }
-  const proxy = /^Proxy response \((\d+)\)/.exec(errorText(error))?.[1];
-  if (proxy !== undefined)
-    return fail("unreachable", `the proxy answers ${proxy}`, { hint: proxy === "407" ? PROXY_PASSWORD : WAY });
-  if (error instanceof Error && error.name === "HTTPParserError") {
-    return fail("not-http", "the answer is not HTTP", {
-      hint: "is the port right? http and https have different ones",
-    });
-  }
-  return fail("unreachable", errorText(error));
-}
-
-/** Verification results of OpenSSL carry their X509 names, protocol failures ERR_SSL_ or EPROTO. */
-const isTlsCode = (code: string): boolean =>
-  /^(ERR_TLS_|ERR_SSL_|EPROTO$|CERT_|CRL_|UND_ERR_PRX_TLS$|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_(CA|PURPOSE)$|HOSTNAME_MISMATCH$|PATH_LENGTH_)/.test(
-    code,
-  );
-
-/** "wrong version number" of `40E3…:error:0A00010B:SSL routines:tls_validate_record_header:wrong version number:…`. */
-function opensslReason(error: unknown): string | undefined {
-  return error instanceof Error && "reason" in error && typeof error.reason === "string" ? error.reason : undefined;
-}
-
-/** An answer with an unwanted status, as an error. */
-export function statusError(response: Pick<HttpResponse, "shown" | "status" | "headers">): HttpError {
-  const { shown, status, headers } = response;
-  const host = new URL(shown).host;
-  const hints: Record<number, string> = {
-    401: `credentials for ${host} go into a file below ${LOCAL_CONFIG_DIR}/auth.d`,
-    403: `the credentials for ${host} do not allow this, or there are none`,
-    404: "is the address right? the server has no such file",
-    407: PROXY_PASSWORD,
-    410: "the server had the file and has it no more",
-  };
-  const transient = status >= 500 || status === 429 || status === 408;
-  const seconds = headers["retry-after"];
-  return new HttpError("http-status", `get ${shown}: ${status} ${STATUS_CODES[status] ?? ""}`.trimEnd(), {
-    hint: hints[status] ?? (transient ? AGAIN : "is the address right? the server answers with no file"),
-    status,
-    transient,
-    retryAfter: seconds === undefined ? undefined : retryAfter(seconds, Date.now()),
-  });
-}
-
-/** Milliseconds of a Retry-After header: seconds or a date. */
-function retryAfter(value: string, now: number): number | undefined {
-  if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
-  const date = Date.parse(value);
-  return Number.isNaN(date) ? undefined : Math.max(0, date - now);
-}
-
-/**
- * Waits and returns if the request is to be tried again after failure number
- * `failures` (from 1) in a row; throws the error if it is final. In the middle
- * of a download (`midway`) a server that is out of reach may be restarting.
- */
-export async function waitToRetry(
-  http: HttpClient,
-  error: unknown,
-  options: { failures: number; midway?: boolean; signal?: AbortSignal | undefined },
-): Promise<void> {
-  const { failures, midway, signal } = options;
-  const { attempts, firstPause, longestPause, longestRetryAfter } = http.retry;
-  if (!(error instanceof HttpError) || failures >= attempts) throw error;
-  if (!error.transient && !(midway === true && error.code === "unreachable")) throw error;
-  if ((error.retryAfter ?? 0) > longestRetryAfter) throw error;
-  const pause = error.retryAfter ?? Math.min(longestPause, firstPause * 2 ** (failures - 1));
-  http.onRetry?.(error, pause / 1000);
-  try {
-    await sleep(pause, undefined, { signal });
-  } catch (cause) {
-    signal?.throwIfAborted();
-    throw cause;
-  }
-}
-
-/** Watches how fast one file arrives, over all requests for it. */
-export function watchRate({ bytes, milliseconds }: LeastRate) {
-  let arrived = 0;
-  let waited = 0;
-  let since = performance.now();
-  return {
-    /** Throws if too little has arrived for too long. */
-    arrived(length: number, shown: string): void {
-      const now = performance.now();
-      arrived += length;
-      waited += now - since;
-      since = now;
-      if (waited < milliseconds) return;
-      if (arrived < bytes)
-        throw new HttpError(
-          "too-slow",
-          `get ${shown}: the server sends too slowly, ${arrived} bytes in ${Math.round(waited / 1000)} s`,
-          { hint: AGAIN },
-        );
-      arrived = 0;
-      waited = 0;
-    },
-    /** The time since the last call was not the server's. */
-    busy(): void {
-      since = performance.now();
-    },
-  };
-}
-
-export interface FetchedBytes {
-  url: URL;
-  status: number;
-  headers: Headers;
-  bytes: Buffer;
-}
-
-/**
- * Fetches a small document (page, signature, key) into memory, with retries.
- * If it has more than `limit` bytes, it is an error, or, with `cut`, its
- * beginning is given. A status other than 200 is an error, but for those in
- * `accept`.
- */
-export async function fetchBytes(
-  http: HttpClient,
-  url: URL,
-  options: { limit: number; cut?: boolean; accept?: readonly number[]; signal?: AbortSignal | undefined },
-): Promise<FetchedBytes> {
-  const rate = watchRate(http.leastRate);
-  for (let failures = 1; ; failures++) {
-    try {
-      const response = await http.get(url, { headers: { "accept-encoding": "identity" }, signal: options.signal });
-      const { status, headers } = response;
-      if (status !== 200 && options.accept?.includes(status) !== true) {
-        response.close();
-        throw statusError(response);
-      }
-      const parts: Uint8Array[] = [];
-      let size = 0;
-      for await (const chunk of response.body) {
-        rate.arrived(chunk.length, response.shown);
-        parts.push(chunk);
-        size += chunk.length;
-        if (size <= options.limit) continue;
-        if (options.cut === true) break;
-        throw new HttpError("too-big", `get ${response.shown}: more than ${options.limit} bytes`);
-      }
-      return { url: response.url, status, headers, bytes: Buffer.concat(parts) };
-    } catch (error) {
-      await waitToRetry(http, error, { failures, signal: options.signal });
-    }
   }
 }

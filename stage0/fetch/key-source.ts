@@ -8,7 +8,8 @@ import { fileURLToPath } from "node:url";
 import type { Key } from "openpgp";
 import { errorText, RktError, withoutCredentials } from "../../shared/errors.ts";
 import { discoverKeys, formatAttempts } from "./discovery.ts";
-import { fetchBytes, type HttpClient } from "./http.ts";
+import { fetchBytes } from "./fetch-bytes.ts";
+import type { HttpClient } from "./http.ts";
 import { plainHref } from "./plain-href.ts";
 import { readPublicKeys } from "../trust/public-key.ts";
 
