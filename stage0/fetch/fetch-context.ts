@@ -2,7 +2,8 @@
 
 import type { InsecureOption } from "../config/insecure-options.ts";
 import type { ImageImports, Remotes } from "../store/image-imports.ts";
-import type { ImageLookup, ManifestReader } from "../store/image-lookup.ts";
+import type { ImageLookup } from "../store/image-lookup.ts";
+import type { ManifestReader } from "../store/manifest-reader.ts";
 import { leastProvenance, type Provenance } from "../store/provenance.ts";
 import type { HttpClient } from "./http.ts";
 import type { Reporter } from "../terminal/progress.ts";

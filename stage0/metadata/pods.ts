@@ -15,7 +15,7 @@ import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { readManifest, MAX_LIST_BYTES } from "../container/inspect.ts";
 import { type ContainerRef, listContainers, phase } from "../container/lifecycle.ts";
-import type { ManifestReader } from "../store/image-lookup.ts";
+import type { ManifestReader } from "../store/manifest-reader.ts";
 import type { Pod, Pods } from "./service.ts";
 
 interface Known {

@@ -14,9 +14,9 @@ import { discard } from "../host/discard.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { openBlob } from "./blob.ts";
 import type { MustCheck } from "./layers.ts";
+import type { ManifestReader } from "./manifest-reader.ts";
 import type { Provenance } from "./provenance.ts";
 import type { Rendering } from "./rendering.ts";
-import type { ManifestReader } from "./image-lookup.ts";
 import type { StoredImage } from "./index-images.ts";
 import { extractAt, renderAt } from "./trees.ts";
 

@@ -79,7 +79,7 @@ export function imageImports(
 
   /** Puts an image into the store, or holds it. */
   const accept = async (blob: ImportedBlob, blobImport: BlobImport, provenance: Provenance): Promise<StoredImage> => {
-    if (!hold || indexed(state, blob.key) !== undefined) return await store(state, blobImport, provenance);
+    if (!hold || indexed(state, blob.key) !== undefined) return await moveIntoStore(state, blobImport, provenance);
     const same = held.get(blob.key);
     if (same !== undefined) {
       blobImport.abort();
@@ -156,7 +156,7 @@ function indexed({ index, damaged }: StoreState, key: string): StoredImage | und
 }
 
 /** Moves the blob to its place, and adds the image to the index. */
-async function store(state: StoreState, blobImport: BlobImport, provenance: Provenance): Promise<StoredImage> {
+async function moveIntoStore(state: StoreState, blobImport: BlobImport, provenance: Provenance): Promise<StoredImage> {
   const { lock, index } = state;
   // Taken first, so that nobody removes the blob before the index has its row.
   lock.share();

@@ -1,15 +1,12 @@
-/** Finding images in the store: by hash, by name, all of them, and what is known of each. */
+/** Finds images in the store: by hash, by name, or all of them. */
 
-import { closeSync, openSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
 import { KEY_DIGITS, shortId } from "../../shared/contract/image-ids.ts";
-import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { Dependency, ImageManifest } from "../../shared/schema/types.ts";
 import { bestOf, candidatesOf, passedOverHint } from "./best-image.ts";
-import { sha256Of } from "./blob-import.ts";
 import { hasID, type NamedExpectation } from "./expectation.ts";
-import { allImages, imagesByName, imagesByPrefix, manifestTextByKey, type StoredImage } from "./index-images.ts";
-import { findSha256, saveSha256 } from "./index-sha256.ts";
+import { allImages, imagesByName, imagesByPrefix, type StoredImage } from "./index-images.ts";
+import type { ManifestReader } from "./manifest-reader.ts";
 import type { Provenance } from "./provenance.ts";
 import type { StoreState } from "./store-state.ts";
 
@@ -25,53 +22,6 @@ export interface ImageLookup {
   best(expected: NamedExpectation, least: Provenance): StoredImage | undefined;
   /** The image that a dependency stands for; throws when there is none. */
   dependency(of: ImageManifest, dependency: Dependency, least: Provenance): StoredImage;
-}
-
-export interface ManifestReader {
-  manifest(key: string): ImageManifest;
-  /** As the image has it, to the byte. */
-  manifestText(key: string): string;
-  /** `sha256-` and 64 hex digits: the ID that the image had before version 0.2.0 of the spec. It is computed once. */
-  sha256(key: string): string;
-}
-
-export function manifestReader({ layout, lock, index, held, manifests }: StoreState): ManifestReader {
-  const manifestText = (key: string): string => {
-    const text = manifestTextByKey(index, key);
-    if (text === undefined) throw new RktError("no-such-image", `no image ${shortId(key)} in the store`);
-    return text;
-  };
-  return {
-    manifestText,
-
-    manifest(key) {
-      const known = manifests.get(key);
-      if (known !== undefined) return known;
-      const manifest = parseImageManifest(manifestText(key));
-      manifests.set(key, manifest);
-      return manifest;
-    },
-
-    sha256(key) {
-      const waiting = held.sha256(key);
-      if (waiting !== undefined) return `sha256-${waiting}`;
-      lock.share();
-      const known = findSha256(index, key);
-      if (known !== undefined) return known;
-      const hash = `sha256-${hashFile(layout.blob(key))}`;
-      saveSha256(index, key, hash);
-      return hash;
-    },
-  };
-}
-
-function hashFile(path: string): string {
-  const fd = openSync(path, "r");
-  try {
-    return sha256Of(fd);
-  } finally {
-    closeSync(fd);
-  }
 }
 
 export function imageLookup(

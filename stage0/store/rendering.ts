@@ -1,9 +1,10 @@
 /** Rendered trees of the store's images, and which of their blobs can be relied on. */
 
 import type { RktError } from "../../shared/errors.ts";
-import type { ImageLookup, ManifestReader } from "./image-lookup.ts";
+import type { ImageLookup } from "./image-lookup.ts";
 import { recordUse } from "./index-images.ts";
 import { layersOf, type TreeSource } from "./layers.ts";
+import type { ManifestReader } from "./manifest-reader.ts";
 import type { Provenance } from "./provenance.ts";
 import type { StoreState } from "./store-state.ts";
 import type { Tree } from "./trees.ts";
