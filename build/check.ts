@@ -35,7 +35,7 @@ import {
 } from "typescript/unstable/ast/is";
 import { API } from "typescript/unstable/sync";
 import { errorCode, RktError } from "../shared/errors.ts";
-import { ENTRYPOINTS } from "../shared/contract/annotations.ts";
+import { ENTRYPOINTS, LATER_ENTRYPOINTS } from "../shared/contract/annotations.ts";
 import { LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../shared/contract/configuration.ts";
 import { DEFAULT_DATA_DIR } from "../shared/contract/data-directory.ts";
 import { ENV_LOCK_FD } from "../shared/contract/environment.ts";
@@ -314,6 +314,7 @@ const LAYOUT_NAMES = new RegExp(
       (path) => `/?${quoteRegExp(path.slice(1))}(?![\\w.-])`,
     ),
     `${quoteRegExp(dirname(dirname(ENTRYPOINTS.init)))}/`,
+    `${quoteRegExp(dirname(LATER_ENTRYPOINTS.init))}/`,
     `${ENV_LOCK_FD}(?!\\w)`,
   ].join("|")})`,
 );

@@ -86,7 +86,7 @@ interface FlavorParts {
   assets: string;
   /** A container can have users of its own (ADR 6). */
   privateUsers: boolean;
-  /** Releasing what lies outside of the container directory takes no entrypoint: cgroups are listed (docs/layout.md). */
+  /** Releasing what lies outside of the container directory takes no entrypoint: cgroups are listed (docs/extend/layout.md). */
   entrypoints: readonly Entrypoint[];
 }
 
@@ -339,7 +339,7 @@ const HELP = `Usage: npm run build:stage1 -- [options]
 Builds a stage1 image: for the nspawn flavor systemd, systemd-nspawn, nsenter,
 busybox and the libraries they need, Node.js, and rkt's own init and launcher;
 for the fly flavor, which isolates nothing but the file system, busybox, Node.js
-and the launcher. docs/stage1-guide.md has worked examples.
+and the launcher. docs/extend/stage1-guide.md has worked examples.
 
 The Debian files come from packages that apt downloads into the cache; they
 need not be installed. Nothing but apt's lists and the options decides the

@@ -6,7 +6,7 @@
  */
 
 import { closeSync, existsSync, fstatSync, lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { errorCode, errorText, RktError } from "./errors.ts";
 import { isUuid } from "./contract/data-directory.ts";
 import { NETWORK_STATE, type NetworkClaim, networkClaim } from "./contract/host-state.ts";
@@ -122,11 +122,23 @@ function lockWithin(limit: number, fd: number): boolean {
 
 function hasEnded(claim: NetworkClaim): boolean {
   const fd = openIfThere(claim);
-  if (fd === undefined) return false;
+  if (fd === undefined) {
+    removeEmpty(claim);
+    return false;
+  }
   try {
     return flock(fd, LOCK_SH | LOCK_NB);
   } finally {
     closeSync(fd);
+  }
+}
+
+/** Whoever was killed before it had a lock has left an empty directory. Whoever is about to lock it makes it again. */
+function removeEmpty(claim: NetworkClaim): void {
+  try {
+    rmdirSync(claim.dir);
+  } catch (error) {
+    if (!["ENOENT", "ENOTEMPTY"].includes(errorCode(error) ?? "")) throw error;
   }
 }
 
@@ -154,7 +166,12 @@ function removeUnused(claim: NetworkClaim): void {
   if (fd === undefined) return;
   try {
     if (!flock(fd, LOCK_EX | LOCK_NB) || existsSync(claim.teardown)) return;
-    for (const path of [claim.steps, claim.releasing, claim.failed, claim.lock])
+    // Killed, or out of room, while it wrote the script.
+    const unfinished = readdirSync(claim.dir).filter((name) => name.endsWith(".tmp"));
+    for (const path of [
+      ...unfinished.map((name) => join(claim.dir, name)),
+      ...[claim.steps, claim.releasing, claim.failed, claim.lock],
+    ])
       rmSync(path, { recursive: true, force: true });
     rmdirSync(claim.dir);
   } catch (error) {

@@ -1,18 +1,24 @@
 /** Stage 0's executable, `rkt`. The only place that renders errors and sets the exit status. */
 
 import "./host/caller-mask.ts";
+import { RktError } from "../shared/errors.ts";
 import { runCommand } from "./cli/dispatch.ts";
 import { commandTable } from "./command-table.ts";
-import { writeError } from "./terminal/output.ts";
-import type { ErrorContext } from "./cli/render-error.ts";
+import { STDOUT_CLOSED, writeError } from "./terminal/output.ts";
+import type { ErrorContext } from "./cli/error-context.ts";
 
 async function main(): Promise<void> {
   const context: ErrorContext = { command: undefined, debug: false };
   try {
     await runCommand(process.argv.slice(2), commandTable, context);
   } catch (error) {
-    const { renderError } = await import("./cli/render-error.ts");
-    const { text, status } = renderError(error, context);
+    if (error instanceof RktError && error.code === STDOUT_CLOSED) {
+      process.exitCode = error.exitCode;
+      return;
+    }
+    const { renderError } = await import("../shared/render-error.ts");
+    const { command, debug } = context;
+    const { text, status } = renderError(error, { who: command === undefined ? "rkt" : `rkt: ${command}`, debug });
     writeError(text);
     process.exitCode = status;
   }

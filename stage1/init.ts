@@ -5,6 +5,7 @@
 
 import { spawnSync } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
+import { hierarchies, ownCgroup } from "../shared/cgroup-hierarchies.ts";
 import { execve } from "../shared/exec.ts";
 import { containerLayout } from "../shared/contract/container-directory.ts";
 import { ENV_LOCK_FD, ENV_USERS_FD } from "../shared/contract/environment.ts";
@@ -14,7 +15,7 @@ import { dup2, flock, isOpenFd, isTerminal, LOCK_SH, setCloseOnExec } from "../s
 import { MS_REC, MS_SLAVE, mount } from "../shared/syscall/mount.ts";
 import { CLONE_NEWNET, CLONE_NEWNS, setns, unshare } from "../shared/syscall/namespace.ts";
 import { furtherCapabilities } from "./nspawn/capabilities.ts";
-import { enterCgroups, hideUnused, hierarchies, isLegacy, ownCgroup, planCgroups } from "./cgroups/cgroups.ts";
+import { enterCgroups, hideUnused, isLegacy, planCgroups } from "./cgroups/cgroups.ts";
 import { type Container, readContainer } from "./container/container.ts";
 import { requireInotify } from "./nspawn/inotify.ts";
 import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts/mounts.ts";

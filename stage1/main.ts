@@ -4,7 +4,8 @@
  */
 
 import { basename } from "node:path";
-import { errorText, printable, RktError } from "../shared/errors.ts";
+import { RktError } from "../shared/errors.ts";
+import { renderError } from "../shared/render-error.ts";
 import { enter } from "./nspawn/enter.ts";
 import { init } from "./init.ts";
 import { stop } from "./nspawn/stop.ts";
@@ -27,10 +28,7 @@ process.umask(0o022);
 try {
   main();
 } catch (error) {
-  // An errno names its operation and object.
-  const known = error instanceof RktError || (error instanceof Error && "syscall" in error);
-  const text = known ? errorText(error) : error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(`rkt: stage1: ${known ? printable(text) : text}\n`);
-  if (error instanceof RktError && error.hint !== undefined) process.stderr.write(`hint: ${printable(error.hint)}\n`);
-  process.exitCode = error instanceof RktError ? error.exitCode : 254;
+  const { text, status } = renderError(error, { who: "rkt: stage1" });
+  process.stderr.write(text);
+  process.exitCode = status;
 }

@@ -23,7 +23,6 @@ import {
 } from "node:fs";
 import { constants as os } from "node:os";
 import { errorCode } from "../shared/errors.ts";
-import { modeText, notAProgram } from "../shared/program.ts";
 
 /** A reason as the end of a sentence: `cannot execute "/x": ${reason}`. */
 export function diagnose(path: string, error: unknown): string {
@@ -80,6 +79,15 @@ function problem(file: string, scripts: number): string | undefined {
     return `the app's user may not execute it (mode ${modeText(stat)}, owner ${stat.uid}:${stat.gid})`;
   return contentProblem(file, scripts);
 }
+
+/** What keeps a file from being anybody's program, as the end of a sentence. */
+function notAProgram(stat: Stats): string | undefined {
+  if (stat.isDirectory()) return "it is a directory";
+  if (!stat.isFile()) return "it is not a regular file";
+  return (stat.mode & 0o111) === 0 ? `it is not executable (mode ${modeText(stat)})` : undefined;
+}
+
+const modeText = ({ mode }: Stats): string => (mode & 0o7777).toString(8).padStart(4, "0");
 
 function danglingLink(file: string): string | undefined {
   try {

@@ -2,7 +2,7 @@
  * The environment of an app (appc spec, ace.md "Execution Environment"). Pure.
  */
 
-import type { Account } from "../shared/accounts.ts";
+import type { Account } from "./accounts.ts";
 import { DEFAULT_PATH } from "../shared/program.ts";
 import { olderThan } from "../shared/schema/values.ts";
 

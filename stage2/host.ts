@@ -91,6 +91,7 @@ function etcFiles(manifest: PodManifest): Surroundings["etc"] {
         ? etc("hosts")
         : written(here.inStage1(STAGE1.hosts), `${readFileSync(etc("hosts"), "utf8").trimEnd()}\n${hosts}`),
     hostname: etc("hostname"),
+    machineId: undefined,
   };
 }
 

@@ -20,8 +20,8 @@ import {
   writeSync,
 } from "node:fs";
 import { constants as os } from "node:os";
-import { accountText, badAccountFile } from "../shared/account-file.ts";
-import type { AccountSources } from "../shared/accounts.ts";
+import { accountText, badAccountFile } from "./account-file.ts";
+import type { AccountSources } from "./accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execveOpen } from "../shared/exec.ts";
 import { joinFile, LAUNCH_EXIT, STAGE1 } from "../shared/contract/stage1-root.ts";
@@ -38,7 +38,7 @@ import {
   landlockVersion,
 } from "../shared/syscall/landlock.ts";
 import { MNT_DETACH, MS_REC, MS_SLAVE, mount, pivotRoot, umount } from "../shared/syscall/mount.ts";
-import { CLONE_FS, CLONE_NEWNS, fchdir, setns, unshare } from "../shared/syscall/namespace.ts";
+import { CLONE_FS, CLONE_NEWCGROUP, CLONE_NEWNS, fchdir, setns, unshare } from "../shared/syscall/namespace.ts";
 import {
   capget,
   capset,
@@ -75,6 +75,8 @@ export interface Kernel {
   separate(without: Separation): void;
   /** A mount namespace of its own. What happens in stage 1's reaches it (unmounting above all), never the reverse. */
   unshareMounts(): void;
+  /** A cgroup namespace of its own: the root is the cgroup that this process is in. */
+  unshareCgroups(): void;
   /** Answers a descriptor of the app's root. */
   buildRoot(steps: readonly MountStep[]): number;
   /** Makes it the root of the mount namespace and lets go of the old one. */
@@ -193,6 +195,10 @@ export const linux: Kernel = {
     } finally {
       closeSync(ruleset);
     }
+  },
+
+  unshareCgroups() {
+    unshare(CLONE_NEWCGROUP);
   },
 
   unshareMounts() {

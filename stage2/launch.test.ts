@@ -62,6 +62,7 @@ function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): {
     connect: (fd, fifo) => step("connect", fd, fifo),
     hide: () => step("hide"),
     separate: (without) => step("separate", without),
+    unshareCgroups: () => step("unshareCgroups"),
     unshareMounts: () => step("unshareMounts"),
     buildRoot: (steps) => {
       step("buildRoot", steps[0]?.kind);
@@ -162,6 +163,16 @@ joinCgroups [30]
 failureReasons /bin/web
 execute by 60: /bin/web [web] HOME=/root 1 sockets filtered`,
   );
+});
+
+test("a cgroup namespace comes before the mounts that show it", () => {
+  const { kernel, log } = recording();
+  assert.throws(() => launch({ ...plan({}), cgroupNamespace: true }, kernel));
+  assert.deepEqual(log.slice(log.indexOf("unshareCgroups"), log.indexOf("enterRoot 42")), [
+    "unshareCgroups",
+    "unshareMounts",
+    "buildRoot root",
+  ]);
 });
 
 test("everything an app can ask for", () => {

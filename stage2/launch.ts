@@ -7,8 +7,9 @@
  * app's root file system, and every process of other apps, which run already.
  */
 
-import { resolveAccount } from "../shared/accounts.ts";
-import { errorCode, errorText, RktError } from "../shared/errors.ts";
+import { resolveAccount } from "./accounts.ts";
+import { errorCode, errorText, printable, RktError } from "../shared/errors.ts";
+import { renderError } from "../shared/render-error.ts";
 import { PRIVATE_IDS } from "../shared/contract/host-state.ts";
 import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
 import { DEFAULT_PATH } from "../shared/program.ts";
@@ -19,7 +20,6 @@ import { appEnvironment } from "./environment.ts";
 import type { Failures, Kernel } from "./kernel.ts";
 import type { LaunchPlan } from "./plan.ts";
 import { cannotExecute } from "./program.ts";
-import { errorLines } from "./error-lines.ts";
 
 /** What `rkt enter` runs when it is not told what. */
 const SHELL = "/bin/sh";
@@ -42,6 +42,8 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
     if (plan.host === undefined) kernel.leaveCaller();
     kernel.joinApp(plan.root);
   } else {
+    // Before its mounts, which show it from the namespace's root on.
+    if (plan.cgroupNamespace) kernel.unshareCgroups();
     kernel.unshareMounts();
     kernel.enterRoot(kernel.buildRoot(plan.root));
   }
@@ -136,11 +138,15 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   }
 }
 
+/** Who fails, as an error of the launcher's names it. */
+export const whoFails = (app: string | undefined): string => (app === undefined ? "rkt" : `rkt: app ${printable(app)}`);
+
 /** What the helper says when the program cannot be executed: what was seen before, else what the errno means. */
 function failuresOf(plan: LaunchPlan, program: string, problem: string | undefined, kernel: Kernel): Failures {
-  const lines = (reason: string) => errorLines(plan.app, cannotExecute(program, reason, { hint: hint(plan, program) }));
+  const who = whoFails(plan.app);
+  const lines = (reason: string) => renderError(cannotExecute(program, reason, { hint: hint(plan, program) }), { who }).text;
   const reasons = [...kernel.failureReasons(program)].map(([errno, reason]) => [errno, lines(problem ?? reason)] as const);
-  return { byErrno: new Map(reasons), otherwise: errorLines(plan.app, cannotExecute(program, "errno ")).slice(0, -1) };
+  return { byErrno: new Map(reasons), otherwise: renderError(cannotExecute(program, "errno "), { who }).text.slice(0, -1) };
 }
 
 function compile(filter: NonNullable<LaunchPlan["filter"]>, kernel: Kernel): Uint8Array {

@@ -9,20 +9,22 @@
  * directory (ADR 5); without arguments it is for the only app there is.
  */
 
-import { readFileSync, writeSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { basename } from "node:path";
+import { hierarchies } from "../shared/cgroup-hierarchies.ts";
 import { errorCode, errorText, RktError, usageError } from "../shared/errors.ts";
 import { exitNow } from "../shared/exec.ts";
 import { containerLayout } from "../shared/contract/container-directory.ts";
-import { LAUNCH_EXIT, STAGE1 } from "../shared/contract/stage1-root.ts";
+import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { callersOpenFiles, parseOpenFiles } from "../shared/open-files.ts";
+import { renderError } from "../shared/render-error.ts";
 import { parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../shared/schema/pod-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
-import { errorLines } from "./error-lines.ts";
+import { type CgroupView, cgroupViews } from "./cgroup-views.ts";
 import { beginApp, hostLaunch, onlyApp } from "./host.ts";
 import { linux } from "./kernel.ts";
-import { launch } from "./launch.ts";
+import { launch, whoFails } from "./launch.ts";
 import { appDirectory, launchPlan, type Process } from "./plan.ts";
 
 function main(argv: readonly string[]): never {
@@ -31,7 +33,8 @@ function main(argv: readonly string[]): never {
   // Stage 1 gives a service no stderr: what is refused below must be said where the app's own messages go.
   if (asked.command === undefined) linux.connect(2, STAGE1.appStderr(asked.app));
   const manifest = parsePodManifest(read(STAGE1.manifest));
-  const inherited = { pid: process.pid, env: process.env, openFiles: openFilesOfStage1() };
+  const cgroups = asked.command === undefined ? cgroupsOf(asked.app) : undefined;
+  const inherited = { pid: process.pid, env: process.env, openFiles: openFilesOfStage1(), cgroups };
   return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app, STAGE1.app)), linux);
 }
 
@@ -79,6 +82,13 @@ function openFilesOfStage1(): ReturnType<typeof parseOpenFiles> {
   }
 }
 
+function cgroupsOf(app: string): CgroupView[] {
+  const mounted = hierarchies(readFileSync("/proc/self/mountinfo", "utf8"));
+  const own = STAGE1.appCgroups(app);
+  const joined = existsSync(own) ? readdirSync(own) : [];
+  return cgroupViews(app, mounted, readFileSync("/proc/self/cgroup", "utf8"), joined);
+}
+
 function read(path: string): string {
   try {
     return readFileSync(path, "utf8");
@@ -92,7 +102,8 @@ process.umask(0o022);
 try {
   main(argv);
 } catch (error) {
-  writeSync(2, errorLines(argv[0], error));
+  const { text, status } = renderError(error, { who: whoFails(argv[0]) });
+  writeSync(2, text);
   // A system call filter may hold already, which forbids what the runtime does on its own way out.
-  exitNow(error instanceof RktError ? error.exitCode : LAUNCH_EXIT.internal);
+  exitNow(status);
 }

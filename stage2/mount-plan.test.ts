@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import type { App, Volume } from "../shared/schema/types.ts";
+import type { CgroupView } from "./cgroup-views.ts";
 import { describeStep, type MountSources, type MountStep, mountPlan } from "./mount-plan.ts";
 
 const DIR = "sha512-00000000000000000000000000000000";
@@ -57,7 +58,7 @@ test("the whole plan of an app without volumes", () => {
     `\
 mount /opt/stage2/sha512-00000000000000000000000000000000/rootfs as the app's root (nodev)
 mount proc on /proc (nosuid, nodev, noexec) or /proc
-mount /sys on /sys (read-only, nosuid, nodev, noexec) recursive
+mount sysfs on /sys (read-only, nosuid, nodev, noexec) or /sys
 mount tmpfs on /dev (nosuid, nodev, noexec) mode=0755,size=64k
 mount /dev/null on /dev/null (read-only, nosuid, noexec)
 mount /dev/zero on /dev/zero (read-only, nosuid, noexec)
@@ -105,6 +106,7 @@ make directory /tmp 01777
 mount /rkt/etc/resolv.conf on /etc/resolv.conf (read-only, nosuid, nodev, noexec) optional
 mount /rkt/etc/hosts on /etc/hosts (read-only, nosuid, nodev, noexec) optional fallback
 mount /rkt/etc/hostname on /etc/hostname (read-only, nosuid, nodev, noexec) optional
+mount /rkt/etc/machine-id on /etc/machine-id (read-only, nosuid, nodev, noexec) optional
 link /etc/mtab to /proc/self/mounts fallback
 mount /rkt/stdio/web.syslog on /run/systemd/journal (read-only, nosuid, nodev, noexec) optional`,
   );
@@ -128,7 +130,37 @@ const host = (name: string, more: Partial<Volume> = {}): Volume => ({
 const empty = (name: string, more: Partial<Volume> = {}): Volume => ({ name, kind: "empty", ...more });
 const withMountPoints = (...mountPoints: App["mountPoints"]): App => ({ ...app, mountPoints });
 
+const view = (mountPoint: string, controllers: string[], source: string, shared = false): CgroupView => ({
+  mountPoint,
+  controllers,
+  source: source as CgroupView["source"],
+  shared,
+});
+
 const cases: { name: string; sources: Partial<MountSources>; difference: string }[] = [
+  {
+    name: "cgroups of v1: the app's own, and the container's without other apps'",
+    sources: {
+      cgroups: [
+        view("/sys/fs/cgroup/memory", ["memory"], "/rkt/cgroups/web/memory"),
+        view("/sys/fs/cgroup/cpu,cpuacct", ["cpu", "cpuacct"], "/sys/fs/cgroup/cpu,cpuacct", true),
+      ],
+    },
+    difference: `\
++ mount tmpfs on /sys/fs/cgroup (nosuid, nodev, noexec) mode=0755,size=64k
++ mount /rkt/cgroups/web/memory on /sys/fs/cgroup/memory (read-only, nosuid, nodev, noexec)
++ mount /sys/fs/cgroup/cpu,cpuacct on /sys/fs/cgroup/cpu,cpuacct (read-only, nosuid, nodev, noexec)
++ hide /sys/fs/cgroup/cpu,cpuacct/system.slice
++ link /sys/fs/cgroup/cpu to cpu,cpuacct
++ link /sys/fs/cgroup/cpuacct to cpu,cpuacct
++ remount /sys/fs/cgroup (read-only, nosuid, nodev, noexec)`,
+  },
+  {
+    name: "cgroups of v2",
+    sources: { cgroups: [view("/sys/fs/cgroup", [], "/sys/fs/cgroup/system.slice/app-web.service")] },
+    difference:
+      "+ mount /sys/fs/cgroup/system.slice/app-web.service on /sys/fs/cgroup (read-only, nosuid, nodev, noexec)",
+  },
   {
     name: "volumes of both kinds",
     sources: {

@@ -6,9 +6,11 @@
  * see: links in the image are resolved later, by the kernel, inside that root.
  */
 
+import { basename } from "node:path";
 import { RktError } from "../shared/errors.ts";
 import type { HostPath, Stage1Path } from "../shared/contract/paths.ts";
 import { LAUNCH_EXIT, STAGE1 } from "../shared/contract/stage1-root.ts";
+import { CGROUPS, type CgroupView, isUnified } from "./cgroup-views.ts";
 import type { App, Mount, Volume } from "../shared/schema/types.ts";
 import { ownVolumeKey } from "../shared/volumes.ts";
 
@@ -37,7 +39,7 @@ export type MountStep =
   /** A new instance of a kernel file system; where the kernel refuses one to a user namespace, a bind of `otherwise`. */
   | {
       kind: "filesystem";
-      type: "proc" | "tmpfs" | "devpts";
+      type: "proc" | "sysfs" | "tmpfs" | "devpts";
       target: AppPath;
       attributes: MountAttribute[];
       options: Readonly<Record<string, string>>;
@@ -75,7 +77,7 @@ type BindStep = Extract<MountStep, { kind: "bind" }>;
 export interface Surroundings {
   kernelFileSystems(interactive: boolean): MountStep[];
   /** What the files of /etc become; undefined: they stay the image's. */
-  etc: Record<"resolvConf" | "hosts" | "hostname", SourcePath | undefined>;
+  etc: Record<"resolvConf" | "hosts" | "hostname" | "machineId", SourcePath | undefined>;
   /** The directory of an app's syslog socket, where it has one of its own. */
   syslog?(app: string): SourcePath;
   /** Keys are those of volumesByKey. */
@@ -108,6 +110,8 @@ export interface MountSources {
   protectPaths: boolean;
   /** The user asked for an /etc/hosts of his own. */
   hostsAsked: boolean;
+  /** What the app sees of cgroups; none on the host, whose own it sees. */
+  cgroups?: readonly CgroupView[] | undefined;
   /** systemd's notification socket, when the app is to say that it is ready. */
   notifySocket?: SourcePath | undefined;
 }
@@ -129,7 +133,7 @@ const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /**
  * Kernel interfaces that tell about the host or change it: the lists of runc and Docker, and what root alone may read
- * there, which tells of the memory of everybody (docs/security.md).
+ * there, which tells of the memory of everybody (docs/operate/security.md).
  */
 const MASKED = [
   "/proc/acpi",
@@ -182,6 +186,7 @@ export function mountPlan(sources: MountSources): MountStep[] {
     // Without nodev, CAP_MKNOD of the default set would be enough to open the host's disks.
     { kind: "root", source: sources.rootfs, attributes: ["nodev"] },
     ...surroundings.kernelFileSystems(sources.interactive),
+    ...cgroupMounts(sources.cgroups ?? []),
     ...(sources.protectPaths ? PROTECTED : []),
     ...(sources.protectPaths && surroundings !== IN_STAGE1 ? [readOnlySys] : []),
     // On disk, not a tmpfs: event handlers are processes with mounts of their own, and share it with the app.
@@ -229,6 +234,30 @@ function optionalBind(source: SourcePath, target: AppPath, attributes: MountAttr
   return { ...bind(source, target, attributes), optional: true };
 }
 
+/** Each hierarchy where a host has it, and of the app's own cgroup on; of another app's nothing is seen. */
+function cgroupMounts(views: readonly CgroupView[]): MountStep[] {
+  if (views.length === 0) return [];
+  const target = appPath(CGROUPS);
+  const attributes: MountAttribute[] = ["read-only", ...KERNEL];
+  const mounts = views.flatMap(({ source, mountPoint, controllers, shared }): MountStep[] => [
+    bind(source, appPath(mountPoint), attributes),
+    ...(shared ? [{ kind: "mask", target: appPath(`${mountPoint}/system.slice`) } as const] : []),
+    ...(controllers.length > 1
+      ? controllers.map((name) => ({ kind: "symlink", target: appPath(`${CGROUPS}/${name}`), to: basename(mountPoint) }) as const)
+      : []),
+  ]);
+  // v2 alone is mounted there itself.
+  if (views.some(({ mountPoint }) => mountPoint === CGROUPS)) return mounts;
+  return [
+    { kind: "filesystem", type: "tmpfs", target, attributes: KERNEL, options: { mode: "0755", size: "64k" } },
+    ...mounts,
+    { kind: "protect", target, attributes, recursive: false },
+  ];
+}
+
+/** Whether an app has a cgroup namespace: its launcher is in its cgroup of v2 from the first. */
+export const wantsCgroupNamespace = (views: readonly CgroupView[]): boolean => views.some(isUnified);
+
 function kernelFileSystems(interactive: boolean): MountStep[] {
   const symlink = (target: string, to: string): MountStep => ({ kind: "symlink", target: appPath(target), to });
   const device = (name: string) => appPath(`/dev/${name}`);
@@ -241,13 +270,14 @@ function kernelFileSystems(interactive: boolean): MountStep[] {
       options: {},
       otherwise: stage1("/proc"),
     },
+    // Of the container's network, and without the cgroups of stage 1.
     {
-      kind: "bind",
-      source: stage1("/sys"),
+      kind: "filesystem",
+      type: "sysfs",
       target: appPath("/sys"),
       attributes: ["read-only", ...KERNEL],
-      recursive: true,
-      optional: false,
+      options: {},
+      otherwise: stage1("/sys"),
     },
     {
       kind: "filesystem",
@@ -294,6 +324,8 @@ function etcFiles(etc: Surroundings["etc"], volumes: readonly { target: AppPath 
     { source: etc.resolvConf, target: appPath("/etc/resolv.conf"), fallback: false },
     { source: etc.hosts, target: appPath("/etc/hosts"), fallback: !hostsAsked },
     { source: etc.hostname, target: appPath("/etc/hostname"), fallback: false },
+    // The image's would be the same in all containers.
+    { source: etc.machineId, target: appPath("/etc/machine-id"), fallback: false },
   ];
   return files
     .filter(({ target }) => !volumes.some((volume) => contains(volume.target, target)))

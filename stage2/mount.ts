@@ -124,9 +124,22 @@ function fileSystem({ type, options, attributes, otherwise }: Step<"filesystem">
   } catch (error) {
     const refused = ["EPERM", "EINVAL"].includes(errorCode(error) ?? "");
     if (!refused || otherwise === undefined) throw error;
-    const tree = openTree(AT_FDCWD, otherwise, OPEN_TREE_CLONE | AT_RECURSIVE);
+    const tree = type === "sysfs" ? cloneAlone(otherwise) : openTree(AT_FDCWD, otherwise, OPEN_TREE_CLONE | AT_RECURSIVE);
     mountSetattr(tree, "", attributeFlags(attributes), 0, { recursive: true });
     return tree;
+  }
+}
+
+/**
+ * Without what is mounted below, where that hides nothing: the kernel refuses to uncover a directory to a user namespace
+ * that did not mount what is on it (mount_namespaces(7)).
+ */
+function cloneAlone(source: string): number {
+  try {
+    return openTree(AT_FDCWD, source, OPEN_TREE_CLONE);
+  } catch (error) {
+    if (errorCode(error) !== "EINVAL") throw error;
+    return openTree(AT_FDCWD, source, OPEN_TREE_CLONE | AT_RECURSIVE);
   }
 }
 
@@ -230,6 +243,12 @@ function protect(root: AppRoot, step: Step<"protect">): void {
   const [image] = root;
   if (step.target === "/" && image !== undefined) {
     mountSetattr(image.fd, "", attributeFlags(step.attributes), 0, { recursive: step.recursive });
+    return;
+  }
+  // A mount of ours, which is complete by now.
+  const made = root.findLast((one) => one.target === step.target && one.kind === "kernel" && one.own);
+  if (made !== undefined) {
+    mountSetattr(made.fd, "", attributeFlags(step.attributes), 0, { recursive: step.recursive });
     return;
   }
   using target = reach(root, step.target);

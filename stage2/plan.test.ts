@@ -88,6 +88,7 @@ test("a plain app", () => {
     oomScoreAdj: undefined,
     interactive: false,
     cgroups: STAGE1.appCgroups("web"),
+    cgroupNamespace: false,
     privateUsers: false,
     listenFds: 0,
     host: undefined,
@@ -265,3 +266,12 @@ for (const c of refused)
   test(`refuses ${c.name}`, () => {
     assert.throws(() => plan(c.settings), { name: /Error$/, code: c.code, message: c.message });
   });
+
+test("a cgroup namespace where the launcher is in its cgroup: on v2, and not for who enters", () => {
+  const view = { mountPoint: "/sys/fs/cgroup", controllers: [], source: STAGE1.base, shared: false };
+  const wants = (settings: Settings) => plan(settings).cgroupNamespace;
+  const enter = { env: { RKT_ENTER_FDS: "5,6" }, cgroups: [view] };
+  assert.equal(wants({ inherited: { cgroups: [view] } }), true);
+  assert.equal(wants({ inherited: { cgroups: [{ ...view, controllers: ["memory"] }] } }), false);
+  assert.equal(wants({ process: { app: "web", command: ["/bin/sh"] }, inherited: enter }), false);
+});

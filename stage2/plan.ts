@@ -4,7 +4,7 @@
  * anything has changed.
  */
 
-import { numericIds } from "../shared/accounts.ts";
+import { numericIds } from "./accounts.ts";
 import { RktError } from "../shared/errors.ts";
 import {
   ANNOTATIONS,
@@ -27,7 +27,15 @@ import { allows, isolatorFilter, type SystemCallFilter, withoutTyping } from "..
 import type { ResourceLimit } from "../shared/syscall/process.ts";
 import { ALL, boundingSet, capabilityNames, DEFAULT_SET } from "./capabilities.ts";
 import type { EnvironmentSources } from "./environment.ts";
-import { type MountStep, mountPlan, NOTIFY_SOCKET, type SourcePath, type Surroundings } from "./mount-plan.ts";
+import type { CgroupView } from "./cgroup-views.ts";
+import {
+  type MountStep,
+  mountPlan,
+  NOTIFY_SOCKET,
+  type SourcePath,
+  type Surroundings,
+  wantsCgroupNamespace,
+} from "./mount-plan.ts";
 
 export type EventName = EventHandler["name"];
 
@@ -70,6 +78,8 @@ export interface LaunchPlan {
   interactive: boolean;
   /** Directory of the cgroups that the process joins; one that enters has joined the running app's. */
   cgroups: Stage1Path | undefined;
+  /** A cgroup namespace, whose root is the cgroup that the process is in; one that enters has joined the running app's. */
+  cgroupNamespace: boolean;
   /** The container has users of its own. */
   privateUsers: boolean;
   /** How many files it may have open; undefined: as usual for a service. */
@@ -99,6 +109,8 @@ export interface Inherited {
   pid: number;
   env: Readonly<Record<string, string | undefined>>;
   openFiles?: ResourceLimit | undefined;
+  /** What stage 1 has of cgroups for the app. */
+  cgroups?: readonly CgroupView[] | undefined;
   /** On the host instead of in a stage1 root. */
   host?: HostLaunch | undefined;
 }
@@ -179,6 +191,7 @@ export function launchPlan(
             protectPaths: (!onHost || bounding !== ALL) && !unprotected.has("paths"),
             hostsAsked: annotation(manifest.annotations, ANNOTATIONS.hosts) !== undefined,
             notifySocket: passed.notifySocket,
+            cgroups: inherited.cgroups,
           })
         : { ...enterFds(inherited), rootfs },
     user: app.user,
@@ -207,6 +220,7 @@ export function launchPlan(
     // On the host the terminal has its name in the app's root too.
     interactive: interactive && process.command === undefined && host === undefined,
     cgroups: process.command === undefined && host === undefined ? STAGE1.appCgroups(process.app) : undefined,
+    cgroupNamespace: process.command === undefined && wantsCgroupNamespace(inherited.cgroups ?? []),
     privateUsers: annotation(manifest.annotations, ANNOTATIONS.privateUsers) === "true",
     openFiles: inherited.openFiles,
     listenFds: passed.listenFds,

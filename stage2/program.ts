@@ -6,7 +6,6 @@
 import { accessSync, constants, statSync } from "node:fs";
 import { RktError } from "../shared/errors.ts";
 import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
-import { programPaths } from "../shared/program.ts";
 import { diagnose } from "./diagnose.ts";
 
 /** A path with a slash stands for itself. Throws "cannot-execute". */
@@ -24,6 +23,13 @@ export function findProgram(name: string, searchPath: string): string {
   }
   if (unusable !== undefined) throw cannotExecute(unusable, diagnose(unusable, undefined));
   throw cannotExecute(name, `not found in PATH (${searchPath})`);
+}
+
+/** Where a program is looked for, in order (execvp(3)): a path stands for itself, relative to the working directory. */
+function programPaths(name: string, searchPath: string): string[] {
+  if (name.includes("/")) return [name];
+  // An empty component is the working directory.
+  return searchPath.split(":").map((dir) => `${dir === "" ? "." : dir}/${name}`);
 }
 
 function isExecutable(path: string): boolean {

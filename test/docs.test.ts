@@ -1,11 +1,43 @@
 /** What the documents name is there. */
 
 import assert from "node:assert/strict";
-import { existsSync, globSync, readFileSync } from "node:fs";
+import { existsSync, globSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { draw, pictureOf, sources } from "../build/pictures.ts";
 
 const root = join(import.meta.dirname, "..");
+
+const CLASSES = ["works", "first versions", "differs", "not yet", "will not", "not soon", "asks nothing"];
+
+test("docs: the table of rkt 1.30's tests adds up", () => {
+  const text = readFileSync(join(root, "docs/use/from-rkt-1.30.md"), "utf8");
+  const [classes = "", tables = ""] = text.split("## Commands")[0]?.split("### Apps") ?? [];
+  const count = (rows: string, pattern: RegExp) => {
+    const sums = new Map<string, number>();
+    for (const [, tests, word = ""] of rows.matchAll(pattern)) sums.set(word, (sums.get(word) ?? 0) + Number(tests));
+    return sums;
+  };
+  const here = count(tables, new RegExp(`^\\|[^|]+\\| (\\d+) \\| (${CLASSES.join("|")})`, "gm"));
+  const later = (here.get("will not") ?? 0) + (here.get("not soon") ?? 0);
+  const expected = CLASSES.map((name) => [name, here.get(name) ?? 0]).filter(([name]) => name !== "not soon");
+  const said = [...classes.matchAll(/^\| ([a-z ]+?)(?:, or not soon)? \| (\d+) \|/gm)].map(([, name, n]) => [name, Number(n)]);
+  assert.deepEqual(said, expected.map(([name, n]) => [name, name === "will not" ? later : n]));
+});
+
+for (const source of sources())
+  test(`docs: ${pictureOf(source)} is drawn from ${source}`, async () => {
+    assert.equal(readFileSync(join(root, pictureOf(source)), "utf8"), await draw(source), "npm run pictures draws it anew");
+  });
+
+test("docs: the folders that the architecture lists are those there are", () => {
+  const text = readFileSync(join(root, "docs/architecture.md"), "utf8");
+  const listed = [...text.matchAll(/^ *(stage[012]|shared)?\/?([a-z0-9-]+)\/ {2,}/gm)].map(([, top = "", name = ""]) => `${top}${name}`);
+  for (const top of ["stage0", "stage1"]) {
+    const folders = readdirSync(join(root, top), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    for (const { name } of folders) assert.ok(listed.includes(name), `${top}/${name} is not listed`);
+  }
+});
 
 for (const file of globSync(["*.md", "docs/**/*.md", "examples/**/*.md", "shared/**/*.md"], { cwd: root }))
   test(`docs: ${file}`, () => {

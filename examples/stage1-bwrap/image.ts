@@ -1,4 +1,4 @@
-/** A stage1 image that leaves the isolation to bubblewrap (docs/stage1-guide.md). */
+/** A stage1 image that leaves the isolation to bubblewrap (docs/extend/stage1-guide.md). */
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

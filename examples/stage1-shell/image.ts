@@ -1,4 +1,4 @@
-/** A stage1 image whose four entrypoints are one short shell script (docs/stage1-guide.md). */
+/** A stage1 image whose four entrypoints are one short shell script (docs/extend/stage1-guide.md). */
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -16,6 +16,39 @@ export type Entrypoint = keyof typeof ENTRYPOINTS;
 /** Annotation of a stage1 image's manifest, and of a container's: the STAGE1_INTERFACE_VERSION it was made for. */
 export const INTERFACE_VERSION_ANNOTATION = "coreos.com/rocket/stage1/interface-version";
 
+/**
+ * What images that were made for rkt 1.0 to 1.30 call the same. Their interface version 1 declares no more than a program
+ * that starts the container; what later versions add (2 to 5) is a protocol that this rkt does not speak.
+ */
+export const LATER_ENTRYPOINTS: Readonly<Record<Entrypoint, string>> = {
+  init: "coreos.com/rkt/stage1/run",
+  enter: "coreos.com/rkt/stage1/enter",
+  stop: "coreos.com/rkt/stage1/stop",
+  gc: "coreos.com/rkt/stage1/gc",
+};
+
+export const LATER_INTERFACE_VERSION = "coreos.com/rkt/stage1/interface-version";
+
+/** How a stage1 image's manifest names what `rkt` executes, and the interface that it was made for. */
+export interface Stage1Names {
+  entrypoints: Readonly<Record<Entrypoint, string>>;
+  interfaceVersion: string;
+  /** They are those of rkt 1.0 to 1.30. */
+  later: boolean;
+}
+
+/**
+ * An image has one set of names. One that has both is made for both: of it the `init` counts, and no entrypoint that rkt
+ * 1.30 would call with other arguments.
+ */
+export function stage1Names(annotations: readonly { name: string; value: string }[]): Stage1Names {
+  const has = (key: string) => annotations.some(({ name }) => name === key);
+  if (has(ENTRYPOINTS.init) || !has(LATER_ENTRYPOINTS.init))
+    return { entrypoints: ENTRYPOINTS, interfaceVersion: INTERFACE_VERSION_ANNOTATION, later: false };
+  const declared = has(INTERFACE_VERSION_ANNOTATION) ? INTERFACE_VERSION_ANNOTATION : LATER_INTERFACE_VERSION;
+  return { entrypoints: LATER_ENTRYPOINTS, interfaceVersion: declared, later: true };
+}
+
 /** Annotation of a stage1 image's manifest: "true" when it can give a container users of its own (ADR 6). */
 export const PRIVATE_USERS_SUPPORT = "coreos.com/rocket/stage1/private-users";
 

@@ -1,4 +1,4 @@
-/** A container directory as processes of the host see it (docs/layout.md). */
+/** A container directory as processes of the host see it (docs/extend/layout.md). */
 
 import { shortId } from "./image-ids.ts";
 import { type HostPath, hostPath, join } from "./paths.ts";

@@ -1,4 +1,4 @@
-/** The data directory: the store, and the containers by their state (docs/layout.md). */
+/** The data directory: the store, and the containers by their state (docs/extend/layout.md). */
 
 import { type HostPath, hostPath, join } from "./paths.ts";
 
@@ -18,6 +18,10 @@ export const STATES = ["embryo", "prepare", "prepared", "run", "exited-garbage",
 export type State = (typeof STATES)[number];
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+/** machine-id(5) of a container. */
+export const machineId = (uuid: string): string => uuid.replaceAll("-", "");
+
 export const isUuid = (text: string): boolean => UUID.test(text);
 
 export interface DataLayout {

@@ -36,6 +36,7 @@ export const STAGE1 = {
   resolvConf: stage1Path("/rkt/etc/resolv.conf"),
   hosts: stage1Path("/rkt/etc/hosts"),
   hostname: stage1Path("/rkt/etc/hostname"),
+  machineId: stage1Path("/rkt/etc/machine-id"),
   /** Where systemd finds the units made for this container. */
   units: stage1Path("/etc/systemd/system"),
   /** All programs and libraries; read-only while a container runs. */

@@ -1,7 +1,7 @@
 /**
  * Image manifests (aci.md, "Image Manifest Schema") of every version of the
  * spec, 0.1.0 to 0.8.11. Nothing of a manifest is trusted: what
- * `parseImageManifest` returns keeps the rules of docs/image-model.md.
+ * `parseImageManifest` returns keeps the rules of docs/use/images.md.
  */
 
 import { RktError } from "../errors.ts";

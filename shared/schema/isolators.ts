@@ -106,9 +106,12 @@ function readAmount(place: Place, scale: 0 | 3): bigint | undefined {
   return amount;
 }
 
+const CONTROL = /[\u0000-\u001f]/;
+
 function amountOf({ value }: Place, scale: 0 | 3 | 9): bigint | undefined {
-  const text = typeof value === "number" ? String(value) : typeof value === "string" ? value.trim() : "";
-  return parseQuantity(text, scale);
+  const text = typeof value === "number" ? String(value) : typeof value === "string" ? value : "";
+  // As the Go code, which trims the JSON: a tab or a newline is an escape there.
+  return parseQuantity(CONTROL.test(text) ? text : text.trim(), scale);
 }
 
 /** os/linux/capabilities-retain-set and -remove-set: names, each once. */
@@ -290,6 +293,7 @@ export function understandIsolators(
       return;
     }
     const path = `${where.path}[${i}]`;
+    if (value === null) fail({ ...where, path: `${path}.value` }, "must not be null");
     if (name in known && !REPEATABLE.includes(name)) fail({ ...where, path }, `must not be a second ${name}`);
     Object.assign(known, { [name]: PARSERS[name](value, { ...where, path: `${path}.value` }) });
   });

@@ -4,7 +4,7 @@
  * with old names), whatever acVersion claims: early tools were free with it.
  * Only where one spelling changed its meaning does acVersion decide.
  *
- * docs/image-model.md has the whole table, with sources.
+ * docs/use/images.md has the whole table, with sources.
  */
 
 import { isObject } from "./place.ts";

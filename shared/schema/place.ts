@@ -69,13 +69,16 @@ export function absent(place: Place): boolean {
 /** The member of this name, or of the first of the old names; it is an error to give two of them. */
 export type Fields = (name: string, ...oldNames: string[]) => Place;
 
+/** As in the Go code: the letters that have another case, which are "ſ" for "s" and the sign of Kelvin for "k", too. */
+const fold = (name: string): string => name.toLowerCase().replaceAll("ſ", "s");
+
 /** The members of an object. */
 export function fields(place: Place): Fields {
   const object = place.value;
   const spelled = new Map<string, string>();
   if (isObject(object)) {
     for (const key of Object.keys(object)) {
-      const folded = key.toLowerCase();
+      const folded = fold(key);
       const other = spelled.get(folded);
       if (other === undefined) spelled.set(folded, key);
       else report(member(place, key), `is given twice, as ${quote(other)} too`);
@@ -83,7 +86,7 @@ export function fields(place: Place): Fields {
   } else if (object === undefined) reportMissing(place);
   else report(place, `must be an object, got ${show(object)}`);
 
-  const get = (name: string): Place => member(place, spelled.get(name.toLowerCase()) ?? name);
+  const get = (name: string): Place => member(place, spelled.get(fold(name)) ?? name);
   return (name, ...oldNames) => {
     const now = get(name);
     const old = oldNames.map(get).filter((field) => !absent(field));

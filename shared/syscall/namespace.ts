@@ -4,6 +4,7 @@ import { check, cString, ffi, type PathArg } from "./libc.ts";
 
 export const CLONE_FS = 0x200;
 export const CLONE_NEWNS = 0x20000;
+export const CLONE_NEWCGROUP = 0x2000000;
 export const CLONE_NEWNET = 0x40000000;
 const SYS_fchdir = 81n;
 

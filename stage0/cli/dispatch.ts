@@ -7,7 +7,7 @@ import { RktError, usageError } from "../../shared/errors.ts";
 import type { Command, CommandEntry, CommandTable } from "./command.ts";
 import { findCommand, namedCommand } from "./find-command.ts";
 import { globalOptions, readGlobals } from "./globals.ts";
-import type { ErrorContext } from "./render-error.ts";
+import type { ErrorContext } from "./error-context.ts";
 import { isKnown, isOption, type Line, type OptionTable, type OptionWord, readOption, scanWords } from "./words.ts";
 
 /** Runs the command that `words` ask for. `context` is filled in as it becomes known, for whoever renders an error. */

@@ -7,6 +7,7 @@ import { CONFIG_SUBDIRECTORIES, LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../.
 import { DEFAULT_DATA_DIR } from "../../shared/contract/data-directory.ts";
 import type { ConfigDirs } from "../config/config-files.ts";
 import { INSECURE, INSECURE_GROUPS, type InsecureOption } from "../config/insecure-options.ts";
+import type { Settings } from "../config/settings.ts";
 import { readOptions } from "./options.ts";
 import type { OptionTable, OptionWord } from "./words.ts";
 
@@ -50,15 +51,7 @@ export const globalOptions = {
   help: { type: "boolean", alias: "h", description: "show what a command does and takes", group },
 } as const satisfies OptionTable;
 
-export interface GlobalOptions {
-  /** The data directory. */
-  dir: string;
-  debug: boolean;
-  quiet: boolean;
-  insecure: ReadonlySet<InsecureOption>;
-  systemConfig: string;
-  localConfig: string;
-  userConfig: string | undefined;
+export interface GlobalOptions extends Settings {
   help: boolean;
 }
 

@@ -4,8 +4,9 @@ import { readManifest } from "../container/inspect.ts";
 import { readWhereItIs } from "../container/lifecycle.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
 import { printJson } from "../terminal/output.ts";
+import { isPretty, prettyPrintOption } from "./json-options.ts";
 
-const options = { ...uuidFileOption } as const;
+const options = { ...prettyPrintOption, ...uuidFileOption } as const;
 
 export const command: Command = {
   usage: "cat-manifest [options] UUID",
@@ -18,6 +19,6 @@ export const command: Command = {
     const { options: given, operands } = await readLine(line, options);
     const ref = selectContainer(globals.dir, operands, given["uuid-file"]);
     const manifest = readWhereItIs(globals.dir, ref, ({ dir }) => readManifest(dir));
-    printJson(JSON.parse(formatPodManifest(manifest)));
+    printJson(JSON.parse(formatPodManifest(manifest)), isPretty(given));
   },
 };

@@ -3,18 +3,19 @@ import { readDefaultStage1, readPaths } from "../config/settings.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import type { GlobalOptions } from "../cli/globals.ts";
 import { printJson, say } from "../terminal/output.ts";
+import { isPretty, prettyPrintOption } from "./json-options.ts";
 
 export const command: Command = {
   usage: "config [options]",
   description:
     "Prints the configuration in effect as JSON: the system's, overridden by this machine's and the user's. Each entry has the form of a configuration file; secrets are masked.",
   examples: [["rkt --user-config=$HOME/.config/rkt config", "with a user's own credentials"]],
-  options: {},
+  options: prettyPrintOption,
   operands: [0, 0],
   async run(line, globals) {
-    await readLine(line, {});
+    const { options: given } = await readLine(line, prettyPrintOption);
     const { entries, warnings } = effectiveConfig(globals);
-    printJson({ stage0: entries });
+    printJson({ stage0: entries }, isPretty(given));
     for (const warning of warnings) say(`warning: ${warning}`);
   },
 };

@@ -3,7 +3,8 @@ import { blobKey, shortId } from "../../shared/contract/image-ids.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { print, say } from "../terminal/output.ts";
 import type { OptionTable } from "../cli/words.ts";
-import { openFinder, PULL_EXCLUSIVE, pullOptions, readMaxImageSize, readPullPolicy } from "../request/pull-options.ts";
+import { openFinder } from "../fetch/open-finder.ts";
+import { PULL_EXCLUSIVE, pullOptions, readMaxImageSize, readPullPolicy } from "../request/pull-options.ts";
 
 const options = {
   full: { type: "boolean", description: "print hashes as the store keeps them, 64 digits" },

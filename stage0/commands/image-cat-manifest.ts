@@ -1,19 +1,20 @@
 import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { printJson } from "../terminal/output.ts";
+import { isPretty, prettyPrintOption } from "./json-options.ts";
 import { IMAGE_IN_STORE, withStoredImage } from "../request/stored-image.ts";
 
 export const command: Command = {
-  usage: "image cat-manifest IMAGE",
+  usage: "image cat-manifest [options] IMAGE",
   description: `Prints an image's manifest, in the form of today's App Container specification whatever form it came in.\n\n${IMAGE_IN_STORE}`,
   examples: [["rkt image cat-manifest sha512-e4eb60f9", "the manifest as JSON"]],
-  options: {},
+  options: prettyPrintOption,
   operands: [1, 1],
   needsRoot: true,
   async run(line, globals) {
-    const { operands } = await readLine(line, {});
+    const { options: given, operands } = await readLine(line, prettyPrintOption);
     await withStoredImage(globals, operands, async (image, store) => {
-      printJson(JSON.parse(formatImageManifest(store.manifest(image.key))));
+      printJson(JSON.parse(formatImageManifest(store.manifest(image.key))), isPretty(given));
     });
   },
 };

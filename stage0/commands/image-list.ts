@@ -1,12 +1,22 @@
+import { usageError } from "../../shared/errors.ts";
+import { shortId } from "../../shared/contract/image-ids.ts";
+import { label } from "../../shared/schema/image-manifest.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { jsonText, print } from "../terminal/output.ts";
 import { IMAGE_ORDERS, type ImageOrder } from "../store/image-table.ts";
 import type { StoredImage } from "../store/store.ts";
+import { ago, bytes, table } from "../terminal/table.ts";
+import { formatOption, jsonForm } from "./json-options.ts";
 
 const options = {
   full: { type: "boolean", description: "whole hashes, bytes, times in RFC 3339" },
   "no-legend": { type: "boolean", description: "no line with the names of the columns" },
-  format: { type: "string", choices: ["table", "json"], value: "FORMAT", description: "table (the default) or json" },
+  ...formatOption("table"),
+  fields: {
+    type: "string",
+    value: "COLUMN,...",
+    description: `columns of the table, in this order: ${IMAGE_ORDERS.join(", ")}`,
+  },
   sort: {
     type: "string",
     choices: IMAGE_ORDERS,
@@ -28,6 +38,7 @@ export const command: Command = {
     ["rkt image list", "the images, in the order they came"],
     ["rkt image list --sort=size --order=desc", "the biggest first"],
     ["rkt image list --format=json", "the same for a program"],
+    ["rkt image list --fields=id --full --no-legend", "the hashes alone"],
   ],
   options,
   operands: [0, 0],
@@ -41,10 +52,16 @@ export const command: Command = {
       const descending = given.order === "desc";
       const { full } = given;
       const legend = !given["no-legend"];
+      const json = jsonForm(given);
+      const fields = given.fields === undefined ? undefined : parseFields(given.fields);
+      if (json !== undefined && fields !== undefined) throw usageError("--fields chooses columns of the table, not of JSON");
+      const sorted = () => store.list().sort(order(by, descending));
       print(
-        given.format === "json"
-          ? asJson(store.list(), by, descending)
-          : store.table({ full, legend, by, descending, now: Date.now() }),
+        json !== undefined
+          ? jsonText(sorted().map(imageJson), json.pretty)
+          : fields !== undefined
+            ? chosenColumns(sorted(), fields, { full, legend })
+            : store.table({ full, legend, by, descending, now: Date.now() }),
       );
     } finally {
       store.close();
@@ -52,17 +69,17 @@ export const command: Command = {
   },
 };
 
-function asJson(images: StoredImage[], by: ImageOrder, descending: boolean): string {
-  const value: Record<ImageOrder, (image: StoredImage) => string | number> = {
-    name: (image) => image.name,
-    id: (image) => image.key,
-    size: (image) => image.size,
-    importtime: (image) => image.importedAt,
-    lastused: (image) => image.lastUsedAt,
-  };
+const VALUES: Record<ImageOrder, (image: StoredImage) => string | number> = {
+  name: (image) => image.name,
+  id: (image) => image.key,
+  size: (image) => image.size,
+  importtime: (image) => image.importedAt,
+  lastused: (image) => image.lastUsedAt,
+};
+
+function order(by: ImageOrder, descending: boolean): (a: StoredImage, b: StoredImage) => number {
   const direction = descending ? -1 : 1;
-  images.sort((a, b) => direction * compare(value[by](a), value[by](b)) || compare(a.key, b.key));
-  return jsonText(images.map(imageJson));
+  return (a, b) => direction * compare(VALUES[by](a), VALUES[by](b)) || compare(a.key, b.key);
 }
 
 const compare = (a: string | number, b: string | number): number => (a < b ? -1 : a > b ? 1 : 0);
@@ -74,4 +91,42 @@ function imageJson({ id, name, labels, size, importedAt, lastUsedAt, provenance 
     lastUsed: new Date(lastUsedAt).toISOString(),
     provenance,
   };
+}
+
+function parseFields(text: string): ImageOrder[] {
+  return text.split(",").map((word) => {
+    const field = IMAGE_ORDERS.find((name) => name === word);
+    if (field === undefined)
+      throw usageError(`--fields: there is no column ${JSON.stringify(word)}`, `there are ${IMAGE_ORDERS.join(", ")}`);
+    return field;
+  });
+}
+
+const TITLES: Record<ImageOrder, string> = {
+  id: "ID",
+  name: "NAME",
+  size: "SIZE",
+  importtime: "IMPORTED",
+  lastused: "LAST USED",
+};
+
+/** As `imageTable` has them. */
+function chosenColumns(
+  images: readonly StoredImage[],
+  fields: readonly ImageOrder[],
+  { full, legend }: { full: boolean; legend: boolean },
+): string {
+  const now = Date.now();
+  const time = (at: number) => (full ? new Date(at).toISOString() : ago(at, now));
+  const cells: Record<ImageOrder, (image: StoredImage) => string> = {
+    id: ({ key }) => (full ? key : shortId(key)),
+    name: (image) => [image.name, label(image, "version") ?? ""].filter((part) => part !== "").join(":"),
+    size: ({ size }) => (full ? String(size) : bytes(size)),
+    importtime: ({ importedAt }) => time(importedAt),
+    lastused: ({ lastUsedAt }) => time(lastUsedAt),
+  };
+  return table(
+    legend ? fields.map((field) => TITLES[field]) : undefined,
+    images.map((image) => fields.map((field) => cells[field](image))),
+  );
 }

@@ -4,11 +4,12 @@ import { type ContainerFacts, inspect } from "../container/inspect.ts";
 import { listContainers } from "../container/lifecycle.ts";
 import { print, printJson, say } from "../terminal/output.ts";
 import { ago, table } from "../terminal/table.ts";
+import { formatOption, jsonForm } from "./json-options.ts";
 
 const options = {
   full: { type: "boolean", description: "whole UUIDs and image IDs, times in RFC 3339, stage1 images" },
   "no-legend": { type: "boolean", description: "no line with the names of the columns" },
-  format: { type: "string", choices: ["table", "json"], value: "FORMAT", description: "table (the default) or json" },
+  ...formatOption("table"),
 } as const;
 
 export const command: Command = {
@@ -27,7 +28,8 @@ export const command: Command = {
     const facts = listContainers(globals.dir)
       .flatMap((ref) => inspect(globals.dir, ref) ?? [])
       .sort((a, b) => (a.createdAt ?? 0) - (b.createdAt ?? 0) || (a.uuid < b.uuid ? -1 : 1));
-    if (given.format === "json") printJson(facts.map(containerJson));
+    const json = jsonForm(given);
+    if (json !== undefined) printJson(facts.map(containerJson), json.pretty);
     else print(asTable(facts, given.full, !given["no-legend"]));
     for (const container of facts)
       if (container.damage !== undefined) say(`container ${container.uuid} is damaged: ${container.damage}`);

@@ -35,7 +35,7 @@ export const command: Command = {
 
 A container that was run with --mds-register finds it in the variable AC_METADATA_URL, which holds a token of its own; a container with a network of its own is also known by its address. There is one service for a data directory.
 
-systemd can start it: a Unix socket at metadata/activate.sock of the data directory is connected to by \`rkt run\` when no service runs (see docs/metadata-service.md).`,
+systemd can start it: a Unix socket at metadata/activate.sock of the data directory is connected to by \`rkt run\` when no service runs (see docs/use/metadata-service.md).`,
   examples: [
     ["rkt metadata-service &", "then: rkt run --mds-register IMAGE"],
     ["rkt metadata-service --listen-port=80", "where apps of 0.1.x look for it, without iptables"],

@@ -1,5 +1,5 @@
 import type { Command } from "../cli/command.ts";
-import { print } from "../terminal/output.ts";
+import { noteReporter, print } from "../terminal/output.ts";
 import { runOptions } from "../request/run-options.ts";
 import { readRunLine } from "../request/run-line.ts";
 
@@ -18,9 +18,12 @@ export const command: Command = {
   grammar: "images",
   needsRoot: true,
   async run(line, globals) {
-    const runLine = await readRunLine(line);
+    const { request } = await readRunLine(line);
     const { setUpContainer } = await import("../request/set-up.ts");
-    const container = await setUpContainer(runLine, globals, { durable: true });
+    const container = await setUpContainer(request, globals, {
+      durable: true,
+      reporter: noteReporter(globals),
+    });
     container.lock.close();
     print(`${container.uuid}\n`);
   },

@@ -1,23 +1,35 @@
 import { existsSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
+import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { shortId } from "../../shared/contract/image-ids.ts";
+import { annotation } from "../../shared/schema/image-manifest.ts";
+import type { PodManifest } from "../../shared/schema/types.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { readManifest, readTrees, requireLayout } from "../container/inspect.ts";
 import { type ContainerRef, phase } from "../container/lifecycle.ts";
 import { tryLock } from "../container/lock.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
+import type { GlobalOptions } from "../cli/globals.ts";
 import { collector } from "../host/this-program.ts";
+import { launchOptions } from "../request/run-options.ts";
+import { type LaunchLine, readLaunchLine } from "../request/run-line.ts";
+import { noteReporter } from "../terminal/output.ts";
 
 const options = {
+  ...launchOptions,
   rm: { type: "boolean", description: "remove the container when it ends" },
   ...uuidFileOption,
 } as const;
 
 export const command: Command = {
   usage: "run-prepared [options] UUID",
-  description: "Runs a container that `rkt prepare` has set up. A container runs once.",
-  examples: [["rkt run-prepared 6ba7b810", "run the container whose UUID begins so"]],
+  description:
+    "Runs a container that `rkt prepare` has set up. A container runs once.\n\nOptions of the network, names and the terminal replace those that it was prepared with.",
+  examples: [
+    ["rkt run-prepared 6ba7b810", "run the container whose UUID begins so"],
+    ["rkt run-prepared --net --hostname=db --interactive 6ba7b810", "with what was not said when it was prepared"],
+  ],
   options,
   operands: [0, 1],
   needsRoot: true,
@@ -31,13 +43,15 @@ export const command: Command = {
         `container ${ref.uuid} is not waiting to run: it is ${lock === "busy" ? "being started or removed" : (phase(ref) ?? "gone")}`,
         { hint: "`rkt list` shows the containers and their states" },
       );
-    requireRunnable(globals.dir, ref);
+    const manifest = requireRunnable(globals.dir, ref);
+    const asked = await readLaunchLine(line);
     const { launchContainer } = await import("../container/launch.ts");
     launchContainer(
       { ...ref, lock },
       {
         data: globals.dir,
         env: { ...(process.env as Record<string, string>) },
+        manifest: asked === undefined ? undefined : await changed(manifest, asked, globals),
         collect: given.rm ? collector(globals.dir, ref.uuid) : undefined,
       },
     );
@@ -45,12 +59,29 @@ export const command: Command = {
 };
 
 /** A container that can't run stays prepared, for its owner to look at. */
-function requireRunnable(data: string, { uuid, dir }: ContainerRef): void {
-  requireLayout(uuid, readManifest(dir));
+function requireRunnable(data: string, { uuid, dir }: ContainerRef): PodManifest {
+  const manifest = readManifest(dir);
+  requireLayout(uuid, manifest);
   const { stage1, apps } = readTrees(dir);
   for (const { image, tree } of [stage1, ...Object.values(apps)])
     if (!existsSync(dataLayout(data).treeManifest(tree)))
       throw new RktError("no-such-image", `container ${uuid} can't run: image ${shortId(image)} has been removed`, {
         hint: `fetch it, prepare a container anew, and remove this one: rkt rm ${uuid.slice(0, 8)}`,
       });
+  return manifest;
+}
+
+/** The manifest as the options have it. A URL of the metadata service is one for the container's network. */
+async function changed(prepared: PodManifest, { request, metadataService }: LaunchLine, globals: GlobalOptions): Promise<PodManifest> {
+  const { chosenAtLaunch } = await import("../request/manifest.ts");
+  const value = (name: string) => annotation(prepared.annotations, name);
+  const network = request.network ?? value(ANNOTATIONS.network) ?? "host";
+  const registers = metadataService.register !== undefined || metadataService.spawn;
+  const moves = request.network !== undefined && value(ANNOTATIONS.metadataUrl) !== undefined;
+  let url: string | undefined;
+  if (registers || moves) {
+    const { metadataUrl } = await import("../request/metadata-url.ts");
+    url = (await metadataUrl(metadataService, network, globals, noteReporter(globals))) ?? "";
+  }
+  return chosenAtLaunch(prepared, request, url);
 }

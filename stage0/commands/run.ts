@@ -2,6 +2,7 @@ import type { Command } from "../cli/command.ts";
 import { collector } from "../host/this-program.ts";
 import { runOptions } from "../request/run-options.ts";
 import { readRunLine } from "../request/run-line.ts";
+import { noteReporter } from "../terminal/output.ts";
 
 export const command: Command = {
   usage: "run [options] IMAGE [image options] [-- arguments] [--- IMAGE ...]",
@@ -21,14 +22,17 @@ Options after an image are that image's; "--" begins the arguments of its app, a
   grammar: "images",
   needsRoot: true,
   async run(line, globals) {
-    const runLine = await readRunLine(line);
+    const { request, rm } = await readRunLine(line);
     const { setUpContainer } = await import("../request/set-up.ts");
-    const container = await setUpContainer(runLine, globals, { durable: false });
+    const container = await setUpContainer(request, globals, {
+      durable: false,
+      reporter: noteReporter(globals),
+    });
     const { launchContainer } = await import("../container/launch.ts");
     launchContainer(container, {
       data: globals.dir,
       env: { ...(process.env as Record<string, string>) },
-      collect: runLine.options.rm ? collector(globals.dir, container.uuid) : undefined,
+      collect: rm ? collector(globals.dir, container.uuid) : undefined,
     });
   },
 };

@@ -9,6 +9,7 @@ import { printable, RktError } from "../../shared/errors.ts";
 import { isObject } from "../../shared/schema/place.ts";
 import type { Json } from "../../shared/schema/types.ts";
 import { jsonText, print, say } from "../terminal/output.ts";
+import { formatOption, jsonForm } from "./json-options.ts";
 import { containerJson } from "./list.ts";
 
 const options = {
@@ -17,7 +18,7 @@ const options = {
     type: "boolean",
     description: "wait until all apps have been started, and those that do so have said that they are ready",
   },
-  format: { type: "string", choices: ["text", "json"], value: "FORMAT", description: "text (the default) or json" },
+  ...formatOption("text"),
   ...uuidFileOption,
 } as const;
 
@@ -41,7 +42,8 @@ export const command: Command = {
     const facts = inspect(globals.dir, ref);
     if (facts === undefined) throw new RktError("no-such-container", `container ${ref.uuid} is gone`);
     const isolators = await isolatorsOf(ref);
-    print(given.format === "json" ? jsonText(json(facts, isolators)) : lines(facts, isolators));
+    const form = jsonForm(given);
+    print(form === undefined ? lines(facts, isolators) : jsonText(json(facts, isolators), form.pretty));
     for (const breach of breaches(findContainer(globals.dir, ref.uuid), facts)) say(breach);
     if (facts.damage !== undefined)
       throw new RktError("damaged-container", `container ${ref.uuid} is damaged: ${facts.damage}`);

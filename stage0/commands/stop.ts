@@ -12,7 +12,7 @@ import { isLocked } from "../container/lock.ts";
 import { forEachContainer, selectContainers, uuidFileOption } from "../container/select.ts";
 import { duration } from "../cli/duration.ts";
 import { print } from "../terminal/output.ts";
-import { stopTime } from "../request/values.ts";
+import { stopTime } from "../request/stop-options.ts";
 
 const options = {
   force: { type: "boolean", description: "kill it: the apps get no chance to end in order" },

@@ -7,6 +7,7 @@ import { type ContainerUsage, containerUsage, type RunningContainer, type Usage 
 import { duration } from "../cli/duration.ts";
 import { print, printJson } from "../terminal/output.ts";
 import { bytes, table } from "../terminal/table.ts";
+import { formatOption, jsonForm } from "./json-options.ts";
 
 const options = {
   processes: { type: "boolean", description: "a line for each process, too" },
@@ -16,7 +17,7 @@ const options = {
     description: "how long to look for the share of the processors (500ms)",
   },
   "no-legend": { type: "boolean", description: "no line with the names of the columns" },
-  format: { type: "string", choices: ["table", "json"], value: "FORMAT", description: "table (the default) or json" },
+  ...formatOption("table"),
   ...uuidFileOption,
 } as const;
 
@@ -51,7 +52,8 @@ export const command: Command = {
       const seconds = Number(process.hrtime.bigint() - start) / 1e9;
       return { container, now, share: shares(before[i] ?? now, now, seconds) };
     });
-    if (given.format === "json") printJson(samples.map(json));
+    const form = jsonForm(given);
+    if (form !== undefined) printJson(samples.map(json), form.pretty);
     else print(asTable(samples, given.processes, !given["no-legend"]));
   },
 };

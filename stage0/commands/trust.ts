@@ -9,7 +9,8 @@ import type { KeyFacts } from "../trust/public-key.ts";
 import { print, printJson, say, writeError } from "../terminal/output.ts";
 import { table } from "../terminal/table.ts";
 import type { OptionTable } from "../cli/words.ts";
-import { checked } from "../request/values.ts";
+import { jsonForm } from "./json-options.ts";
+import { checked } from "../cli/values.ts";
 
 const options = {
   prefix: {
@@ -24,9 +25,9 @@ const options = {
   remove: { type: "boolean", description: "take the trust from keys: arguments are fingerprints" },
   format: {
     type: "string",
-    choices: ["table", "json"],
+    choices: ["table", "json", "json-pretty"],
     value: "FORMAT",
-    description: "of --list: table (the default) or json",
+    description: "of --list: table (the default), json in one line, or json-pretty",
   },
   "no-legend": { type: "boolean", description: "of --list: no line with the names of the columns" },
 } as const satisfies OptionTable;
@@ -62,7 +63,7 @@ export const command: Command = {
       throw usageError(`--${given.format === undefined ? "no-legend" : "format"} is for --list`);
     if (given.list) {
       if (operands.length > 0) throw usageError(`unexpected argument ${JSON.stringify(operands[0])}`);
-      return await list(globals, scope, given.format === "json" ? "json" : given["no-legend"] ? "rows" : "table");
+      return await list(globals, scope, jsonForm(given) ?? (given["no-legend"] ? "rows" : "table"));
     }
     if (given.remove) return await remove(globals, scope, operands);
     if (scope === undefined)
@@ -151,12 +152,12 @@ interface ListedKey {
   damage?: string;
 }
 
-async function list(globals: GlobalOptions, scope: Scope | undefined, form: "table" | "rows" | "json"): Promise<void> {
+async function list(globals: GlobalOptions, scope: Scope | undefined, form: "table" | "rows" | { pretty: boolean }): Promise<void> {
   const { listKeys } = await import("../trust/keystore.ts");
   const keys: ListedKey[] = [];
   for (const file of listKeys(globals)) if (inScope(file, scope)) keys.push(await inspectKey(file));
-  if (form === "json") {
-    printJson(keys.map(keyJson));
+  if (typeof form === "object") {
+    printJson(keys.map(keyJson), form.pretty);
     return;
   }
   const rows = keys.map(({ file, facts, status }) => [

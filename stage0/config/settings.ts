@@ -4,6 +4,16 @@ import { CONFIG_SUBDIRECTORIES } from "../../shared/contract/configuration.ts";
 import { absolutePath, acIdentifier } from "../../shared/schema/values.ts";
 import { optionalString, type Rule, report } from "../../shared/schema/place.ts";
 import { type ConfigDirs, readSettings } from "./config-files.ts";
+import type { InsecureOption } from "./insecure-options.ts";
+
+/** How rkt works for its caller: where its data and its configuration are, and which checks it does without. */
+export interface Settings extends ConfigDirs {
+  /** The data directory. */
+  dir: string;
+  debug: boolean;
+  quiet: boolean;
+  insecure: ReadonlySet<InsecureOption>;
+}
 
 /** What the configuration says of stage1 images. */
 export interface Stage1Settings {

@@ -1,5 +1,5 @@
 /**
- * What of its contract with rkt (docs/stage1-guide.md) a stage1 has broken, as
+ * What of its contract with rkt (docs/extend/stage1-guide.md) a stage1 has broken, as
  * far as its container's directory shows. For people: nothing is decided by it
  * but that a container is not taken away from under processes that still run.
  */

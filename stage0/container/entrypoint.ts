@@ -8,7 +8,7 @@
 
 import { closeSync, constants, existsSync, openSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
-import { type Entrypoint, ENTRYPOINTS } from "../../shared/contract/annotations.ts";
+import { type Entrypoint, stage1Names } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { RUNTIME_OPTIONS } from "../../shared/contract/environment.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
@@ -74,10 +74,11 @@ function openDirectory(dir: HostPath): Pick<RunningEntrypoint, "pid" | "director
 function entrypointPath(ref: ContainerRef, name: Entrypoint): HostPath {
   requireLayout(ref.uuid, readManifest(ref.dir));
   const manifest = readStage1Manifest(ref.dir);
-  const inside = annotation(manifest.annotations, ENTRYPOINTS[name]);
+  const { entrypoints } = stage1Names(manifest.annotations);
+  const inside = annotation(manifest.annotations, entrypoints[name]);
   if (inside === undefined)
     throw new RktError("no-entrypoint", `stage1 ${manifest.name} of container ${ref.uuid} has no "${name}"`, {
-      hint: `its image manifest would name one with the annotation ${ENTRYPOINTS[name]}`,
+      hint: `its image manifest would name one with the annotation ${entrypoints[name]}`,
     });
   return containerLayout("/proc/self/cwd").inStage1(inside);
 }

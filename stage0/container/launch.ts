@@ -8,10 +8,13 @@ import { readFileSync } from "node:fs";
 import { spawn } from "node:child_process";
 import { errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
-import { ENTRYPOINTS } from "../../shared/contract/annotations.ts";
+import { stage1Names } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { ENV_LOCK_FD, ENV_USERS_FD, RUNTIME_OPTIONS } from "../../shared/contract/environment.ts";
 import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
+import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
+import type { PodManifest } from "../../shared/schema/types.ts";
+import { writeWhole } from "../../shared/write-whole.ts";
 import { callersOpenFiles } from "../../shared/open-files.ts";
 import { MNT_DETACH, umount } from "../../shared/syscall/mount.ts";
 import { RLIMIT_NOFILE, setrlimit } from "../../shared/syscall/process.ts";
@@ -27,6 +30,8 @@ export interface LaunchOptions {
   /** Collect the container at once when it ends: argv of the command that does. */
   collect?: readonly string[] | undefined;
   env: Readonly<Record<string, string>>;
+  /** Replaces the container's: what was chosen as late as now. */
+  manifest?: PodManifest | undefined;
 }
 
 /** Starts a prepared container in place of this process; returns only by throwing. */
@@ -37,10 +42,12 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
     container = transition(options.data, prepared, "run");
     const here = containerLayout(".");
     process.chdir(container.dir);
+    if (options.manifest !== undefined) writeWhole(here.manifest, formatPodManifest(options.manifest), 0o640);
     const manifest = parseImageManifest(readFileSync(here.stage1Manifest, "utf8"));
-    const init = annotation(manifest.annotations, ENTRYPOINTS.init);
+    const { entrypoints } = stage1Names(manifest.annotations);
+    const init = annotation(manifest.annotations, entrypoints.init);
     if (init === undefined)
-      throw new RktError("bad-stage1", `stage1 image ${manifest.name} has no annotation ${ENTRYPOINTS.init}`);
+      throw new RktError("bad-stage1", `stage1 image ${manifest.name} has no annotation ${entrypoints.init}`);
     const trees: TreesFile = JSON.parse(readFileSync(here.trees, "utf8"));
     if (options.collect !== undefined) startCollector(container, options.collect);
 

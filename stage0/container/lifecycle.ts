@@ -1,6 +1,6 @@
 /**
  * Where a container is in its life: the state directory it lies in, and
- * whether its lock is held (docs/lifecycle.md). Every transition is one
+ * whether its lock is held (docs/extend/lifecycle.md). Every transition is one
  * rename(2) by the holder of the lock.
  */
 

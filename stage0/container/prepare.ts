@@ -1,7 +1,7 @@
 /**
  * From a container manifest to a container directory that stage 1 can start:
  * `embryo` → `prepare`, and `prepared` for a container that waits for
- * `run-prepared` (docs/layout.md). Writes nothing outside that directory; on
+ * `run-prepared` (docs/extend/layout.md). Writes nothing outside that directory; on
  * failure it is removed.
  *
  * Trusts the container manifest (stage 0 made it) and the store's trees.
@@ -22,7 +22,7 @@ import {
 } from "node:fs";
 import { v4 } from "uuid";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION, PRIVATE_USERS_SUPPORT } from "../../shared/contract/annotations.ts";
+import { ENTRYPOINTS, PRIVATE_USERS_SUPPORT, stage1Names } from "../../shared/contract/annotations.ts";
 import { appDirs, containerLayout } from "../../shared/contract/container-directory.ts";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { type HostPath, hostPath } from "../../shared/contract/paths.ts";
@@ -36,7 +36,7 @@ import { O_PATH, openat2, RESOLVE_IN_ROOT, syncfs } from "../../shared/syscall/f
 import { volumesByKey } from "../../shared/volumes.ts";
 import { type Provenance, STAGE1_PROVENANCE } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";
-import { foresee } from "./foresee.ts";
+import { imageNotes } from "./image-notes.ts";
 import { createContainer, type OwnedContainer, transition } from "./lifecycle.ts";
 import { wantsPrivateUsers } from "./private-users.ts";
 import { abandon } from "./remove.ts";
@@ -81,7 +81,7 @@ export async function prepareContainer(request: PrepareRequest): Promise<OwnedCo
   // Rendering is the long part and can fail on a bad image: before anything of the container exists.
   const trees = await renderTrees(request);
   const { treeRootfs } = dataLayout(request.data);
-  const notes = foresee(request.manifest, (app) => treeRootfs(trees.apps[app]?.tree ?? ""), request.implicitVolumes);
+  const notes = imageNotes(request.manifest, (app) => treeRootfs(trees.apps[app]?.tree ?? ""), request.implicitVolumes);
   for (const text of notes) request.note(text);
   let container = createContainer(request.data, uuid);
   try {
@@ -112,13 +112,14 @@ function newUuid(): string {
 /** A stage1 image must say where its entrypoints are, and speak our version. */
 function checkInterface(manifest: ImageManifest): void {
   const value = (name: string) => annotation(manifest.annotations, name);
-  if (value(ENTRYPOINTS.init) === undefined)
+  const { entrypoints, interfaceVersion, later } = stage1Names(manifest.annotations);
+  if (value(entrypoints.init) === undefined)
     throw new RktError(
       "bad-stage1",
       `${manifest.name} is not a stage1 image: it has no annotation ${ENTRYPOINTS.init}`,
       { hint: "give a stage1 image with --stage1-image" },
     );
-  for (const key of Object.values(ENTRYPOINTS)) {
+  for (const key of Object.values(entrypoints)) {
     const path = value(key);
     const reason = path === undefined ? undefined : entrypointPath(path);
     if (reason !== undefined)
@@ -126,12 +127,16 @@ function checkInterface(manifest: ImageManifest): void {
         hint: "an entrypoint is an absolute path of the image",
       });
   }
-  const version = value(INTERFACE_VERSION_ANNOTATION) ?? STAGE1_INTERFACE_VERSION;
+  const version = value(interfaceVersion) ?? STAGE1_INTERFACE_VERSION;
   if (version !== STAGE1_INTERFACE_VERSION)
     throw new RktError(
       "bad-stage1",
       `stage1 image ${manifest.name} has interface version "${version}", this rkt speaks ${STAGE1_INTERFACE_VERSION}`,
-      { hint: "use the stage1 image that came with this rkt" },
+      {
+        hint: later
+          ? `its ${interfaceVersion} is one of rkt 1.30: that rkt gives the program ${entrypoints.init} arguments, and other directories; use the stage1 image that came with this rkt`
+          : "use the stage1 image that came with this rkt",
+      },
     );
 }
 

@@ -8,7 +8,7 @@
 
 import type { SpawnSyncOptions } from "node:child_process";
 import { errorText, RktError } from "../../shared/errors.ts";
-import { ENTRYPOINTS } from "../../shared/contract/annotations.ts";
+import { stage1Names } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { ImageManifest } from "../../shared/schema/types.ts";
@@ -30,7 +30,7 @@ export function runStage1Gc(container: OwnedContainer): void {
     // Damaged: nobody knows any more what there was to run.
     return;
   }
-  const path = annotation(manifest.annotations, ENTRYPOINTS.gc);
+  const path = annotation(manifest.annotations, stage1Names(manifest.annotations).entrypoints.gc);
   if (path === undefined) return;
   try {
     inItsDirectory(container, () => execute(path, manifest.name));

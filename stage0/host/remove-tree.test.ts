@@ -136,7 +136,7 @@ test("what is mounted is left alone, and named", (t) => {
   rmSync(victim, { recursive: true });
 });
 
-/** As in docs/security.md: the kernel lets nobody unlink what has one of these flags. */
+/** As in docs/operate/security.md: the kernel lets nobody unlink what has one of these flags. */
 for (const flag of ["i", "a"])
   test(`chattr +${flag}: on files, directories and the tree itself, at any depth; a link's target keeps it`, (t) => {
     if (!requires(t, "root", "chattr")) return;

@@ -1,13 +1,8 @@
-/** The network as a command line and the configuration allow it, opened when an image needs it. */
+/** Options that say when to go to the network for an image, and how large it may be. */
 
 import { usageError } from "../../shared/errors.ts";
 import { parseQuantity } from "../../shared/schema/quantity.ts";
-import type { GlobalOptions } from "../cli/globals.ts";
 import type { PullPolicy } from "../fetch/fetch-context.ts";
-import type { ImageFinder } from "../fetch/find.ts";
-import type { OpenFetch } from "../fetch/open-fetch.ts";
-import { say } from "../terminal/output.ts";
-import type { Store } from "../store/store.ts";
 import type { OptionTable } from "../cli/words.ts";
 
 export const pullOptions = {
@@ -49,35 +44,4 @@ export function readMaxImageSize(text: string | undefined): number | undefined {
   if (text !== undefined && (size === undefined || size <= 0n))
     throw usageError(`--max-image-size ${JSON.stringify(text)}: must be an amount of bytes`, "--max-image-size=100Gi");
   return size === undefined ? undefined : Number(size);
-}
-
-export interface OpenFinder extends ImageFinder {
-  close(): Promise<void>;
-}
-
-export function openFinder(globals: GlobalOptions, store: Store, pullPolicy: PullPolicy): OpenFinder {
-  const { insecure, quiet } = globals;
-  let opened: OpenFetch | undefined;
-  return {
-    store,
-    pullPolicy,
-    insecure,
-    async network() {
-      if (opened === undefined) {
-        const { openFetch } = await import("../fetch/open-fetch.ts");
-        const { signatureChecker } = await import("../trust/verify.ts");
-        const { credentialsFrom } = await import("../config/auth.ts");
-        opened = openFetch({
-          store,
-          insecure,
-          pullPolicy,
-          quiet,
-          credentialsFor: credentialsFrom(globals, say),
-          beginVerification: signatureChecker(globals),
-        });
-      }
-      return opened.context;
-    },
-    close: async () => await opened?.close(),
-  };
 }

@@ -1,8 +1,32 @@
-/** What somebody asks of a container, read from the command line and not yet held against any image. */
+/** What somebody asks of a container, before any image has been looked at. */
 
+import type { PullPolicy } from "../fetch/fetch-context.ts";
+import type { Stage1Request } from "../fetch/wanted-stage1.ts";
 import type { Isolator, NameValue, Volume } from "../../shared/schema/types.ts";
 
-export interface RunRequest {
+/** A container that is to be made: what runs in it, and what it is made from. */
+export interface ContainerRequest {
+  run: RunRequest;
+  stage1: Stage1Request;
+  pullPolicy: PullPolicy;
+  /** Bytes that an image may unpack to; undefined: the usual limit. */
+  maxImageSize: number | undefined;
+  /** false: the images are copied instead of mounted as overlays. */
+  overlay: boolean;
+  /** File that gets the container's UUID. */
+  uuidFile: string | undefined;
+  metadataService: MetadataServiceRequest;
+}
+
+/** Whether the container is registered with the metadata service. */
+export interface MetadataServiceRequest {
+  /** "must": or the start fails; "never"; undefined: if the service runs. */
+  register: "must" | "never" | undefined;
+  /** The service is started if it does not run. */
+  spawn: boolean;
+}
+
+export interface RunRequest extends LaunchRequest {
   /** In order; empty with `podManifest`. */
   apps: AppRequest[];
   /** File of a pod manifest that says everything about apps and volumes. */
@@ -17,6 +41,14 @@ export interface RunRequest {
   userAnnotations: NameValue[];
   userLabels: NameValue[];
   ports: PortRequest[];
+  /** The container has a user namespace of its own. */
+  privateUsers: boolean;
+  /** Names of the host's volumes whose files are to be the container's. */
+  mappedVolumes: string[];
+}
+
+/** What can be said as late as when a prepared container is started. */
+export interface LaunchRequest {
   /** "host", "none", or the networks as `--net` lists them. Undefined: "host", unless an image asks for its own. */
   network: string | undefined;
   resolver: ResolverRequest;
@@ -24,10 +56,6 @@ export interface RunRequest {
   hosts: "host" | HostsEntry[];
   hostname: string | undefined;
   interactive: boolean;
-  /** The container has a user namespace of its own. */
-  privateUsers: boolean;
-  /** Names of the host's volumes whose files are to be the container's. */
-  mappedVolumes: string[];
 }
 
 export interface AppRequest {
@@ -86,4 +114,10 @@ export interface ResolverConfig {
 export interface HostsEntry {
   address: string;
   names: string[];
+}
+
+/** A line for the person, who asked for nothing strange and should know all the same. */
+export interface Note {
+  text: string;
+  hint?: string | undefined;
 }

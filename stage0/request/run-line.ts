@@ -7,34 +7,24 @@ import { acIdentifier, acName, account, argument, absolutePath } from "../../sha
 import type { Stage1Request } from "../fetch/wanted-stage1.ts";
 import { hasUnifiedCgroups } from "../container/cgroups.ts";
 import { leastOfApp } from "./isolators.ts";
-import type { AppRequest, MountRequest, ResolverRequest, RunRequest } from "./request.ts";
+import type { AppRequest, ContainerRequest, LaunchRequest, MetadataServiceRequest, ResolverRequest, RunRequest } from "./request.ts";
 import { findReserved } from "./reserved-annotations.ts";
 import { readOptions, type Values } from "../cli/options.ts";
 import type { Line, Operand, OptionTable, OptionWord } from "../cli/words.ts";
-import type { PullPolicy } from "../fetch/fetch-context.ts";
 import { PULL_EXCLUSIVE, readMaxImageSize, readPullPolicy } from "./pull-options.ts";
-import { appOptions, containerOptions, imageOptions, sharedOptions } from "./run-options.ts";
+import { appOptions, containerOptions, imageOptions, launchOptions, sharedOptions } from "./run-options.ts";
+import { checked, parseId, parseInteger, parseUniquePairs } from "../cli/values.ts";
+import { parseVariables } from "./environment-options.ts";
 import {
   capabilitiesIsolator,
-  checked,
   cpuIsolator,
-  hostname,
-  ipAddress,
   memoryIsolator,
-  parseHostsEntries,
-  parseId,
-  parseInteger,
-  parseMount,
-  parsePort,
-  parseUniquePairs,
-  parseVariables,
-  parseVolume,
-  resolverWord,
   rlimitsIsolator,
   seccompIsolator,
-  stopSignal,
-  stopTime,
-} from "./values.ts";
+} from "./isolator-options.ts";
+import { hostname, ipAddress, parseHostsEntries, parsePort, resolverWord } from "./network-options.ts";
+import { stopSignal, stopTime } from "./stop-options.ts";
+import { parseMount, parseVolume } from "./volume-options.ts";
 
 const STAGE1_OPTIONS = [
   "stage1-image",
@@ -45,20 +35,15 @@ const STAGE1_OPTIONS = [
   "stage1-from-dir",
 ] as const;
 
-const CONTAINER_EXCLUSIVE = [STAGE1_OPTIONS, ["net", "private-net"], PULL_EXCLUSIVE] as const;
+const NETWORK_EXCLUSIVE = ["net", "private-net"] as const;
+const CONTAINER_EXCLUSIVE = [STAGE1_OPTIONS, NETWORK_EXCLUSIVE, PULL_EXCLUSIVE] as const;
 const IMAGE_EXCLUSIVE = [["caps-retain", "caps-remove"]] as const;
 
+/** A line of `run` or `prepare`. */
 export interface RunLine {
-  request: RunRequest;
-  stage1: Stage1Request;
-  pullPolicy: PullPolicy;
-  /** Bytes; undefined: as usual. */
-  maxImageSize: number | undefined;
-  /** Those that say how to run the container, not what it is. */
-  options: Pick<
-    Values<typeof containerOptions>,
-    "rm" | "no-overlay" | "uuid-file-save" | "mds-register" | "spawn-metadata-svc"
-  >;
+  request: ContainerRequest;
+  /** The container is removed when it ends. */
+  rm: boolean;
 }
 
 /** Reads a line that was scanned with `runOptions`. */
@@ -77,8 +62,7 @@ export async function readRunLine(line: Line): Promise<RunLine> {
   for (const operand of operands) apps.push(await readApp(operand));
 
   const volumes = values.volume.map(parseVolume);
-  const networks = [...values.net, ...values["private-net"]];
-  const request: RunRequest = {
+  const run: RunRequest = {
     apps,
     podManifest: values["pod-manifest"],
     volumes: volumes.flatMap((volume) => {
@@ -87,7 +71,7 @@ export async function readRunLine(line: Line): Promise<RunLine> {
       return [own];
     }),
     boundPaths: volumes.flatMap((volume) => ("boundPath" in volume ? [volume.boundPath] : [])),
-    mounts: uniqueMounts(shared.mount),
+    mounts: shared.mount.map(parseMount),
     environment: {
       inherit: values["inherit-env"],
       files: values["set-env-file"],
@@ -97,21 +81,52 @@ export async function readRunLine(line: Line): Promise<RunLine> {
     userAnnotations: parseUniquePairs("user-annotation", shared["user-annotation"], argument),
     userLabels: parseUniquePairs("user-label", shared["user-label"], argument),
     ports: values.port.map(parsePort),
+    ...readLaunch(values),
+    privateUsers: values["private-users"],
+    mappedVolumes: volumes.flatMap((volume) => ("idmap" in volume ? [volume.name] : [])),
+  };
+  checkRequest(run, everywhere);
+  return {
+    request: {
+      run,
+      stage1: readStage1(values),
+      pullPolicy: readPullPolicy(values, "new"),
+      maxImageSize: readMaxImageSize(values["max-image-size"]),
+      overlay: !values["no-overlay"],
+      uuidFile: values["uuid-file-save"],
+      metadataService: readMetadataService(values),
+    },
+    rm: values.rm,
+  };
+}
+
+/** The options of `run-prepared` that change how a container runs. */
+export interface LaunchLine {
+  request: LaunchRequest;
+  metadataService: MetadataServiceRequest;
+}
+
+/** Reads the options of `run-prepared` that change how a container runs; undefined when there is none. */
+export async function readLaunchLine(line: Line): Promise<LaunchLine | undefined> {
+  const words = pick(line.options, launchOptions);
+  if (words.length === 0) return undefined;
+  const values = await readOptions(words, launchOptions, [NETWORK_EXCLUSIVE]);
+  return { request: readLaunch(values), metadataService: readMetadataService(values) };
+}
+
+function readMetadataService(values: Values<typeof launchOptions>): MetadataServiceRequest {
+  const { "mds-register": wish, "spawn-metadata-svc": spawn } = values;
+  return { register: wish === undefined ? undefined : wish === "true" ? "must" : "never", spawn };
+}
+
+function readLaunch(values: Values<typeof launchOptions>): LaunchRequest {
+  const networks = [...values.net, ...values["private-net"]];
+  return {
     network: networks.length === 0 ? undefined : networks.join(","),
     resolver: readResolver(values),
     hosts: parseHostsEntries(values["hosts-entry"]),
     hostname: optional("hostname", values.hostname, hostname),
     interactive: values.interactive,
-    privateUsers: values["private-users"],
-    mappedVolumes: volumes.flatMap((volume) => ("idmap" in volume ? [volume.name] : [])),
-  };
-  checkRequest(request, everywhere);
-  return {
-    request,
-    stage1: readStage1(values),
-    pullPolicy: readPullPolicy(values, "new"),
-    maxImageSize: readMaxImageSize(values["max-image-size"]),
-    options: values,
   };
 }
 
@@ -136,20 +151,13 @@ async function readApp(operand: Operand): Promise<AppRequest> {
     supplementaryGIDs: readGroups(values["supplementary-gids"]),
     workingDirectory: optional("working-dir", values["working-dir"], absolutePath),
     environment: parseVariables("environment", values.environment),
-    mounts: uniqueMounts(values.mount),
+    mounts: values.mount.map(parseMount),
     isolators: readIsolators(values),
     readOnlyRootFS: values["readonly-rootfs"],
     annotations: [...stopAnnotations(values), ...readAnnotations(values.annotation, "app")],
     userAnnotations: parseUniquePairs("user-annotation", values["user-annotation"], argument),
     userLabels: parseUniquePairs("user-label", values["user-label"], argument),
   };
-}
-
-function uniqueMounts(texts: readonly string[]): MountRequest[] {
-  const mounts = texts.map(parseMount);
-  const twice = mounts.find((mount, i) => mounts.findIndex(({ path }) => path === mount.path) < i);
-  if (twice !== undefined) throw usageError(`--mount: two volumes are to be mounted at ${twice.path}`);
-  return mounts;
 }
 
 function readAnnotations(texts: readonly string[], of: "app" | "container"): NameValue[] {
@@ -201,7 +209,7 @@ function readIsolators(values: Values<typeof imageOptions>): Isolator[] {
   return isolators;
 }
 
-function readResolver(values: Values<typeof containerOptions>): ResolverRequest {
+function readResolver(values: Values<typeof launchOptions>): ResolverRequest {
   const domain = optional("dns-domain", values["dns-domain"], resolverWord);
   const search = values["dns-search"].map((text) => checked("dns-search", text, resolverWord));
   const options = values["dns-opt"].map((text) => checked("dns-opt", text, resolverWord));

@@ -13,35 +13,8 @@ const network = "Network";
 const container = "Container";
 const app = "Options of the image before them";
 
-/** Wherever they stand. */
-export const containerOptions = {
-  volume: {
-    type: "string",
-    array: true,
-    value: "NAME:/PATH",
-    description:
-      "serve the mount points NAME with a path of the host; bind:/PATH serves the only one without a volume. In full: NAME,kind=host,source=/PATH or NAME,kind=empty, and then readOnly=, recursive=, idmap=, mode=, uid=, gid=. A mount point without a volume gets a new one, with what the image has there",
-    group: files,
-  },
-  "set-env": {
-    type: "string",
-    array: true,
-    value: "NAME=VALUE",
-    description: "set a variable of every app",
-    group: variables,
-  },
-  "set-env-file": {
-    type: "string",
-    array: true,
-    value: "FILE",
-    description: "set the variables of a file, NAME=VALUE lines, for every app",
-    group: variables,
-  },
-  "inherit-env": {
-    type: "boolean",
-    description: "pass on the caller's variables that nothing else sets",
-    group: variables,
-  },
+/** Of a container that is about to run: `run-prepared` takes them, too. */
+export const launchOptions = {
   net: {
     type: "string",
     array: true,
@@ -58,13 +31,6 @@ export const containerOptions = {
     description: "the older name of --net",
     group: network,
     hidden: true,
-  },
-  port: {
-    type: "string",
-    array: true,
-    value: "NAME:[HOSTIP:]HOSTPORT",
-    description: "publish a port, by its name in the image or by its number",
-    group: network,
   },
   dns: {
     type: "string",
@@ -102,12 +68,51 @@ export const containerOptions = {
     description: "register, and start the metadata service if it does not run",
     group: container,
   },
+  interactive: { type: "boolean", description: "give the one app the terminal", group: container },
+} as const satisfies OptionTable;
+
+/** Wherever they stand. */
+export const containerOptions = {
+  volume: {
+    type: "string",
+    array: true,
+    value: "NAME:/PATH",
+    description:
+      "serve the mount points NAME with a path of the host; bind:/PATH serves the only one without a volume. In full: NAME,kind=host,source=/PATH or NAME,kind=empty, and then readOnly=, recursive=, idmap=, mode=, uid=, gid=. A mount point without a volume gets a new one, with what the image has there",
+    group: files,
+  },
+  "set-env": {
+    type: "string",
+    array: true,
+    value: "NAME=VALUE",
+    description: "set a variable of every app",
+    group: variables,
+  },
+  "set-env-file": {
+    type: "string",
+    array: true,
+    value: "FILE",
+    description: "set the variables of a file, NAME=VALUE lines, for every app",
+    group: variables,
+  },
+  "inherit-env": {
+    type: "boolean",
+    description: "pass on the caller's variables that nothing else sets",
+    group: variables,
+  },
+  ...launchOptions,
+  port: {
+    type: "string",
+    array: true,
+    value: "NAME:[HOSTIP:]HOSTPORT",
+    description: "publish a port, by its name in the image or by its number",
+    group: network,
+  },
   "private-users": {
     type: "boolean",
     description: "give the container users of its own: its root is an ordinary user of the host",
     group: container,
   },
-  interactive: { type: "boolean", description: "give the one app the terminal", group: container },
   rm: { type: "boolean", description: "remove the container when it ends", group: container },
   "no-overlay": { type: "boolean", description: "copy the images instead of mounting overlays", group: container },
   "uuid-file-save": {

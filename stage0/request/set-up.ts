@@ -1,99 +1,89 @@
-/** From the line of `run` or `prepare` to a prepared container. */
+/** From a request to a container that is ready to run. */
 
 import { readFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { PROTECTIONS } from "../../shared/contract/annotations.ts";
 import { LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../../shared/contract/configuration.ts";
 import { parsePodTemplate } from "../../shared/schema/pod-manifest.ts";
-import type { NameValue, PodTemplate } from "../../shared/schema/types.ts";
-import { readStage1Settings } from "../config/settings.ts";
+import type { ImageManifest, NameValue, PodTemplate } from "../../shared/schema/types.ts";
+import type { ConfigDirs } from "../config/config-files.ts";
+import { readStage1Settings, type Settings } from "../config/settings.ts";
 import { hasUnifiedCgroups } from "../container/cgroups.ts";
 import type { OwnedContainer } from "../container/lifecycle.ts";
-import { wantsPrivateNetwork } from "./isolators.ts";
-import { type Circumstances, containerManifest, fromPodManifest, knownBySha256 } from "./manifest.ts";
 import { prepareContainer } from "../container/prepare.ts";
 import { discard } from "../container/remove.ts";
-import type { RunRequest } from "./request.ts";
-import { checkVolumeSources } from "./volume-sources.ts";
-import type { GlobalOptions } from "../cli/globals.ts";
 import { findImages, imageReference, type WantedImage } from "../fetch/find.ts";
+import { openFinder } from "../fetch/open-finder.ts";
 import { executableDirectory, wantedStage1 } from "../fetch/wanted-stage1.ts";
 import { writeOutputFile } from "../host/output-file.ts";
-import { say } from "../terminal/output.ts";
 import { leastProvenance, STAGE1_PROVENANCE } from "../store/provenance.ts";
-import { openStore } from "../store/store.ts";
-import { thisProgram } from "../host/this-program.ts";
-import { openFinder } from "./pull-options.ts";
-import type { RunLine } from "./run-line.ts";
-import { parseEnvironmentFile } from "./values.ts";
+import { openStore, type Store, type StoredImage } from "../store/store.ts";
+import type { NoteReporter } from "../terminal/output.ts";
+import type { Circumstances, ResolvedImage } from "./apps.ts";
+import { parseEnvironmentFile } from "./environment-options.ts";
+import { wantsPrivateNetwork } from "./isolators.ts";
+import { type ContainerManifest, containerManifest, fromPodManifest, knownBySha256 } from "./manifest.ts";
+import { metadataUrl } from "./metadata-url.ts";
+import type { ContainerRequest, RunRequest } from "./request.ts";
+import { checkVolumeSources } from "./volume-sources.ts";
 
 export interface SetUpOptions {
   /** The container outlives this process: its files are flushed to disk. */
   durable: boolean;
+  /** Takes what a person should know. */
+  reporter: NoteReporter;
 }
 
 export async function setUpContainer(
-  { request: asked, stage1, pullPolicy, maxImageSize, options }: RunLine,
-  globals: GlobalOptions,
-  { durable }: SetUpOptions,
+  request: ContainerRequest,
+  settings: Settings,
+  { durable, reporter }: SetUpOptions,
 ): Promise<OwnedContainer> {
-  const given = asked.podManifest === undefined ? undefined : readPodManifest(asked.podManifest);
-  let circumstances: Circumstances = {
-    environment: asked.environment.inherit ? callersEnvironment() : [],
-    environmentFiles: asked.environment.files.flatMap((path) => parseEnvironmentFile(path, read(path))),
-    created: new Date(),
-    debug: globals.debug,
-    configDirs: configDirs(globals),
-    unifiedCgroups: hasUnifiedCgroups(),
-    unprotected: PROTECTIONS.filter((protection) => globals.insecure.has(protection)),
-    metadataUrl: await registered(globals, asked.network ?? "host", options),
-  };
-  // Before any image is imported: a slip in the line costs nothing.
-  const wanted = given === undefined ? wantedImages(asked) : imagesOf(given);
-  const stage1Image = wantedStage1(stage1, executableDirectory(), readStage1Settings(globals));
+  const { run, pullPolicy, maxImageSize, overlay } = request;
+  // What the command line and its files say is read before any image is: a mistake in them costs nothing.
+  const template = run.podManifest === undefined ? undefined : readPodTemplate(run.podManifest);
+  const circumstances = readCircumstances(run, settings);
+  const wanted = template === undefined ? imagesOfApps(run) : imagesOfTemplate(template);
+  const wantedStage1Image = wantedStage1(request.stage1, executableDirectory(), readStage1Settings(settings));
+  const url = (network: string) => metadataUrl(request.metadataService, network, settings, reporter);
+  const urlAsAsked = await url(run.network ?? "host");
 
-  // An image that cannot be run as asked leaves nothing in the store.
-  const store = openStore(globals.dir, { hold: true, maxImageSize, checkBlobs: !globals.insecure.has("ondisk") });
-  const finder = openFinder(globals, store, pullPolicy);
+  // An image that can't be run as asked leaves nothing in the store.
+  const store = openStore(settings.dir, { hold: true, maxImageSize, checkBlobs: !settings.insecure.has("ondisk") });
+  const finder = openFinder(settings, store, pullPolicy);
   try {
     const images = await findImages(wanted, finder);
     const manifests = images.map(({ key }) => store.manifest(key));
-    const isolators = manifests.map(({ app }, i) => (given?.apps[i]?.app ?? app)?.isolators ?? []);
-    const own = asked.network === undefined && [given?.isolators ?? [], ...isolators].some(wantsPrivateNetwork);
-    const request = own ? { ...asked, network: "default" } : asked;
-    // A service that serves the host's network may be out of reach of the container's own.
-    if (own) circumstances = { ...circumstances, metadataUrl: await registered(globals, "default", options) };
-    const bySha256 = circumstances.metadataUrl !== undefined && manifests.some(knownBySha256);
-    const resolved = images.map(({ id, key }) => ({
-      id,
-      manifest: store.manifest(key),
-      sha256: bySha256 ? store.sha256(key) : undefined,
-    }));
-    const { manifest, implicitVolumes, warnings, notes } =
-      given === undefined
-        ? containerManifest(request, resolved, circumstances)
-        : fromPodManifest(given, request, resolved, circumstances);
-    checkVolumeSources(manifest);
-    const note = (text: string, hint?: string) => {
-      if (!globals.quiet) say(text, hint);
-    };
-    for (const warning of warnings) note(`warning: ${warning}`);
-    for (const { text, hint } of notes) note(text, hint);
-    const [stage1Found] = await findImages([stage1Image], finder, STAGE1_PROVENANCE);
-    if (stage1Found === undefined) throw new Error("no stage1 image");
-    const container = await prepareContainer({
-      data: globals.dir,
-      store,
-      manifest,
-      implicitVolumes,
-      stage1: stage1Found,
+    const ownNetwork = run.network === undefined && wantOwnNetwork(manifests, template);
+    const made = makeManifest({
+      run: ownNetwork ? { ...run, network: "default" } : run,
+      template,
       images,
-      least: leastProvenance(globals.insecure),
-      overlay: !options["no-overlay"],
-      durable,
-      note,
+      store,
+      circumstances: {
+        ...circumstances,
+        // A service that serves the host's network may be out of reach of the container's own.
+        metadataUrl: ownNetwork ? await url("default") : urlAsAsked,
+      },
     });
-    saveUuid(container, options["uuid-file-save"], globals.dir);
+    checkVolumeSources(made.manifest);
+    for (const warning of made.warnings) reporter.note(`warning: ${warning}`);
+    for (const { text, hint } of made.notes) reporter.note(text, hint);
+    const [stage1] = await findImages([wantedStage1Image], finder, STAGE1_PROVENANCE);
+    if (stage1 === undefined) throw new Error("no stage1 image");
+    const container = await prepareContainer({
+      data: settings.dir,
+      store,
+      manifest: made.manifest,
+      implicitVolumes: made.implicitVolumes,
+      stage1,
+      images,
+      least: leastProvenance(settings.insecure),
+      overlay,
+      durable,
+      note: reporter.note,
+    });
+    saveUuid(container, request.uuidFile, settings.dir);
     return container;
   } finally {
     await finder.close();
@@ -101,7 +91,45 @@ export async function setUpContainer(
   }
 }
 
-/** Nobody would know of a container whose UUID cannot be told. */
+function readCircumstances(run: RunRequest, settings: Settings): Circumstances {
+  return {
+    environment: run.environment.inherit ? callersEnvironment() : [],
+    environmentFiles: run.environment.files.flatMap((path) => parseEnvironmentFile(path, read(path))),
+    created: new Date(),
+    debug: settings.debug,
+    configDirs: unusualConfigDirs(settings),
+    unifiedCgroups: hasUnifiedCgroups(),
+    unprotected: PROTECTIONS.filter((protection) => settings.insecure.has(protection)),
+  };
+}
+
+/** Whether an isolator of the pod manifest or of an app asks for a network of the container's own. */
+function wantOwnNetwork(manifests: readonly ImageManifest[], template: PodTemplate | undefined): boolean {
+  const ofApps = manifests.map(({ app }, i) => (template?.apps[i]?.app ?? app)?.isolators ?? []);
+  return [template?.isolators ?? [], ...ofApps].some(wantsPrivateNetwork);
+}
+
+interface ManifestParts {
+  run: RunRequest;
+  template: PodTemplate | undefined;
+  images: readonly StoredImage[];
+  store: Store;
+  circumstances: Circumstances;
+}
+
+function makeManifest({ run, template, images, store, circumstances }: ManifestParts): ContainerManifest {
+  const registered = circumstances.metadataUrl !== undefined;
+  const bySha256 = registered && images.some(({ key }) => knownBySha256(store.manifest(key)));
+  const resolved: ResolvedImage[] = images.map(({ id, key }) => ({
+    id,
+    manifest: store.manifest(key),
+    sha256: bySha256 ? store.sha256(key) : undefined,
+  }));
+  if (template === undefined) return containerManifest(run, resolved, circumstances);
+  return fromPodManifest(template, run, resolved, circumstances);
+}
+
+/** A container whose UUID can't be told is removed: nobody would know of it. */
 function saveUuid(container: OwnedContainer, path: string | undefined, data: string): void {
   if (path === undefined) return;
   try {
@@ -115,42 +143,23 @@ function saveUuid(container: OwnedContainer, path: string | undefined, data: str
   }
 }
 
-function configDirs({ localConfig, systemConfig }: GlobalOptions): string[] | undefined {
+/** The configuration directories that stage 1 is told of; undefined when they are the usual ones. */
+function unusualConfigDirs({ localConfig, systemConfig }: ConfigDirs): string[] | undefined {
   const dirs = [localConfig, systemConfig];
   return dirs.join() === [LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR].join() ? undefined : dirs;
 }
 
-/** AC_METADATA_URL of the container's apps; undefined without the metadata service. */
-async function registered(
-  globals: GlobalOptions,
-  network: string,
-  { "mds-register": wish, "spawn-metadata-svc": spawn }: RunLine["options"],
-): Promise<string | undefined> {
-  if (wish === "false") return undefined;
-  const { ASLEEP, register } = await import("../metadata/registration.ts");
-  const url = await register({
-    data: globals.dir,
-    network,
-    program: spawn ? thisProgram() : undefined,
-    wait: wish === "true",
-  });
-  if (typeof url === "string") return url;
-  if (spawn || wish === "true") throw url;
-  if (url.code === ASLEEP && !globals.quiet) say(`warning: ${url.message}: the container is not registered`);
-  return undefined;
+function imagesOfApps({ apps }: RunRequest): WantedImage[] {
+  return apps.map(({ image, signature }) => ({ reference: imageReference(image), signature }));
 }
 
-function wantedImages(request: RunRequest): WantedImage[] {
-  return request.apps.map(({ image, signature }) => ({ reference: imageReference(image), signature }));
-}
-
-function imagesOf(manifest: PodTemplate): WantedImage[] {
+function imagesOfTemplate(manifest: PodTemplate): WantedImage[] {
   return manifest.apps.map(({ image: { id, name = "", labels } }) => ({
     reference: id === undefined ? { kind: "name", name, labels } : { kind: "hash", hash: id },
   }));
 }
 
-function readPodManifest(path: string): PodTemplate {
+function readPodTemplate(path: string): PodTemplate {
   return parsePodTemplate(read(path), { object: path });
 }
 

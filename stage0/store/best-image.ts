@@ -1,7 +1,7 @@
 /**
  * Which image a name stands for. Every look-up by name goes through here: that
  * of `rkt run` and `rkt fetch`, of commands about stored images, and of what
- * an image depends on. docs/trust.md has the rules for users:
+ * an image depends on. docs/use/trust.md has the rules for users:
  *
  * 1. The image has that name and the labels that were asked for, and it is not
  *    for another operating system or processor unless that was asked for

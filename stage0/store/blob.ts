@@ -1,7 +1,7 @@
 /**
- * Reading a blob. A blob that is not what its name says is refused. It is
- * hashed while it is read; another thread hashes a big blob, so that on two
- * processors this takes no longer than reading alone.
+ * Reading a blob. A blob that is not what its name says is refused. Another
+ * thread reads and hashes a big blob, and shares what it has read: so the blob
+ * is read once, and on two processors takes no longer than without a hash.
  */
 
 import { createHash } from "node:crypto";
@@ -15,7 +15,7 @@ import { fileChunks } from "../archive/file-chunks.ts";
 
 /** The chunks may not be relied on before `verify` has resolved. */
 export interface BlobReader {
-  /** As `fileChunks`. */
+  /** As `fileChunks`, and once. Nobody may write into a chunk: it may be hashed at the same time. */
   chunks(): AsyncGenerator<Buffer, void, undefined>;
   /** Rejects with "damaged-image" when the content is not what the key says. */
   verify(): Promise<void>;
@@ -31,19 +31,20 @@ export async function openBlob(layout: DataLayout, key: string, check: boolean):
     if (errorCode(error) !== "ENOENT") throw error;
     throw damaged(key, "its blob is not there");
   }
-  const hashing = check ? await hash(file) : undefined;
+  const hashed = check ? await hash(file) : unchecked(file);
   // The reader may fail first, and never call `verify`.
-  hashing?.digest.catch(() => {});
+  hashed.digest.catch(() => {});
   return {
-    chunks: () => fileChunks(file),
+    chunks: hashed.chunks,
     async verify() {
-      const digest = await hashing?.digest;
+      hashed.skipRest();
+      const digest = await hashed.digest;
       if (digest === undefined) return;
       const found = `sha512-${digest}`;
       if (blobKey(found) !== key) throw damaged(key, `its blob has the hash ${shortId(found)}`);
     },
     async close() {
-      await hashing?.stop();
+      await hashed.stop();
       await file.close();
     },
   };
@@ -74,9 +75,12 @@ function damaged(key: string, what: string): RktError {
   });
 }
 
-interface Hashing {
-  /** Hexadecimal. */
-  digest: Promise<string>;
+interface Hashed {
+  chunks(): AsyncGenerator<Buffer, void, undefined>;
+  /** Of all of it, hexadecimal; undefined where nobody asks. */
+  digest: Promise<string | undefined>;
+  /** No more chunks are asked for. */
+  skipRest(): void;
   stop(): Promise<unknown>;
 }
 
@@ -84,7 +88,15 @@ interface Hashing {
 const THREAD_BYTES = 8 * 1024 ** 2;
 const CHUNK = 1024 * 1024;
 
-async function hash({ fd }: FileHandle): Promise<Hashing> {
+const unchecked = (file: FileHandle): Hashed => ({
+  chunks: () => fileChunks(file),
+  digest: Promise.resolve(undefined),
+  skipRest: () => {},
+  stop: async () => {},
+});
+
+async function hash(file: FileHandle): Promise<Hashed> {
+  const { fd } = file;
   if (fstatSync(fd).size >= THREAD_BYTES) return inThread(fd);
   const hash = createHash("sha512");
   const buffer = Buffer.allocUnsafe(CHUNK);
@@ -93,27 +105,74 @@ async function hash({ fd }: FileHandle): Promise<Hashing> {
     hash.update(buffer.subarray(0, n));
     position += n;
   }
-  return { digest: Promise.resolve(hash.digest("hex")), stop: async () => {} };
+  return { ...unchecked(file), digest: Promise.resolve(hash.digest("hex")) };
+}
+
+/** What the thread may be ahead of the reader; all in the caches of the processor. */
+const SLOTS = 4;
+const SLOT = 256 * 1024;
+/** More than any blob has. */
+const ALL = 2 ** 31 - 1;
+
+/**
+ * The thread fills one slot after the other, says how many bytes are in each, and at last the digest. It waits for the
+ * number of slots that the reader is done with.
+ */
+async function inThread(fd: number): Promise<Hashed> {
+  const { Worker } = await import("node:worker_threads");
+  const shared = new SharedArrayBuffer(SLOTS * SLOT);
+  const done = new Int32Array(new SharedArrayBuffer(4));
+  const worker: Worker = new Worker(THREAD, { eval: true, workerData: { fd, shared, done, slot: SLOT, slots: SLOTS } });
+  const filled: number[] = [];
+  let failure: unknown;
+  let wake = () => {};
+  const digest = new Promise<string>((resolve, reject) => {
+    const fail = (error: unknown): void => {
+      failure ??= error;
+      reject(error);
+      wake();
+    };
+    worker.on("message", (said: number | string) => {
+      if (typeof said === "string") return resolve(said);
+      filled.push(said);
+      wake();
+    });
+    worker.once("error", fail);
+    worker.once("exit", () => fail(new Error("the thread that hashes a blob has ended")));
+  });
+  const release = (slots: number): void => {
+    Atomics.store(done, 0, slots);
+    Atomics.notify(done, 0);
+  };
+  async function* chunks(): AsyncGenerator<Buffer, void, undefined> {
+    for (let slot = 0; ; slot++) {
+      while (filled.length <= slot) {
+        if (failure !== undefined) throw failure;
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+      const bytes = filled[slot] ?? 0;
+      if (bytes === 0) return;
+      yield Buffer.from(shared, (slot % SLOTS) * SLOT, bytes);
+      release(slot + 1);
+    }
+  }
+  return { chunks, digest, skipRest: () => release(ALL), stop: () => worker.terminate() };
 }
 
 /** The thread reads the same open file, because it has its process's descriptors. */
-async function inThread(fd: number): Promise<Hashing> {
-  const { Worker } = await import("node:worker_threads");
-  const worker: Worker = new Worker(THREAD, { eval: true, workerData: { fd, chunk: CHUNK } });
-  const digest = new Promise<string>((resolve, reject) => {
-    worker.once("message", resolve);
-    worker.once("error", reject);
-    worker.once("exit", () => reject(new Error("the thread that hashes a blob has ended")));
-  });
-  return { digest, stop: () => worker.terminate() };
-}
-
 const THREAD = `
 const { createHash } = require("node:crypto");
 const { readSync } = require("node:fs");
-const { parentPort, workerData: { fd, chunk } } = require("node:worker_threads");
+const { parentPort, workerData: { fd, shared, done, slot, slots } } = require("node:worker_threads");
 const hash = createHash("sha512");
-const buffer = Buffer.allocUnsafeSlow(chunk);
-for (let position = 0, n; (n = readSync(fd, buffer, 0, chunk, position)) > 0; position += n) hash.update(buffer.subarray(0, n));
+for (let i = 0, n = 1, position = 0; n > 0; i++, position += n) {
+  for (let seen; (seen = Atomics.load(done, 0)) <= i - slots; ) Atomics.wait(done, 0, seen);
+  const bytes = Buffer.from(shared, (i % slots) * slot, slot);
+  n = readSync(fd, bytes, 0, slot, position);
+  parentPort.postMessage(n);
+  hash.update(bytes.subarray(0, n));
+}
 parentPort.postMessage(hash.digest("hex"));
 `;

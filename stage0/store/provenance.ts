@@ -1,4 +1,4 @@
-/** Who vouches for an image's name: a look-up by name goes by this (best-image.ts, docs/trust.md). */
+/** Who vouches for an image's name: a look-up by name goes by this (best-image.ts, docs/use/trust.md). */
 
 import type { InsecureOption } from "../config/insecure-options.ts";
 

@@ -15,6 +15,7 @@ test("no character that a terminal obeys is in JSON or in a message, and JSON sa
     assert.deepEqual(JSON.parse(json), { [text]: text });
     assert.doesNotMatch(printable(text), OBEYED, code.toString(16));
   }
+  assert.equal(jsonText({ a: ["\u009b31m"] }, false), '{"a":["\\u009b31m"]}\n');
   assert.equal(jsonText(["\u009b31m\u202eé🚀"]), '[\n  "\\u009b31m\\u202eé🚀"\n]\n');
   assert.equal(printable("é\u200dü\u200e"), "é\u200dü\\u200e");
   const megabyte = "a".repeat(2 ** 20);

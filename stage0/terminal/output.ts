@@ -24,13 +24,13 @@ export function print(data: string | Uint8Array): void {
 /** What JSON.stringify leaves as it is and a terminal or an editor obeys: DEL, C1, bidirectional and line controls. */
 const OBEYED = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
-/** JSON for stdout, equal to `value` when it is parsed, with nothing in it that a terminal obeys. */
-export function printJson(value: unknown): void {
-  print(jsonText(value));
+/** JSON for stdout, equal to `value` when it is parsed, with nothing in it that a terminal obeys; indented, or one line. */
+export function printJson(value: unknown, pretty = true): void {
+  print(jsonText(value, pretty));
 }
 
-export function jsonText(value: unknown): string {
-  const text = JSON.stringify(value, undefined, 2);
+export function jsonText(value: unknown, pretty = true): string {
+  const text = JSON.stringify(value, undefined, pretty ? 2 : undefined);
   return `${text.replace(OBEYED, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)}\n`;
 }
 
@@ -38,6 +38,13 @@ export function jsonText(value: unknown): string {
 export function say(text: string, hint?: string): void {
   writeError(`rkt: ${printable(text)}\n${hint === undefined ? "" : `hint: ${printable(hint)}\n`}`);
 }
+
+/** What a person should know beside the data; nothing with `--quiet`. */
+export interface NoteReporter {
+  note(text: string, hint?: string): void;
+}
+
+export const noteReporter = ({ quiet }: { quiet: boolean }): NoteReporter => ({ note: quiet ? () => {} : say });
 
 /** Text for stderr, as it is; there is nowhere to say that it can't be written. */
 export function writeError(data: string | Uint8Array): void {

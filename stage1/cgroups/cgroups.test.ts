@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Hierarchy, hierarchies, ownCgroup, plan } from "./cgroups.ts";
+import { type Hierarchy, hierarchies, ownCgroup } from "../../shared/cgroup-hierarchies.ts";
+import { plan } from "./cgroups.ts";
 
 // proc_pid_mountinfo(5): ID parent major:minor root mount-point options … - type source super-options
 const hybrid = `30 1 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755

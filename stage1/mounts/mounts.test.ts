@@ -53,6 +53,7 @@ test("the whole plan, in order: programs read-only; then a tmpfs, so that no tar
     "directory ./stage1/rootfs/rkt/etc",
     "copy /etc/resolv.conf ./stage1/rootfs/rkt/etc/resolv.conf",
     "text ./stage1/rootfs/rkt/etc/hostname",
+    "text ./stage1/rootfs/rkt/etc/machine-id",
     "text ./stage1/rootfs/rkt/etc/hosts",
     "directory ./stage1/rootfs/rkt/host-volumes",
     "directory ./stage1/rootfs/rkt/cgroups",
@@ -86,6 +87,7 @@ for (const c of [
     );
     assert.deepEqual(texts, [
       `${c.hostname}\n`,
+      `${uuid.replaceAll("-", "")}\n`,
       `127.0.0.1\tlocalhost\n127.0.1.1\t${c.hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n`,
     ]);
   });

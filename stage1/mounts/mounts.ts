@@ -13,6 +13,7 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { cloneHostSource } from "../../shared/host-source.ts";
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { machineId } from "../../shared/contract/data-directory.ts";
 import { type HostPath, hostPath, type Stage1Path } from "../../shared/contract/paths.ts";
 import { STAGE1 } from "../../shared/contract/stage1-root.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
@@ -87,6 +88,7 @@ export function mountPlan(
     { kind: "directory", target: inside(STAGE1.etc) },
     ...resolvConf(annotation(manifest.annotations, ANNOTATIONS.resolvConf), network, inside(STAGE1.resolvConf)),
     { kind: "text", target: inside(STAGE1.hostname), text: `${hostname}\n` },
+    { kind: "text", target: inside(STAGE1.machineId), text: `${machineId(uuid)}\n` },
     hosts(annotation(manifest.annotations, ANNOTATIONS.hosts), hostname, network, inside(STAGE1.hosts)),
     { kind: "directory", target: inside(STAGE1.hostVolumes) },
     ...sysctl(

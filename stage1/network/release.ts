@@ -56,7 +56,7 @@ if [ -e ${teardown} ]; then
   done
   [ $status -eq 0 ] || { : >${failed}; exit 1; }
 fi
-rm -rf ${steps} ${dir}/step.tmp
+rm -rf ${steps} ${dir}/*.tmp
 rm -f ${teardown} ${failed} ${releasing} ${lock}
 rmdir ${dir} 2>/dev/null
 exit 0

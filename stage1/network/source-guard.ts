@@ -77,7 +77,7 @@ EOF
 }
 
 /**
- * Without the program, or in a kernel without bridge tables, there is no guard (docs/networking.md): gives what the
+ * Without the program, or in a kernel without bridge tables, there is no guard (docs/use/networking.md): gives what the
  * person should know then.
  */
 export function installGuard(rules: string, busybox: string): string | undefined {

@@ -9,7 +9,7 @@ const NET_ADMIN = "CAP_NET_ADMIN";
  * CAP_NET_ADMIN, when an app retains it and the network is the container's
  * own: on the host's it is for nobody. Where a link has its other end in the
  * host's network, the kernel lets the capability reach over there
- * (docs/security.md, "What an image may ask for"). A container with users of
+ * (docs/operate/security.md, "What an image may ask for"). A container with users of
  * its own has a network whose owner is the host's root, and the capability no
  * meaning there. Any other that nspawn does not give is the host's: the
  * launcher tells whoever asks for it.

@@ -13,6 +13,7 @@
  */
 
 import { closeSync, fstatSync, openSync, readFileSync, readlinkSync } from "node:fs";
+import { hierarchies, ownCgroup } from "../../shared/cgroup-hierarchies.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
@@ -22,7 +23,6 @@ import type { PodManifest } from "../../shared/schema/types.ts";
 import { closeOnExecFrom, dup2, isTerminal, memfdCreate } from "../../shared/syscall/descriptor.ts";
 import { PR_CAPBSET_DROP, prctl } from "../../shared/syscall/process.ts";
 import { firstProcess } from "../container/first-process.ts";
-import { hierarchies, ownCgroup } from "../cgroups/cgroups.ts";
 import { readContainer } from "../container/container.ts";
 import { loaderCommand } from "./nspawn-args.ts";
 import { ownsTerminal } from "../container/terminal.ts";
@@ -52,11 +52,12 @@ export function enter(args: readonly string[]): never {
   const { pid, app, command } = parseEnter(args);
   const { manifest } = readContainer();
   const first = firstProcess(pid);
-  const fds = appDescriptors(first, app, manifest);
+  const { fds, cgroupNamespace } = appDescriptors(first, app, manifest);
+  const way = { first, cgroupNamespace };
   const terminal = ownsTerminal(0) && isTerminal(1);
   const { argv, own } = terminal
-    ? { argv: nsenter(first, onPty([STAGE1.launcher, app, "enter", ...command])), own: [0, 1, 2] }
-    : relayed(first, app, command);
+    ? { argv: nsenter(way, onPty([STAGE1.launcher, app, "enter", ...command])), own: [0, 1, 2] }
+    : relayed(way, app, command);
 
   const term = process.env["TERM"];
   const env = {
@@ -71,25 +72,33 @@ export function enter(args: readonly string[]): never {
   // Also what the caller of `rkt enter` had open.
   closeOnExecFrom(3);
   const [path = ""] = argv;
-  execve(path, argv, env, fds);
+  execve(path, argv, env, [...fds, cgroupNamespace]);
 }
 
 // --- the container's processes ----------------------------------------------------
 
+interface AppDescriptors {
+  /** For the launcher (ENV_ENTER_FDS). */
+  fds: number[];
+  /** For nsenter. */
+  cgroupNamespace: number;
+}
+
 /**
- * The mount namespace of an app and its cgroups, as descriptors (ENV_ENTER_FDS).
+ * The namespaces of an app and its cgroups, as descriptors.
  * Which processes are the app's is the kernel's word: those in the cgroup of
  * its unit, which no app can leave or enter.
  */
-function appDescriptors(first: number, app: string, manifest: PodManifest): number[] {
+function appDescriptors(first: number, app: string, manifest: PodManifest): AppDescriptors {
   if (!manifest.apps.some(({ name }) => name === app))
     throw new RktError("no-such-app", `the container has no app "${app}"`, {
       hint: `there are: ${manifest.apps.map(({ name }) => name).join(", ")}`,
     });
   const stage1Mounts = readlinkSync(`/proc/${first}/ns/mnt`);
   for (const process of appProcesses(first, app)) {
-    const namespace = openMountNamespace(process, app, stage1Mounts);
-    if (namespace !== undefined) return [namespace, ...openCgroups(process, app)];
+    const namespaces = openNamespaces(process, app, stage1Mounts);
+    if (namespaces === undefined) continue;
+    return { fds: [namespaces.mounts, ...openCgroups(process, app)], cgroupNamespace: namespaces.cgroups };
   }
   throw new RktError("not-running", `app "${app}" is not running`, {
     hint: "it is starting, or has ended: `rkt status` shows its exit status",
@@ -127,19 +136,24 @@ function startTime(pid: number): number {
 }
 
 /** A process that has stage 1's own is not yet the app, or is systemd's helper. What is the root there, the launcher checks. */
-function openMountNamespace(pid: number, app: string, stage1Mounts: string): number | undefined {
-  let fd: number | undefined;
+function openNamespaces(
+  pid: number,
+  app: string,
+  stage1Mounts: string,
+): { mounts: number; cgroups: number } | undefined {
+  const opened: number[] = [];
   try {
-    fd = openSync(`/proc/${pid}/ns/mnt`, "r");
+    for (const name of ["mnt", "cgroup"]) opened.push(openSync(`/proc/${pid}/ns/${name}`, "r"));
+    const [mounts = -1, cgroups = -1] = opened;
     const fits =
-      readlinkSync(`/proc/self/fd/${fd}`) !== stage1Mounts &&
+      readlinkSync(`/proc/self/fd/${mounts}`) !== stage1Mounts &&
       // Still the process it was, and no other of the same number.
       readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(`/system.slice/${appUnit(app)}\n`);
-    if (fits) return fd;
+    if (fits) return { mounts, cgroups };
   } catch (error) {
     if (!["ENOENT", "ESRCH"].includes(errorCode(error) ?? "")) throw error;
   }
-  if (fd !== undefined) closeSync(fd);
+  opened.forEach(closeSync);
   return undefined;
 }
 
@@ -164,8 +178,15 @@ const mountedHierarchies = () => hierarchies(readFileSync("/proc/self/mountinfo"
 
 // --- the way in ---------------------------------------------------------------------
 
-function nsenter(first: number, command: readonly string[]): string[] {
-  const options = [`--target=${first}`, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"];
+/** Into the namespaces of the container's first process, and of cgroups into the app's. */
+interface Way {
+  first: number;
+  cgroupNamespace: number;
+}
+
+function nsenter({ first, cgroupNamespace }: Way, command: readonly string[]): string[] {
+  const cgroups = `--cgroup=/proc/self/fd/${cgroupNamespace}`;
+  const options = [`--target=${first}`, "--mount", "--uts", "--ipc", "--net", "--pid", cgroups];
   if (!hasOwnUsers(first)) return loaderCommand("/usr/bin/nsenter", [...options, "--", ...command]).argv;
   // Who joins a user namespace, as its root, has every capability there, whatever he had before.
   const dropped = missingCapabilities(first).map((number) => `-cap_${number}`);
@@ -187,16 +208,16 @@ const ENDS_WITH_PARENT = [STAGE1.setpriv, "--pdeathsig", "KILL", "--"];
  * may change its mode and owner, and the command may be the host's root. A terminal is not read from at all, and, as
  * a file, written to by a relay. A relay's pipe is the command's own, and becomes its user's; what was passed on does not.
  */
-function relayed(first: number, app: string, command: readonly string[]): { argv: string[]; own: number[] } {
+function relayed(way: Way, app: string, command: readonly string[]): { argv: string[]; own: number[] } {
   const launcher = [STAGE1.launcher, app, "enter", ...command];
   // A file of memory, and empty: the host's /dev/null is a file, too.
   if (isTerminal(0) || fstatSync(0).isCharacterDevice()) dup2(memfdCreate("input"), 0);
   const relays = { input: isFile(0), output: isFile(1), errors: isFile(2), same: isSame(1, 2) };
   const script = relayScript(relays);
-  if (script === undefined) return { argv: nsenter(first, launcher), own: [] };
+  if (script === undefined) return { argv: nsenter(way, launcher), own: [] };
   const busybox = containerLayout(".").inStage1("/usr/bin/busybox");
   const [setpriv = "", ...options] = ENDS_WITH_PARENT;
-  const inside = [...loaderCommand(setpriv, options).argv, ...nsenter(first, launcher)];
+  const inside = [...loaderCommand(setpriv, options).argv, ...nsenter(way, launcher)];
   const own = [relays.input, relays.output, relays.errors].flatMap((relay, fd) => (relay ? [fd] : []));
   return { argv: [busybox, "sh", "-c", script, busybox, ...inside], own };
 }

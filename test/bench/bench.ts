@@ -11,7 +11,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { importBench, listBench } from "./store-bench.ts";
+import { importBench, listBench, renderBench } from "./store-bench.ts";
 
 const root = join(import.meta.dirname, "../..");
 const rkt = join(root, "dist/rkt");
@@ -233,6 +233,8 @@ async function main(): Promise<void> {
   }
   const store = { rkt, small: busybox, base, rounds: runs };
   if (values.only === undefined || "image list".includes(values.only)) report(listBench(store));
+  if (values.only === undefined || "render".includes(values.only))
+    for (const row of await renderBench({ ...store, rounds: Math.min(runs, 5) })) report(row);
   if (values.only === undefined || "import".includes(values.only)) {
     const { row, memoryMB } = await importBench({ ...store, rounds: Math.min(runs, 5) });
     report(row);

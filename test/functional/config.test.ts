@@ -166,7 +166,7 @@ test("stage1: the configured image is the one that is taken", (t) => {
 
 test("the documentation's files are valid", (t) => {
   if (!requires(t, "build")) return;
-  const text = readFileSync(join(import.meta.dirname, "../../docs/configuration.md"), "utf8");
+  const text = readFileSync(join(import.meta.dirname, "../../docs/operate/configuration.md"), "utf8");
   const examples = [...text.matchAll(/^`\/etc\/rkt\/(\S+)`\n\n```json\n([\s\S]*?)^```$/gm)];
   assert.equal(examples.length, 6);
   const files = Object.fromEntries(examples.map(([, path, json]) => [`local/${path}`, json]));

@@ -32,7 +32,7 @@ exit $status
   const done = rkt.run(["run", "--insecure-options=image", `--stage1-image=${aci}`, busybox]);
   assert.equal(done.status, 3, done.stderr);
   assert.equal(done.stdout, "from the app\n");
-  assert.equal(rkt.ok(["list", "--format=json"]).stdout.includes('"exitCode": 3'), true);
+  assert.equal(rkt.ok(["list", "--format=json"]).stdout.includes('"exitCode":3'), true);
 });
 
 test("our init works in a directory that somebody laid out by hand", (t) => {

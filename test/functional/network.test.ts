@@ -490,7 +490,7 @@ networkTest(
     const done = finished(child);
     const uuid = await eventually(
       "a claim",
-      () => rkt.run(["list", "--format=json"]).stdout.match(/"uuid": "(.*)"/)?.[1],
+      () => rkt.run(["list", "--format=json"]).stdout.match(/"uuid":"([^"]*)"/)?.[1],
     );
     const { steps, failed } = networkClaim(uuid);
     await eventually("it runs", () => (rkt.run(["enter", uuid, "/bin/true"]).status === 0 ? true : undefined));
@@ -961,6 +961,31 @@ echo tried`;
     await victim.end();
   },
 );
+
+networkTest("a script of a release that was never finished, and a claim's other half-written files: gone at the next gc", (_, rkt) => {
+  const claim = networkClaim("00000000-0000-4000-8000-00000000dead");
+  mkdirSync(claim.dir, { recursive: true, mode: 0o700 });
+  for (const file of [claim.lock, `${claim.teardown}.0.tmp`, join(claim.dir, "step.tmp")])
+    writeFileSync(file, "", { mode: 0o600 });
+  const empty = networkClaim("00000000-0000-4000-8000-000000000bad");
+  mkdirSync(empty.dir, { mode: 0o700 });
+  rkt.ok(["gc"]);
+  assert.deepEqual([existsSync(claim.dir), existsSync(empty.dir)], [false, false]);
+});
+
+// Of seed 5000: the fourth is the one of the script.
+networkTest("a file of a network that cannot be renamed: said, and nothing of it is left", async (t, rkt) => {
+  if (!requires(t, "strace")) return;
+  const words = ["run", "--net", ...sh("exit 0")];
+  const before = host();
+  for (let when = 1; when <= 8; when++) {
+    const what = `rename:error=ENOSPC:when=${when}`;
+    const { status, stderr } = await withFault(rkt, what, words);
+    assertManners(status, stderr, what);
+    rkt.ok(["gc", "--grace-period=0"]);
+    await eventually(what, () => (host() === before ? true : undefined)).catch(() => assert.equal(host(), before, what));
+  }
+});
 
 networkTest(
   "system calls that fail while a network is made: said, released, and the next one works",

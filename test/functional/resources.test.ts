@@ -515,3 +515,68 @@ test("rkt top: what apps use, as ps and the cgroups have it", async (t) => {
   rkt.fails(["top", uuid], 254, /container .* is not running\nhint: `rkt status/);
   assert.equal(rkt.ok(["top", "--format=json"]).stdout, "[]\n");
 });
+
+/** The file where programs look for their limit of memory. */
+const LIMIT_FILE = existsSync("/sys/fs/cgroup/memory") ? "/sys/fs/cgroup/memory/memory.limit_in_bytes" : "/sys/fs/cgroup/memory.max";
+
+for (const options of [[], ["--private-users"], ["--net=none"]])
+  test(`an app finds its own limit at the root of what it sees, and can't change it: ${options}`, async (t) => {
+    if (!requires(t, "root", "build")) return;
+    const rkt = makeRkt(t);
+    const script = `
+      cat ${LIMIT_FILE}
+      for file in $(find /sys/fs/cgroup -name cgroup.procs); do ( echo 0 >$file ) 2>/dev/null && echo wrote $file; done
+      ( echo 1000000 >${LIMIT_FILE} ) 2>/dev/null && echo wrote
+      mkdir /sys/fs/cgroup/x /sys/fs/cgroup/memory/x 2>/dev/null && echo made
+      mount -o remount,rw,bind /sys/fs/cgroup/memory 2>/dev/null && echo mounted
+      find /sys/fs/cgroup -name '*.service' -o -name '*.slice'
+      # Where programs go by /proc/self/mountinfo: once for each hierarchy.
+      grep -E ' - cgroup2? ' /proc/self/mountinfo | sed 's/.* - //' | sort | uniq -d
+      echo up; sleep 1000`;
+    const uuid = `--uuid-file-save=${rkt.scratch}/uuid`;
+    const other = [busybox, "--name=other", "--memory=48Mi", ...sh("sleep 1000"), "---"];
+    const child = rkt.start(["run", uuid, ...options, ...other, busybox, "--memory=32Mi", ...sh(script)]);
+    const ended = finished(child);
+    let out = "";
+    child.stdout?.on("data", (chunk: Buffer) => {
+      out += chunk.toString();
+    });
+    await eventually("it is up", () => out.includes("up\n") || undefined);
+    assert.equal(out, `${LIMIT}\nup\n`);
+    const entered = (app: string) =>
+      rkt.ok(["enter", `--app=${app}`, `--uuid-file=${rkt.scratch}/uuid`, "/bin/cat", LIMIT_FILE]).stdout;
+    assert.deepEqual([entered("busybox"), entered("other")], [`${LIMIT}\n`, "50331648\n"]);
+    rkt.ok(["stop", "--force", `--uuid-file=${rkt.scratch}/uuid`]);
+    await ended;
+  });
+
+test("an app without a limit sees the container's, and nothing of the other app's", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const look = sh(`cat ${LIMIT_FILE}; find /sys/fs/cgroup -name 'app-*'; sleep 1`);
+  const limits = [{ name: "resource/memory", value: { limit: "64Mi" } }];
+  const pod = {
+    acVersion: "0.8.11",
+    acKind: "PodManifest",
+    isolators: limits,
+    apps: ["one", "two"].map((name) => ({
+      name,
+      image: { id: rkt.ok(["fetch", "--full", busybox]).stdout.trim() },
+      app: {
+        exec: name === "one" ? ["/bin/sleep", "2"] : ["/bin/sh", ...look.slice(2)],
+        user: "0",
+        group: "0",
+        isolators: name === "one" ? [{ name: "resource/memory", value: { limit: "32Mi" } }] : [],
+      },
+    })),
+  };
+  const { stdout } = rkt.ok(["run", `--pod-manifest=${scratchFile(rkt, "pod", JSON.stringify(pod))}`]);
+  // On v2 its own cgroup has no limit, and the container's holds all the same.
+  assert.equal(stdout, LIMIT_FILE.endsWith("max") ? "max\n" : "67108864\n");
+});
+
+test("/sys has the interfaces of the container's network", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  assert.equal(rkt.ok(["run", "--net=none", busybox, ...sh("ls /sys/class/net")]).stdout, "lo\n");
+});

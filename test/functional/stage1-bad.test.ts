@@ -5,10 +5,10 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION } from "../../shared/contract/annotations.ts";
+import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION, LATER_ENTRYPOINTS } from "../../shared/contract/annotations.ts";
 import { LAYOUT_VERSION, STAGE1_INTERFACE_VERSION } from "../../shared/contract/versions.ts";
 import { dist, eventually, exampleAci, finished, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
-import { SHELL_STAGE1, type ShellStage1, shellStage1 } from "../helpers/stage1-image.ts";
+import { laterNames, SHELL_STAGE1, type ShellStage1, shellStage1 } from "../helpers/stage1-image.ts";
 
 const busybox = exampleAci("busybox");
 const ready = (t: TestContext, ...more: string[]) => requires(t, "root", "build", ...more);
@@ -47,6 +47,17 @@ const refused: { name: string; annotations: NonNullable<ShellStage1["annotations
     name: "an older or newer interface version",
     annotations: { [INTERFACE_VERSION_ANNOTATION]: "99" },
     message: /stage1 image example\.com\/stage1-by-hand has interface version "99", this rkt speaks 1/,
+  },
+  {
+    name: "an interface version of rkt 1.30",
+    annotations: laterNames(["init"], "5"),
+    message:
+      /stage1-by-hand has interface version "5", this rkt speaks 1\nhint: .*coreos\.com\/rkt\/stage1\/interface-version is one of rkt 1\.30/,
+  },
+  {
+    name: "a run by rkt 1.30's name that is no path of the image",
+    annotations: { ...laterNames(["init"]), [LATER_ENTRYPOINTS.init]: "../run" },
+    message: /annotation coreos\.com\/rkt\/stage1\/run "\.\.\/run": must/,
   },
 ];
 for (const { name, annotations, message } of refused)

@@ -1,4 +1,4 @@
-/** docs/stage1-guide.md says what shared/contract/ does, all of it and nothing else; its example runs. */
+/** docs/extend/stage1-guide.md says what shared/contract/ does, all of it and nothing else; its example runs. */
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -11,6 +11,7 @@ import {
   IMAGE_SHA256_ANNOTATION,
   ENTRYPOINTS,
   INTERFACE_VERSION_ANNOTATION,
+  LATER_ENTRYPOINTS,
   NOTIFY_ANNOTATION,
   NUMERIC_IDS_ANNOTATION,
   PRIVATE_USERS_SUPPORT,
@@ -25,7 +26,7 @@ import { LAYOUT_VERSION, STAGE1_INTERFACE_VERSION } from "../../shared/contract/
 import { exampleAci, makeRkt, requires } from "../helpers/rkt.ts";
 
 const root = join(import.meta.dirname, "../..");
-const guide = readFileSync(join(root, "docs/stage1-guide.md"), "utf8");
+const guide = readFileSync(join(root, "docs/extend/stage1-guide.md"), "utf8");
 /** What stands between backquotes, outside of blocks. */
 const spans = [...guide.replace(/^```[\s\S]*?^```$/gm, "").matchAll(/`([^`\n]+)`/g)].map(([, text = ""]) => text);
 
@@ -44,6 +45,7 @@ const paths = Object.entries(here)
 
 const annotations = [
   ...Object.values(ENTRYPOINTS),
+  ...Object.values(LATER_ENTRYPOINTS),
   INTERFACE_VERSION_ANNOTATION,
   PRIVATE_USERS_SUPPORT,
   ...Object.values(ANNOTATIONS),

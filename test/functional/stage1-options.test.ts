@@ -9,7 +9,7 @@ import { setTimeout } from "node:timers/promises";
 import { makeGpg } from "../fixtures/gpg.ts";
 import { serve } from "../helpers/http-server.ts";
 import { exampleAci, finished, makeRkt, type Rkt, requires, rktBinary, scratchFile } from "../helpers/rkt.ts";
-import { SHELL_STAGE1, shellStage1 } from "../helpers/stage1-image.ts";
+import { laterNames, SHELL_STAGE1, shellStage1 } from "../helpers/stage1-image.ts";
 
 const busybox = exampleAci("busybox");
 const ready = (t: TestContext) => requires(t, "root", "build");
@@ -69,6 +69,53 @@ test("by file, by hash, by name with or without labels, all the same image", (t)
   assert.match(rkt.ok(["status", uuid]).stdout, new RegExp(`^stage1=${SHELL_STAGE1}$`, "m"));
   assert.match(rkt.ok(["list", "--full"]).stdout, new RegExp(`STAGE1\\n.*${SHELL_STAGE1}\\n`));
 });
+
+for (const version of [undefined, "1"])
+  test(`an image that names its programs as rkt 1.30 did: interface version ${version ?? "not said"}`, async (t) => {
+    if (!ready(t)) return;
+    const rkt = makeRkt(t);
+    const entrypoints = {
+      enter: "echo entered; exit 7",
+      stop: 'kill "$(cat pid)"',
+      gc: `echo released >>'${rkt.scratch}/gc'`,
+    };
+    const init = "trap 'echo 42 >status/busybox; exit 42' TERM; echo $$ >pid; echo up; while :; do sleep 0.1; done";
+    const annotations = laterNames(["init", "enter", "stop", "gc"], version);
+    const aci = shellStage1(rkt, init, { entrypoints, annotations });
+    const child = rkt.start(["run", `--stage1-image=${aci}`, `--uuid-file-save=${rkt.scratch}/uuid`, busybox]);
+    const ended = finished(child);
+    await new Promise<void>((resolve) => child.stdout?.once("data", () => resolve()));
+    const uuid = readFileSync(join(rkt.scratch, "uuid"), "utf8");
+    const entered = rkt.run(["enter", uuid, "/bin/true"]);
+    assert.deepEqual([entered.status, entered.stdout], [7, "entered\n"], entered.stderr);
+    rkt.ok(["stop", uuid]);
+    assert.equal((await ended).status, 42);
+    rkt.ok(["rm", uuid]);
+    assert.equal(readFileSync(join(rkt.scratch, "gc"), "utf8"), "released\n");
+  });
+
+for (const how of ["image", "path", "url", "hash", "name", "from-dir", "configured name", "configured location"])
+  test(`the options find an image with rkt 1.30's names: ${how}`, (t) => {
+    if (!requires(t, "root", "build", "gpg")) return;
+    const { rkt, config, options } = configured(t);
+    const aci = signed(rkt, shellStage1(rkt, MARKED, { annotations: laterNames(["init"], "1") }), options);
+    const directory = join(rkt.scratch, "images");
+    mkdirSync(directory);
+    copyFileSync(aci, join(directory, "mine.aci"));
+    config("paths", { "stage1-images": directory });
+    const hash = rkt.ok([...options, "fetch", aci]).stdout.trim();
+    const given: Record<string, string[]> = {
+      image: [`--stage1-image=${aci}`],
+      path: [`--stage1-path=${aci}`],
+      url: [`--stage1-url=file://${aci}`],
+      hash: [`--stage1-hash=${hash}`],
+      name: [`--stage1-name=${SHELL_STAGE1}:1`],
+      "from-dir": ["--stage1-from-dir=mine.aci"],
+    };
+    if (how.startsWith("configured"))
+      config("stage1", { name: SHELL_STAGE1, version: "1", location: how.endsWith("name") ? "/nowhere" : aci });
+    marked(rkt, [...options, "run", ...(given[how] ?? [])]);
+  });
 
 test("by URL: verified by its signature as any image", async (t) => {
   if (!ready(t)) return;

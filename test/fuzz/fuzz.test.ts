@@ -10,7 +10,10 @@ import { UnitError, environment, execLine, writeUnit } from "systemd-unit-writer
 import { RktError } from "../../shared/errors.ts";
 import { formatImageManifest, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { formatPodManifest, parsePodManifest } from "../../shared/schema/pod-manifest.ts";
-import * as values from "../../stage0/request/values.ts";
+import { parseEnvironmentFile } from "../../stage0/request/environment-options.ts";
+import { capabilitiesIsolator, cpuIsolator, memoryIsolator, seccompIsolator } from "../../stage0/request/isolator-options.ts";
+import { parseHostsEntries, parsePort } from "../../stage0/request/network-options.ts";
+import { parseMount, parseVolume } from "../../stage0/request/volume-options.ts";
 import { decompressor, detectCompression } from "../../stage0/archive/decompress.ts";
 import { parseMetaTags } from "../../stage0/fetch/discovery.ts";
 import { extractInto } from "../../stage0/archive/extract.ts";
@@ -342,16 +345,16 @@ const parsers: [name: string, seeds: string[], parse: (text: string) => unknown]
   [
     "volume",
     ["data:/srv", "bind:/x", "data,kind=empty,mode=0755,uid=1,gid=2,readOnly=true,recursive=false"],
-    values.parseVolume,
+    parseVolume,
   ],
-  ["mount", ["volume=data,target=/x"], values.parseMount],
-  ["port", ["web:80", "web:127.0.0.1:8080", "80-tcp:[::1]:8080"], values.parsePort],
-  ["environment-file", ["A=b\n# c\n\nC=d e\n"], (text) => values.parseEnvironmentFile("/f", text)],
-  ["hosts-entry", ["10.0.0.1=a", "::1=b", "host"], (text) => values.parseHostsEntries([text])],
-  ["memory", ["1G", "512Mi"], values.memoryIsolator],
-  ["cpu", ["500m", "2"], values.cpuIsolator],
-  ["capabilities", ["CAP_KILL,CAP_CHOWN"], (text) => values.capabilitiesIsolator("caps-retain", [text])],
-  ["seccomp", ["mode=retain,errno=EPERM,@appc.io/all,kill"], values.seccompIsolator],
+  ["mount", ["volume=data,target=/x"], parseMount],
+  ["port", ["web:80", "web:127.0.0.1:8080", "80-tcp:[::1]:8080"], parsePort],
+  ["environment-file", ["A=b\n# c\n\nC=d e\n"], (text) => parseEnvironmentFile("/f", text)],
+  ["hosts-entry", ["10.0.0.1=a", "::1=b", "host"], (text) => parseHostsEntries([text])],
+  ["memory", ["1G", "512Mi"], memoryIsolator],
+  ["cpu", ["500m", "2"], cpuIsolator],
+  ["capabilities", ["CAP_KILL,CAP_CHOWN"], (text) => capabilitiesIsolator("caps-retain", [text])],
+  ["seccomp", ["mode=retain,errno=EPERM,@appc.io/all,kill"], seccompIsolator],
 ];
 for (const [name, seeds, parse] of parsers)
   fuzz({ name, seeds, dictionary: words, run: (input) => void parse(input.toString("latin1")) });

@@ -66,11 +66,18 @@ check() {
   fi
 }
 shell="--exec=/bin/sh -- -c"
-unit=/sys/fs/cgroup/system.slice/app-busybox.service
 
-check "no limit" 0 "0::/system.slice/app-busybox.service" rkt run /busybox.aci $shell 'cat /proc/self/cgroup'
-read_all="cd $unit; echo \$(cat memory.max memory.swap.max cpu.max cpu.weight)"
+# An app's own cgroup is the root of all that it sees.
+check "no limit" 0 "0::/" rkt run /busybox.aci $shell 'cat /proc/self/cgroup'
+read_all="cd /sys/fs/cgroup; echo \$(cat memory.max memory.swap.max cpu.max cpu.weight)"
 check "limits" 0 "64000000 0 25000 100000 10" rkt run /busybox.aci --memory=64M --cpu=250m $shell "$read_all"
+check "users of its own" 0 "64000000 0 25000 100000 10" rkt run --private-users /busybox.aci --memory=64M --cpu=250m $shell "$read_all"
+check "one mount, from its root on" 0 "/ /sys/fs/cgroup 1" rkt run /busybox.aci $shell \
+  'grep -F " - cgroup2 " /proc/self/mountinfo | { read -r id parent device root at rest; echo "$root $at $(($(wc -l) + 1))"; }'
+check "no other's" 0 "none" rkt run /busybox.aci --name=one $shell 'sleep 2' --- /busybox.aci --name=two $shell \
+  'ls -d /sys/fs/cgroup/*/ 2>/dev/null || echo none'
+check "not to be written" 0 "refused" rkt run /busybox.aci --memory=64M $shell \
+  'echo max >/sys/fs/cgroup/memory.max || echo $$ >/sys/fs/cgroup/cgroup.procs || mkdir /sys/fs/cgroup/x || echo refused'
 check "more than the limit" 137 "" rkt run /busybox.aci --memory=32Mi $shell 'echo; exec tail /dev/zero'
 check "the least" 0 started rkt run /busybox.aci --memory=24Mi $shell 'echo started'
 check "less" 2 "rkt: run: --memory .16Mi.: must be at least 24Mi" rkt run /busybox.aci --memory=16Mi $shell true
@@ -79,7 +86,8 @@ rkt run --uuid-file-save=/uuid /busybox.aci --memory=64Mi $shell 'echo up; sleep
 until grep -q up /up 2>/dev/null; do sleep 1; done
 uuid=$(cat /uuid)
 check "further up, where there are controllers" 0 "67108864" cat "/sys/fs/cgroup/rkt-$uuid/payload/system.slice/app-busybox.service/memory.max"
-check "enter" 0 "0::/system.slice/app-busybox.service" rkt enter "$uuid" /bin/cat /proc/self/cgroup
+check "enter" 0 "0::/" rkt enter "$uuid" /bin/cat /proc/self/cgroup
+check "enter sees the limit" 0 "67108864" rkt enter "$uuid" /bin/cat /sys/fs/cgroup/memory.max
 check "top" 0 "${uuid%%-*} .*64.0 MiB" rkt top
 rkt stop "$uuid"
 wait

@@ -8,15 +8,49 @@ import { join } from "node:path";
 
 /** Whether `actool validate` takes a manifest. `refusal` is what it must have said of one that it does not take. */
 export function actoolAccepts(text: string, refusal: RegExp = /(?:)/): boolean {
+  const [said] = actoolRefusals([text]);
+  if (said !== undefined) assert.match(said, refusal);
+  return said === undefined;
+}
+
+/**
+ * What `actool validate` says of each manifest that it does not take, and undefined of the others. One process reads
+ * thousands of them; it ends at a file that is no manifest at all, and then another one goes on behind that.
+ */
+export function actoolRefusals(texts: readonly string[]): (string | undefined)[] {
   const directory = mkdtempSync(join(tmpdir(), "rkt-actool-"));
   try {
-    const file = join(directory, "manifest.json");
-    writeFileSync(file, text);
-    const { error, status, stderr } = spawnSync("actool", ["validate", file], { encoding: "utf8" });
-    if (error !== undefined) throw error;
-    if (status !== 0) assert.match(stderr, refusal);
-    return status === 0;
+    const names = texts.map((text, i) => {
+      writeFileSync(join(directory, `${i}.json`), text);
+      return `${i}.json`;
+    });
+    const refusals: (string | undefined)[] = [];
+    while (refusals.length < names.length) refusals.push(...validate(directory, names.slice(refusals.length)));
+    return refusals;
   } finally {
     rmSync(directory, { recursive: true });
   }
+}
+
+/** Of as many of the first names as one process gets to; at least one. */
+function validate(cwd: string, names: readonly string[]): (string | undefined)[] {
+  const words = ["--debug=true", "validate", "--type=manifest", ...names];
+  const { error, status, stderr } = spawnSync("actool", words, { cwd, encoding: "utf8", maxBuffer: 2 ** 28 });
+  if (error !== undefined) throw error;
+  const refusals: (string | undefined)[] = [];
+  // A verdict may have several lines: it ends where the next file's begins.
+  let rest = stderr;
+  for (const [i, name] of names.entries()) {
+    if (!rest.startsWith(`${name}: `)) break;
+    const next = names[i + 1];
+    const following = next === undefined ? -1 : rest.indexOf(`\n${next}: `);
+    const end = following === -1 ? rest.indexOf("\npanic: ") : following;
+    const verdict = end === -1 ? rest : rest.slice(0, end);
+    rest = end === -1 ? "" : rest.slice(end + 1);
+    refusals.push(/: valid \w+Manifest$/.test(verdict.trimEnd()) ? undefined : verdict.slice(name.length + 2));
+  }
+  // A crash (Go's status 2) names no file: it is of the first without a verdict.
+  if (status === 2 && rest.startsWith("panic: ")) refusals.push(rest);
+  else assert.ok(refusals.length > 0, stderr);
+  return refusals;
 }

@@ -85,12 +85,14 @@ export interface Rkt {
 export interface RktOptions {
   /** The store is empty when the first container is made: also the stage1 is imported and rendered then. */
   empty?: boolean;
+  /** Name of the data directory. */
+  data?: string;
 }
 
-export function makeRkt(t: TestContext, { empty = false }: RktOptions = {}): Rkt {
+export function makeRkt(t: TestContext, { empty = false, data = "data" }: RktOptions = {}): Rkt {
   const base = mkdtempSync(join(tmpdir(), "rkt-test-"));
   writeFileSync(join(base, MARKER), "");
-  const dir = join(base, "data");
+  const dir = join(base, data);
   const scratch = join(base, "scratch");
   mkdirSync(scratch);
   const children = new Set<ChildProcess>();

@@ -5,7 +5,12 @@ import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ENTRYPOINTS, INTERFACE_VERSION_ANNOTATION } from "../../shared/contract/annotations.ts";
+import {
+  ENTRYPOINTS,
+  INTERFACE_VERSION_ANNOTATION,
+  LATER_ENTRYPOINTS,
+  LATER_INTERFACE_VERSION,
+} from "../../shared/contract/annotations.ts";
 import { STAGE1_INTERFACE_VERSION } from "../../shared/contract/versions.ts";
 import type { Rkt } from "./rkt.ts";
 
@@ -15,6 +20,23 @@ export interface ShellStage1 {
   annotations?: Record<string, string | undefined>;
   /** Scripts of further entrypoints. */
   entrypoints?: Partial<Record<keyof typeof ENTRYPOINTS, string>>;
+}
+
+/** The annotations of rkt 1.30 in the place of this rkt's, for an image that has these entrypoints. */
+export function laterNames(
+  entrypoints: readonly (keyof typeof ENTRYPOINTS)[],
+  interfaceVersion?: string,
+): Record<string, string | undefined> {
+  return {
+    [INTERFACE_VERSION_ANNOTATION]: undefined,
+    [LATER_INTERFACE_VERSION]: interfaceVersion,
+    ...Object.fromEntries(
+      entrypoints.flatMap((name) => [
+        [ENTRYPOINTS[name], undefined],
+        [LATER_ENTRYPOINTS[name], `/${name}`],
+      ]),
+    ),
+  };
 }
 
 export const SHELL_STAGE1 = "example.com/stage1-by-hand";

@@ -19,8 +19,6 @@ export interface HostileApp {
   entries?: Entry[];
   mountPoints?: { name: string; path: string }[];
   eventHandlers?: { name: "pre-start" | "post-stop"; exec: string[] }[];
-  /** Before anything of a container is made. */
-  refused?: boolean;
   /** The exit status of `rkt run`; several where chance decides. */
   status?: number | readonly number[];
   /** What it has printed in the end. */
@@ -427,10 +425,8 @@ const accounts: HostileApp[] = [
       entries: [entry],
       app: ["--user=somebody"],
       script: "exit 9",
-      // Stage 0 sees it, but for what a process has.
-      ...(what === "a link to a process"
-        ? { status: 217, err: /^rkt: app app: /m }
-        : { status: 254, err: /^rkt: run: app app: .*\/etc\/passwd/m, refused: true }),
+      status: 217,
+      err: /^rkt: app app: /m,
     }),
   ),
   ...each<[string, string[]]>(
@@ -447,10 +443,8 @@ const accounts: HostileApp[] = [
       entries: [{ name: "rootfs/self", data: "#!/self\n", mode: 0o755 }],
       app: [`--exec=${exec[0]}`, "--", ...exec.slice(1)],
       script: "",
-      // Of these stage 0 sees that they are no program of the image.
-      ...(["stage 1's runtime", "a directory"].includes(what)
-        ? { status: 254, err: /^rkt: run: app app: cannot execute/m, refused: true }
-        : { status: 203, err: /^rkt: app app: cannot execute/m }),
+      status: 203,
+      err: /^rkt: app app: cannot execute/m,
     }),
   ),
   ...each(

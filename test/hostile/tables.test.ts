@@ -1,6 +1,6 @@
 /**
  * What the kernel has one table of for all containers: no container may take so much of it that others go without. The
- * table in docs/security.md says the bound of each.
+ * table in docs/operate/security.md says the bound of each.
  */
 
 import assert from "node:assert/strict";

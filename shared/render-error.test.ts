@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readFileSync } from "node:fs";
-import { RktError, usageError } from "../../shared/errors.ts";
-import { ManifestError } from "../../shared/schema/manifest-error.ts";
-import { STDOUT_CLOSED } from "../terminal/output.ts";
+import { RktError, usageError } from "./errors.ts";
+import { ManifestError } from "./schema/manifest-error.ts";
 import { renderError } from "./render-error.ts";
 
 const errno = (): unknown => {
@@ -69,21 +68,20 @@ const cases: { name: string; error: unknown; text: string; status: number }[] = 
     text: "rkt: run: cannot fetch https://***@h/\\x1b[31m\\u202egpj.aci\\n\nhint: see http://***@h\\x07\n",
     status: 254,
   },
-  { name: "nobody reads", error: new RktError(STDOUT_CLOSED, "x", { exitCode: 141 }), text: "", status: 141 },
   { name: "a text", error: "thrown\u001b", text: "rkt: run: internal error: thrown\\x1b\n", status: 254 },
 ];
 
 for (const { name, error, text, status } of cases)
   test(`error: ${name}`, () =>
-    assert.deepEqual(renderError(error, { command: "run", debug: false }), { text, status }));
+    assert.deepEqual(renderError(error, { who: "rkt: run", debug: false }), { text, status }));
 
 test("error: before there is a command", () => {
-  const { text } = renderError(usageError("there is no command"), { command: undefined, debug: false });
+  const { text } = renderError(usageError("there is no command"), { who: "rkt", debug: false });
   assert.equal(text, "rkt: there is no command\n");
 });
 
 test("error: one of rkt's own defects shows its stack", () => {
-  const { text, status } = renderError(new TypeError("x is not\n a function"), { command: "run", debug: false });
+  const { text, status } = renderError(new TypeError("x is not\n a function"), { who: "rkt: run", debug: false });
   assert.match(text, /^rkt: run: internal error: TypeError: x is not\\n a function\n {4}at .*render-error\.test\.ts/);
   assert.equal(status, 254);
 });
@@ -93,7 +91,7 @@ test("error: --debug shows every cause, and every finding", () => {
     hint: "h",
     cause: new AggregateError([new ManifestError("m: a", "m: b"), errno()], "several"),
   });
-  const { text } = renderError(error, { command: "run", debug: true });
+  const { text } = renderError(error, { who: "rkt: run", debug: true });
   const withoutFrames = text.replace(/^ *at .*\n/gm, "");
   assert.notEqual(withoutFrames, text);
   assert.equal(

@@ -1,18 +1,18 @@
 /**
- * What a failed command says. Pure: the text for stderr and the exit status.
+ * What a program of rkt's says when it fails, in all stages. Pure: the text for
+ * stderr and the exit status.
  *
  * An RktError is one line and perhaps a hint; --debug adds everything beneath
  * it. Any other error is a defect of rkt, whose stack is shown; an errno that
  * nobody wrapped counts as known, for it names its operation and object.
  */
 
-import { EXIT_FAILURE, errorCode, errorText, printable, RktError } from "../../shared/errors.ts";
-import { STDOUT_CLOSED } from "../terminal/output.ts";
+import { EXIT_FAILURE, errorCode, errorText, printable, RktError } from "./errors.ts";
 
-export interface ErrorContext {
-  /** The command that failed, if we got that far. */
-  command: string | undefined;
-  debug: boolean;
+export interface RenderOptions {
+  /** Who failed: `rkt: run`, `rkt: stage1`, `rkt: app web`. */
+  who: string;
+  debug?: boolean;
 }
 
 export interface RenderedError {
@@ -20,13 +20,11 @@ export interface RenderedError {
   status: number;
 }
 
-export function renderError(error: unknown, { command, debug }: ErrorContext): RenderedError {
-  if (errorCode(error) === STDOUT_CLOSED && error instanceof RktError) return { text: "", status: error.exitCode };
-  const prefix = command === undefined ? "rkt: " : `rkt: ${command}: `;
-  if (!isKnown(error)) return { text: `${prefix}internal error: ${stackOf(error, "")}\n`, status: EXIT_FAILURE };
+export function renderError(error: unknown, { who, debug = false }: RenderOptions): RenderedError {
+  if (!isKnown(error)) return { text: `${who}: internal error: ${stackOf(error, "")}\n`, status: EXIT_FAILURE };
 
   const root = rootCause(error);
-  let text = `${prefix}${printable(summary(error, root))}\n`;
+  let text = `${who}: ${printable(summary(error, root))}\n`;
   const hint = hintOf(error) ?? hintForErrno(errorCode(root));
   if (hint !== undefined) text += `hint: ${printable(hint)}\n`;
   if (debug) text += causeTree(error, "");

@@ -115,13 +115,13 @@ const refused: { user: string; group?: string; message: string; exitCode: number
   { user: "0", group: "www", message: `group "www" is not in the image's /etc/group`, exitCode: 216 },
   {
     user: "/nothing",
-    message: "cannot take the user from the owner of a file: stat /nothing: ENOENT",
+    message: "cannot take the user from the owner of /nothing: it does not exist in the image",
     exitCode: 217,
   },
   {
     user: "0",
     group: "/nothing",
-    message: "cannot take the group from the owner of a file: stat /nothing: ENOENT",
+    message: "cannot take the group from the owner of /nothing: it does not exist in the image",
     exitCode: 216,
   },
 ];

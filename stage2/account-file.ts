@@ -1,7 +1,7 @@
 /** /etc/passwd and /etc/group of an image, which may be anything but such files. */
 
 import { fstatSync, readSync } from "node:fs";
-import { RktError } from "./errors.ts";
+import { RktError } from "../shared/errors.ts";
 
 /** Far more than any, little enough to hold in memory. */
 const MAX_ACCOUNT_FILE = 1 << 20;

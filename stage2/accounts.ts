@@ -4,11 +4,11 @@
  * image and are not trusted: a line that is no entry is passed over, as libc does.
  */
 
-import { errorText, RktError } from "./errors.ts";
-import { NUMERIC_IDS_ANNOTATION } from "./contract/annotations.ts";
-import { LAUNCH_EXIT } from "./contract/stage1-root.ts";
-import { annotation } from "./schema/image-manifest.ts";
-import type { NameValue } from "./schema/types.ts";
+import { errorCode, errorText, RktError } from "../shared/errors.ts";
+import { NUMERIC_IDS_ANNOTATION } from "../shared/contract/annotations.ts";
+import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
+import { annotation } from "../shared/schema/image-manifest.ts";
+import type { NameValue } from "../shared/schema/types.ts";
 
 export interface Account {
   uid: number;
@@ -149,7 +149,8 @@ function ownerOf(path: string, what: "user" | "group", owner: AccountSources["ow
   try {
     return owner(path);
   } catch (error) {
-    throw new RktError(`unknown-${what}`, `cannot take the ${what} from the owner of a file: ${errorText(error)}`, {
+    const reason = errorCode(error) === "ENOENT" ? "it does not exist in the image" : errorText(error);
+    throw new RktError(`unknown-${what}`, `cannot take the ${what} from the owner of ${path}: ${reason}`, {
       exitCode: LAUNCH_EXIT[what],
       cause: error,
     });

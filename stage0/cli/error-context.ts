@@ -1,0 +1,7 @@
+/** What is known of a command line when its command fails, for the error that is shown. */
+
+export interface ErrorContext {
+  /** The command that failed, if one was found. */
+  command: string | undefined;
+  debug: boolean;
+}

@@ -1,0 +1,188 @@
+/**
+ * An app of the container manifest: its image's app section, with what the
+ * command line says instead. Pure.
+ *
+ * Of a variable that several places set, the last of these counts: the caller
+ * (`--inherit-env`), the image, `--set-env-file`, `--set-env`, `--environment`.
+ */
+
+import { posix } from "node:path";
+import {
+  EARLY_IMAGE_ANNOTATION,
+  IMAGE_SHA256_ANNOTATION,
+  NOTIFY_ANNOTATION,
+  NUMERIC_IDS_ANNOTATION,
+  type Protection,
+  STOP_SIGNAL_ANNOTATION,
+  STOP_TIMEOUT_ANNOTATION,
+} from "../../shared/contract/annotations.ts";
+import { RktError } from "../../shared/errors.ts";
+import { appFromImage, bareApp, requireHost } from "../../shared/schema/image-manifest.ts";
+import { specVersion } from "../../shared/schema/legacy.ts";
+import { quote } from "../../shared/schema/manifest-error.ts";
+import type { App, ImageID, ImageManifest, NameValue, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
+import { olderThan, toACName, variableName } from "../../shared/schema/values.ts";
+import { overrideIsolators } from "./isolators.ts";
+import type { AppRequest, RunRequest } from "./request.ts";
+import { mergeMounts } from "./volumes.ts";
+
+export interface ResolvedImage {
+  /** All 128 digits. */
+  id: ImageID;
+  manifest: ImageManifest;
+  /** `sha256-` and 64 hex digits: only in a container that knows its images by it (`knownBySha256`). */
+  sha256?: string | undefined;
+}
+
+/** What a request leaves to the moment. */
+export interface Circumstances {
+  /** The caller's environment; used with `--inherit-env`. */
+  environment: readonly NameValue[];
+  /** What the files of `--set-env-file` say, in order. */
+  environmentFiles: readonly NameValue[];
+  created: Date;
+  debug: boolean;
+  /** Where the networks are configured, when not in the usual places. */
+  configDirs?: readonly string[] | undefined;
+  /** The host has cgroup v2 alone. */
+  unifiedCgroups?: boolean;
+  /** What the apps are to do without. */
+  unprotected?: readonly Protection[];
+  /** Of a container that is registered with the metadata service. */
+  metadataUrl?: string | undefined;
+}
+
+export function runtimeApp(
+  asked: AppRequest,
+  image: ResolvedImage,
+  request: RunRequest,
+  circumstances: Circumstances,
+): RuntimeApp {
+  const { id, manifest } = image;
+  requireHost(manifest);
+  const app = asked.exec === undefined ? appFromImage(manifest) : withExec(manifest, asked.exec);
+  const name = asked.name ?? defaultName(manifest.name);
+  return {
+    name,
+    image: { id, name: manifest.name, labels: manifest.labels },
+    app: {
+      ...app,
+      exec: [...app.exec, ...asked.arguments],
+      user: asked.user ?? app.user,
+      group: asked.group ?? app.group,
+      supplementaryGIDs: asked.supplementaryGIDs ?? (namesAccount(asked) ? [] : app.supplementaryGIDs),
+      workingDirectory: asked.workingDirectory ?? app.workingDirectory,
+      environment: environment([
+        request.environment.inherit ? expressible(circumstances.environment) : [],
+        app.environment,
+        circumstances.environmentFiles,
+        request.environment.set,
+        asked.environment,
+      ]),
+      isolators: overrideIsolators(app.isolators, asked.isolators, { object: `app ${name}`, path: "isolators" }),
+      userAnnotations: { ...app.userAnnotations, ...record(asked.userAnnotations) },
+      userLabels: { ...app.userLabels, ...record(asked.userLabels) },
+    },
+    readOnlyRootFS: asked.readOnlyRootFS,
+    mounts: mergeMounts(request.mounts, asked.mounts),
+    annotations: [...withFacts(asked.annotations, image), ...numericAccount(asked)],
+  };
+}
+
+/** Who is given another user or group than the image's is not meant to have the image's further groups (disk, shadow). */
+const namesAccount = ({ user, group }: AppRequest): boolean => user !== undefined || group !== undefined;
+
+/** What the image may have as names is a number on the command line (CVE-2016-3697). */
+function numericAccount(asked: AppRequest): NameValue[] {
+  const numbers = (["user", "group"] as const).filter((what) => /^[0-9]+$/.test(asked[what] ?? ""));
+  return numbers.length === 0 ? [] : [{ name: NUMERIC_IDS_ANNOTATION, value: numbers.join(",") }];
+}
+
+const OF_IMAGES: readonly string[] = [NOTIFY_ANNOTATION, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION];
+
+/**
+ * What the stages need to know of the image: whether the app says that it is ready, and how it is asked to end, unless
+ * the user knows better; and what the app's environment and its image's ID were when the image was made.
+ */
+export function withFacts(own: readonly NameValue[], { manifest, sha256 }: ResolvedImage): NameValue[] {
+  const facts = manifest.annotations.filter(({ name }) => OF_IMAGES.includes(name));
+  const version = specVersion(manifest.acVersion);
+  if (olderThan(version, "0.6.0")) facts.push({ name: EARLY_IMAGE_ANNOTATION, value: version });
+  if (sha256 !== undefined) facts.push({ name: IMAGE_SHA256_ANNOTATION, value: sha256 });
+  return [...facts.filter((fact) => !own.some(({ name }) => name === fact.name)), ...own];
+}
+
+/** The image's app with another command; an image without an app section then needs none. */
+function withExec(manifest: ImageManifest, exec: string): App {
+  return manifest.app === undefined ? bareApp([exec]) : { ...appFromImage(manifest), exec: [exec] };
+}
+
+/** The last component of the image's name: `example.com/worker` becomes `worker`. */
+function defaultName(imageName: string): string {
+  const name = toACName(posix.basename(imageName));
+  if (name === "")
+    throw new RktError("no-app-name", `image ${imageName} gives its app no name`, { hint: "give one with --name" });
+  return name;
+}
+
+/** Files and units are called by it, with up to 55 bytes around; a file name ends at 255 (NAME_MAX). */
+const MAX_NAME = 200;
+
+export function requireShort(what: string, name: string, hint: string): void {
+  if (name.length > MAX_NAME)
+    throw new RktError("long-name", `the name of ${what} ${name.slice(0, 20)}… is longer than ${MAX_NAME} bytes`, {
+      hint,
+    });
+}
+
+export function requireUniqueNames(apps: readonly RuntimeApp[]): void {
+  const names = new Set<string>();
+  for (const { name } of apps) {
+    requireShort("app", name, "--name after the image gives it another one");
+    if (names.has(name))
+      throw new RktError("duplicate-app", `two apps are called "${name}"`, {
+        hint: "give one another name: --name after its image",
+      });
+    names.add(name);
+  }
+}
+
+export function requireCommands(apps: readonly RuntimeApp[]): void {
+  for (const { name, app } of apps) {
+    if (app?.exec.length === 0)
+      throw new RktError("no-exec", `app ${name}: nothing says what to run`, {
+        hint: "say it with --exec after the image, or in the pod manifest",
+      });
+    const handler = app?.eventHandlers.find(({ exec }) => exec.length === 0);
+    if (handler !== undefined)
+      throw new RktError("no-exec", `app ${name}: its ${handler.name} handler does not say what to run`, {
+        hint: "mend the image's manifest",
+      });
+  }
+}
+
+export function strangeReadiness({ apps }: PodManifest): string[] {
+  return apps.flatMap(({ name, annotations }) => {
+    const { value } = annotations.find((one) => one.name === NOTIFY_ANNOTATION) ?? {};
+    if (value === undefined || value === "true" || value === "false") return [];
+    return [`app ${name}: the annotation ${NOTIFY_ANNOTATION} is ${quote(value)}, neither true nor false: no effect`];
+  });
+}
+
+/** The lists in order of growing weight; a variable keeps the place it was first seen at. */
+function environment(lists: readonly (readonly NameValue[])[]): NameValue[] {
+  const variables = new Map(lists.flat().map(({ name, value }) => [name, value]));
+  return [...variables].map(([name, value]) => ({ name, value }));
+}
+
+/** Shells export names (`BASH_FUNC_x%%`) that a manifest can't hold. */
+function expressible(variables: readonly NameValue[]): NameValue[] {
+  return variables.filter(({ name }) => variableName(name) === undefined);
+}
+
+/** Without a prototype, as these have names from outside. */
+export function record(pairs: readonly NameValue[]): Record<string, string> {
+  const result: Record<string, string> = Object.create(null);
+  for (const { name, value } of pairs) result[name] = value;
+  return result;
+}

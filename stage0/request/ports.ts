@@ -1,0 +1,61 @@
+/** Ports that are published, and ports that an app is started with. Pure. */
+
+import { RktError } from "../../shared/errors.ts";
+import { networkRequest, portMappings, refusePorts } from "../../shared/network-request.ts";
+import type { ExposedPort, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
+import type { PortRequest } from "./request.ts";
+
+/** The apps of a container share its ports, and one socket is one app's. */
+export function checkSockets(apps: readonly RuntimeApp[]): void {
+  const taken = new Map<string, string>();
+  for (const { name: app, app: section } of apps)
+    for (const { name, protocol, port, count } of section?.ports.filter(({ socketActivated }) => socketActivated) ??
+      []) {
+      if (protocol !== "tcp" && protocol !== "udp")
+        throw new RktError(
+          "bad-port",
+          `app ${app}: port ${name} is to be listened on, and its protocol is ${protocol}`,
+          {
+            hint: "an app can be started with sockets of tcp and udp",
+          },
+        );
+      for (let number = port; number < port + count; number++) {
+        const key = `${number}/${protocol}`;
+        const other = taken.get(key);
+        if (other !== undefined)
+          throw new RktError("duplicate-port", `app ${other} and app ${app} are both to be started with port ${key}`, {
+            hint: "run them in containers of their own, each with --net",
+          });
+        taken.set(key, app);
+      }
+    }
+}
+
+/** What stage 1 would refuse, with the container made already. */
+export function checkPorts(manifest: PodManifest): void {
+  const ports = portMappings(manifest);
+  const network = networkRequest(manifest);
+  if (network === "host" || network === "none") refusePorts(network, ports);
+}
+
+export function exposedPorts(asked: readonly PortRequest[], apps: readonly RuntimeApp[]): ExposedPort[] {
+  const there = apps.flatMap(({ app }) => app?.ports ?? []);
+  return asked.map(({ name, hostPort, hostIP }) => {
+    const [port, second] = there.filter((candidate) => candidate.name === name);
+    if (second !== undefined)
+      throw new RktError("ambiguous-port", `more than one app has a port called ${name}`, {
+        hint: `give the number: --port ${second.port}:${hostPort}`,
+      });
+    return { name, hostPort, hostIP, podPort: port === undefined ? numberedPort(name, there) : undefined };
+  });
+}
+
+/** `80` or `80-udp`: a port that no image names. */
+function numberedPort(name: string, there: readonly { name: string }[]): ExposedPort["podPort"] {
+  const [, digits, protocol = "tcp"] = /^([0-9]{1,5})(?:-(tcp|udp))?$/.exec(name) ?? [];
+  const port = Number(digits);
+  if (port >= 1 && port <= 65_535) return { name, protocol, port, count: 1, socketActivated: false };
+  throw new RktError("no-such-port", `no app has a port called ${name}`, {
+    hint: there.length === 0 ? "give its number" : `there are ${there.map((other) => other.name).join(", ")}`,
+  });
+}
