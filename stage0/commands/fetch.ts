@@ -35,6 +35,7 @@ An image that was fetched before is asked for again, which costs one request and
     if (values.signature !== undefined && operands.length > 1)
       throw usageError("--signature is the signature of one image", "fetch the others by another command");
     const { findImages, imageReference } = await import("../fetch/find.ts");
+    const { sourceOf } = await import("../fetch/sources.ts");
     const { openStore } = await import("../store/store.ts");
     const wanted = operands.map((text) => ({ reference: imageReference(text), signature: values.signature }));
     // An image that lacks a dependency leaves nothing in the store.
@@ -47,8 +48,8 @@ An image that was fetched before is asked for again, which costs one request and
       await store.release();
       const damages = await store.ignoreDamaged(new Set(images.flatMap(({ key }) => store.closure(key))));
       if (damages.length > 0) {
-        // A hash alone does not say where to fetch it from.
-        if (wanted.every(({ reference }) => reference.kind === "hash")) throw damages[0];
+        // A hash does not say where to fetch the image from.
+        if (wanted.every(({ reference }) => sourceOf(reference).origin === "store")) throw damages[0];
         for (const { message } of damages) if (!globals.quiet) say(`${message}: fetching it again`);
         images = await findImages(wanted, finder);
         await store.release();

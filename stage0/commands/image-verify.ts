@@ -26,7 +26,7 @@ export const command: Command = {
       if (operands.length === 0)
         for (const key of store.adopt()) damaged(`${shortId(key)}: its blob is no image of that hash`);
       const images =
-        operands.length === 0 ? store.list() : operands.map((text) => findStored(text, store, { several: "youngest" }));
+        operands.length === 0 ? store.list() : operands.map((text) => findStored(text, store, { several: "best" }));
       for (const image of images) {
         const blob = verifyBlob(globals.dir, image);
         const found = blob === undefined ? await verifyTrees(globals.dir, image, store) : [blob];

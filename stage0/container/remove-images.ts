@@ -1,25 +1,31 @@
 /**
- * Taking images and trees out of the store: by name, or those that nobody has
- * used for a while. What leaves does so by a rename or an unlink while nobody
- * relies on the store; the files of trees are deleted afterwards.
+ * Removes images and trees from the store: those that are named, or those that
+ * nobody has used for a while. Under the exclusive lock of the store a blob is
+ * unlinked, and a tree is renamed; its files are deleted after that.
  */
 
 import { errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, dataLayout } from "../../shared/contract/data-directory.ts";
 import { shortId } from "../../shared/contract/image-ids.ts";
 import { type TreeUse, treeUses } from "./tree-uses.ts";
-import type { Store, StoredImage } from "../store/store.ts";
+import type { ImageLookup } from "../store/image-lookup.ts";
+import type { ManifestReader } from "../store/manifest-reader.ts";
+import type { Removal } from "../store/removal.ts";
+import type { StoredImage } from "../store/store.ts";
 import { collectTemporaries } from "../store/temporary.ts";
-import { listTrees, takeTree, treeImages } from "../store/trees.ts";
+import { detachTree, listTrees, treeImages } from "../store/trees.ts";
+
+/** The store as a removal uses it. */
+type RemovalStore = Removal & ImageLookup & Pick<ManifestReader, "manifest">;
 
 export interface RemovalOptions {
   data: string;
-  store: Store;
-  /** Called when another process has to finish first. */
+  store: RemovalStore;
+  /** Called if another process has to finish first. */
   wait(): void;
 }
 
-/** All of them or none; and the trees made of each, where no container stands on them. */
+/** Removes all of these images or none, and their trees that no container stands on. */
 export function removeImages(images: readonly StoredImage[], { data, store, wait }: RemovalOptions): void {
   const layout = dataLayout(data);
   const leftovers = store.exclusively(wait, () => {
@@ -29,12 +35,12 @@ export function removeImages(images: readonly StoredImage[], { data, store, wait
     const unused = new Set(images.map(({ key }) => key));
     const trees = listTrees(layout).filter((id) => !used.has(id) && unused.has(treeImages(layout, id)?.at(-1) ?? ""));
     for (const { key } of images) store.remove(key);
-    return trees.map((id) => takeTree(layout, id));
+    return trees.map((id) => detachTree(layout, id));
   });
   for (const remove of leftovers) remove();
 }
 
-/** Phases in which a container runs, or is going to. */
+/** The phases of a container that runs, or is going to run. */
 const LIVING: readonly string[] = ["preparing", "prepared", "running"];
 
 function refuseUsed(image: StoredImage, uses: readonly TreeUse[]): void {
@@ -53,14 +59,15 @@ function refuseUsed(image: StoredImage, uses: readonly TreeUse[]): void {
 export interface Collection {
   images: StoredImage[];
   trees: string[];
-  /** Files and directories that killed processes left. */
+  /** How many temporary files and directories of killed processes were removed. */
   temporaries: number;
 }
 
 /**
- * Removes images not used since `before` (milliseconds since the epoch), save
- * those that containers stand on and those that images which stay depend on;
- * and trees that no container stands on and whose image goes, or has long been unused.
+ * Removes images that were not used since `before` (milliseconds since the
+ * epoch), but for those that containers stand on, and those that a remaining
+ * image depends on. Removes the trees that no container stands on and whose
+ * image was not used since `before`.
  */
 export function collectImages(before: number, { data, store, wait }: RemovalOptions): Collection {
   const layout = dataLayout(data);
@@ -77,7 +84,7 @@ export function collectImages(before: number, { data, store, wait }: RemovalOpti
       (id) => !usedTrees.has(id) && !recent.has(treeImages(layout, id)?.at(-1) ?? ""),
     );
     for (const { key } of gone) store.remove(key);
-    return { images: gone, trees: stale, leftovers: stale.map((id) => takeTree(layout, id)) };
+    return { images: gone, trees: stale, leftovers: stale.map((id) => detachTree(layout, id)) };
   });
   for (const remove of leftovers) remove();
   return { images, trees, temporaries };
@@ -90,7 +97,7 @@ function containerImages(uses: readonly TreeUse[], all: readonly StoredImage[], 
   return [...own, ...uses.flatMap(({ tree }) => (tree === undefined ? [] : (treeImages(layout, tree) ?? [])))];
 }
 
-function withDependencies(all: readonly StoredImage[], keys: ReadonlySet<string>, store: Store): Set<string> {
+function withDependencies(all: readonly StoredImage[], keys: ReadonlySet<string>, store: RemovalStore): Set<string> {
   const there = new Set(all.map(({ key }) => key));
   const kept = new Set<string>();
   const visit = (key: string): void => {
@@ -99,10 +106,10 @@ function withDependencies(all: readonly StoredImage[], keys: ReadonlySet<string>
     const manifest = store.manifest(key);
     for (const dependency of manifest.dependencies) {
       try {
-        // Somebody may have started it without regard to who vouches for what.
+        // It may have been started with --insecure-options=image.
         visit(store.dependency(manifest, dependency, "none").key);
       } catch (error) {
-        // One that is missing keeps nobody.
+        // A dependency that is not in the store is not there to be kept.
         if (!(error instanceof RktError) || error.code !== "no-such-image")
           throw new Error(`dependencies of ${key}: ${errorText(error)}`, { cause: error });
       }

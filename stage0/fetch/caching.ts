@@ -1,6 +1,6 @@
 /**
  * How long a downloaded image may be used without asking its server again, and
- * by what the server tells then whether it has changed. Pure; `now` and times
+ * how the server then tells whether it has changed. Pure; `now` and times are
  * in milliseconds, ages in seconds.
  *
  * Source: RFC 9111 sections 4.2 and 5.2.2, RFC 9110 section 8.8.
@@ -8,7 +8,7 @@
 
 import type { Headers } from "./http.ts";
 
-/** Never both: who has an ETag does not need the other (RFC 9110 13.1.3, 13.1.5). */
+/** Never both: with an ETag, the date is not used (RFC 9110 13.1.3, 13.1.5). */
 export interface Validators {
   etag?: string | undefined;
   /** An HTTP date, as the server wrote it. */
@@ -16,8 +16,8 @@ export interface Validators {
 }
 
 /**
- * Of a Last-Modified less than a second before the answer a later change in
- * the same second would go unseen: it counts for nothing (RFC 9110 8.8.2.2).
+ * A Last-Modified less than a second before the answer is not used, because a
+ * later change in the same second would not be seen (RFC 9110 8.8.2.2).
  */
 export function validators(headers: Headers): Validators {
   const { etag, date = "", "last-modified": lastModified } = headers;
@@ -25,7 +25,7 @@ export function validators(headers: Headers): Validators {
   return lastModified !== undefined && Date.parse(date) - Date.parse(lastModified) >= 1000 ? { lastModified } : {};
 }
 
-/** Seconds for which a response may be reused unasked; undefined when the server says nothing about it. */
+/** Seconds for which a response may be used without asking again; undefined if the server does not say. */
 export function maxAge(headers: Headers): number | undefined {
   let age: number | undefined;
   for (const part of (headers["cache-control"] ?? "").split(",")) {
@@ -43,7 +43,7 @@ export function maxAge(headers: Headers): number | undefined {
   return Math.max(0, age - (spent !== undefined && /^\d{1,10}$/.test(spent) ? Number(spent) : 0));
 }
 
-/** A clock that went backwards makes a record stale, not eternal. */
+/** If the clock has gone backwards since, the record is stale. */
 export function isFresh(record: { maxAge?: number | undefined; downloadedAt: number }, now: number): boolean {
   if (record.maxAge === undefined || now < record.downloadedAt) return false;
   return now - record.downloadedAt < record.maxAge * 1000;

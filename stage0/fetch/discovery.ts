@@ -1,14 +1,17 @@
 /**
  * From an image's name to the URLs of the image, its signature and its keys.
  * Asks the name's own host, over https; over http only with
- * --insecure-options=http, and it says so. Trusts the pages for nothing but URLs.
+ * --insecure-options=http, and the caller is told. Takes nothing but URLs from
+ * the pages.
  *
- * Source: appc spec, discovery.md. "Simple discovery", the URL made from the
- * name itself, is that of its versions before 0.7: tried last.
+ * Source: appc spec, discovery.md. "Simple discovery" makes the URL from the
+ * name itself, as versions of the spec before 0.7 had it; it is tried last.
  */
 
 import { RktError } from "../../shared/errors.ts";
-import { fetchBytes, type HttpClient, HttpError, withoutUrl } from "./http.ts";
+import { fetchBytes } from "./fetch-bytes.ts";
+import type { HttpClient } from "./http.ts";
+import { HttpError, withoutUrl } from "./http-error.ts";
 import { hostLabels, type ImageName } from "../store/image-name.ts";
 
 export interface Endpoint {
@@ -17,27 +20,27 @@ export interface Endpoint {
 }
 
 export interface DiscoveryOptions {
-  /** Of the hosts asked; the scheme's own unless told. */
+  /** Of the hosts that are asked; undefined: the scheme's own. */
   port?: number | undefined;
   signal?: AbortSignal | undefined;
-  /** Told once when a page comes over plain http. */
+  /** Called once, when a page comes over plain http. */
   onPlainHttp?: (url: string) => void;
 }
 
 export interface Discovery<T> {
   found: T[];
-  /** What was asked in vain, and why. */
+  /** The URLs that gave nothing, and why. */
   attempts: { url: string; why: string }[];
 }
 
 const DEFAULT_VERSION = "latest";
 const SIMPLE_TEMPLATE = "https://{name}-{version}-{os}-{arch}.{ext}";
-/** The tags stand in a page's head; a page of any length is looked at no further. */
+/** The tags are in a page's head: what comes after so many bytes is not read. */
 const PAGE_LIMIT = 1 << 20;
 
 /**
- * Never empty: without templates it is simple discovery's guess. Best first: the
- * page's order, https before http.
+ * Gives at least one endpoint: without a template, the guess of simple discovery. They are in the order of the page,
+ * those with https first.
  */
 export async function discoverEndpoints(
   http: HttpClient,
@@ -89,9 +92,9 @@ const noHost = (name: string, why: string): RktError =>
 export const formatAttempts = (attempts: Discovery<unknown>["attempts"]): string =>
   attempts.map(({ url, why }) => `${url}: ${why}`).join("; ");
 
-/** Characters of a template, as of a URL. */
+/** The most characters of a template, and of a URL. */
 const MAX_TEMPLATE = 4096;
-/** Of one page for one name: each is a place to ask, which the page chooses. */
+/** The most endpoints of one page for one name: the page chooses whom rkt asks. */
 const MAX_TAGS = 16;
 
 /** Asks for the name's page, then for those of its parent paths, until one has what is wanted. */
@@ -117,7 +120,7 @@ async function walk<T>(
       } catch (error) {
         if (!(error instanceof HttpError)) throw error;
         attempt(withoutUrl(error));
-        // All of a name's pages are on one host: out of reach once is out of reach.
+        // All pages of a name are on one host: if it is out of reach, so are the others.
         if (error.status === undefined) schemes = schemes.filter((s) => s !== scheme);
         continue;
       }
@@ -135,13 +138,13 @@ async function walk<T>(
 export interface MetaTag {
   /** "ac-discovery" or "ac-discovery-pubkeys". */
   tag: string;
-  /** Of the image names it is for. */
+  /** Prefix of the image names that the tag is for. */
   prefix: string;
   /** A URL or a template of one. */
   content: string;
 }
 
-/** The discovery tags of a page, wherever in it, however broken the page; not those in comments, scripts or text. */
+/** The discovery tags of a page, even of a broken one; not those in comments, scripts or text. */
 export async function parseMetaTags(html: string): Promise<MetaTag[]> {
   const { Parser } = await import("htmlparser2");
   const tags: MetaTag[] = [];
@@ -166,7 +169,7 @@ function templateValues(image: ImageName): Map<string, string> {
   return values;
 }
 
-/** The endpoint, or why the template makes none. */
+/** The endpoint, or the reason why the template gives none. */
 function renderEndpoint(template: string, values: ReadonlyMap<string, string>, plainHttp: boolean): Endpoint | string {
   if (template.length > MAX_TEMPLATE) return `a template has more than ${MAX_TEMPLATE} characters`;
   if (!template.includes("{ext}")) return `template ${template} has no {ext}`;

@@ -1,31 +1,23 @@
 /**
- * One big file, its bytes handed on as they arrive, whatever happens to the
- * connection in between. A broken transfer goes on where it broke when the
- * server can prove that the file is still the same (Range with If-Range), and
- * starts again from the first byte otherwise.
+ * Downloads one big file, and passes its bytes on as they arrive. A broken
+ * transfer is resumed if the server can prove that the file is still the same
+ * (Range with If-Range); otherwise it starts again from the first byte.
  *
  * Source: RFC 9110 sections 8.8 (validators), 13.1.5 (If-Range), 14 (Range).
  */
 
 import { type Validators, validators } from "./caching.ts";
-import {
-  AGAIN,
-  type Headers,
-  type HttpClient,
-  HttpError,
-  type HttpResponse,
-  statusError,
-  waitToRetry,
-  watchRate,
-} from "./http.ts";
+import type { Headers, HttpClient, HttpResponse } from "./http.ts";
+import { AGAIN, HttpError, statusError } from "./http-error.ts";
+import { waitToRetry, watchRate } from "./retry.ts";
 
 export interface DownloadOptions {
-  /** Ask for the file only if it is not this one any more (If-None-Match, If-Modified-Since). */
+  /** The file that the caller has: it is sent only if it is another one by now (If-None-Match, If-Modified-Since). */
   known?: Validators | undefined;
   /** Bytes the file must have. */
   size?: number | undefined;
   signal?: AbortSignal | undefined;
-  /** The first byte comes next, of `length` if that is known: forget everything written so far. */
+  /** The first byte comes next: forget everything that was written. `length` is known if the server says it. */
   begin(length: number | undefined): Promise<void> | void;
   /** Errors thrown here end the download and pass through unchanged. */
   write(chunk: Uint8Array): Promise<void> | void;
@@ -53,18 +45,18 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
       const response = await http.get(url, {
         signal,
         headers: {
-          // The bytes of the file itself: what was signed, and what an offset counts.
+          // The bytes of the file itself were signed, and an offset counts them.
           "accept-encoding": "identity",
           ...(rest ?? condition),
         },
       });
       if (response.status === 304 && !resuming && condition !== undefined) {
-        response.discard();
+        response.close();
         return { changed: false, headers: response.headers };
       }
       if (response.status === 206 && resuming) {
         if (!continues(response, { offset, total, validator })) {
-          response.discard();
+          response.close();
           validator = undefined;
           throw broken(response, "the server answers a range with another one");
         }
@@ -77,7 +69,7 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
         await options.begin(total);
         rate.busy();
       } else {
-        response.discard();
+        response.close();
         if (resuming && response.status === 416) {
           validator = undefined;
           throw broken(response, `the file has become shorter than ${offset} bytes`);
@@ -124,7 +116,7 @@ function continues(
   return etag === undefined || !(begun.validator ?? "").startsWith('"') || etag === begun.validator;
 }
 
-/** What proves, byte for byte, that a file is the same; a weak ETag does not. */
+/** A validator that proves, byte for byte, that a file is the same; a weak ETag does not. */
 function strongValidator(headers: Headers): string | undefined {
   const { etag, lastModified } = validators(headers);
   return etag === undefined || etag.startsWith('"') ? (etag ?? lastModified) : undefined;
@@ -137,7 +129,7 @@ function contentLength(headers: Headers): number | undefined {
 
 function checkSize(response: HttpResponse, size: number | undefined, wanted: number | undefined): void {
   if (wanted === undefined || size === undefined || size === wanted) return;
-  response.discard();
+  response.close();
   throw new HttpError(
     "wrong-size",
     `get ${response.shown}: ${size} bytes, and the image that asks for it says ${wanted}`,

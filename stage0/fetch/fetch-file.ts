@@ -1,6 +1,7 @@
 /**
- * A local file. One with a signature beside it (or named by the person) must
- * be what was signed; one without is the person's own and is taken as it is.
+ * A local file. If a signature lies beside it, or the person names one, the
+ * file must be what was signed. A file without a signature is the person's own
+ * and needs none.
  */
 
 import { createHash } from "node:crypto";
@@ -23,7 +24,7 @@ export async function fetchFile(
   return signature === undefined ? context.store.importFile(path) : importSigned(resolve(path), signature, context);
 }
 
-/** What was verified once is known by the identity of the file and the signature's text: a second time costs a stat. */
+/** A file that was verified is known by its identity and the signature's text, so that a second time costs a stat. */
 async function importSigned(path: string, signature: Signature, context: FetchContext): Promise<StoredImage> {
   const { store, reporter } = context;
   const url = pathToFileURL(path).href;
@@ -39,29 +40,29 @@ async function importSigned(path: string, signature: Signature, context: FetchCo
 
   const check = context.beginVerification();
   await check.expect?.(signature.bytes);
-  const staged = await store.stage({ name: path });
+  const pending = store.beginImport(path);
   try {
     const file = await open(path);
     try {
       for await (const chunk of fileChunks(file)) {
         context.signal?.throwIfAborted();
         check.update(chunk);
-        await staged.write(chunk);
+        await pending.write(chunk);
       }
     } finally {
       await file.close();
     }
-    const { key, manifest } = await staged.finish();
+    const { key, manifest } = await pending.finish();
     const { identities } = await check.finish(signature.bytes, manifest.name);
     reportVerified(identities, reporter);
-    return await staged.commit({ url, key, signatureUrl: signature.url, etag, downloadedAt: Date.now() });
+    return await pending.commit({ url, key, signatureUrl: signature.url, etag, downloadedAt: Date.now() });
   } catch (error) {
-    await staged.abort();
+    await pending.abort();
     throw error;
   }
 }
 
-/** Taken before the file is read: one that changes meanwhile is a stranger the next time. */
+/** Call it before the file is read: a file that changes meanwhile is not known the next time. */
 async function identity(path: string, signature: Signature): Promise<string> {
   const file = await stat(path, { bigint: true }).catch((cause) => {
     throw new RktError("no-such-file", errorText(cause), { cause });

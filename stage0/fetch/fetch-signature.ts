@@ -1,13 +1,15 @@
 /**
- * Where an image's detached signature comes from: a file the person names, or
- * the place beside the image. Gets the bytes; what they prove is judged by
- * `verify.ts`.
+ * Gets the bytes of an image's detached signature, from a file that the person
+ * names or from the place beside the image. `verify.ts` judges what they prove.
  */
 
 import { readFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { fetchBytes, type HttpClient, HttpError, plainHref } from "./http.ts";
+import { fetchBytes } from "./fetch-bytes.ts";
+import type { HttpClient } from "./http.ts";
+import { HttpError } from "./http-error.ts";
+import { plainHref } from "./plain-href.ts";
 import type { Reporter } from "../terminal/progress.ts";
 import { signaturePaths } from "./signature-paths.ts";
 
@@ -16,9 +18,9 @@ export interface Signature {
   bytes: Uint8Array;
 }
 
-/** A signature is some hundred bytes; with several signers and long comments still few thousand. */
+/** A signature has some hundred bytes; with several signers and long comments a few thousand. */
 const SIGNATURE_LIMIT = 1 << 18;
-/** Storage services that let nobody list them answer 403 for what is not there. */
+/** Storage services whose files cannot be listed answer 403 for a file that does not exist. */
 const ABSENT = [403, 404, 410];
 
 export function signatureUrls(image: URL): URL[] {
@@ -30,8 +32,8 @@ export function signatureUrls(image: URL): URL[] {
 }
 
 /**
- * The first signature there is among `urls`. "deferred": the server has it
- * ready only after the image was fetched (202).
+ * The first of `urls` that has a signature. "deferred": the server will have it
+ * only after the image was fetched (202).
  */
 export async function fetchSignature(
   http: HttpClient,
@@ -81,7 +83,7 @@ export function reportVerified(identities: readonly string[], reporter: Reporter
   for (const identity of identities) reporter.line(`  ${identity}`);
 }
 
-/** A login or error page served with status 200; no signature begins with "<". */
+/** Whether it is a login or error page that came with status 200: no signature begins with "<". */
 function isWebPage(bytes: Buffer): boolean {
   return /^\ufeff?\s*</.test(bytes.toString("utf8", 0, 256));
 }

@@ -1,24 +1,28 @@
 /**
- * One URL: is the store's image of it still good, and if not, the download.
- * The bytes go to the staged import and to the signature check as they come;
- * nothing is indexed before the signature is verified and the image is the one
+ * An image by its URL. If the store has an image of the URL, the server is
+ * asked whether it is still current; if it is not, the image is downloaded. The
+ * bytes go to the pending import and to the signature check as they come. The
+ * import is committed when the signature is verified and the image is the one
  * that was asked for.
  */
 
 import { RktError } from "../../shared/errors.ts";
-import type { RemoteRecord, StagedImport, StoredImage } from "../store/store.ts";
+import { type Expectation, unexpected } from "../store/expectation.ts";
+import type { PendingImport, RemoteRecord, StoredImage } from "../store/store.ts";
 import { isFresh, maxAge, validators } from "./caching.ts";
 import { download } from "./download.ts";
-import { type Expectation, type FetchContext, unexpected } from "./fetch-context.ts";
+import type { FetchContext } from "./fetch-context.ts";
 import type { SignatureCheck } from "../trust/signature-check.ts";
 import { fetchSignature, readSignature, reportVerified, type Signature, signatureUrls } from "./fetch-signature.ts";
-import { type Headers, HttpError, plainHref } from "./http.ts";
+import type { Headers } from "./http.ts";
+import { HttpError } from "./http-error.ts";
+import { plainHref } from "./plain-href.ts";
 
 export interface UrlRequest {
   url: URL;
-  /** Of the signature; beside the image unless told. */
+  /** Of the signature; undefined: beside the image. */
   signatureUrl?: URL | undefined;
-  /** The person's own file instead. */
+  /** The person's own file of the signature, instead. */
   signatureFile?: string | undefined;
   expected: Expectation;
   /** Of the progress bar: "Downloading aci". */
@@ -50,7 +54,7 @@ interface KnownImage {
   image: StoredImage;
 }
 
-/** What the store has of this URL and may use: verified, where that is asked for, and as expected. */
+/** The store's image of this URL, if it is the expected one, and was verified in case signatures are checked. */
 function knownImage(request: UrlRequest, { store, insecure }: FetchContext): KnownImage | undefined {
   if (request.signatureFile !== undefined) return undefined;
   const record = store.remote(plainHref(request.url));
@@ -79,7 +83,7 @@ async function downloadImage(
   const stop = new AbortController();
   const signal = context.signal === undefined ? stop.signal : AbortSignal.any([context.signal, stop.signal]);
 
-  let staged: StagedImport | undefined;
+  let pending: PendingImport | undefined;
   let check: SignatureCheck | undefined;
   let early: Promise<Signature | "deferred"> | undefined;
   const transfer = reporter.transfer(request.label);
@@ -89,14 +93,14 @@ async function downloadImage(
       size: request.expected.size,
       signal,
       async begin(length) {
-        await staged?.abort();
-        staged = await store.stage({ name: plainHref(request.url) });
+        await pending?.abort();
+        pending = store.beginImport(plainHref(request.url));
         transfer.begin(length);
         if (!verify) return;
         check = context.beginVerification();
         if (ownSignature !== undefined) await check.expect?.(ownSignature.bytes);
         if (ownSignature !== undefined || early !== undefined) return;
-        // Beside the image: a missing signature ends the download of a big one.
+        // Fetched while the image comes: if there is no signature, the download of a big image ends early.
         early = fetchSignature(http, urls, signal);
         early.then(
           (signature) => (signature === "deferred" ? undefined : check?.expect?.(signature.bytes)),
@@ -105,19 +109,19 @@ async function downloadImage(
       },
       async write(chunk) {
         check?.update(chunk);
-        await staged?.write(chunk);
+        await pending?.write(chunk);
         transfer.advance(chunk.length);
       },
     });
     transfer.end();
     if (!result.changed) {
-      await staged?.abort();
+      await pending?.abort();
       return stillGood(known, result.headers, context);
     }
-    if (staged === undefined) throw new Error("a download without a beginning");
+    if (pending === undefined) throw new Error("a download without a beginning");
 
-    const { id, key, manifest } = await staged.finish();
-    const { sha256 } = staged;
+    const { id, key, manifest } = await pending.finish();
+    const { sha256 } = pending;
     const wrong = unexpected({ id, ...manifest }, request.expected, sha256);
     if (wrong !== undefined) {
       throw new RktError("wrong-image", `the image at ${plainHref(request.url)} is not the one asked for: ${wrong}`);
@@ -128,7 +132,7 @@ async function downloadImage(
       const { identities } = await check.finish(signature.bytes, manifest.name);
       reportVerified(identities, reporter);
     }
-    return await staged.commit({
+    return await pending.commit({
       url: plainHref(request.url),
       key,
       signatureUrl: check === undefined ? undefined : signature?.url,
@@ -137,7 +141,7 @@ async function downloadImage(
       downloadedAt: Date.now(),
     });
   } catch (error) {
-    await staged?.abort();
+    await pending?.abort();
     throw error;
   } finally {
     transfer.end();
@@ -146,7 +150,7 @@ async function downloadImage(
   }
 }
 
-/** 304: the record holds for another while. */
+/** The server has answered 304: the record holds for another while. */
 function stillGood(known: KnownImage | undefined, headers: Headers, { store }: FetchContext): StoredImage {
   if (known === undefined) throw new Error("an unchanged image that nobody knew");
   store.updateRemote({
@@ -158,7 +162,7 @@ function stillGood(known: KnownImage | undefined, headers: Headers, { store }: F
   return known.image;
 }
 
-/** The signature, now that the image's bar has ended: fetched already, or, deferred, fetched now. */
+/** The signature, which is fetched now if the server had deferred it. Its progress bar comes after that of the image. */
 async function settle(
   early: Signature | "deferred" | undefined,
   urls: readonly URL[],

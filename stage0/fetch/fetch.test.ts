@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { RktError } from "../../shared/errors.ts";
@@ -17,7 +18,7 @@ import { type FetchRequest, fetchImage, fetchImages } from "./fetch.ts";
 import type { FetchContext } from "./fetch-context.ts";
 import type { SignatureCheck } from "../trust/signature-check.ts";
 import { openHttp } from "./http.ts";
-import { parseImageReference } from "../store/image-name.ts";
+import { parseImageReference } from "./sources.ts";
 import { openReporter } from "../terminal/progress.ts";
 
 // --- doubles: signatures that are a hash and the names they are good for -------------------------------
@@ -683,12 +684,15 @@ test("several images at once, in the order asked for, at most four downloads at 
   for (let i = 0; i < 9; i++) images.set(`/${i}.aci`, makeAci(t, `a.b/c${i}`));
   let running = 0;
   let most = 0;
-  const server = await serve(t, (request, response) => {
+  const { promise: four, resolve } = Promise.withResolvers<void>();
+  const server = await serve(t, async (request, response) => {
     most = Math.max(most, ++running);
-    setTimeout(() => {
-      running--;
-      response.end(images.get(request.url ?? ""));
-    }, 20);
+    if (running === 4) resolve();
+    // Nothing is answered before four have asked, and then late enough for a fifth to ask if it would.
+    await four;
+    await sleep(20);
+    running--;
+    response.end(images.get(request.url ?? ""));
   });
   const { context } = setup(t, ["image"]);
   const requests = [...images.keys()].map((path) => ({ image: parseImageReference(server.base + path) }));

@@ -2,47 +2,29 @@
 
 import { RktError } from "../../shared/errors.ts";
 import { shortId } from "../../shared/contract/image-ids.ts";
-import { bestOf } from "../store/provenance.ts";
-import type { Store, StoredImage } from "../store/store.ts";
-import { plainHref } from "./http.ts";
-import { formatImageName, mismatch, parseImageReference } from "../store/image-name.ts";
+import type { StoredImage } from "../store/store.ts";
+import type { FetchStore } from "./fetch-context.ts";
+import { parseImageReference, sourceOf } from "./sources.ts";
 
 export interface FindStoredOptions {
-  /** Of several images of a name: the best vouched for, of those the youngest, or an error that lists them. */
-  several: "youngest" | "refuse";
+  /** Of several images with the name: the best one (best-image.ts), or an error that lists them. */
+  several: "best" | "refuse";
 }
 
 /** `text` is a hash, a name with labels, or the URL that an image came from. */
-export function findStored(text: string, store: Store, { several }: FindStoredOptions): StoredImage {
+export function findStored(text: string, store: FetchStore, { several }: FindStoredOptions): StoredImage {
   const reference = parseImageReference(text);
-  switch (reference.kind) {
-    case "hash":
-      return store.resolve(reference.hash);
-    case "url": {
-      const record = store.remote(plainHref(reference.url));
-      if (record === undefined) throw absent(plainHref(reference.url));
-      return store.resolve(record.key);
-    }
-    case "name": {
-      const found = store.list().filter((image) => mismatch(image, reference) === undefined);
-      const first = bestOf(found, "none");
-      if (first === undefined) throw absent(formatImageName(reference));
-      if (found.length > 1 && several === "refuse")
-        throw new RktError(
-          "ambiguous-image",
-          `${text} is ambiguous: ${found.map(({ id }) => shortId(id)).join(", ")}`,
-          { hint: "give a hash, or more labels" },
-        );
-      return store.resolve(first.id);
-    }
-    case "file":
-      throw new RktError("no-such-image", `${text} is a file, not an image in the store`, {
-        hint: "give its hash or its name: `rkt image list` shows both",
-      });
-  }
+  const source = sourceOf(reference);
+  const found = source.stored(reference, store);
+  const [first] = found;
+  if (first === undefined)
+    throw new RktError("no-such-image", `image ${source.format(reference)} is not in the store`, {
+      hint: "`rkt image list` shows the images there are",
+    });
+  if (found.length > 1 && several === "refuse")
+    throw new RktError("ambiguous-image", `${text} is ambiguous: ${found.map(({ id }) => shortId(id)).join(", ")}`, {
+      hint: "give a hash, or more labels",
+    });
+  // Once more, which takes the store's lock: nobody removes what is found now.
+  return store.resolve(first.id);
 }
-
-const absent = (what: string): RktError =>
-  new RktError("no-such-image", `image ${what} is not in the store`, {
-    hint: "`rkt image list` shows the images there are",
-  });

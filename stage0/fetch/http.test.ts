@@ -5,7 +5,10 @@ import { connect, createServer } from "node:net";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
 import { makeCa, serve } from "../../test/helpers/http-server.ts";
-import { fetchBytes, type HttpError, type HttpOptions, openHttp, plainHref } from "./http.ts";
+import { fetchBytes } from "./fetch-bytes.ts";
+import { type HttpOptions, openHttp } from "./http.ts";
+import type { HttpError } from "./http-error.ts";
+import { plainHref } from "./plain-href.ts";
 
 const quick = { attempts: 3, firstPause: 1, longestPause: 2, longestRetryAfter: 1000 };
 
@@ -76,7 +79,8 @@ test("https: trusts the machine's CAs, says why it does not, and is not quietly 
 
   // SSL_CERT_FILE is read once in a process: a fresh one sees it.
   const script = `
-    import { fetchBytes, openHttp } from ${JSON.stringify(new URL("./http.ts", import.meta.url).href)};
+    import { fetchBytes } from ${JSON.stringify(new URL("./fetch-bytes.ts", import.meta.url).href)};
+    import { openHttp } from ${JSON.stringify(new URL("./http.ts", import.meta.url).href)};
     const http = openHttp();
     const { bytes } = await fetchBytes(http, new URL(process.argv[1]), { limit: 100 });
     console.log(bytes.toString());

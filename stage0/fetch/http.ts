@@ -1,62 +1,41 @@
 /**
- * One GET: which proxy, which certificates, which credentials, how long to
- * wait, where a redirect may lead, and what a failure is called. Owns undici
- * (loaded at the first request). Trusts no server: a response is headers and
- * bytes, judged by the caller.
+ * The HTTP client: proxies, certificates, credentials, time limits and
+ * redirects. Owns undici, which it loads at the first request. Trusts no
+ * server: the caller judges a response's headers and bytes.
  */
 
-import { STATUS_CODES } from "node:http";
-import { setTimeout as sleep } from "node:timers/promises";
 import { createSecureContext, getCACertificates } from "node:tls";
 import type { Dispatcher } from "undici";
-import { errorCode, errorText, RktError, type RktErrorOptions, withoutCredentials } from "../../shared/errors.ts";
-import { LOCAL_CONFIG_DIR } from "../../shared/contract/configuration.ts";
+import { RktError, withoutCredentials } from "../../shared/errors.ts";
+import { HttpError, ITSELF, networkError } from "./http-error.ts";
+import { withoutUserinfo } from "./plain-href.ts";
+import { DEFAULT_RETRY, LEAST_RATE, type LeastRate, type Retrying, type RetryPolicy } from "./retry.ts";
 
 export interface HttpOptions {
   /** Accept any certificate (--insecure-options=tls). */
   anyCertificate?: boolean;
   /** Follow redirects from https to http, and send credentials over http (--insecure-options=http). */
   plainHttp?: boolean;
-  /** Headers that carry credentials for this URL's host; asked anew for every hop of a redirect. */
+  /** Headers that carry credentials for this URL's host; called again for every hop of a redirect. */
   credentialsFor?: ((url: URL) => Record<string, string> | undefined) | undefined;
   userAgent?: string;
-  /** Milliseconds until a connection (TLS included) must stand. */
+  /** Milliseconds in which a connection must be made, TLS included. */
   connectTimeout?: number;
-  /** Milliseconds of silence that end a request. */
+  /** A request ends after so many milliseconds without a byte. */
   idleTimeout?: number;
-  /** What a body that arrives more slowly is given up for. */
+  /** A body that arrives more slowly ends the request. */
   leastRate?: LeastRate;
   retry?: Partial<RetryPolicy>;
-  /** Told of each failure that will be tried again, and the seconds until then. */
-  onRetry?: (error: HttpError, seconds: number) => void;
-  /** Where the proxy variables are read; process.env unless told. */
+  onRetry?: Retrying["onRetry"];
+  /** Has the proxy variables; undefined: process.env. */
   env?: NodeJS.ProcessEnv;
 }
 
-/** So many bytes in so many milliseconds of waiting for them. */
-export interface LeastRate {
-  bytes: number;
-  milliseconds: number;
-}
-
-/** Doubling pauses, in milliseconds. */
-export interface RetryPolicy {
-  /** Failures in a row, without progress between them, that end it. */
-  attempts: number;
-  firstPause: number;
-  longestPause: number;
-  /** A server that asks (Retry-After) for more than this is not waited for. */
-  longestRetryAfter: number;
-}
-
-const DEFAULT_RETRY: RetryPolicy = { attempts: 5, firstPause: 500, longestPause: 8_000, longestRetryAfter: 60_000 };
 const CONNECT_TIMEOUT = 20_000;
 const IDLE_TIMEOUT = 60_000;
-/** 1 KiB a second: a modem was faster, and a server that sends a byte a minute holds nobody for longer than this. */
-const LEAST_RATE: LeastRate = { bytes: 300 * 1024, milliseconds: 300_000 };
 /**
- * An unused connection is closed before the server does it (nginx after 75 s, Node.js after 5): a request that crosses the
- * server's close is an attempt lost.
+ * rkt closes an unused connection before the server does (nginx after 75 s, Node.js after 5): a request that the server
+ * crosses with its close fails.
  */
 const UNUSED_TIMEOUT = 1000;
 const MAX_REDIRECTS = 10;
@@ -68,14 +47,14 @@ export type Headers = Readonly<Record<string, string | undefined>>;
 export interface HttpResponse {
   /** After redirects. */
   url: URL;
-  /** That URL for people: without credentials. */
+  /** The same URL in messages: without credentials. */
   shown: string;
   status: number;
   headers: Headers;
   /** The body as it arrives; throws HttpError when the connection breaks. Leaving the loop closes the connection. */
   body: AsyncIterable<Uint8Array>;
-  /** Done with a response whose body nobody wants. */
-  discard(): void;
+  /** Closes the connection of a response whose body is not read. */
+  close(): void;
 }
 
 export interface RequestOptions {
@@ -83,44 +62,15 @@ export interface RequestOptions {
   signal?: AbortSignal | undefined;
 }
 
-export interface HttpClient {
-  /** One try. Every status but a redirect is an answer, not an error. */
+export interface HttpClient extends Retrying {
+  /** Tries once. Any status is an answer, not an error; redirects are followed. */
   get(url: URL, options?: RequestOptions): Promise<HttpResponse>;
   readonly plainHttp: boolean;
-  readonly retry: RetryPolicy;
   readonly leastRate: LeastRate;
-  readonly onRetry: ((error: HttpError, seconds: number) => void) | undefined;
   close(): Promise<void>;
 }
 
-/** A request that failed; `transient` when the same request may succeed later. */
-export class HttpError extends RktError {
-  readonly transient: boolean;
-  readonly status: number | undefined;
-  /** Milliseconds the server asked to wait. */
-  readonly retryAfter: number | undefined;
-
-  constructor(
-    code: string,
-    message: string,
-    options: RktErrorOptions & {
-      transient?: boolean;
-      status?: number | undefined;
-      retryAfter?: number | undefined;
-    } = {},
-  ) {
-    super(code, message, options);
-    this.name = "HttpError";
-    this.transient = options.transient ?? false;
-    this.status = options.status;
-    this.retryAfter = options.retryAfter;
-  }
-}
-
-/** Its message, for a list that says the URL itself. */
-export const withoutUrl = (error: HttpError): string => error.message.replace(/^get \S+: /, "");
-
-/** Costs nothing until the first request. */
+/** Loads and opens nothing before the first request. */
 export function openHttp(options: HttpOptions = {}): HttpClient {
   const agents = new Map<string, Promise<Dispatcher>>();
 
@@ -159,13 +109,13 @@ export function openHttp(options: HttpOptions = {}): HttpClient {
       }
 
       const { statusCode: status, body } = answer;
-      const discard = () => void body.on("error", () => {}).destroy();
+      const close = () => void body.on("error", () => {}).destroy();
       const answered = flatten(answer.headers);
       const location = answered["location"];
       if (!REDIRECTS.has(status) || location === undefined) {
-        return { url, shown, status, headers: answered, body: chunks(body, shown, signal), discard };
+        return { url, shown, status, headers: answered, body: chunks(body, shown, signal), close };
       }
-      discard();
+      close();
       if (redirects === MAX_REDIRECTS) {
         throw new HttpError(
           "too-many-redirects",
@@ -189,7 +139,7 @@ export function openHttp(options: HttpOptions = {}): HttpClient {
   };
 }
 
-/** Where no variable for https is set, undici sends https through HTTP_PROXY's proxy too. */
+/** If no variable for https is set, undici sends https through the proxy of HTTP_PROXY too. */
 async function openAgent(protocol: string, options: HttpOptions): Promise<Dispatcher> {
   const { EnvHttpProxyAgent } = await import("undici");
   const env = options.env ?? process.env;
@@ -198,7 +148,7 @@ async function openAgent(protocol: string, options: HttpOptions): Promise<Dispat
   const overTls = protocol === "https:" || httpProxy.startsWith("https:");
   const connect = {
     timeout: options.connectTimeout ?? CONNECT_TIMEOUT,
-    // Said in any case: a variable of the runtime (NODE_TLS_REJECT_UNAUTHORIZED) decides otherwise.
+    // Always given, because the runtime's variable NODE_TLS_REJECT_UNAUTHORIZED would decide otherwise.
     rejectUnauthorized: options.anyCertificate !== true,
     ...(overTls ? { secureContext: createSecureContext({ ca: trustedCertificates() }) } : undefined),
   };
@@ -235,13 +185,13 @@ function proxyUrl(env: NodeJS.ProcessEnv, name: string): string {
   return url;
 }
 
-/** Whom the machine's other programs trust (SSL_CERT_FILE counts); the runtime's own list only where there is none. */
+/** The authorities that the machine's other programs trust (SSL_CERT_FILE counts); if it has none, the runtime's own. */
 function trustedCertificates(): string[] {
   const system = getCACertificates("system");
   return [...new Set([...(system.length > 0 ? system : getCACertificates("bundled")), ...getCACertificates("extra")])];
 }
 
-/** `https://user:password@host/` is a person's way to say Basic; it holds for that origin alone. */
+/** A person can give Basic credentials as `https://user:password@host/`; they are sent to that origin alone. */
 function basicOf({ username, password }: URL, shown: string): Record<string, string> | undefined {
   if (username === "" && password === "") return undefined;
   let pair: string;
@@ -255,16 +205,6 @@ function basicOf({ username, password }: URL, shown: string): Record<string, str
   return { authorization: `Basic ${Buffer.from(pair).toString("base64")}` };
 }
 
-function withoutUserinfo(given: URL): URL {
-  const url = new URL(given);
-  url.username = "";
-  url.password = "";
-  return url;
-}
-
-/** For records and the screen: without credentials. */
-export const plainHref = (url: URL): string => withoutUserinfo(url).href;
-
 function redirectTarget(from: URL, location: string, shown: string, plainHttp: boolean): URL {
   const fail = (why: string, hint = ITSELF) => new HttpError("bad-redirect", `get ${shown}: ${why}`, { hint });
   const to = URL.parse(location, from);
@@ -277,7 +217,7 @@ function redirectTarget(from: URL, location: string, shown: string, plainHttp: b
   return withoutUserinfo(to);
 }
 
-/** For people: never userinfo, and of a redirect's target no query either (storage services put signatures there). */
+/** A URL in messages: without user and password. A redirect's target is without its query, which may hold a signature. */
 function shownUrl(url: URL, first: URL): string {
   return withoutUserinfo(url).origin + url.pathname + (url === first ? url.search : url.search === "" ? "" : "?…");
 }
@@ -297,192 +237,5 @@ async function* chunks(body: AsyncIterable<Uint8Array>, shown: string, signal: A
   } catch (error) {
     signal?.throwIfAborted();
     throw networkError(shown, error);
-  }
-}
-
-const SPELLING = "is the host spelled right? the name service of this machine does not know it";
-const LISTENING = "nothing listens there: is the port right, and the server running?";
-const WAY = "is there a way from here? the variables https_proxy and http_proxy name a proxy";
-export const AGAIN = "try again later, or get the file in another way and give its path";
-const PROXY_PASSWORD = "put user and password into the proxy's URL";
-const ITSELF = "give the address of the file itself";
-
-/** What the codes of Node.js and undici mean to a person. */
-const REASONS: Record<string, { why: string; transient?: boolean; hint?: string }> = {
-  ENOTFOUND: { why: "no such host", hint: SPELLING },
-  EAI_AGAIN: { why: "the name service does not answer", transient: true, hint: WAY },
-  ECONNREFUSED: { why: "connection refused", hint: LISTENING },
-  EHOSTUNREACH: { why: "no route to the host", hint: WAY },
-  ENETUNREACH: { why: "the network is unreachable", hint: WAY },
-  ECONNRESET: { why: "connection reset", transient: true, hint: AGAIN },
-  EPIPE: { why: "connection closed", transient: true, hint: AGAIN },
-  ETIMEDOUT: { why: "no answer to the connection", hint: WAY },
-  UND_ERR_CONNECT_TIMEOUT: { why: "no answer to the connection", hint: WAY },
-  UND_ERR_HEADERS_TIMEOUT: { why: "the server does not answer", transient: true, hint: AGAIN },
-  UND_ERR_BODY_TIMEOUT: { why: "the server stopped sending", transient: true, hint: AGAIN },
-  UND_ERR_SOCKET: { why: "connection closed too early", transient: true, hint: AGAIN },
-  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: { why: "the body is not of the announced length", transient: true, hint: AGAIN },
-  UND_ERR_HEADERS_OVERFLOW: { why: "the answer's headers are too big", hint: ITSELF },
-  UND_ERR_PRX_CONN: { why: "the proxy closed the connection", transient: true, hint: AGAIN },
-};
-
-function networkError(shown: string, error: unknown): HttpError {
-  if (error instanceof RktError) throw error;
-  const code = errorCode(error) ?? "";
-  const fail = (kind: string, why: string, options?: { transient?: boolean | undefined; hint?: string | undefined }) =>
-    new HttpError(kind, `get ${shown}: ${why}`, { ...options, transient: options?.transient ?? false, cause: error });
-  const known = REASONS[code];
-  if (known !== undefined) return fail("unreachable", known.why, known);
-  if (isTlsCode(code)) {
-    // What Node.js advises is an option of its own.
-    if (error instanceof Error) error.message = error.message.replace(/; if the root CA is installed locally.*/s, "");
-    return fail("tls-failure", `TLS: ${opensslReason(error) ?? errorText(error)}`, {
-      hint: "rkt trusts whom this machine trusts: add the authority's certificate there (/etc/ssl/certs), or name a file with SSL_CERT_FILE; --insecure-options=tls accepts any",
-    });
-  }
-  const proxy = /^Proxy response \((\d+)\)/.exec(errorText(error))?.[1];
-  if (proxy !== undefined)
-    return fail("unreachable", `the proxy answers ${proxy}`, { hint: proxy === "407" ? PROXY_PASSWORD : WAY });
-  if (error instanceof Error && error.name === "HTTPParserError") {
-    return fail("not-http", "the answer is not HTTP", {
-      hint: "is the port right? http and https have different ones",
-    });
-  }
-  return fail("unreachable", errorText(error));
-}
-
-/** Verification results of OpenSSL carry their X509 names, protocol failures ERR_SSL_ or EPROTO. */
-const isTlsCode = (code: string): boolean =>
-  /^(ERR_TLS_|ERR_SSL_|EPROTO$|CERT_|CRL_|UND_ERR_PRX_TLS$|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_(CA|PURPOSE)$|HOSTNAME_MISMATCH$|PATH_LENGTH_)/.test(
-    code,
-  );
-
-/** "wrong version number" of `40E3…:error:0A00010B:SSL routines:tls_validate_record_header:wrong version number:…`. */
-function opensslReason(error: unknown): string | undefined {
-  return error instanceof Error && "reason" in error && typeof error.reason === "string" ? error.reason : undefined;
-}
-
-/** An answer that is not the one asked for, in words. */
-export function statusError(response: Pick<HttpResponse, "shown" | "status" | "headers">): HttpError {
-  const { shown, status, headers } = response;
-  const host = new URL(shown).host;
-  const hints: Record<number, string> = {
-    401: `credentials for ${host} go into a file below ${LOCAL_CONFIG_DIR}/auth.d`,
-    403: `the credentials for ${host} do not allow this, or there are none`,
-    404: "is the address right? the server has no such file",
-    407: PROXY_PASSWORD,
-    410: "the server had the file and has it no more",
-  };
-  const transient = status >= 500 || status === 429 || status === 408;
-  const seconds = headers["retry-after"];
-  return new HttpError("http-status", `get ${shown}: ${status} ${STATUS_CODES[status] ?? ""}`.trimEnd(), {
-    hint: hints[status] ?? (transient ? AGAIN : "is the address right? the server answers with no file"),
-    status,
-    transient,
-    retryAfter: seconds === undefined ? undefined : retryAfter(seconds, Date.now()),
-  });
-}
-
-/** Milliseconds of a Retry-After header: seconds or a date. */
-function retryAfter(value: string, now: number): number | undefined {
-  if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
-  const date = Date.parse(value);
-  return Number.isNaN(date) ? undefined : Math.max(0, date - now);
-}
-
-/**
- * Decides what follows failure number `failures` (from 1) in a row: waits and
- * returns, or throws the error when it is final. In the middle of a download
- * (`midway`) a server out of reach is one that restarts.
- */
-export async function waitToRetry(
-  http: HttpClient,
-  error: unknown,
-  options: { failures: number; midway?: boolean; signal?: AbortSignal | undefined },
-): Promise<void> {
-  const { failures, midway, signal } = options;
-  const { attempts, firstPause, longestPause, longestRetryAfter } = http.retry;
-  if (!(error instanceof HttpError) || failures >= attempts) throw error;
-  if (!error.transient && !(midway === true && error.code === "unreachable")) throw error;
-  if ((error.retryAfter ?? 0) > longestRetryAfter) throw error;
-  const pause = error.retryAfter ?? Math.min(longestPause, firstPause * 2 ** (failures - 1));
-  http.onRetry?.(error, pause / 1000);
-  try {
-    await sleep(pause, undefined, { signal });
-  } catch (cause) {
-    signal?.throwIfAborted();
-    throw cause;
-  }
-}
-
-/** Watches what arrives of one file, over all its tries. */
-export function watchRate({ bytes, milliseconds }: LeastRate) {
-  let arrived = 0;
-  let waited = 0;
-  let since = performance.now();
-  return {
-    /** Throws when too little has arrived for too long. */
-    arrived(length: number, shown: string): void {
-      const now = performance.now();
-      arrived += length;
-      waited += now - since;
-      since = now;
-      if (waited < milliseconds) return;
-      if (arrived < bytes)
-        throw new HttpError(
-          "too-slow",
-          `get ${shown}: the server sends too slowly, ${arrived} bytes in ${Math.round(waited / 1000)} s`,
-          { hint: AGAIN },
-        );
-      arrived = 0;
-      waited = 0;
-    },
-    /** What took time since was no fault of the server's. */
-    busy(): void {
-      since = performance.now();
-    },
-  };
-}
-
-export interface FetchedBytes {
-  url: URL;
-  status: number;
-  headers: Headers;
-  bytes: Buffer;
-}
-
-/**
- * A small document (page, signature, key), whole in memory, with retries.
- * Beyond `limit` bytes it is an error, or, with `cut`, its beginning.
- * A status other than 200 is an error, save those in `accept`.
- */
-export async function fetchBytes(
-  http: HttpClient,
-  url: URL,
-  options: { limit: number; cut?: boolean; accept?: readonly number[]; signal?: AbortSignal | undefined },
-): Promise<FetchedBytes> {
-  const rate = watchRate(http.leastRate);
-  for (let failures = 1; ; failures++) {
-    try {
-      const response = await http.get(url, { headers: { "accept-encoding": "identity" }, signal: options.signal });
-      const { status, headers } = response;
-      if (status !== 200 && options.accept?.includes(status) !== true) {
-        response.discard();
-        throw statusError(response);
-      }
-      const parts: Uint8Array[] = [];
-      let size = 0;
-      for await (const chunk of response.body) {
-        rate.arrived(chunk.length, response.shown);
-        parts.push(chunk);
-        size += chunk.length;
-        if (size <= options.limit) continue;
-        if (options.cut === true) break;
-        throw new HttpError("too-big", `get ${response.shown}: more than ${options.limit} bytes`);
-      }
-      return { url: response.url, status, headers, bytes: Buffer.concat(parts) };
-    } catch (error) {
-      await waitToRetry(http, error, { failures, signal: options.signal });
-    }
   }
 }

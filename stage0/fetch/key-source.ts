@@ -1,6 +1,6 @@
 /**
- * Where a public key comes from: a file, a URL, or what the host of an image's
- * name says. Gets the keys; whether to trust them is for the person.
+ * Gets public keys: from a file, from a URL, or from where the host of an
+ * image's name says they are. The person decides whether to trust them.
  */
 
 import { readFileSync } from "node:fs";
@@ -8,7 +8,9 @@ import { fileURLToPath } from "node:url";
 import type { Key } from "openpgp";
 import { errorText, RktError, withoutCredentials } from "../../shared/errors.ts";
 import { discoverKeys, formatAttempts } from "./discovery.ts";
-import { fetchBytes, type HttpClient, plainHref } from "./http.ts";
+import { fetchBytes } from "./fetch-bytes.ts";
+import type { HttpClient } from "./http.ts";
+import { plainHref } from "./plain-href.ts";
 import { readPublicKeys } from "../trust/public-key.ts";
 
 export interface FoundKey {
@@ -17,11 +19,11 @@ export interface FoundKey {
   source: string;
 }
 
-/** A keyring of a whole distribution; a single key is some thousand bytes. */
+/** Enough for the keyring of a distribution; a key has some thousand bytes. */
 const KEY_LIMIT = 4 << 20;
 
 export interface SourceOptions {
-  /** Of the host that discovery asks; the scheme's own unless told. */
+  /** Of the host that discovery asks; undefined: the scheme's own. */
   port?: number | undefined;
   onPlainHttp?: (url: string) => void;
 }
@@ -35,7 +37,7 @@ export async function keysFrom(http: HttpClient, source: string): Promise<FoundK
   return download(http, url);
 }
 
-/** The keys that the host of an image's name has for it. Never empty. */
+/** The keys that the host of an image's name has for it: at least one. */
 export async function keysByDiscovery(
   http: HttpClient,
   prefix: string,

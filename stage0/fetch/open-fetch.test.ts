@@ -14,7 +14,7 @@ const module = (path: string) => JSON.stringify(new URL(path, import.meta.url).h
 /** A process of its own, as a command is one: fetches argv[2] into the store argv[1], unverified. */
 const program = `
   import { fetchImage } from ${module("./fetch.ts")};
-  import { parseImageReference } from ${module("../store/image-name.ts")};
+  import { parseImageReference } from ${module("./sources.ts")};
   import { openFetch } from ${module("./open-fetch.ts")};
   import { openStore } from ${module("../store/store.ts")};
   const [dir, url] = process.argv.slice(1);

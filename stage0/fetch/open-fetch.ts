@@ -1,7 +1,7 @@
 /**
- * Puts together what a fetch needs in this process: the HTTP client as the
- * person allows it, the terminal, and signals that end the fetch in order
- * instead of the process at once.
+ * Puts together what a fetch needs in this process: the HTTP client, as the
+ * person allows it, and the terminal. Signals end the fetch in order, not the
+ * process at once.
  */
 
 import { isatty } from "node:tty";
@@ -58,7 +58,7 @@ const stderr = {
     return isatty(2);
   },
   get columns() {
-    // 0 is a terminal that was never told its size.
+    // 0 is a terminal whose size was never set.
     return process.stderr.columns || 80;
   },
   write: writeError,

@@ -1,9 +1,8 @@
 /** A finder of images that opens the network, as the configuration allows it, when an image needs it. */
 
 import type { Settings } from "../config/settings.ts";
-import type { Store } from "../store/store.ts";
 import { say } from "../terminal/output.ts";
-import type { PullPolicy } from "./fetch-context.ts";
+import type { FetchStore, PullPolicy } from "./fetch-context.ts";
 import type { ImageFinder } from "./find.ts";
 import type { OpenFetch } from "./open-fetch.ts";
 
@@ -11,7 +10,7 @@ export interface OpenFinder extends ImageFinder {
   close(): Promise<void>;
 }
 
-export function openFinder(settings: Settings, store: Store, pullPolicy: PullPolicy): OpenFinder {
+export function openFinder(settings: Settings, store: FetchStore, pullPolicy: PullPolicy): OpenFinder {
   const { insecure, quiet } = settings;
   let opened: OpenFetch | undefined;
   return {

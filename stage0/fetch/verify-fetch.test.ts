@@ -14,7 +14,7 @@ import { answerFile, serve } from "../../test/helpers/http-server.ts";
 import { openStore } from "../store/store.ts";
 import { fetchImage } from "./fetch.ts";
 import { openHttp } from "./http.ts";
-import { parseImageReference } from "../store/image-name.ts";
+import { parseImageReference } from "./sources.ts";
 import { openReporter } from "../terminal/progress.ts";
 import { signatureChecker } from "../trust/verify.ts";
 

@@ -15,7 +15,7 @@ import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { readManifest, MAX_LIST_BYTES } from "../container/inspect.ts";
 import { type ContainerRef, listContainers, phase } from "../container/lifecycle.ts";
-import type { Store } from "../store/store.ts";
+import type { ManifestReader } from "../store/manifest-reader.ts";
 import type { Pod, Pods } from "./service.ts";
 
 interface Known {
@@ -29,7 +29,7 @@ export interface RegisteredPods extends Pods {
   count(): number;
 }
 
-export function openPods(data: string, store: Store): RegisteredPods {
+export function openPods(data: string, store: ManifestReader): RegisteredPods {
   // A manifest never changes.
   const known = new Map<string, Known>();
 

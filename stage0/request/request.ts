@@ -1,7 +1,7 @@
 /** What somebody asks of a container, before any image has been looked at. */
 
 import type { PullPolicy } from "../fetch/fetch-context.ts";
-import type { Stage1Request } from "../fetch/find.ts";
+import type { Stage1Request } from "../fetch/wanted-stage1.ts";
 import type { Isolator, NameValue, Volume } from "../../shared/schema/types.ts";
 
 /** A container that is to be made: what runs in it, and what it is made from. */

@@ -4,7 +4,7 @@ import { usageError } from "../../shared/errors.ts";
 import { STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "../../shared/contract/annotations.ts";
 import type { Isolator, NameValue } from "../../shared/schema/types.ts";
 import { acIdentifier, acName, account, argument, absolutePath } from "../../shared/schema/values.ts";
-import type { Stage1Request } from "../fetch/find.ts";
+import type { Stage1Request } from "../fetch/wanted-stage1.ts";
 import { hasUnifiedCgroups } from "../container/cgroups.ts";
 import { leastOfApp } from "./isolators.ts";
 import type { AppRequest, ContainerRequest, LaunchRequest, MetadataServiceRequest, ResolverRequest, RunRequest } from "./request.ts";

@@ -19,7 +19,7 @@ export async function withStoredImage(
   const { findStored } = await import("../fetch/find-stored.ts");
   const store = openStore(globals.dir, { checkBlobs: !globals.insecure.has("ondisk") });
   try {
-    await work(findStored(text, store, { several: "youngest" }), store);
+    await work(findStored(text, store, { several: "best" }), store);
   } finally {
     store.close();
   }

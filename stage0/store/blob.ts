@@ -1,7 +1,7 @@
 /**
- * Reading a blob: what it gives is what its name says, or it is refused. A big
- * blob is read and hashed by another thread, which shares what it has read: so
- * it is read once, and on two processors takes no longer than without a hash.
+ * Reading a blob. A blob that is not what its name says is refused. Another
+ * thread reads and hashes a big blob, and shares what it has read: so the blob
+ * is read once, and on two processors takes no longer than without a hash.
  */
 
 import { createHash } from "node:crypto";
@@ -13,7 +13,7 @@ import type { DataLayout } from "../../shared/contract/data-directory.ts";
 import { blobKey, shortId } from "../../shared/contract/image-ids.ts";
 import { fileChunks } from "../archive/file-chunks.ts";
 
-/** What is read may not be used before `verify` has resolved. */
+/** The chunks may not be relied on before `verify` has resolved. */
 export interface BlobReader {
   /** As `fileChunks`, and once. Nobody may write into a chunk: it may be hashed at the same time. */
   chunks(): AsyncGenerator<Buffer, void, undefined>;
@@ -32,7 +32,7 @@ export async function openBlob(layout: DataLayout, key: string, check: boolean):
     throw damaged(key, "its blob is not there");
   }
   const hashed = check ? await hash(file) : unchecked(file);
-  // Whoever reads may fail first, and never ask.
+  // The reader may fail first, and never call `verify`.
   hashed.digest.catch(() => {});
   return {
     chunks: hashed.chunks,
@@ -84,7 +84,7 @@ interface Hashed {
   stop(): Promise<unknown>;
 }
 
-/** Below this a thread takes longer to start than to hash. */
+/** A smaller blob is hashed in less time than a thread takes to start. */
 const THREAD_BYTES = 8 * 1024 ** 2;
 const CHUNK = 1024 * 1024;
 
@@ -161,7 +161,7 @@ async function inThread(fd: number): Promise<Hashed> {
   return { chunks, digest, skipRest: () => release(ALL), stop: () => worker.terminate() };
 }
 
-/** Of the same open file: a thread has its process's descriptors. */
+/** The thread reads the same open file, because it has its process's descriptors. */
 const THREAD = `
 const { createHash } = require("node:crypto");
 const { readSync } = require("node:fs");

@@ -1,4 +1,4 @@
-/** Images out of the store: as archives, and as directories. Each appears whole, or not at all. */
+/** Writes images of the store as archives and as directories. Each appears whole, or not at all. */
 
 import { chmodSync, createWriteStream, existsSync, linkSync, mkdirSync, openSync, renameSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
@@ -14,8 +14,10 @@ import { discard } from "../host/discard.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { openBlob } from "./blob.ts";
 import type { MustCheck } from "./layers.ts";
+import type { ManifestReader } from "./manifest-reader.ts";
 import type { Provenance } from "./provenance.ts";
-import type { Store, StoredImage } from "./store.ts";
+import type { Rendering } from "./rendering.ts";
+import type { StoredImage } from "./index-images.ts";
 import { extractAt, renderAt } from "./trees.ts";
 
 export async function exportImage(
@@ -32,7 +34,7 @@ export async function exportImage(
     const output = createWriteStream(temporary, { fd, flush: true });
     const blob = await openBlob(dataLayout(data), image.key, mustCheck(image.key));
     try {
-      // A stream may keep a chunk: each is its own.
+      // A stream may keep a chunk, and the reader uses its buffer again: each chunk is copied.
       const chunks = Readable.from(copies(blob.chunks()), { objectMode: false, highWaterMark: 1 << 20 });
       await (compress
         ? pipeline(chunks, (input: AsyncIterable<Buffer>) => gzip(input), output)
@@ -41,7 +43,7 @@ export async function exportImage(
     } finally {
       await blob.close();
     }
-    // link(2), other than rename(2), takes nothing's place.
+    // link(2) replaces nothing, as rename(2) would.
     if (overwrite) renameSync(temporary, file);
     else linkSync(temporary, file);
   } catch (error) {
@@ -56,7 +58,7 @@ async function* copies(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
 }
 
 export interface DirectoryOptions {
-  /** With all the image depends on, as a container would see it; else what the image itself has. */
+  /** With what the image depends on, as a container sees it; otherwise only what the image itself has. */
   dependencies: boolean;
   /** Of what it depends on. */
   least: Provenance;
@@ -69,7 +71,7 @@ export interface DirectoryOptions {
 export async function writeDirectory(
   data: string,
   image: StoredImage,
-  store: Store,
+  store: ManifestReader & Rendering,
   target: string,
   { dependencies, least, rootfsOnly, overwrite }: DirectoryOptions,
 ): Promise<void> {
@@ -79,7 +81,7 @@ export async function writeDirectory(
   const directory = `${temporary}/new`;
   let made = false;
   try {
-    // Nobody else looks into it before it is whole.
+    // Closed to others until it is whole.
     mkdirSync(temporary, { mode: 0o700 });
     made = true;
     if (!rootfsOnly) {
@@ -90,7 +92,7 @@ export async function writeDirectory(
     const rootfs = rootfsOnly ? directory : `${directory}/rootfs`;
     if (dependencies) await renderAt(layout, image.key, store.treeSource(least), rootfs);
     else await extractAt(layout, image.key, store.treeSource(least).mustCheck, rootfs);
-    // An image's files may be set-user-ID root's (or of users who mean others here), and anybody could run them.
+    // Files of the image may be set-user-ID root, or owned by users who are others on this machine: only root gets at them.
     chmodSync(directory, 0o700);
     if (overwrite) replaceDirectory(directory, path);
     else renameSync(directory, path);
@@ -101,7 +103,7 @@ export async function writeDirectory(
   }
 }
 
-/** What was there is moved aside first: a mount point or the root directory stays, for it cannot be. */
+/** Moves aside what is there first: this fails, and so nothing is lost, if it is a mount point or the root directory. */
 function replaceDirectory(from: string, to: string): void {
   const aside = beside(to, "old");
   const replaces = existsSync(to);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { RktError } from "../../shared/errors.ts";
-import { formatImageName, type ImageName, mismatch, parseImageName, parseImageReference } from "./image-name.ts";
+import { formatImageName, type ImageName, mismatch, parseImageName } from "./image-name.ts";
 
 const names: { text: string; want: ImageName; canonical?: string }[] = [
   { text: "etcd", want: { name: "etcd", labels: [] } },
@@ -65,47 +65,6 @@ for (const [text, message] of bad) {
         error.exitCode === 2 &&
         error.message === `image name ${JSON.stringify(text)}: ${message}`,
     );
-  });
-}
-
-const references: [text: string, kind: string, value: string][] = [
-  ["sha512-ab", "hash", "sha512-ab"],
-  [`sha512-${"0f".repeat(64)}`, "hash", `sha512-${"0f".repeat(64)}`],
-  ["https://example.com/x.aci", "url", "https://example.com/x.aci"],
-  ["HTTP://Example.com/x.aci#part", "url", "http://example.com/x.aci"],
-  ["file:///tmp/a%20b.aci", "file", "/tmp/a b.aci"],
-  ["file:/tmp/x", "file", "/tmp/x"],
-  ["/tmp/x", "file", "/tmp/x"],
-  ["/tmp/x:1", "file", "/tmp/x:1"],
-  ["./x", "file", "./x"],
-  ["../x", "file", "../x"],
-  ["x.aci", "file", "x.aci"],
-  ["dir/x.aci", "file", "dir/x.aci"],
-  ["dir/x", "name", "dir/x"],
-  ["coreos.com/etcd:v2", "name", "coreos.com/etcd"],
-];
-
-for (const [text, kind, value] of references) {
-  test(`reference ${text}`, () => {
-    const reference = parseImageReference(text);
-    assert.equal(reference.kind, kind);
-    const got = { hash: "hash", url: "url", file: "path", name: "name" }[reference.kind];
-    assert.equal(String(Object.entries(reference).find(([key]) => key === got)?.[1]), value);
-  });
-}
-
-const badReferences: [text: string, message: RegExp][] = [
-  ["sha512-", /must be sha512- and 2 to 128/],
-  ["sha512-xyz", /must be sha512- and 2 to 128/],
-  [`sha512-${"0".repeat(129)}`, /must be sha512- and 2 to 128/],
-  ["docker://busybox", /from https:, http: and file: only/],
-  ["http://", /is malformed/],
-  ["file://host/x.aci", /names no host/],
-];
-
-for (const [text, message] of badReferences) {
-  test(`bad reference ${text.slice(0, 20)}`, () => {
-    assert.throws(() => parseImageReference(text), { code: "usage", message });
   });
 }
 

@@ -1,76 +1,26 @@
 /**
- * What a person may call an image: a hash, a URL, a file, or a name with
- * labels. Owns the syntax of each and the rule that tells them apart; trusts
- * nothing. Pure: no I/O, so a bare `x.aci` is a file whether it exists or not.
+ * An image's name with labels: its syntax, and whether an image has the name
+ * and the labels that were asked for. What else a person may call an image, a
+ * file or a URL, is known to the sources of images (fetch/image-source.ts).
  *
  * Source: appc spec, types.md "AC Identifier", discovery.md "Validation".
  */
 
 import { arch, platform } from "node:process";
-import { fileURLToPath } from "node:url";
-import { usageError, withoutCredentials } from "../../shared/errors.ts";
-import type { ACIdentifier, ImageID, NameValue } from "../../shared/schema/types.ts";
+import { usageError } from "../../shared/errors.ts";
+import type { ACIdentifier, NameValue } from "../../shared/schema/types.ts";
 import { acIdentifier } from "../../shared/schema/values.ts";
 
-export type ImageReference =
-  | { kind: "hash"; hash: string }
-  | { kind: "url"; url: URL }
-  | { kind: "file"; path: string }
-  | ({ kind: "name" } & ImageName);
-
-/** A name and the labels that were asked for; never a label "name", never one twice. */
+/** A name and labels. No label is called "name", and none is there twice. */
 export interface ImageName {
   name: ACIdentifier;
   labels: NameValue[];
 }
 
-const SCHEME = /^([a-z][a-z0-9+.-]*):\/\//i;
-
-/**
- * `sha512-…` is a hash and `scheme://…` a URL; a path is absolute, has `./` in
- * it or ends in `.aci` (and has no colon); everything else is a name.
- */
-export function parseImageReference(text: string): ImageReference {
-  if (text.startsWith("sha512-")) return { kind: "hash", hash: parseHash(text) };
-  if (SCHEME.test(text) || text.startsWith("file:")) return parseImageUrl(text);
-  if (text.startsWith("/")) return { kind: "file", path: text };
-  if (!text.includes(":") && (text.includes("./") || text.endsWith(".aci"))) return { kind: "file", path: text };
-  return { kind: "name", ...parseImageName(text) };
-}
-
-function parseHash(text: string): string {
-  if (!/^sha512-[0-9a-f]{2,128}$/.test(text)) {
-    throw usageError(
-      `image hash ${JSON.stringify(text)}: must be sha512- and 2 to 128 lower-case hex digits`,
-      "a file of that name is meant by ./" + text,
-    );
-  }
-  return text;
-}
-
-function parseImageUrl(text: string): ImageReference {
-  const url = URL.parse(text);
-  if (url === null) throw usageError(`image URL ${JSON.stringify(withoutCredentials(text))} is malformed`);
-  if (url.protocol === "http:" || url.protocol === "https:") {
-    url.hash = "";
-    return { kind: "url", url };
-  }
-  if (url.protocol !== "file:") {
-    throw usageError(`image URL ${JSON.stringify(text)}: rkt fetches from https:, http: and file: only`);
-  }
-  if (url.hostname !== "") throw usageError(`image URL ${JSON.stringify(text)}: a file: URL names no host`);
-  try {
-    return { kind: "file", path: fileURLToPath(url) };
-  } catch {
-    // "%2", "%2F", "%00": what decodes to no path.
-    throw usageError(`image URL ${JSON.stringify(text)} names no file`);
-  }
-}
-
-/** `coreos.com/etcd:v2.0.0,os=linux,arch=amd64`. The colon is short for the label version and stands only after the name. */
+/** `coreos.com/etcd:v2.0.0,os=linux,arch=amd64`. `:VALUE` after the name is short for the label version. */
 export function parseImageName(text: string): ImageName {
   const fail = (why: string, hint?: string) => usageError(`image name ${JSON.stringify(text)}: ${why}`, hint);
-  // Before its parts are named one by one: what follows may be a user and a password.
+  // This comes first, because the other messages quote parts of the text, which may be a user and a password.
   if (/^https?:/i.test(text)) throw fail("a URL has // after its scheme", "write https://HOST/PATH");
   const [head = "", ...pairs] = text.split(",");
   const colon = head.indexOf(":");
@@ -104,7 +54,7 @@ export function parseImageName(text: string): ImageName {
   return { name, labels };
 }
 
-/** The way parseImageName reads it back. */
+/** The text from which parseImageName reads the same name and labels. */
 export function formatImageName(image: ImageName): string {
   const version = image.labels.find((l) => l.name === "version");
   const short = version !== undefined && !/[:/,]/.test(version.value) ? version : undefined;
@@ -123,9 +73,10 @@ export function hostLabels(): NameValue[] {
 }
 
 /**
- * Why `image` is not what was asked for; undefined when it is. Asked labels
- * must be there with the same value; os and arch, when not asked for, must not
- * contradict this machine (an image without them is for any).
+ * Why `image` is not what was asked for; undefined when it is. It must have
+ * the labels that were asked for, with the same values. If os and arch were
+ * not asked for, they must not contradict this machine: an image without them
+ * is for any machine.
  */
 export function mismatch(image: ImageName, asked: ImageName): string | undefined {
   if (image.name !== asked.name) return `its manifest's name is ${image.name}`;
@@ -142,9 +93,4 @@ export function mismatch(image: ImageName, asked: ImageName): string | undefined
     }
   }
   return undefined;
-}
-
-/** Whether an image is the one of an ID, which may be shortened; `sha256` is asked only where the ID is of that type. */
-export function hasID(id: ImageID, wanted: string, sha256: () => string): boolean {
-  return (wanted.startsWith("sha256-") ? sha256() : id).startsWith(wanted);
 }

@@ -1,4 +1,7 @@
-/** SQLite writes the table: held against what table.ts would write of the same images. */
+/**
+ * SQLite writes the table: compared with what table.ts writes of the same
+ * images, for chosen borders and for generated images.
+ */
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -6,6 +9,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { random, seed } from "../../test/faults/random.ts";
 import { printable } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { shortId } from "../../shared/contract/image-ids.ts";
@@ -28,16 +32,20 @@ const NOW = 1_795_000_000_123;
 function indexOf(t: TestContext, images: readonly Image[]): IndexDb {
   const dir = mkdtempSync(join(tmpdir(), "rkt-table-"));
   makeStoreDirectories(dir);
-  const { db } = openIndex(dataLayout(dir));
+  const db = openIndex(dataLayout(dir), () => {});
   t.after(() => {
     db.close();
     rmSync(dir, { recursive: true });
   });
+  insert(db, images);
+  return db;
+}
+
+function insert(db: IndexDb, images: readonly Image[]): void {
   db.transaction(() => {
     for (const { key, name, version, size, importedAt, usedAt } of images)
       db.run("INSERT INTO images VALUES (?,?,?,?,?,?,?,?,0)", key, key, name, version, "[]", size, importedAt, usedAt);
   });
-  return db;
 }
 
 /** Images of sizes and times at and around every border. */
@@ -130,3 +138,40 @@ for (const { name, images, shows = /^/ } of cases)
       assert.match(text, shows);
     }
   });
+
+/** What an author may write into a version, the characters that a table escapes among them. */
+const VERSION_PARTS = [
+  ...["1", ".", "-", "+", " ", "%", "'", '"', "/", "//", "://u:p@h", "|", "\\", "\n", "\t"],
+  ...["\u0000", "\u001b[1m", "\u00e9", "\u202e", "\ud83d\ude80"],
+];
+
+/** Sizes and times of all magnitudes; some in the future. */
+function generatedImages(next: () => number): Image[] {
+  const below = (limit: number) => Math.floor(next() * limit);
+  const magnitude = (bits: number) => Math.floor(2 ** (next() * bits));
+  const version = () => {
+    const parts = next() < 0.7 ? VERSION_PARTS.slice(0, 4) : VERSION_PARTS;
+    return Array.from({ length: below(6) }, () => parts[below(parts.length)] ?? "").join("");
+  };
+  return Array.from({ length: below(40) }, (_, i) => ({
+    key: `sha512-${createHash("sha256").update(`${next()} ${i}`).digest("hex")}`,
+    name: `${"abc-~_./".charAt(below(3))}${"x/".repeat(below(9))}${below(30)}`,
+    version: next() < 0.2 ? null : version(),
+    size: next() < 0.1 ? 0 : magnitude(50),
+    importedAt: NOW - (next() < 0.1 ? -magnitude(30) : magnitude(40)),
+    usedAt: NOW - (next() < 0.1 ? -magnitude(30) : magnitude(40)),
+  }));
+}
+
+test("image table of generated images", (t) => {
+  t.diagnostic(`RKT_FAULTS_SEED=${seed}`);
+  const index = indexOf(t, []);
+  const next = random(0);
+  for (let i = 0; i < 200; i++) {
+    const images = generatedImages(next);
+    index.run("DELETE FROM images");
+    insert(index, images);
+    const options = combinations[Math.floor(next() * combinations.length)] as ImageTableOptions;
+    assert.equal(imageTable(index, options), expected(images, options), `${JSON.stringify(options)} of round ${i}`);
+  }
+});

@@ -1,8 +1,9 @@
 /**
- * The table of images, put together by SQLite: of ten thousand images one text
- * comes over, where their fifty thousand values would take longer than the
- * start of the process. Sizes and times read as `table.ts` writes them, which
- * also lays out what has to be escaped.
+ * The table of images for a person, which SQLite formats. The same table made
+ * by `table.ts` of the rows took `rkt image list` of 10,000 images 1.7 times
+ * the processor time of the whole command (94 ms, not 56). `table.ts` says how
+ * a table looks, and formats those with characters that must be escaped;
+ * image-table.test.ts holds that both agree, for generated images too.
  */
 
 import { SHORT_DIGITS } from "../../shared/contract/image-ids.ts";

@@ -1,9 +1,11 @@
 /**
- * The store's index: one SQLite database of what is known of images. The blobs
- * are the truth; the index can be dropped and made again from them.
+ * The store's index: one SQLite database of what is known of images. This file
+ * owns the connection and the schema; the statements about one subject are in
+ * `index-SUBJECT.ts`. The blobs are the truth: the index can be dropped and
+ * made again from them.
  *
- * Several rkt processes use it at once: WAL, and a busy timeout. What it holds
- * was checked when it was written, by root.
+ * Several rkt processes use the index at once: it is in WAL mode, and a process
+ * waits for another that writes. Root wrote what is in it, after checking it.
  */
 
 import { rmSync } from "node:fs";
@@ -17,12 +19,12 @@ const SCHEMA = `
 CREATE TABLE images (
   key TEXT PRIMARY KEY, id TEXT NOT NULL, name TEXT NOT NULL, version TEXT, labels TEXT NOT NULL,
   size INTEGER NOT NULL, imported_at INTEGER NOT NULL, used_at INTEGER NOT NULL,
-  -- How much it counts by its name (provenance.ts); the blobs do not know.
+  -- Who vouches for the image's name: an index into PROVENANCES (provenance.ts). A blob does not say.
   provenance INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE manifests (key TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
 CREATE INDEX images_name ON images (name);
--- All that a list shows, so that it need not read the rest.
+-- Has all that a list shows, so that a list does not read the table.
 CREATE INDEX images_listed ON images (imported_at, key, name, version, size, used_at);
 CREATE TABLE files (
   device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
@@ -39,7 +41,7 @@ export interface IndexDb {
   get(sql: string, ...values: Value[]): Row | undefined;
   all(sql: string, ...values: Value[]): Row[];
   run(sql: string, ...values: Value[]): void;
-  /** Rows as arrays of their columns, integers as numbers: for many. */
+  /** Rows as arrays of their columns, with integers as numbers: faster, for thousands of rows. */
   scan(sql: string): unknown[][];
   /** All of `work` or nothing. */
   transaction<T>(work: () => T): T;
@@ -49,8 +51,31 @@ export interface IndexDb {
 export type Value = string | number | bigint | null;
 export type Row = Record<string, unknown>;
 
-/** Opens the index; `fresh` says that it was made just now, and so is empty. */
-export function openIndex(layout: DataLayout): { db: IndexDb; fresh: boolean } {
+/** The index, which is opened at its first use. `fill` is called when it was made just now, and so is empty. */
+export function openIndex(layout: DataLayout, fill: (index: IndexDb) => void): IndexDb {
+  let opened: IndexDb | undefined;
+  const index = (): IndexDb => {
+    if (opened !== undefined) return opened;
+    const { db, fresh } = openOrReplace(layout);
+    opened = db;
+    if (fresh) fill(db);
+    return db;
+  };
+  return {
+    get: (sql, ...values) => index().get(sql, ...values),
+    all: (sql, ...values) => index().all(sql, ...values),
+    run: (sql, ...values) => index().run(sql, ...values),
+    scan: (sql) => index().scan(sql),
+    transaction: (work) => index().transaction(work),
+    close() {
+      opened?.close();
+      opened = undefined;
+    },
+  };
+}
+
+/** A damaged index is replaced by an empty one. */
+function openOrReplace(layout: DataLayout): { db: IndexDb; fresh: boolean } {
   try {
     return open(layout);
   } catch (error) {
@@ -66,14 +91,14 @@ const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
 const SQLITE_NOTADB = 26;
 
-/** The primary code of an error of SQLite's, without what an extended one adds. */
+/** The primary code of an SQLite error: an extended code has more in its upper bits. */
 const sqliteCode = (error: unknown): number => ((error as { errcode?: number }).errcode ?? 0) & 0xff;
 
 const isDamaged = (error: unknown): boolean => [SQLITE_CORRUPT, SQLITE_NOTADB].includes(sqliteCode(error));
 
-/** Without a syscall, SQLite's errors would look like a defect of ours. */
+/** An SQLite error names no system call, and would be shown as a defect of rkt's. */
 function indexError(what: "open" | "read" | "write", path: string, error: unknown): RktError {
-  // On a full disk it can't even map the file that its users share, and calls that an I/O error.
+  // On a full disk SQLite cannot map the file that its processes share, and reports an I/O error.
   const full = [SQLITE_FULL, SQLITE_IOERR].includes(sqliteCode(error));
   return new RktError("index-failed", `cannot ${what} the image index ${path}: ${errorText(error)}`, {
     hint: full ? "the file system may be full: see `df`, free some space, or give another one with --dir" : undefined,
@@ -88,7 +113,7 @@ function open(layout: DataLayout): { db: IndexDb; fresh: boolean } {
   let fresh = false;
   if (version() !== SCHEMA_VERSION) {
     database.exec("PRAGMA journal_mode = WAL");
-    // Somebody else may be making it at this moment.
+    // Another process may be making the tables at this moment.
     database.exec("BEGIN IMMEDIATE");
     const now = version();
     if (now !== SCHEMA_VERSION) {
@@ -98,7 +123,7 @@ function open(layout: DataLayout): { db: IndexDb; fresh: boolean } {
     }
     database.exec("COMMIT");
   }
-  // In WAL mode a power cut may lose the last commits but never damages; what is lost is found again.
+  // In WAL mode a power cut may lose the last commits, but damages nothing. Lost images are found again by their blobs.
   database.exec("PRAGMA synchronous = NORMAL");
   return { db: wrap(database, layout.index), fresh };
 }
@@ -140,7 +165,7 @@ function wrap(database: DatabaseSync, path: string): IndexDb {
         attempt("write", () => database.exec("COMMIT"));
         return result;
       } catch (error) {
-        // A full disk has rolled back already.
+        // On a full disk SQLite has rolled back already.
         if (database.isTransaction) database.exec("ROLLBACK");
         throw error;
       }

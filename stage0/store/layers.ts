@@ -1,47 +1,47 @@
 /**
- * The order in which the images of a tree are laid (appc spec ace.md
+ * The order in which the images of a tree are extracted (appc spec ace.md
  * "Filesystem Setup"): dependencies depth first in their order, then the image
- * itself; a pathWhitelist holds for the image itself and all it depends on.
- * Nothing is read or written here.
+ * itself. A pathWhitelist holds for the image itself and all that it depends
+ * on. Does no I/O.
  *
- * Two images that depend on one and the same make the order exponentially
- * long. A layer that is laid again with the same whitelists takes back
- * whatever those between did to its paths, and leaves the rest as they left
- * it: only its last time counts, as long as no layer between looks at what lies
- * below it, which hard links to files of another image do.
+ * If several images depend on the same one, the order can become exponentially
+ * long, for a layer comes once for each. A layer that is extracted again with
+ * the same whitelists restores its own paths, and leaves the others as they
+ * are. So only its last time is needed, unless a layer in between reads files
+ * of the layers below it, as hard links to files of another image do.
  */
 
 import { RktError } from "../../shared/errors.ts";
 import type { Dependency, ImageManifest } from "../../shared/schema/types.ts";
 
-/** An image to be laid over those before it. */
+/** An image that is extracted over those before it. */
 export interface Layer {
   key: string;
-  /** Of the image itself and of each that depends on it: a path must be in every one. */
+  /** Those of the image itself and of the images that depend on it: a path must be in every one. */
   whitelists: readonly Whitelist[];
 }
 
 export type Whitelist = ReadonlySet<string>;
 
 export interface LayerOrder {
-  /** Lowest first: of `A → [B, C], C → [D]` they are B, D, C, A. Each at its last time only. */
+  /** Lowest first: of `A → [B, C], C → [D]` they are B, D, C, A. A repeated layer is there at its last time only. */
   layers: Layer[];
-  /** Whether that left any out. */
+  /** Whether a layer was left out for that. */
   shortened: boolean;
-  /** Each layer as often as the specification has it; throws when they are too many. */
+  /** Each layer as often as the specification has it; throws if they are too many. */
   all(): Layer[];
-  /** Tells the order from any other of the same images. */
+  /** Differs from that of any other order of the same images. */
   text: string;
 }
 
-/** What the order of layers follows from. */
+/** What must be known of images to order them. */
 export interface LayerSource {
   manifest(key: string): ImageManifest;
-  /** The image in the store that fulfils a dependency; throws when there is none. */
+  /** Key of the image that a dependency stands for; throws if there is none. */
   dependency(of: ImageManifest, dependency: Dependency): string;
 }
 
-/** What rendering takes. */
+/** What must be known of images to render them. */
 export interface TreeSource extends LayerSource {
   mustCheck: MustCheck;
   /** Whether blobs are checked at all. */
@@ -52,7 +52,7 @@ export interface TreeSource extends LayerSource {
 export type MustCheck = (key: string) => boolean;
 
 export const LAYER_LIMITS = {
-  /** Images on the way from the image to one it depends on, both included. */
+  /** Images from the first one down to one that it depends on, both included. */
   depth: 64,
   layers: 1024,
   /** Dependencies that are followed. */
@@ -70,7 +70,7 @@ interface Node {
   dependencies: readonly string[];
 }
 
-/** The whitelists that hold, of one image above another, as one object each: the same ones are the same object. */
+/** The whitelists of the images above. The same whitelists are always the same object. */
 interface Inherited {
   id: string;
   whitelists: readonly Whitelist[];
@@ -104,7 +104,7 @@ export function layersOf(root: string, source: LayerSource, limits: LayerLimits 
       hint: "an image depends directly or indirectly on the same one too often, or on too many",
     });
 
-  /** Whitelists as a set: in which order they stand is nothing to a path. */
+  /** The order of whitelists makes no difference to a path, so that they are one set. */
   function within(inherited: Inherited, { key, whitelist: own }: Node): Inherited {
     if (own === undefined) return inherited;
     const keys = inherited.id === "" ? [] : inherited.id.split(" ");
@@ -117,7 +117,7 @@ export function layersOf(root: string, source: LayerSource, limits: LayerLimits 
     return made;
   }
 
-  /** From the last layer to the first, so that the first time an image is met is its last. */
+  /** Walks from the last layer to the first, so that a repeated layer is met at its last time first. */
   function backwards(once: boolean): { layers: Layer[]; text: string[]; repeated: boolean } {
     const layers: Layer[] = [];
     const text: string[] = [];
@@ -159,8 +159,9 @@ export function layersOf(root: string, source: LayerSource, limits: LayerLimits 
 const MAX_PATH = 4096;
 
 /**
- * A whitelist as a set of paths; a directory above a listed path is known by
- * its name with a slash. Says what the directories came to, at most some more than `limit`.
+ * A whitelist as a set of paths. A directory above a listed path is in the set
+ * as its name with a slash. `bytes` is the length of all these directories; the
+ * count stops soon after `limit`.
  */
 function whitelist(list: readonly string[], limit: number): { paths: Set<string>; bytes: number } {
   const paths = new Set<string>();
@@ -173,7 +174,7 @@ function whitelist(list: readonly string[], limit: number): { paths: Set<string>
     const path = parts.join("/");
     if (path.length > MAX_PATH) continue;
     paths.add(path);
-    // From below: what is above a known directory is known, too.
+    // From below, because the directories above a known one are known too.
     for (let end = path.lastIndexOf("/"); end > 0 && bytes <= limit; end = path.lastIndexOf("/", end - 1)) {
       const directory = path.slice(0, end + 1);
       if (paths.has(directory)) break;

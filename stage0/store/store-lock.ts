@@ -1,10 +1,12 @@
 /**
- * Who may take from the store: flock(2) on one file. It is held shared from
- * the first image that a process finds or puts there until it closes the
- * store; a container that was set up meanwhile is known by its `trees` file.
- * Exclusively held only for as long as it takes to unlink.
+ * The lock by which nothing is removed from the store while it is used:
+ * flock(2) on one file. A process holds it shared from the first image that it
+ * finds or stores until it closes the store. A container that it has set up
+ * meanwhile is known by its `trees` file. A removal holds the lock exclusively,
+ * for no longer than it takes to unlink.
  *
- * A download of hours holds nothing: its file is its own until it is whole.
+ * A download holds nothing, however long it takes: until it is whole, its
+ * temporary file has a lock of its own (temporary.ts).
  */
 
 import { closeSync, openSync } from "node:fs";
@@ -12,9 +14,9 @@ import type { DataLayout } from "../../shared/contract/data-directory.ts";
 import { flock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../shared/syscall/descriptor.ts";
 
 export interface StoreLock {
-  /** From now on nobody takes anything away. */
+  /** From now on nothing is removed from the store. */
   share(): void;
-  /** Runs `work` alone with the store, and lets go of it; `wait` is called first when somebody else is using it. */
+  /** Runs `work` while no other process uses the store, then unlocks it. Calls `wait` first if another one uses it. */
   exclusively<T>(wait: () => void, work: () => T): T;
   close(): void;
 }
@@ -34,7 +36,7 @@ export function openStoreLock(layout: DataLayout): StoreLock {
     },
     exclusively(wait, work) {
       const lock = descriptor();
-      // Our own shared lock becomes the exclusive one: it is the same descriptor's.
+      // A shared lock that we hold becomes the exclusive one, because it is the same descriptor's.
       if (!flock(lock, LOCK_EX | LOCK_NB)) {
         wait();
         flock(lock, LOCK_EX);

@@ -1,8 +1,8 @@
 /**
- * Work in progress of the store: files and directories in `cas/tmp`. Whoever
- * makes one holds a lock on it (flock(2)), which the kernel releases when he
- * dies, whatever PID namespace he is of. What nobody holds is rubbish, and the
- * next import or collection removes it.
+ * Temporary files and directories of the store, in `cas/tmp`. The process that
+ * makes one holds a lock on it (flock(2)), which the kernel releases when the
+ * process dies, whatever its PID namespace. The next import or collection
+ * removes those that nobody holds.
  */
 
 import { closeSync, constants, fstatSync, mkdirSync, openSync, readdirSync, renameSync, statSync } from "node:fs";
@@ -17,9 +17,9 @@ let counter = 0;
 export interface Temporary {
   readonly path: string;
   readonly fd: number;
-  /** Takes it away. */
+  /** Deletes it. */
   remove(): void;
-  /** It has been renamed to its place: only lets go of it. */
+  /** For a file that was renamed to its place: closes it, and so unlocks it. */
   keep(): void;
 }
 
@@ -59,14 +59,14 @@ export function temporaryDirectory(layout: DataLayout, kind: string): Temporary 
   });
 }
 
-/** Before it is locked, a collection may take it for rubbish: then another is made. */
+/** Makes a temporary and locks it. A collection may have removed it before it was locked: then another is made. */
 function locked(make: () => { path: string; fd: number }): Temporary {
   for (let attempts = 10; ; attempts--) {
     let made: { path: string; fd: number };
     try {
       made = make();
     } catch (error) {
-      // A directory that was collected before it was opened; a name that somebody of another PID namespace has chosen too.
+      // ENOENT: a directory was collected before it was opened. EEXIST: a process of another PID namespace has the name.
       if (attempts > 0 && ["ENOENT", "EEXIST"].includes(errorCode(error) ?? "")) continue;
       throw error;
     }
@@ -87,14 +87,14 @@ function isAt(path: string, fd: number): boolean {
   return there !== undefined && there.ino === own.ino && there.dev === own.dev;
 }
 
-/** Makes a directory of the store work in progress: out of its place at once, and gone when the given function is called. */
-export function discardLater(layout: DataLayout, kind: string, path: string): () => void {
+/** Moves a directory of the store to the temporary files, by one rename; the given function deletes it. */
+export function setAside(layout: DataLayout, kind: string, path: string): () => void {
   const aside = uniquePath(layout, kind);
   renameSync(path, aside);
   return () => removeTree(aside);
 }
 
-/** Removes what nobody works on any more; says how many. */
+/** Removes the temporaries that nobody holds; gives how many. */
 export function collectTemporaries(layout: DataLayout): number {
   let names: string[];
   try {
@@ -111,14 +111,14 @@ function collect(path: string): boolean {
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    // Gone meanwhile; what else there is, nobody of us has made and locked.
+    // ENOENT: it is gone meanwhile. A link or a FIFO (ELOOP, ENXIO) was not made by rkt.
     if (errorCode(error) === "ENOENT") return false;
     if (errorCode(error) !== "ELOOP" && errorCode(error) !== "ENXIO") throw error;
     removeTree(path);
     return true;
   }
   try {
-    // It has been put into its place meanwhile: the lock is on the file, wherever it is.
+    // It may have been renamed to its place meanwhile, and the lock is on the file wherever it is: then it stays.
     if (!flock(fd, LOCK_EX | LOCK_NB) || !isAt(path, fd)) return false;
     removeTree(path);
     return true;

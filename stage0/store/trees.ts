@@ -1,8 +1,9 @@
 /**
- * Rendered images: `cas/tree/<id>/` with `rootfs/` and `manifest`, a JSON file
- * that names the images it was made of, lowest first. Lower layers of overlays:
- * complete or not there, and never written again.
- * Images are laid in the order of `layers.ts`, later files over earlier ones.
+ * Rendered images: `cas/tree/<id>/` with `rootfs/`, and `manifest`, a JSON file
+ * that names the images that the tree was made of, lowest first. Trees are the
+ * lower layers of overlay mounts: a tree is complete or not there, and it is
+ * never written again. Images are extracted in the order of `layers.ts`; a
+ * file replaces the one of an earlier image.
  */
 
 import { createHash } from "node:crypto";
@@ -28,7 +29,7 @@ import { TarReader } from "../archive/tar-reader.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { DAMAGED, openBlob } from "./blob.ts";
 import { type Layer, type LayerOrder, layersOf, type MustCheck, type TreeSource } from "./layers.ts";
-import { discardLater, temporaryDirectory } from "./temporary.ts";
+import { setAside, temporaryDirectory } from "./temporary.ts";
 
 export interface Tree {
   id: string;
@@ -44,7 +45,7 @@ export async function renderTree(layout: DataLayout, key: string, source: TreeSo
 
   const lock = openSync(`${layout.locks}/${id}`, "w", 0o600);
   try {
-    // Whoever comes second waits here and then finds the tree.
+    // A second process waits here, and then finds the tree.
     flock(lock, LOCK_EX);
     if (!existsSync(layout.treeManifest(id))) await make(layout, id, order, source.mustCheck);
     return tree;
@@ -61,9 +62,9 @@ async function make(layout: DataLayout, id: string, order: LayerOrder, mustCheck
       `${temporary.path}/manifest`,
       `${JSON.stringify({ format: TREE_FORMAT, images: order.layers.map((layer) => layer.key) })}\n`,
     );
-    // A tree that a power cut left half empty would look complete for ever.
+    // Otherwise a power cut could leave a tree that is half empty and looks complete for ever.
     syncfs(temporary.fd);
-    // Without its marker it is what remains of a removal that was cut short.
+    // A tree without its marker is the rest of a removal that was cut short.
     removeTree(layout.tree(id));
     renameSync(temporary.path, layout.tree(id));
     temporary.keep();
@@ -73,7 +74,7 @@ async function make(layout: DataLayout, id: string, order: LayerOrder, mustCheck
   }
 }
 
-/** Only where an image links to what another has laid does each of its times count. */
+/** A repeated layer is extracted each time only if some image hard-links to a file of another image (layers.ts). */
 export async function extractOrder(
   layout: DataLayout,
   order: LayerOrder,
@@ -96,13 +97,13 @@ export async function extractOrder(
   await extractLayers(from, order.all(), rootfs);
 }
 
-/** Where blobs come from, and which of them are hashed. */
+/** Where blobs are, and which of them are hashed while they are read. */
 interface Blobs {
   layout: DataLayout;
   mustCheck: MustCheck;
 }
 
-/** `links.below` becomes true when an image has a hard link to what it has not brought itself. */
+/** `links.below` becomes true when an image has a hard link to a file of another image. */
 async function extractLayers(
   blobs: Blobs,
   layers: readonly Layer[],
@@ -121,18 +122,18 @@ async function extractLayers(
   }
 }
 
-/** Renders an image at `rootfs`, which must not be there. */
+/** Renders an image at `rootfs`, which must not exist. */
 export async function renderAt(layout: DataLayout, key: string, source: TreeSource, rootfs: string): Promise<void> {
   await extractOrder(layout, layersOf(key, source), source.mustCheck, rootfs);
 }
 
-/** What the image itself has, at `rootfs`: without its dependencies, and whatever its whitelist says. */
+/** Extracts what the image itself has to `rootfs`: without its dependencies, and without regard to its whitelist. */
 export async function extractAt(layout: DataLayout, key: string, mustCheck: MustCheck, rootfs: string): Promise<void> {
   await extractLayers({ layout, mustCheck }, [{ key, whitelists: [] }], rootfs);
 }
 
 function renderError(layers: readonly Layer[], error: unknown): RktError {
-  // Which says itself of which image it is.
+  // Its message names the image.
   if (error instanceof RktError && error.code === DAMAGED) return error;
   const image = shortId(layers.at(-1)?.key ?? "");
   return new RktError("extract-failed", `cannot extract image ${image}: ${errorText(error)}`, {
@@ -159,7 +160,7 @@ async function extractLayer({ layout, mustCheck }: Blobs, layer: Layer, extracto
     reader.end();
     await blob.verify();
   } catch (error) {
-    // A damage may look like anything.
+    // What looks like a fault of the archive may be a damage of the blob.
     if (error instanceof RktError) await blob.verify();
     throw error;
   } finally {
@@ -170,10 +171,11 @@ async function extractLayer({ layout, mustCheck }: Blobs, layer: Layer, extracto
 const hasBelow = (list: ReadonlySet<string>, path: string): boolean => list.has(`${path}/`);
 
 /**
- * Of the images in their order: their whitelists are their manifests', and so
- * their keys', save in an order that was shortened. An image that depends on
- * none has its own name, which needs no hash. A tree of blobs that nobody has
- * checked serves nobody else.
+ * The ID follows from the images in their order. Their keys imply their
+ * whitelists, but not in an order that was shortened: then these are hashed
+ * too. The tree of an image without dependencies has that image's own hash. A
+ * tree of blobs that were not checked has another ID, so that only those who do
+ * without the check use it.
  */
 function treeId({ layers, shortened, text }: LayerOrder, checked: boolean): string {
   const keys = layers.map((layer) => layer.key.replace(/^sha512-/, ""));
@@ -182,7 +184,7 @@ function treeId({ layers, shortened, text }: LayerOrder, checked: boolean): stri
   return `tree-${TREE_FORMAT}-${name.slice(0, KEY_DIGITS)}${checked ? "" : "-unchecked"}`;
 }
 
-/** The rendered trees there are. */
+/** The IDs of all rendered trees. */
 export function listTrees(layout: DataLayout): string[] {
   try {
     return readdirSync(layout.trees);
@@ -192,7 +194,7 @@ export function listTrees(layout: DataLayout): string[] {
   }
 }
 
-/** Keys of the images that a tree was made of, lowest first; undefined of what is no tree. */
+/** Keys of the images that a tree was made of, lowest first; undefined if `id` is no tree. */
 export function treeImages(layout: DataLayout, id: string): string[] | undefined {
   try {
     const { images } = JSON.parse(readFileSync(layout.treeManifest(id), "utf8")) as { images: string[] };
@@ -203,8 +205,11 @@ export function treeImages(layout: DataLayout, id: string): string[] | undefined
   }
 }
 
-/** Takes a tree out of the store by one rename, and gives what removes its files. Nobody may be rendering. */
-export function takeTree(layout: DataLayout, id: string): () => void {
+/**
+ * Moves a tree out of the store by one rename; the given function deletes its files. Call it under the exclusive lock of
+ * the store, so that nobody is rendering.
+ */
+export function detachTree(layout: DataLayout, id: string): () => void {
   rmSync(`${layout.locks}/${id}`, { force: true });
-  return discardLater(layout, "tree", layout.tree(id));
+  return setAside(layout, "tree", layout.tree(id));
 }

@@ -1,15 +1,16 @@
 /**
- * Whether what is in the store is still what was put there: blobs against
- * their names, and rendered trees against what their blobs give now. Reads
- * everything, changes nothing.
+ * Checks that the store still has what was imported: compares blobs with their
+ * names, and rendered trees with what their blobs give now. Reads everything,
+ * changes nothing.
  */
 
 import { createReadStream, lstatSync } from "node:fs";
 import { readTree, type Entry as TreeEntry, type Tree } from "../../shared/aci/tree.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
-import { inspectBlob } from "./import.ts";
-import type { Store, StoredImage } from "./store.ts";
+import { inspectBlob } from "./blob-import.ts";
+import type { StoredImage } from "./index-images.ts";
+import type { Rendering } from "./rendering.ts";
 import { temporaryDirectory } from "./temporary.ts";
 import { listTrees, renderAt, treeImages } from "./trees.ts";
 
@@ -25,8 +26,8 @@ export function verifyBlob(data: string, image: StoredImage): string | undefined
   }
 }
 
-/** What is wrong with the trees whose uppermost image it is: a line for each. */
-export async function verifyTrees(data: string, image: StoredImage, store: Store): Promise<string[]> {
+/** What is wrong with the trees that were rendered of an image: a line for each. */
+export async function verifyTrees(data: string, image: StoredImage, store: Rendering): Promise<string[]> {
   const layout = dataLayout(data);
   const damages: string[] = [];
   for (const id of listTrees(layout).filter((tree) => treeImages(layout, tree)?.at(-1) === image.key)) {
@@ -61,7 +62,7 @@ async function firstDifference(wanted: string, actual: string): Promise<string |
     if (what !== undefined) return `/${path} has ${what}`;
   }
   for (const path of have.keys()) if (!want.has(path)) return `/${path} is not of the image`;
-  // Last: whatever else was changed has changed the time of a directory too.
+  // Times come last, because any other change has changed the time of a directory too.
   for (const path of want.keys()) if (mtime(wanted, path) !== mtime(actual, path)) return `/${path} has another time`;
   return undefined;
 }

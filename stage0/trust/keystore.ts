@@ -1,16 +1,16 @@
 /**
- * Whose signatures count for which images: public keys in files named by their
- * fingerprints, as rkt has always kept them, so that its directories serve
- * here and these there. Owns the files, not what is in them.
+ * Which keys are trusted for which images: public keys in files that are named
+ * by their fingerprints, in the same directories as those of CoreOS's rkt.
+ * Owns the files, not what is in them.
  *
  *     /etc/rkt/trustedkeys, over /usr/lib/rkt/trustedkeys:
  *       root.d/<fingerprint>                        for all images
  *       prefix.d/example.com/app/<fingerprint>      for example.com/app, example.com/app/x, …
  *
- * An empty file of this machine's takes the trust from a vendor's key of that
- * name. Other than in rkt, a prefix ends where a path component ends
- * (example.com/app is not for example.com/apple), and what anybody could have
- * written is refused; a group, rkt's own "rkt-admin" for one, may write.
+ * An empty file in /etc masks the vendor's key of that name. Unlike CoreOS's
+ * rkt, a prefix ends at the end of a path component (example.com/app is not for
+ * example.com/apple), and files that everybody can write are refused. A group
+ * may write, such as "rkt-admin".
  */
 
 import {
@@ -33,19 +33,19 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { keystoreLayout } from "../../shared/contract/configuration.ts";
 import { discard } from "../host/discard.ts";
 
-/** Of GlobalOptions. */
+/** The configuration directories of GlobalOptions. */
 export interface KeystoreDirs {
   systemConfig: string;
   localConfig: string;
 }
 
 export interface KeyFile {
-  /** As the file's name has it: what is in the file must have the same. */
+  /** From the file's name; the key in the file must have the same. */
   fingerprint: string;
   /** Undefined: all images. */
   prefix: string | undefined;
   path: string;
-  /** False: an empty file, which takes trust away. */
+  /** False: an empty file, a mask. */
   trusted: boolean;
 }
 
@@ -61,7 +61,7 @@ export function keysFor(dirs: KeystoreDirs, imageName: string): KeyFile[] {
   ]);
 }
 
-/** The later of several files for one key counts. */
+/** Of several files for one key the last one decides. */
 function effective(files: readonly KeyFile[]): KeyFile[] {
   const keys = new Map(files.map((file) => [file.fingerprint, file]));
   return [...keys.values()].filter((file) => file.trusted);
@@ -75,14 +75,14 @@ export function listKeys(dirs: KeystoreDirs): KeyFile[] {
   });
 }
 
-/** Every file for this key, also those that another one takes the place of: what one of them revokes is revoked. */
+/** Every file for this key, also the overridden ones: what any of them revokes is revoked. */
 export function filesOf(dirs: KeystoreDirs, fingerprint: string): KeyFile[] {
   return fileLists(dirs)
     .flat()
     .filter((file) => file.fingerprint === fingerprint && file.trusted);
 }
 
-/** All files there are: those for all images, then those of each prefix. */
+/** All files: those for all images, then those of each prefix. */
 function fileLists(dirs: KeystoreDirs): KeyFile[][] {
   const prefixes = new Set(layers(dirs).flatMap((config) => prefixesBelow(config, undefined)));
   return [
@@ -114,7 +114,7 @@ export function addKey({ localConfig }: KeystoreDirs, { fingerprint, armored, pr
   return path;
 }
 
-/** Takes the trust from a key in one place: away with the file, or a mask over the vendor's. Returns what was done. */
+/** Ends the trust in a key in one place: removes the file, or masks the vendor's. Returns what was done. */
 export function removeKey(dirs: KeystoreDirs, { fingerprint, prefix }: KeyFile): "removed" | "masked" {
   const path = join(placeOf(dirs.localConfig, prefix), fingerprint);
   const vendors = statSync(join(placeOf(dirs.systemConfig, prefix), fingerprint), { throwIfNoEntry: false });
@@ -132,7 +132,7 @@ export function removeKey(dirs: KeystoreDirs, { fingerprint, prefix }: KeyFile):
 
 // --- places -------------------------------------------------------------------------------
 
-/** Whose later files override earlier ones. */
+/** Files of a later directory override those of an earlier one. */
 const layers = (dirs: KeystoreDirs): string[] => [dirs.systemConfig, dirs.localConfig];
 
 function placeOf(config: string, prefix: string | undefined): string {
@@ -146,7 +146,7 @@ const rootFiles = (dirs: KeystoreDirs): KeyFile[] =>
 const prefixFiles = (config: string, prefix: string): KeyFile[] =>
   keyFiles(config, prefix, keystoreLayout(config).prefix(prefix));
 
-/** In one directory. Names that are no fingerprints (a packager's README or backup) mean nothing. */
+/** The key files of one directory. Other names, such as a packager's README, are ignored. */
 function keyFiles(config: string, prefix: string | undefined, dir: string): KeyFile[] {
   const names = namesIn(dir).filter((name) => FINGERPRINT.test(name));
   if (names.length > 0) checkOwners(config, dir);
@@ -172,7 +172,7 @@ function namesIn(dir: string): string[] {
   try {
     return readdirSync(dir);
   } catch (error) {
-    // A prefix may have another's key where its directory would be.
+    // Another prefix may have a key file where the directory of this one would be.
     if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return [];
     throw unreadable(error);
   }
@@ -234,7 +234,7 @@ function writeKeyFile(path: string, text: string): void {
   }
 }
 
-/** 0755 whatever the umask: others may see whom root trusts. */
+/** 0755 whatever the umask: other users may see which keys are trusted. */
 function makeDirectories(dir: string): void {
   const umask = process.umask(0o022);
   try {

@@ -1,15 +1,15 @@
 /**
- * OpenPGP public keys: reading them, and what of them a person must know to
- * trust them. Owns openpgp together with `image/verify.ts`; it is loaded at
- * the first key. Trusts nothing: an identity that the key itself has not
- * signed is anybody's invention.
+ * Reads OpenPGP public keys, and tells what a person must know of a key to
+ * trust it. Owns openpgp together with `verify.ts`, and loads it at the first
+ * key. Trusts nothing: an identity that the key has not signed may be anybody's
+ * invention.
  */
 
 import type { Key, Subkey } from "openpgp";
 import { errorText, RktError } from "../../shared/errors.ts";
 import { type KeyFile, readKeyFile } from "./keystore.ts";
 
-/** `object` names the source in errors. A secret key is refused: it was given by mistake. */
+/** Errors call the source by `object`. A secret key is refused: it was given by mistake. */
 export async function readPublicKeys(bytes: Uint8Array, object: string): Promise<Key[]> {
   const openpgp = await import("openpgp");
   const refuse = (why: string, cause?: unknown) =>
@@ -34,7 +34,7 @@ export async function readPublicKeys(bytes: Uint8Array, object: string): Promise
 /** OpenPGP packets begin with a bit that no ASCII text has. */
 export const isBinary = (bytes: Uint8Array): boolean => ((bytes[0] ?? 0) & 0x80) !== 0;
 
-/** Each armored block of a text by itself: openpgp reads only the first. */
+/** The armored blocks of a text, one by one, because openpgp reads only the first. */
 export function armoredBlocks(bytes: Uint8Array): string[] {
   const blocks: string[] = [];
   let kind: string | undefined;
@@ -54,13 +54,13 @@ export function armoredBlocks(bytes: Uint8Array): string[] {
   return blocks;
 }
 
-/** With the checksum, without which older readers (rkt's among them) refuse it. */
+/** Armors with the checksum, without which older readers, such as CoreOS's rkt, refuse it. */
 export async function armorKey(key: Key): Promise<string> {
   const { armor, enums } = await import("openpgp");
   return armor(enums.armor.publicKey, key.write(), undefined, undefined, undefined, true);
 }
 
-/** User IDs that the key has signed and not revoked, the main one first. */
+/** The user IDs that the key has signed and not revoked, the main one first. */
 export async function identitiesOf(key: Key): Promise<string[]> {
   const valid: string[] = [];
   for (const user of key.users) {
@@ -79,7 +79,7 @@ export async function identitiesOf(key: Key): Promise<string[]> {
 
 export interface Revocation {
   at: Date;
-  /** "it has been compromised", or what else the owner says. */
+  /** The owner's words, such as "it has been compromised". */
   reason: string;
 }
 
@@ -108,11 +108,11 @@ export async function revocationsOf(key: Key, part: Key | Subkey): Promise<Revoc
   return found.sort((a, b) => a.at.getTime() - b.at.getTime());
 }
 
-/** The key with what the files for it, as they are here, know of revocations: an older copy takes none back. */
+/** The key with the revocations that any file for it on this machine has: an older copy revokes no revocation. */
 export async function withRevocations(key: Key, files: readonly KeyFile[]): Promise<Key> {
   let whole = key;
   for (const file of files) {
-    // One that is damaged is said when it is needed.
+    // A damaged file is reported when it is needed.
     const found = await readPublicKeys(readKeyFile(file), file.path).catch(() => []);
     const known = found.find((each) => each.getFingerprint() === key.getFingerprint());
     if (known === undefined) continue;
@@ -128,7 +128,7 @@ const isMade = (verified: Promise<void>): Promise<boolean> =>
     () => false,
   );
 
-/** When a key, or a subkey with the key above it, stops; undefined: never, or it is no valid key at all. */
+/** When a key expires, or a subkey or the key above it; undefined: never, or the key is not valid at all. */
 export async function expiryOf(key: Key, part: Key | Subkey): Promise<Date | undefined> {
   const times = [await key.getExpirationTime()];
   if ("mainKey" in part) times.push(await part.getExpirationTime());

@@ -1,4 +1,4 @@
-/** What a person sees of a key before trusting it, and the question. Everything in a key is a stranger's text. */
+/** Shows a key to a person, and asks whether to trust it. All text in a key was written by a stranger. */
 
 import { readSync } from "node:fs";
 import { isatty } from "node:tty";
@@ -30,7 +30,7 @@ function describePart({ algorithm, created, expires, revoked }: PartFacts): stri
   return parts.join(", ");
 }
 
-/** Fails where nobody can answer. */
+/** Throws if there is no terminal on which somebody can answer. */
 export function checkTerminal(): void {
   if (isatty(0)) return;
   throw new RktError("no-terminal", "there is no terminal to ask whether the key's fingerprint is the right one", {
@@ -38,7 +38,7 @@ export function checkTerminal(): void {
   });
 }
 
-/** Asks until there is an answer; the end of the input is a no. */
+/** Asks until there is an answer; the end of the input means no. */
 export function askYesNo(question: string): boolean {
   for (;;) {
     writeError(`${printable(question)} (yes/no) `);
@@ -52,7 +52,7 @@ export function askYesNo(question: string): boolean {
   }
 }
 
-/** Of stdin; a terminal gives whole lines. Undefined: there is no more. */
+/** A line of stdin, which a terminal gives whole; undefined at the end of the input. */
 function readLine(): string | undefined {
   const chunk = Buffer.alloc(4096);
   let text = "";
@@ -68,7 +68,7 @@ function readInput(chunk: Buffer): number {
   try {
     return readSync(0, chunk);
   } catch (error) {
-    // The terminal has gone.
+    // The terminal is gone.
     if (errorCode(error) === "EIO") return 0;
     throw error;
   }

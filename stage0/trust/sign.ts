@@ -1,4 +1,4 @@
-/** Signatures by the person's own gpg, with the keys, agent and cards that it knows. */
+/** Signs with the person's own gpg, and so with the keys, agent and cards that it knows. */
 
 import { spawnSync } from "node:child_process";
 import { realpathSync, renameSync, statSync } from "node:fs";
@@ -23,7 +23,7 @@ function gpgHome(): string {
     throw new RktError("not-signed", `cannot sign: gpg's directory: ${errorText(cause)}`, { hint: HOME_HINT, cause });
   }
   const self = process.geteuid?.() ?? 0;
-  // People's groups are often their own; root trusts none.
+  // A person's group is often the person's alone; root trusts no group.
   const others = self === 0 ? 0o022 : 0o002;
   for (let dir = home; ; dir = dirname(dir)) {
     const { uid, mode } = statSync(dir);
@@ -44,7 +44,7 @@ function gpgHome(): string {
 const HOME_HINT = "GNUPGHOME (else .gnupg in HOME) must name a directory of the user who runs rkt; nothing was written";
 const STICKY = 0o1000;
 
-/** What of the caller's gpg and its agent need: where the keys are, and the terminal to ask for a passphrase on. */
+/** The caller's variables that gpg and its agent need: where the keys are, and the terminal that asks for a passphrase. */
 function gpgEnvironment(home: string): Record<string, string> {
   const { GPG_TTY: terminal } = process.env;
   return { ...hostEnvironment(), GNUPGHOME: home, HOME: dirname(home), ...(terminal ? { GPG_TTY: terminal } : {}) };

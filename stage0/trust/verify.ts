@@ -1,14 +1,14 @@
 /**
- * Whether a detached OpenPGP signature makes an image one that this machine
- * trusts. Owns the verdict and its reasons; whose keys count is the keystore's.
+ * Verifies the detached OpenPGP signature of an image. Owns the verdict and its
+ * reasons; the keystore says which keys are trusted.
  *
- * The image goes by once and is not kept. Its signature may come only
- * afterwards, so that all digests that a signature may use are made meanwhile;
- * openpgp is given the finished one, and loaded when there is a signature.
+ * The image's bytes pass once, and are not kept. Because the signature may come
+ * after them, every digest that a signature may use is computed meanwhile.
+ * openpgp gets the finished digest; it is loaded when there is a signature.
  *
- * Stricter than RFC 9580 in one thing, as gpgv and rkt are: a key must be good
- * today. What an expired, retired or superseded key signed in its time is not
- * accepted, since whoever finds the key can choose the date.
+ * In one thing this is stricter than RFC 9580, as gpgv and CoreOS's rkt are: a
+ * key must be good today. What an expired, retired or superseded key has signed
+ * in its time is refused, because a person who finds the key can choose the date.
  */
 
 import { createHash, type Hash } from "node:crypto";
@@ -26,7 +26,7 @@ import {
 } from "./public-key.ts";
 import type { SignatureCheck, Verdict } from "./signature-check.ts";
 
-/** By their numbers in RFC 9580, 9.5; gpg signs with the longer two, SHA-384 for keys on the curve P-384. */
+/** By their numbers in RFC 9580, 9.5. gpg signs with the longer two, and with SHA-384 if a key is on the curve P-384. */
 const DIGESTS: ReadonlyMap<number, string> = new Map([
   [8, "sha256"],
   [9, "sha384"],
@@ -38,7 +38,7 @@ const WEAK_DIGESTS: ReadonlyMap<number, string> = new Map([
   [3, "RIPEMD-160"],
 ]);
 
-/** Checks for one image each. */
+/** Gives a function that begins the check of one image. */
 export function signatureChecker(dirs: KeystoreDirs): () => SignatureCheck {
   return () => {
     const hashes = new Map([...DIGESTS].map(([number, name]) => [number, createHash(name)]));
@@ -47,7 +47,7 @@ export function signatureChecker(dirs: KeystoreDirs): () => SignatureCheck {
         for (const hash of hashes.values()) hash.update(chunk);
       },
       async expect(bytes) {
-        // What is wrong with it is said at the end.
+        // `finish` reports what is wrong with it.
         const packets = await readSignature(bytes).catch(() => undefined);
         if (packets === undefined) return;
         for (const number of hashes.keys())
@@ -60,7 +60,7 @@ export function signatureChecker(dirs: KeystoreDirs): () => SignatureCheck {
 
 // --- the verdict ----------------------------------------------------------------------
 
-/** Why a signature does not count. */
+/** Why a signature is refused. */
 interface Refusal {
   reason: string;
   hint?: string | undefined;
@@ -103,7 +103,7 @@ async function judge(
 const RESIGN = "the image must be signed again, with `gpg --digest-algo=SHA512`";
 const RENEWED = "`rkt trust` is told of the signer's new key, or of the old one renewed";
 
-/** Undefined: `part` of `key` has signed what was hashed, and may. */
+/** Why `part` of `key` has not signed what was hashed, or may not sign; undefined if it is a good signature. */
 async function refusalOf(
   signature: SignaturePacket,
   key: Key,
@@ -169,7 +169,7 @@ async function refusalByTime(
   return undefined;
 }
 
-/** By a copy of the key that does not decide whom it is trusted for, and knows more: the vendor's, or one for other images. */
+/** A revocation in another copy of the key: the vendor's, or one that is trusted for other images. */
 async function revokedElsewhere(
   dirs: KeystoreDirs,
   key: Key,
@@ -192,7 +192,7 @@ async function revokedElsewhere(
 
 const whatIs = (part: Key | Subkey): string => ("mainKey" in part ? "signing subkey" : "key");
 
-/** Of an issuer who is not trusted for the image: perhaps for others. */
+/** The refusal of a signer who is not trusted for the image, but perhaps for others. */
 async function unknownIssuer(
   keys: readonly TrustedKey[],
   signature: SignaturePacket,
@@ -221,13 +221,13 @@ async function readSignature(bytes: Uint8Array): Promise<SignaturePacket[]> {
   }
   if (packets.length === 0) throw malformed("");
   if (packets.length > MAX_SIGNATURES) throw malformed(`: there are ${packets.length} in it`);
-  // openpgp keeps what it does not know as packets of another class.
+  // openpgp has another class for packets that it does not know.
   const signatures = packets.filter((packet) => packet instanceof openpgp.SignaturePacket);
   if (signatures.length === 0) throw malformed(" of a version or algorithm that is known");
   return signatures;
 }
 
-/** Each costs a look through the keys; nobody has an image signed by more. */
+/** Each signature is looked up in all keys; nobody has an image signed by more. */
 const MAX_SIGNATURES = 64;
 
 const malformed = (why: string, cause?: unknown): RktError =>
@@ -241,7 +241,7 @@ interface TrustedKey {
   file: KeyFile;
 }
 
-/** A file that can't be used takes nothing from the others: what is wrong with it is told if none of them serves. */
+/** A file that cannot be used does not stop the others; it is reported if none of them has the key. */
 async function readKeys(files: readonly KeyFile[]): Promise<{ keys: TrustedKey[]; damaged: string[] }> {
   const keys: TrustedKey[] = [];
   const damaged: string[] = [];
@@ -259,7 +259,7 @@ async function readKeys(files: readonly KeyFile[]): Promise<{ keys: TrustedKey[]
   return { keys, damaged };
 }
 
-/** The key itself, or subkeys of it, that the signature says it is by. */
+/** The key or its subkeys, if the signature says that it is by them. */
 function partsBy(key: Key, signature: SignaturePacket): (Key | Subkey)[] {
   return [key, ...key.subkeys].filter((part) => part.getKeyID().equals(signature.issuerKeyID));
 }
@@ -281,7 +281,7 @@ async function nameOf(key: Key): Promise<string> {
 
 // --- the digest ------------------------------------------------------------------------
 
-/** RFC 9580, 5.2.4: after the file comes what the signature says of itself, and how long that is. */
+/** RFC 9580, 5.2.4: after the file, the signature's own hashed data and their length are hashed. */
 function digestOf(hash: Hash, { signatureData }: SignaturePacket): Buffer {
   const data = signatureData ?? new Uint8Array();
   const trailer = Buffer.from([4, 0xff, 0, 0, 0, 0]);
@@ -289,11 +289,11 @@ function digestOf(hash: Hash, { signatureData }: SignaturePacket): Buffer {
   return hash.copy().update(data).update(trailer).digest();
 }
 
-/** `hashed` is where openpgp keeps the digest of a message that it has streamed; what is there is not made again. */
+/** openpgp keeps the digest of a streamed message in `hashed`, and does not compute it again if it is there. */
 async function verifyDigest(signature: SignaturePacket, { keyPacket }: Key | Subkey, digest: Buffer): Promise<void> {
   const { signatureType, created } = signature;
   if (signatureType === null || created === null) throw new Error("a signature without a type or date");
   Object.assign(signature, { hashed: new Uint8Array(digest) });
-  // At its own date: what time has done since is judged apart.
+  // As of the signature's own date; what has expired since is judged elsewhere.
   await signature.verify(keyPacket, signatureType, {}, created, true);
 }

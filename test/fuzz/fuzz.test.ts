@@ -17,7 +17,8 @@ import { parseMount, parseVolume } from "../../stage0/request/volume-options.ts"
 import { decompressor, detectCompression } from "../../stage0/archive/decompress.ts";
 import { parseMetaTags } from "../../stage0/fetch/discovery.ts";
 import { extractInto } from "../../stage0/archive/extract.ts";
-import { formatImageName, parseImageName, parseImageReference } from "../../stage0/store/image-name.ts";
+import { parseImageReference } from "../../stage0/fetch/sources.ts";
+import { formatImageName, parseImageName } from "../../stage0/store/image-name.ts";
 import { type TarEntry, TarReader } from "../../stage0/archive/tar-reader.ts";
 import { signatureChecker } from "../../stage0/trust/verify.ts";
 import { keystoreLayout } from "../../shared/contract/configuration.ts";

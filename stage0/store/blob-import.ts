@@ -1,8 +1,8 @@
 /**
- * One pass over an image file, wherever its bytes come from: decompress, hash,
- * find and check the manifest and the layout, write the blob. Nothing is known
- * to the store before `commit`; until then everything is a locked temporary
- * file, which the next run collects if this one dies.
+ * Makes a blob of an image's bytes in one pass, wherever they come from:
+ * decompresses and hashes them, finds and checks the manifest and the layout,
+ * and writes the blob. Until `commit` the blob is a locked temporary file,
+ * which the next import collects if this process dies.
  */
 
 import { createHash } from "node:crypto";
@@ -51,7 +51,7 @@ export interface ImportedBlob {
 export interface BlobImport {
   /** Resolves when the chunk may be reused. */
   write(chunk: Uint8Array): Promise<void>;
-  /** All bytes were written: checks the whole and says what it is. */
+  /** All bytes were written: checks the image, and says what it is. */
   finish(): Promise<ImportedBlob>;
   /** The SHA-256 of what `finish` has seen, in hex digits: only before `commit`. */
   sha256(): string;
@@ -62,14 +62,14 @@ export interface BlobImport {
 
 const fsyncAsync = promisify(fsync);
 
-/** The way out of what an image itself is to blame for. */
+/** Hints for faults of the image itself, by the code of the error. */
 const HINTS: Readonly<Record<string, string>> = {
   "manifest-invalid": "whoever made the image has to mend its manifest (appc spec, aci.md)",
   "bad-archive": "the image was not made as the appc spec (aci.md) has it, or has been changed since",
 };
 
-/** `name` is what errors call the image. */
-export function beginImport(layout: DataLayout, name: string, limits: ImportLimits): BlobImport {
+/** Errors call the image by `name`. */
+export function beginBlobImport(layout: DataLayout, name: string, limits: ImportLimits): BlobImport {
   const temporary = temporaryFile(layout, "blob");
   const hash = createHash("sha512");
   const contents = new ImageContents(limits);
@@ -194,7 +194,7 @@ export function inspectBlob(path: string): ImportedBlob {
   return { id, key: blobKey(id), manifest: parseImageManifest(manifestText), manifestText, size };
 }
 
-/** Contents that are surely no image deserve a better word than "not a tar archive". */
+/** Says what some files are that people take for images: "not a tar archive" would not help. */
 function refuseForeign(start: Buffer): void {
   const text = start.toString("latin1");
   if (/^\s*</.test(text))
@@ -204,7 +204,7 @@ function refuseForeign(start: Buffer): void {
   if (text.startsWith("\x7fELF")) throw new RktError("not-an-image", "it is an executable, not an image");
 }
 
-/** temp file → fsync → rename → fsync of the directory. It takes the place of one that is there: that may be damaged. */
+/** temp file → fsync → rename → fsync of the directory. A blob that is there is replaced: it may be damaged. */
 async function place(
   layout: DataLayout,
   temporary: { fd: number; path: string; keep(): void },
@@ -237,7 +237,7 @@ class ImageContents {
   #entry(entry: TarEntry): EntrySink | undefined {
     const { path } = entry;
     if (path === "" && entry.type === "directory") return undefined;
-    if (path === "manifest") return this.#takeManifest(entry);
+    if (path === "manifest") return this.#readManifest(entry);
     if (path !== "rootfs" && !path.startsWith("rootfs/"))
       throw tarError(
         `it has ${JSON.stringify(shownPath(path))} beside "manifest" and "rootfs"`,
@@ -251,7 +251,7 @@ class ImageContents {
     return undefined;
   }
 
-  #takeManifest(entry: TarEntry): EntrySink {
+  #readManifest(entry: TarEntry): EntrySink {
     if (entry.type !== "file") throw tarError(`its manifest is a ${entry.type}, not a file`);
     if (this.#manifest !== undefined) throw tarError("it has two manifests");
     if (entry.size > MAX_MANIFEST_BYTES) throw tarError(`its manifest has more than ${MAX_MANIFEST_BYTES} bytes`);
@@ -260,7 +260,7 @@ class ImageContents {
     return { data: (chunk) => parts.push(Buffer.from(chunk)), end: () => {} };
   }
 
-  /** The manifest's text, when the archive was whole. */
+  /** The manifest's text; throws if the archive is not whole. */
   finish(): string {
     this.reader.end();
     if (this.#manifest === undefined)

@@ -1,0 +1,63 @@
+/** Rendered trees of the store's images, and which of their blobs can be relied on. */
+
+import type { RktError } from "../../shared/errors.ts";
+import type { ImageLookup } from "./image-lookup.ts";
+import { recordUse } from "./index-images.ts";
+import { layersOf, type TreeSource } from "./layers.ts";
+import type { ManifestReader } from "./manifest-reader.ts";
+import type { Provenance } from "./provenance.ts";
+import type { StoreState } from "./store-state.ts";
+import type { Tree } from "./trees.ts";
+
+export interface Rendering {
+  /**
+   * Renders an image once, with dependencies of at least this provenance ("given"). The tree stays. The image is used
+   * now.
+   */
+  render(key: string, least?: Provenance): Promise<Tree>;
+  /** What rendering needs to know of images. */
+  treeSource(least: Provenance): TreeSource;
+  /** Keys of an image and of all that it depends on. */
+  closure(key: string): string[];
+  /** Hashes blobs, and gives what is wrong with them. From now on this process takes damaged images for absent. */
+  ignoreDamaged(keys: Iterable<string>): Promise<RktError[]>;
+}
+
+/** `checkBlobs` false: blobs are rendered as they are, damaged ones too. */
+export function rendering(
+  { layout, lock, index, held, written, damaged }: StoreState,
+  { manifest, dependency }: ManifestReader & ImageLookup,
+  checkBlobs: boolean,
+): Rendering {
+  const treeSource = (least: Provenance): TreeSource => ({
+    manifest,
+    dependency: (of, wanted) => dependency(of, wanted, least).key,
+    mustCheck: (key) => checkBlobs && !written.has(key),
+    checksBlobs: checkBlobs,
+  });
+  return {
+    treeSource,
+
+    async render(key, least = "given") {
+      lock.share();
+      recordUse(index, key);
+      const { renderTree } = await import("./trees.ts");
+      return await renderTree(layout, key, treeSource(least));
+    },
+
+    closure: (key) => layersOf(key, treeSource("none")).layers.map((layer) => layer.key),
+
+    async ignoreDamaged(keys) {
+      const { blobDamage } = await import("./blob.ts");
+      const damages: RktError[] = [];
+      for (const key of keys) {
+        if (!checkBlobs || written.has(key) || held.has(key)) continue;
+        const damage = await blobDamage(layout, key);
+        if (damage === undefined) continue;
+        damaged.add(key);
+        damages.push(damage);
+      }
+      return damages;
+    },
+  };
+}
