@@ -11,8 +11,8 @@ import { type ChildProcessByStdio, spawn } from "node:child_process";
 import type { Duplex, Readable, Writable } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { errorText, RktError } from "../../shared/errors.ts";
-import { GET_AGAIN } from "./tar-reader.ts";
 import { HOST_ENVIRONMENT } from "../../shared/program.ts";
+import { GET_AGAIN } from "./tar-error.ts";
 
 export type Compression = "gzip" | "zstd" | "xz" | "bzip2" | "none";
 

@@ -34,7 +34,10 @@ import {
 } from "../../shared/syscall/file.ts";
 import { removeAt } from "../host/remove-tree.ts";
 import { PathSet } from "./path-set.ts";
-import { type EntrySink, shownPath, type TarEntry, tarError } from "./tar-reader.ts";
+import { shownPath } from "./entry-path.ts";
+import type { TarEntry } from "./tar-entry.ts";
+import { tarError } from "./tar-error.ts";
+import type { EntrySink } from "./tar-reader.ts";
 import { HOST_ENVIRONMENT } from "../../shared/program.ts";
 
 const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;

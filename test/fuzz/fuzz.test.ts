@@ -15,7 +15,8 @@ import { decompressor, detectCompression } from "../../stage0/archive/decompress
 import { parseMetaTags } from "../../stage0/fetch/discovery.ts";
 import { extractInto } from "../../stage0/archive/extract.ts";
 import { formatImageName, parseImageName, parseImageReference } from "../../stage0/store/image-name.ts";
-import { type TarEntry, TarReader } from "../../stage0/archive/tar-reader.ts";
+import type { TarEntry } from "../../stage0/archive/tar-entry.ts";
+import { TarReader } from "../../stage0/archive/tar-reader.ts";
 import { signatureChecker } from "../../stage0/trust/verify.ts";
 import { keystoreLayout } from "../../shared/contract/configuration.ts";
 import { scanWords } from "../../stage0/cli/words.ts";
