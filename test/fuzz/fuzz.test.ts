@@ -13,7 +13,7 @@ import { formatPodManifest, parsePodManifest } from "../../shared/schema/pod-man
 import * as values from "../../stage0/request/values.ts";
 import { decompressor, detectCompression } from "../../stage0/archive/decompress.ts";
 import { parseMetaTags } from "../../stage0/fetch/discovery.ts";
-import { extractInto } from "../../stage0/archive/extract.ts";
+import { Extractor } from "../../stage0/archive/extract.ts";
 import { formatImageName, parseImageName, parseImageReference } from "../../stage0/store/image-name.ts";
 import type { TarEntry } from "../../stage0/archive/tar-entry.ts";
 import { TarReader } from "../../stage0/archive/tar-reader.ts";
@@ -223,7 +223,7 @@ fuzz({
     run(input) {
       const root = join(base, "in");
       mkdirSync(root);
-      const extractor = extractInto(root);
+      const extractor = new Extractor(root);
       try {
         const reader = new TarReader((entry) =>
           entry.path.startsWith("rootfs/") ? extractor.entry(entry, entry.path.slice("rootfs/".length)) : undefined,
