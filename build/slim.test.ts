@@ -79,9 +79,19 @@ test("slim: what yargs needs of a platform is left out, and it works without", (
     assert.ok(!packages.has(name), `${name} is in the bundle`);
   assert.ok(packages.has("yargs"));
 
-  const { status, modules } = rkt("--dir=/nonexistent", "version");
+  const { status, modules } = rkt("help");
   assert.equal(status, 0);
   assert.ok(modules.includes("node_modules/yargs/browser.mjs"));
+});
+
+test("slim: yargs is for help alone: reading options loads no package", () => {
+  const { status, modules } = rkt("--dir=/nonexistent", "list", "--full");
+  assert.equal(status, 0);
+  assert.ok(modules.includes("stage0/commands/list.ts"));
+  assert.deepEqual(
+    modules.filter((path) => path.startsWith("node_modules/")),
+    [],
+  );
 });
 
 for (const words of [["help"], ["help", "run"], ["help", "fetch"]])

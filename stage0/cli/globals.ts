@@ -63,7 +63,7 @@ export interface GlobalOptions {
 }
 
 export async function readGlobals(words: readonly OptionWord[]): Promise<GlobalOptions> {
-  const values = await readOptions(words, globalOptions);
+  const values = readOptions(words, globalOptions);
   const dirs = {
     systemConfig: directory(values["system-config"], "system-config") ?? SYSTEM_CONFIG_DIR,
     localConfig: directory(values["local-config"], "local-config") ?? LOCAL_CONFIG_DIR,

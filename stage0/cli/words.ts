@@ -19,12 +19,14 @@ export interface Option {
   /** What the bare option stands for: a value then follows only after "=". */
   bare?: string;
   choices?: readonly string[];
+  /** The name of a group of options: at most one of the group may be given. */
+  exclusive?: string;
   /** Another spelling, not shown. */
   alias?: string;
   /** What the help calls the value: `NAME=VALUE`. */
   value?: string;
   description: string;
-  /** Heading in the help; "Options" unless told. */
+  /** Heading in the help; "Options" by default. */
   group?: string;
   hidden?: boolean;
 }

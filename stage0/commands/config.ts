@@ -1,6 +1,6 @@
 import { type Credentials, readAuth } from "../config/auth.ts";
 import { readDefaultStage1, readPaths } from "../config/settings.ts";
-import { type Command, readLine } from "../cli/command.ts";
+import type { Command } from "../cli/command.ts";
 import type { GlobalOptions } from "../cli/globals.ts";
 import { printJson, say } from "../terminal/output.ts";
 
@@ -11,8 +11,7 @@ export const command: Command = {
   examples: [["rkt --user-config=$HOME/.config/rkt config", "with a user's own credentials"]],
   options: {},
   operands: [0, 0],
-  async run(line, globals) {
-    await readLine(line, {});
+  async run(_line, globals) {
     const { entries, warnings } = effectiveConfig(globals);
     printJson({ stage0: entries });
     for (const warning of warnings) say(`warning: ${warning}`);

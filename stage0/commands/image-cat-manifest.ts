@@ -11,7 +11,7 @@ export const command: Command = {
   operands: [1, 1],
   needsRoot: true,
   async run(line, globals) {
-    const { operands } = await readLine(line, {});
+    const { operands } = readLine(line, {});
     await withStoredImage(globals, operands, async (image, store) => {
       printJson(JSON.parse(formatImageManifest(store.manifest(image.key))));
     });

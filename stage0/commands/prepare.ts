@@ -18,7 +18,7 @@ export const command: Command = {
   grammar: "images",
   needsRoot: true,
   async run(line, globals) {
-    const runLine = await readRunLine(line);
+    const runLine = readRunLine(line);
     const { setUpContainer } = await import("../request/set-up.ts");
     const container = await setUpContainer(runLine, globals, { durable: true });
     container.lock.close();

@@ -22,7 +22,7 @@ export const command: Command = {
   operands: [0, 1],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given, operands } = await readLine(line, options);
+    const { options: given, operands } = readLine(line, options);
     const ref = selectContainer(globals.dir, operands, given["uuid-file"]);
     const lock = ref.state === "prepared" ? tryLock(ref.dir) : "gone";
     if (typeof lock !== "object")

@@ -21,7 +21,7 @@ Options after an image are that image's; "--" begins the arguments of its app, a
   grammar: "images",
   needsRoot: true,
   async run(line, globals) {
-    const runLine = await readRunLine(line);
+    const runLine = readRunLine(line);
     const { setUpContainer } = await import("../request/set-up.ts");
     const container = await setUpContainer(runLine, globals, { durable: false });
     const { launchContainer } = await import("../container/launch.ts");

@@ -12,7 +12,7 @@ import { findReserved } from "./reserved-annotations.ts";
 import { readOptions, type Values } from "../cli/options.ts";
 import type { Line, Operand, OptionTable, OptionWord } from "../cli/words.ts";
 import type { PullPolicy } from "../fetch/fetch-context.ts";
-import { PULL_EXCLUSIVE, readMaxImageSize, readPullPolicy } from "./pull-options.ts";
+import { readMaxImageSize, readPullPolicy } from "./pull-options.ts";
 import { appOptions, containerOptions, imageOptions, sharedOptions } from "./run-options.ts";
 import {
   capabilitiesIsolator,
@@ -45,9 +45,6 @@ const STAGE1_OPTIONS = [
   "stage1-from-dir",
 ] as const;
 
-const CONTAINER_EXCLUSIVE = [STAGE1_OPTIONS, ["net", "private-net"], PULL_EXCLUSIVE] as const;
-const IMAGE_EXCLUSIVE = [["caps-retain", "caps-remove"]] as const;
-
 export interface RunLine {
   request: RunRequest;
   stage1: Stage1Request;
@@ -62,19 +59,18 @@ export interface RunLine {
 }
 
 /** Reads a line that was scanned with `runOptions`. */
-export async function readRunLine(line: Line): Promise<RunLine> {
+export function readRunLine(line: Line): RunLine {
   const { options: before, operands } = line;
   const everywhere = [...before, ...operands.flatMap((operand) => operand.options)];
-  const values = await readOptions(pick(everywhere, containerOptions), containerOptions, CONTAINER_EXCLUSIVE);
+  const values = readOptions(pick(everywhere, containerOptions), containerOptions);
   const [misplaced] = pick(before, imageOptions);
   if (misplaced !== undefined)
     throw usageError(
       `--${misplaced.name} must follow an image`,
       `rkt run IMAGE --${misplaced.name}=${misplaced.value}`,
     );
-  const shared = await readOptions(pick(before, sharedOptions), sharedOptions);
-  const apps: AppRequest[] = [];
-  for (const operand of operands) apps.push(await readApp(operand));
+  const shared = readOptions(pick(before, sharedOptions), sharedOptions);
+  const apps = operands.map(readApp);
 
   const volumes = values.volume.map(parseVolume);
   const networks = [...values.net, ...values["private-net"]];
@@ -123,8 +119,8 @@ function optional(option: string, value: string | undefined, rule: Parameters<ty
   return value === undefined ? undefined : checked(option, value, rule);
 }
 
-async function readApp(operand: Operand): Promise<AppRequest> {
-  const values = await readOptions(pick(operand.options, appOptions), appOptions, IMAGE_EXCLUSIVE);
+function readApp(operand: Operand): AppRequest {
+  const values = readOptions(pick(operand.options, appOptions), appOptions);
   return {
     image: operand.text,
     signature: values.signature,
