@@ -65,7 +65,7 @@ export class BelowRoot {
     if (fd !== this.#root) closeSync(fd);
   }
 
-  /** A descriptor (O_PATH) of anything but a symbolic link: ELOOP says that it is one. */
+  /** A descriptor (O_PATH) of any file. Of a symbolic link it is the link's own, since O_NOFOLLOW goes with O_PATH (openat2(2)). */
   openFile(path: string): number {
     return openat2(this.#root, nameBytes(path), O_PATH | constants.O_NOFOLLOW, 0, RESOLVE);
   }

@@ -204,20 +204,10 @@ export class Extractor {
     };
   }
 
-  /** The target must be a file that this archive, or an earlier image, has put below the root. */
+  /** The target must be a file, or a symbolic link, that this archive or an earlier image has put below the root. */
   #makeHardLink(path: string, target: string, linkPath: string): void {
     if (this.#links !== undefined && !this.#seen.has(target)) this.#links.below = true;
-    let fd: number;
-    try {
-      fd = this.#root.openFile(target);
-    } catch (error) {
-      if (errorCode(error) !== "ELOOP")
-        throw tarError(
-          `/${shownPath(path)} is a hard link to ${JSON.stringify(shownPath(linkPath))}, which is not there`,
-        );
-      this.#linkToSymlink(path, target);
-      return;
-    }
+    const fd = this.#openTarget(path, target, linkPath);
     try {
       const place = this.#placeOf(path);
       this.#exclusively(place, path, () =>
@@ -228,15 +218,13 @@ export class Extractor {
     }
   }
 
-  /** A hard link to a symbolic link: the target's last component may be one, and nothing before it. */
-  #linkToSymlink(path: string, target: string): void {
-    const [parent, name] = splitPath(target);
-    const directory = this.#root.openDirectory(parent);
+  #openTarget(path: string, target: string, linkPath: string): number {
     try {
-      const place = this.#placeOf(path);
-      this.#exclusively(place, path, () => linkat(directory, nameBytes(name), place.directory, place.name));
-    } finally {
-      this.#root.closeDirectory(directory);
+      return this.#root.openFile(target);
+    } catch (error) {
+      // A directory on the way is a link.
+      if (errorCode(error) === "ELOOP") throw error;
+      throw tarError(`/${shownPath(path)} is a hard link to ${JSON.stringify(shownPath(linkPath))}, which is not there`);
     }
   }
 
