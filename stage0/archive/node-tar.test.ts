@@ -5,9 +5,15 @@
  */
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
-import { Parser } from "tar";
+import { Parser, Unpack } from "tar";
 import { RktError } from "../../shared/errors.ts";
+import { xattrs } from "../../shared/syscall/file.ts";
 import { type Entry, tar } from "../../test/fixtures/aci.ts";
 import { TarReader } from "./tar-reader.ts";
 
@@ -240,3 +246,33 @@ for (const { name, archive, nodeTar, ours } of cases)
     const found = byOurs(archive);
     assert.deepEqual(typeof found === "string" || typeof ours === "string" ? found : like(found, ours), ours, "ours");
   });
+
+test("node-tar extracts otherwise: no device, FIFO or attribute; other modes, times and link targets", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "rkt-node-tar-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const archive = tar([
+    { name: "setuid", mode: 0o4755, uid: 1, pax: { mtime: "1.000000001" } },
+    { name: "sticky", type: "5", mode: 0o1777 },
+    { name: "fifo", type: "6" },
+    { name: "null", type: "3", device: [1, 3] },
+    { name: "absolute", type: "2", link: "/etc/passwd" },
+    { name: "attributes", pax: { "SCHILY.xattr.user.a": "b" } },
+  ]);
+  const unpack = new Unpack({ cwd: directory, preserveOwner: true, processUmask: 0o022 });
+  const closed = once(unpack, "close");
+  unpack.end(archive);
+  await closed;
+  const find = ["-mindepth", "1", "-printf", "%f %y %m %T@ %l\\n"];
+  const lines = execFileSync("find", [directory, ...find], { encoding: "utf8" }).trimEnd().split("\n").sort();
+  assert.deepEqual(
+    // A link has the time at which it was made.
+    lines.map((line) => line.replace(/(?<= l 777 )\S+/, "now").trimEnd()),
+    [
+      "absolute l 777 now etc/passwd",
+      "attributes f 644 0.0000000000",
+      "setuid f 755 1.0000000000",
+      "sticky d 1755 0.0000000000",
+    ],
+  );
+  assert.equal(xattrs(join(directory, "attributes")).size, 0);
+});
