@@ -84,11 +84,28 @@ for (const c of cases)
   });
 
 test("tar header: every byte of a header without extension", () => {
-  const bytes = header({ ...file, path: "rootfs/dir/", type: "directory", mode: 0o1755, uid: 7, gid: 2 ** 20, mtime: 9 });
+  const bytes = header({
+    ...file,
+    path: "rootfs/dir/",
+    type: "directory",
+    mode: 0o1755,
+    uid: 7,
+    gid: 2 ** 20,
+    mtime: 9,
+  });
   const text = (at: number, length: number) => bytes.toString("latin1", at, at + length);
   assert.equal(bytes.length, BLOCK);
   assert.deepEqual(
-    [text(0, 100), text(100, 48), text(156, 1), text(157, 100), text(257, 8), text(265, 64), text(329, 16), text(345, 167)],
+    [
+      text(0, 100),
+      text(100, 48),
+      text(156, 1),
+      text(157, 100),
+      text(257, 8),
+      text(265, 64),
+      text(329, 16),
+      text(345, 167),
+    ],
     [
       "rootfs/dir/".padEnd(100, "\0"),
       ["001755 ", "000007 ", "4000000", "0000000000 ", "0000000011 "].map((number) => `${number}\x00`).join(""),
@@ -103,7 +120,12 @@ test("tar header: every byte of a header without extension", () => {
 });
 
 test("tar header: the same fields give the same bytes, whoever asks", (t) => {
-  const fields: HeaderFields = { ...file, path: "ü".repeat(80), mtime: 86_400, xattrs: new Map([["user.a", Buffer.of(255)]]) };
+  const fields: HeaderFields = {
+    ...file,
+    path: "ü".repeat(80),
+    mtime: 86_400,
+    xattrs: new Map([["user.a", Buffer.of(255)]]),
+  };
   const once = header(fields);
   const { geteuid } = process;
   process.geteuid = () => 1000;
@@ -131,11 +153,10 @@ test("tar header: GNU tar lists devices with their numbers, big owners, and name
     { path: "ü", mtime: 2 ** 34 },
   ];
   const input = Buffer.concat([...members.map((over) => header({ ...file, ...over })), Buffer.alloc(2 * BLOCK)]);
-  const listing = execFileSync(
-    "tar",
-    ["--list", "--verbose", "--numeric-owner", "--utc", "--quoting-style=literal"],
-    { input, env: { ...process.env, LC_ALL: "C" } },
-  ).toString();
+  const listing = execFileSync("tar", ["--list", "--verbose", "--numeric-owner", "--utc", "--quoting-style=literal"], {
+    input,
+    env: { ...process.env, LC_ALL: "C" },
+  }).toString();
   assert.deepEqual(
     listing.split("\n").map((line) => line.replace(/ +/g, " ")),
     [
@@ -182,5 +203,8 @@ test("node-tar can't write: sparse files", () => {
   assert.equal(withRecord("GNU.sparse.map", "0,512").encodeBody(), "9 path=f\n");
   const block = Buffer.alloc(BLOCK);
   new Header({ path: "f", type: "SparseFile", size: 512 }).encode(block);
-  assert.ok(block.subarray(386, 495).every((byte) => byte === 0), "neither a map nor the file's own size");
+  assert.ok(
+    block.subarray(386, 495).every((byte) => byte === 0),
+    "neither a map nor the file's own size",
+  );
 });

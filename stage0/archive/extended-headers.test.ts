@@ -21,9 +21,15 @@ test("extended headers: long names and records hold for one entry, global record
   headers.take("x", body(["uid", "1"]));
   headers.take("g", body(["gid", "2"], ["SCHILY.xattr.user.a", "b"]));
   const first = headers.forEntry();
-  assert.deepEqual([first.longName, first.longLink, first.pax.number("uid"), first.pax.number("gid")], ["name", "link", 1, 2]);
+  assert.deepEqual(
+    [first.longName, first.longLink, first.pax.number("uid"), first.pax.number("gid")],
+    ["name", "link", 1, 2],
+  );
   const second = headers.forEntry();
-  assert.deepEqual([second.longName, second.longLink, second.pax.number("uid"), second.pax.number("gid")], [undefined, undefined, undefined, 2]);
+  assert.deepEqual(
+    [second.longName, second.longLink, second.pax.number("uid"), second.pax.number("gid")],
+    [undefined, undefined, undefined, 2],
+  );
   assert.deepEqual([...second.pax.xattrs().keys()], ["user.a"]);
 });
 
@@ -39,4 +45,6 @@ test("extended headers: global records are few and small", () => {
 
 for (const size of [0, 1024 * 1024 + 1])
   test(`extended headers: not of ${size} bytes`, () =>
-    assert.throws(() => checkExtendedSize(size), { message: `an extended header is ${size} bytes long, not 1 to 1048576` }));
+    assert.throws(() => checkExtendedSize(size), {
+      message: `an extended header is ${size} bytes long, not 1 to 1048576`,
+    }));

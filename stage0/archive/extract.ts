@@ -224,7 +224,9 @@ export class Extractor {
     } catch (error) {
       // A directory on the way is a link.
       if (errorCode(error) === "ELOOP") throw error;
-      throw tarError(`/${shownPath(path)} is a hard link to ${JSON.stringify(shownPath(linkPath))}, which is not there`);
+      throw tarError(
+        `/${shownPath(path)} is a hard link to ${JSON.stringify(shownPath(linkPath))}, which is not there`,
+      );
     }
   }
 
@@ -240,9 +242,7 @@ export class Extractor {
     // overlayfs takes a character device 0:0 in a lower layer for "this file is deleted".
     if (entry.type === "character" && device === 0n)
       throw tarError(`/${shownPath(path)} is a character device 0:0, an overlay's whiteout`);
-    this.#exclusively(place, path, () =>
-      mknodat(place.directory, place.name, kind | (entry.mode & 0o7777), device),
-    );
+    this.#exclusively(place, path, () => mknodat(place.directory, place.name, kind | (entry.mode & 0o7777), device));
     setNodeMetadata(place, entry);
   }
 }

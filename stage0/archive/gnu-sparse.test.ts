@@ -33,13 +33,19 @@ test("GNU's own format: the first empty piece ends the block's", () => {
 });
 
 const pax = (records: Record<string, string>) =>
-  new PaxRecords(new Map(Object.entries(records).map(([key, value]) => [key, Buffer.from(value)])), NO_RECORDS, NO_RECORDS);
+  new PaxRecords(
+    new Map(Object.entries(records).map(([key, value]) => [key, Buffer.from(value)])),
+    NO_RECORDS,
+    NO_RECORDS,
+  );
 
 test("pax 0.1: the map is a record", () => {
   const own = map();
   own.takeRecord(pax({ "GNU.sparse.map": "0,512,1024,512" }));
   assert.deepEqual(own.segments, segments(2));
-  assert.throws(() => map().takeRecord(pax({ "GNU.sparse.map": "0,x" })), { message: 'GNU.sparse.map: "x" is no number' });
+  assert.throws(() => map().takeRecord(pax({ "GNU.sparse.map": "0,x" })), {
+    message: 'GNU.sparse.map: "x" is no number',
+  });
 });
 
 test("pax 0.0 is refused with the way out", () =>
@@ -61,7 +67,10 @@ function readText(text: string, stored = 1 << 20): { said: boolean[]; own: Spars
 }
 
 test("pax 1.0: the map is text, whose numbers may go over blocks", () => {
-  const lines = (count: number) => `${count}\n${pieces(count).map(([offset, size]) => `${offset}\n${size}\n`).join("")}`;
+  const lines = (count: number) =>
+    `${count}\n${pieces(count)
+      .map(([offset, size]) => `${offset}\n${size}\n`)
+      .join("")}`;
   for (const count of [0, 1, 40, 300]) {
     const { said, own, used } = readText(lines(count));
     assert.deepEqual(own.segments, segments(count));
@@ -72,7 +81,11 @@ test("pax 1.0: the map is text, whose numbers may go over blocks", () => {
 
 const refusedTexts: { name: string; text: string; stored?: number; message: string }[] = [
   { name: "data shorter than a block", text: "0\n", stored: 511, message: "f: its sparse map is missing" },
-  { name: "a number of 17 digits", text: `1\n${"0".repeat(17)}\n`, message: `sparse map: "${"0".repeat(17)}" is no number` },
+  {
+    name: "a number of 17 digits",
+    text: `1\n${"0".repeat(17)}\n`,
+    message: `sparse map: "${"0".repeat(17)}" is no number`,
+  },
   { name: "digits without end", text: "1".repeat(BLOCK), message: `sparse map: "${"1".repeat(40)}" is no number` },
   { name: "letters", text: "x\n", message: 'sparse map: "x" is no number' },
   { name: "zeros", text: "", message: 'sparse map: "\\u0000' },
@@ -92,13 +105,60 @@ test("pax 1.0 refused: a map that ends with the data, and not by itself", () => 
 });
 
 const checked: { name: string; pieces: [number, number][]; size: number; stored: number; message?: string }[] = [
-  { name: "in order", pieces: [[0, 512], [1024, 512]], size: 4096, stored: 1024 },
-  { name: "side by side, and an empty one at the end", pieces: [[0, 512], [512, 512], [4096, 0]], size: 4096, stored: 1024 },
+  {
+    name: "in order",
+    pieces: [
+      [0, 512],
+      [1024, 512],
+    ],
+    size: 4096,
+    stored: 1024,
+  },
+  {
+    name: "side by side, and an empty one at the end",
+    pieces: [
+      [0, 512],
+      [512, 512],
+      [4096, 0],
+    ],
+    size: 4096,
+    stored: 1024,
+  },
   { name: "nothing but a hole", pieces: [], size: 4096, stored: 0 },
-  { name: "over each other", pieces: [[0, 512], [511, 512]], size: 4096, stored: 1024, message: "f: its sparse map is out of order or bounds" },
-  { name: "out of order", pieces: [[1024, 512], [0, 512]], size: 4096, stored: 1024, message: "f: its sparse map is out of order or bounds" },
-  { name: "beyond the file's end", pieces: [[4000, 512]], size: 4096, stored: 512, message: "f: its sparse map is out of order or bounds" },
-  { name: "fewer bytes than the data", pieces: [[0, 512]], size: 4096, stored: 513, message: "f: its sparse map says 512 bytes, its data are 513" },
+  {
+    name: "over each other",
+    pieces: [
+      [0, 512],
+      [511, 512],
+    ],
+    size: 4096,
+    stored: 1024,
+    message: "f: its sparse map is out of order or bounds",
+  },
+  {
+    name: "out of order",
+    pieces: [
+      [1024, 512],
+      [0, 512],
+    ],
+    size: 4096,
+    stored: 1024,
+    message: "f: its sparse map is out of order or bounds",
+  },
+  {
+    name: "beyond the file's end",
+    pieces: [[4000, 512]],
+    size: 4096,
+    stored: 512,
+    message: "f: its sparse map is out of order or bounds",
+  },
+  {
+    name: "fewer bytes than the data",
+    pieces: [[0, 512]],
+    size: 4096,
+    stored: 513,
+    message: "f: its sparse map says 512 bytes, its data are 513",
+  },
 ];
 for (const { name, pieces: given, size, stored, message } of checked)
   test(`sparse map: ${name}`, () => {

@@ -46,10 +46,7 @@ export class SparseMap {
     for (let i = 0; i < count; i++) {
       const start = at + i * PIECE;
       if (block[start] === 0) return;
-      this.add(
-        readUnsigned(block, start, 12, "sparse offset"),
-        readUnsigned(block, start + 12, 12, "sparse length"),
-      );
+      this.add(readUnsigned(block, start, 12, "sparse offset"), readUnsigned(block, start + 12, 12, "sparse length"));
     }
   }
 

@@ -5,14 +5,7 @@
  */
 
 import { fchmodSync, fchownSync } from "node:fs";
-import {
-  AT_FDCWD,
-  fchmodat,
-  fchownat,
-  fsetxattr,
-  lsetxattr,
-  utimensat,
-} from "../../shared/syscall/file.ts";
+import { AT_FDCWD, fchmodat, fchownat, fsetxattr, lsetxattr, utimensat } from "../../shared/syscall/file.ts";
 import { type Place, procPath } from "./below-root.ts";
 import { shownPath } from "./entry-path.ts";
 import type { TarEntry } from "./tar-entry.ts";

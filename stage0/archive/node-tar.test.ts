@@ -263,7 +263,10 @@ test("node-tar extracts otherwise: no device, FIFO or attribute; other modes, ti
   unpack.end(archive);
   await closed;
   const find = ["-mindepth", "1", "-printf", "%f %y %m %T@ %l\\n"];
-  const lines = execFileSync("find", [directory, ...find], { encoding: "utf8" }).trimEnd().split("\n").sort();
+  const lines = execFileSync("find", [directory, ...find], { encoding: "utf8" })
+    .trimEnd()
+    .split("\n")
+    .sort();
   assert.deepEqual(
     // A link has the time at which it was made.
     lines.map((line) => line.replace(/(?<= l 777 )\S+/, "now").trimEnd()),

@@ -2,16 +2,25 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { NO_RECORDS, PaxRecords, parseRecords, xattrsOf } from "./pax-records.ts";
 
-const parse = (text: string) => [...parseRecords(Buffer.from(text, "latin1"))].map(([key, value]) => [key, value.toString("latin1")]);
+const parse = (text: string) =>
+  [...parseRecords(Buffer.from(text, "latin1"))].map(([key, value]) => [key, value.toString("latin1")]);
 
 const parsed: { name: string; body: string; records: string[][] }[] = [
-  { name: "two", body: "9 path=a\n9 size=1\n", records: [["path", "a"], ["size", "1"]] },
+  {
+    name: "two",
+    body: "9 path=a\n9 size=1\n",
+    records: [
+      ["path", "a"],
+      ["size", "1"],
+    ],
+  },
   { name: "an empty value", body: "8 path=\n", records: [["path", ""]] },
   { name: "values of any bytes", body: "15 k=\n9 x=1\n\xff\0\n", records: [["k", "\n9 x=1\n\xff\0"]] },
   { name: "equals signs in a value", body: "8 k=a=b\n", records: [["k", "a=b"]] },
   { name: "what is padded with NUL", body: "9 path=a\n\0\0\0", records: [["path", "a"]] },
 ];
-for (const { name, body, records } of parsed) test(`pax records: ${name}`, () => assert.deepEqual(parse(body), records));
+for (const { name, body, records } of parsed)
+  test(`pax records: ${name}`, () => assert.deepEqual(parse(body), records));
 
 const DAMAGED = "an extended header is damaged";
 const refused: { name: string; body: string; message: string }[] = [
@@ -28,13 +37,17 @@ const refused: { name: string; body: string; message: string }[] = [
 for (const { name, body, message } of refused)
   test(`pax records refused: ${name}`, () => assert.throws(() => parse(body), { code: "bad-archive", message }));
 
-const records = (entries: Record<string, string>) => new Map(Object.entries(entries).map(([key, value]) => [key, Buffer.from(value)]));
+const records = (entries: Record<string, string>) =>
+  new Map(Object.entries(entries).map(([key, value]) => [key, Buffer.from(value)]));
 const of = (local: Record<string, string>, global: Record<string, string> = {}) =>
   new PaxRecords(records(local), records(global), xattrsOf(records(global)));
 
 test("pax: an entry's own records come before global ones, and an empty one cancels", () => {
   const pax = of({ path: "own", uid: "" }, { path: "global", uid: "1", gid: "2" });
-  assert.deepEqual([pax.text("path"), pax.number("uid"), pax.number("gid"), pax.has("uid"), pax.has("size")], ["own", undefined, 2, false, false]);
+  assert.deepEqual(
+    [pax.text("path"), pax.number("uid"), pax.number("gid"), pax.has("uid"), pax.has("size")],
+    ["own", undefined, 2, false, false],
+  );
 });
 
 const times: [text: string, nanoseconds: bigint][] = [
@@ -53,7 +66,13 @@ for (const text of ["x", "1,5", "1e3", ".5", "9999999999999", "+1"])
 
 test("pax: extended attributes, global and own", () => {
   const pax = of({ "SCHILY.xattr.user.b": "own" }, { "SCHILY.xattr.user.a": "1", "SCHILY.xattr.user.b": "2", x: "y" });
-  assert.deepEqual(pax.xattrs(), new Map([["user.a", Buffer.from("1")], ["user.b", Buffer.from("own")]]));
+  assert.deepEqual(
+    pax.xattrs(),
+    new Map([
+      ["user.a", Buffer.from("1")],
+      ["user.b", Buffer.from("own")],
+    ]),
+  );
   assert.equal(of({ path: "x" }).xattrs().size, 0);
   assert.equal(xattrsOf(NO_RECORDS), NO_RECORDS);
 });

@@ -80,10 +80,26 @@ const refused: { name: string; given: Given; message: string }[] = [
     given: { name: "l", type: "2", longLink: "x".repeat(4097) },
     message: "l: its link target is longer than 4096 bytes",
   },
-  { name: "a symbolic link with data", given: { name: "l", type: "2", link: "x", size: 1 }, message: "l: a symlink has no data, but its size is 1" },
-  { name: "an owner that is no ID", given: { name: "f", records: { uid: "4294967295" } }, message: "f: its owner 4294967295 is no user or group ID" },
-  { name: "a group that is no ID", given: { name: "f", records: { gid: "4294967295" } }, message: "f: its owner 4294967295 is no user or group ID" },
-  { name: "a name that leads out", given: { name: "f", records: { path: "../f" } }, message: 'the name "../f" has a component ".."' },
+  {
+    name: "a symbolic link with data",
+    given: { name: "l", type: "2", link: "x", size: 1 },
+    message: "l: a symlink has no data, but its size is 1",
+  },
+  {
+    name: "an owner that is no ID",
+    given: { name: "f", records: { uid: "4294967295" } },
+    message: "f: its owner 4294967295 is no user or group ID",
+  },
+  {
+    name: "a group that is no ID",
+    given: { name: "f", records: { gid: "4294967295" } },
+    message: "f: its owner 4294967295 is no user or group ID",
+  },
+  {
+    name: "a name that leads out",
+    given: { name: "f", records: { path: "../f" } },
+    message: 'the name "../f" has a component ".."',
+  },
   {
     name: "a wrong size in the header, though pax has another",
     given: { name: "f", records: { size: "1" }, patch: (header) => header.write("x", 124, "latin1") },

@@ -9,4 +9,5 @@ export function tarError(message: string, hint?: string): RktError {
 /** The hint for bytes that are missing or wrong. */
 export const GET_AGAIN = "the file is incomplete or was changed on its way: get it again";
 
-export const notTar = (): RktError => tarError("it is not a tar archive", "an image is a tar archive, compressed or not");
+export const notTar = (): RktError =>
+  tarError("it is not a tar archive", "an image is a tar archive, compressed or not");

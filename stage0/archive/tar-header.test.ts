@@ -57,12 +57,22 @@ test("tar header: the checksum, of bytes with or without sign", () => {
   bytes.write(`${sum(true).toString(8).padStart(6, "0")}\0 `, 148, "latin1");
   assert.ok(checksumIsRight(bytes));
   for (const wrong of [`${(sum(false) + 1).toString(8)}\0`, "x\0", "\0\0"])
-    assert.ok(!checksumIsRight(Buffer.from(bytes).fill(0, 148, 156).fill(wrong, 148, 148 + wrong.length)), wrong);
+    assert.ok(
+      !checksumIsRight(
+        Buffer.from(bytes)
+          .fill(0, 148, 156)
+          .fill(wrong, 148, 148 + wrong.length),
+      ),
+      wrong,
+    );
 });
 
 test("blocks", () => {
   assert.deepEqual([0, 1, 511, 512, 513].map(padding), [0, 511, 1, 0, 511]);
   assert.ok(isZero(Buffer.alloc(BLOCK)));
   assert.ok(!isZero(Buffer.alloc(BLOCK).fill(1, BLOCK - 1)));
-  assert.deepEqual(["a\0b", "\0", "\xff"].map((text) => textUpToNul(Buffer.from(text, "latin1"))), ["a", "", "\xff"]);
+  assert.deepEqual(
+    ["a\0b", "\0", "\xff"].map((text) => textUpToNul(Buffer.from(text, "latin1"))),
+    ["a", "", "\xff"],
+  );
 });

@@ -1,6 +1,17 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { chmodSync, linkSync, mkdirSync, mkdtempSync, openSync, rmSync, symlinkSync, utimesSync, writeFileSync, writeSync } from "node:fs";
+import {
+  chmodSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -83,11 +94,34 @@ const refused: { name: string; archive: Buffer; message: string; limits?: Partia
   { name: "half of the padding", archive: WHOLE.subarray(0, 600), message: CUT },
   { name: "no end marker", archive: WHOLE, message: CUT },
   { name: "half of a header", archive: Buffer.concat([WHOLE, WHOLE.subarray(0, 100)]), message: CUT },
-  { name: "an entry after a block of zeros", archive: Buffer.concat([WHOLE, Buffer.alloc(512), WHOLE]), message: "the archive goes on after its end marker" },
-  { name: "a header that was changed", archive: broken, message: "the archive is damaged: the checksum of a header is wrong" },
-  { name: "more entries than the limit", archive: tar(entries), limits: { entries: 6 }, message: "it has more than 6 entries" },
-  { name: "a file larger than the limit", archive: tar(entries), limits: { fileSize: 511 }, message: "d/block: it is 512 bytes, more than 511" },
-  { name: "a path deeper than the limit", archive: tar(entries), limits: { depth: 1 }, message: 'the name "d/f" has more than 1 components' },
+  {
+    name: "an entry after a block of zeros",
+    archive: Buffer.concat([WHOLE, Buffer.alloc(512), WHOLE]),
+    message: "the archive goes on after its end marker",
+  },
+  {
+    name: "a header that was changed",
+    archive: broken,
+    message: "the archive is damaged: the checksum of a header is wrong",
+  },
+  {
+    name: "more entries than the limit",
+    archive: tar(entries),
+    limits: { entries: 6 },
+    message: "it has more than 6 entries",
+  },
+  {
+    name: "a file larger than the limit",
+    archive: tar(entries),
+    limits: { fileSize: 511 },
+    message: "d/block: it is 512 bytes, more than 511",
+  },
+  {
+    name: "a path deeper than the limit",
+    archive: tar(entries),
+    limits: { depth: 1 },
+    message: 'the name "d/f" has more than 1 components',
+  },
 ];
 for (const { name, archive, message, limits } of refused)
   test(`reader refused: ${name}`, () => {

@@ -23,12 +23,24 @@ const read = (words: readonly string[]) => readOptions(scanWords(words, table).o
 
 const accepted: { name: string; words: string[]; values: Partial<Record<keyof typeof table, unknown>> }[] = [
   { name: "nothing", words: [], values: {} },
-  { name: "a list keeps its order, and empty values", words: ["--volume=b", "--volume=", "--volume=a"], values: { volume: ["b", "", "a"] } },
+  {
+    name: "a list keeps its order, and empty values",
+    words: ["--volume=b", "--volume=", "--volume=a"],
+    values: { volume: ["b", "", "a"] },
+  },
   { name: "of a flag the last counts", words: ["--rm", "--rm=false"], values: { rm: false } },
   { name: "an empty text is a text", words: ["--exec="], values: { exec: "" } },
   {
     name: "values stay as they are",
-    words: ["--volume=007", "--volume='x'", '--volume="x"', "--volume=true", "--volume=1e3", "--volume=--rm", "--volume=a\n=b"],
+    words: [
+      "--volume=007",
+      "--volume='x'",
+      '--volume="x"',
+      "--volume=true",
+      "--volume=1e3",
+      "--volume=--rm",
+      "--volume=a\n=b",
+    ],
     values: { volume: ["007", "'x'", '"x"', "true", "1e3", "--rm", "a\n=b"] },
   },
   { name: "one of each group", words: ["--net", "--list"], values: { net: ["default"], list: true } },
@@ -40,9 +52,21 @@ for (const { name, words, values } of accepted)
 
 const refused: { name: string; words: string[]; message: string }[] = [
   { name: "a text twice", words: ["--exec=a", "--exec=a"], message: "--exec is given twice" },
-  { name: "two of a group", words: ["--private-net", "--net"], message: "arguments net and private-net are mutually exclusive" },
-  { name: "two of a group, of different kinds", words: ["--key=", "--remove"], message: "arguments remove and key are mutually exclusive" },
-  { name: "a flag of a group that is false", words: ["--list=false", "--remove"], message: "arguments list and remove are mutually exclusive" },
+  {
+    name: "two of a group",
+    words: ["--private-net", "--net"],
+    message: "arguments net and private-net are mutually exclusive",
+  },
+  {
+    name: "two of a group, of different kinds",
+    words: ["--key=", "--remove"],
+    message: "arguments remove and key are mutually exclusive",
+  },
+  {
+    name: "a flag of a group that is false",
+    words: ["--list=false", "--remove"],
+    message: "arguments list and remove are mutually exclusive",
+  },
 ];
 
 for (const { name, words, message } of refused)
@@ -58,5 +82,14 @@ for (const { name, words, message } of refused)
   });
 
 test("options of another table are passed over", () => {
-  assert.deepEqual(readOptions([{ name: "constructor", value: "x" }, { name: "rm", value: "true" }], { rm: table.rm }), { rm: true });
+  assert.deepEqual(
+    readOptions(
+      [
+        { name: "constructor", value: "x" },
+        { name: "rm", value: "true" },
+      ],
+      { rm: table.rm },
+    ),
+    { rm: true },
+  );
 });
