@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { before, test } from "node:test";
-import { build, type Plugin } from "esbuild";
+import { build, type Metafile, type Plugin } from "esbuild";
 import { ROOT } from "./paths.ts";
 import { SLIM } from "./slim.ts";
 
@@ -22,7 +22,7 @@ const witness: Plugin = {
 const dir = mkdtempSync(join(tmpdir(), "rkt-slim-"));
 test.after(() => rmSync(dir, { recursive: true }));
 const program = join(dir, "rkt.cjs");
-let inputs: string[];
+let inputs: Metafile["inputs"];
 
 before(async () => {
   const result = await build({
@@ -38,7 +38,7 @@ before(async () => {
     logLevel: "silent",
     plugins: [witness, ...SLIM],
   });
-  inputs = Object.keys(result.metafile.inputs);
+  inputs = result.metafile.inputs;
 });
 
 function rkt(...words: string[]): { stdout: string; modules: string[]; status: number | null } {
@@ -73,15 +73,52 @@ test("slim: rkt version loads nothing it does not need", () => {
 
 test("slim: what yargs needs of a platform is left out, and it works without", () => {
   const packages = new Set(
-    inputs.flatMap((path) => /(?:^|.*\/)node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? []),
+    Object.keys(inputs).flatMap((path) => /(?:^|.*\/)node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? []),
   );
   for (const name of ["string-width", "wrap-ansi", "strip-ansi", "y18n", "escalade", "get-caller-file"])
     assert.ok(!packages.has(name), `${name} is in the bundle`);
   assert.ok(packages.has("yargs"));
 
-  const { status, modules } = rkt("--dir=/nonexistent", "version");
+  const { status, modules } = rkt("help");
   assert.equal(status, 0);
   assert.ok(modules.includes("node_modules/yargs/browser.mjs"));
+});
+
+test("slim: yargs is for help alone: reading options loads no package", () => {
+  const { status, modules } = rkt("--dir=/nonexistent", "list", "--full");
+  assert.equal(status, 0);
+  assert.ok(modules.includes("stage0/commands/list.ts"));
+  assert.deepEqual(
+    modules.filter((path) => path.startsWith("node_modules/")),
+    [],
+  );
+});
+
+/** Whether loading a module loads one of a package, by imports that are not late. */
+function loads(module: string, name: string, seen = new Set<string>()): boolean {
+  if (module.startsWith(`node_modules/${name}/`)) return true;
+  if (seen.has(module)) return false;
+  seen.add(module);
+  const imports = inputs[module]?.imports.filter(({ kind }) => kind !== "dynamic-import") ?? [];
+  return imports.some(({ path }) => loads(path, name, seen));
+}
+
+test("slim: node-tar is loaded where an archive is written, and by no command before that", () => {
+  const late = Object.entries(inputs).flatMap(([from, { imports }]) =>
+    imports
+      .filter(({ kind, path }) => kind === "dynamic-import" && loads(path, "tar"))
+      .map(({ path }) => `${from} → ${path}`),
+  );
+  assert.deepEqual(late.sort(), [
+    "stage0/commands/export.ts → stage0/container/export.ts",
+    "stage0/commands/image-build.ts → shared/aci/directory-image.ts",
+  ]);
+  assert.ok(!loads("stage0/main.ts", "tar"));
+  const parts = Object.keys(inputs).filter((path) => path.startsWith("node_modules/tar/"));
+  assert.deepEqual(
+    parts.map((path) => path.replace(/.*\//, "")).sort(),
+    ["header.js", "large-numbers.js", "pax.js", "types.js"],
+  );
 });
 
 for (const words of [["help"], ["help", "run"], ["help", "fetch"]])

@@ -1,6 +1,6 @@
 /**
- * esbuild plugins that keep what a bundle does not need out of it. Each says
- * what it replaces and why that is safe.
+ * esbuild plugins that keep out of a bundle what it does not need. Each says
+ * what it replaces, and why that is safe.
  */
 
 import { builtinModules } from "node:module";
@@ -12,9 +12,9 @@ const packageFile = (...path: string[]): string => join(ROOT, "node_modules", ..
 
 /**
  * yargs and yargs-parser by their own entries for browsers, which need nothing
- * of a platform: no locale files, no look for a package.json, no stack of the
- * caller. `stage0/cli/options.ts` and `cli/help.ts` use nothing of those.
- * What the entry imports from the web is resolved to the packages here.
+ * of a platform: no locale files, no search for a package.json, no stack of the
+ * caller. `stage0/cli/help.ts`, which has yargs lay out the help, uses none of
+ * those. What the entry imports from the web is resolved to the packages here.
  */
 const yargsWithoutPlatform: Plugin = {
   name: "yargs-without-platform",
@@ -32,8 +32,8 @@ const yargsWithoutPlatform: Plugin = {
 };
 
 /**
- * cliui with its layout, but for the text our help has: no escape sequences,
- * and every character one column wide. Its own entry brings
+ * cliui with its own layout, for text like our help: it has no escape sequences,
+ * and every character is one column wide. cliui's own entry would bring
  * `Intl.Segmenter` and the tables of East Asian widths.
  */
 const CLIUI = `
@@ -62,14 +62,14 @@ function wrapLine(line, width) {
 export default (options) => cliui(options, { stringWidth, stripAnsi, wrap });
 `;
 
-/** Loaded before any program begins: importing them costs nothing. */
+/** Modules that Node.js has loaded before any program begins: importing them costs nothing. */
 const AT_HAND = new Set(["buffer", "events", "fs", "module", "path", "timers", "url", "util"]);
 
 /**
- * Node's own modules evaluated when something of them is first used, not when
- * a module that imports them is loaded: `node:crypto` alone costs 5 ms. An
- * import's members are read at their use in any case (esbuild's CommonJS
- * output), so a getter for each is all it takes.
+ * Evaluates Node's own modules when something of them is first used, not when
+ * a module that imports them is loaded: `node:crypto` alone costs 5 ms. esbuild's
+ * CommonJS output reads an import's members where they are used, so a getter
+ * for each member is enough.
  */
 export const lazyBuiltins: Plugin = {
   name: "lazy-builtins",
@@ -82,7 +82,7 @@ export const lazyBuiltins: Plugin = {
     });
     build.onLoad({ filter: /.*/, namespace: "lazy" }, ({ path }) => {
       const exported = process.getBuiltinModule(`node:${path}`);
-      // What is a function itself (assert, events) has to be there as such.
+      // A module that is itself a function (assert, events) can't be an object of getters.
       if (typeof exported !== "object") return { contents: `module.exports = require("node:${path}");` };
       return {
         contents: `for (const name of ${JSON.stringify(Object.keys(exported))})

@@ -60,7 +60,7 @@ test("the licence of everything in rkt is beside it", (t) => {
   if (!existsSync(file)) return t.skip("not built");
   const text = readFileSync(file, "utf8");
   assert.match(text, /^ {2}rkt \(Apache-2\.0\)$/m);
-  for (const name of ["undici", "openpgp", "yargs", "htmlparser2"]) {
+  for (const name of ["undici", "openpgp", "yargs", "htmlparser2", "tar"]) {
     const { version, license } = json(`node_modules/${name}/package.json`);
     assert.ok(text.includes(`  ${name} ${version} (${license})\n`), name);
   }

@@ -9,22 +9,22 @@ import { readTree } from "./tree.ts";
 import { type Compression, sourceDateEpoch, type WrittenAci, writeAci } from "./writer.ts";
 
 export interface DirectoryImage {
-  /** File of the image manifest, which is checked and written as it is. */
+  /** File of the image manifest. The manifest is checked, and written as it is. */
   manifest: string;
   /** The directory that becomes the root file system. */
   rootfs: string;
-  /** Where to write; in `directory` under the image's own name unless told. */
+  /** Where to write; by default in `directory`, under the image's own name. */
   output: string | undefined;
   directory: string;
-  /** Of all files, in place of their own. */
+  /** Owner of all files, in place of their own. */
   owner: { uid: number; gid: number } | undefined;
   compression: Compression;
   level: number | undefined;
-  /** Of the image's file. */
+  /** Mode of the image's file. */
   mode?: number;
 }
 
-/** `finish` is given the file before it takes its place at `output`: when it throws, nothing of it stays. */
+/** `finish` is called with the file before that takes its place at `output`. If it throws, no file is left. */
 export async function writeDirectoryImage(
   image: DirectoryImage,
   finish: (file: string, output: string) => Promise<void> = async () => {},
@@ -53,14 +53,14 @@ function readManifest(path: string): string {
   }
 }
 
-/** `--owner` as people write it. */
+/** The value of `--owner`. */
 export function parseOwner(text: string): { uid: number; gid: number } {
   const match = /^(\d{1,10}):(\d{1,10})$/.exec(text);
   if (match === null) throw usageError(`--owner takes UID:GID in numbers, not ${text}`);
   return { uid: Number(match[1]), gid: Number(match[2]) };
 }
 
-/** The file name of simple discovery (appc spec, discovery.md): what the manifest does not say is left out. */
+/** The file name of simple discovery (appc spec, discovery.md). Labels that the manifest lacks are left out. */
 function fileName(manifest: ImageManifest): string {
   const name = manifest.name.slice(manifest.name.lastIndexOf("/") + 1);
   const labels = ["version", "os", "arch"].map((key) => label(manifest, key)?.replaceAll("/", "-"));

@@ -1,8 +1,8 @@
 /**
- * gzip on all cores: blocks of fixed size are compressed side by side, each
- * with the end of the block before as its dictionary, and joined to one
- * ordinary gzip member (RFC 1952), as pigz does. The output depends on the
- * input and the level only, not on how many cores there were.
+ * gzip on all cores, as pigz does it: blocks of fixed size are compressed side
+ * by side, each with the end of the block before as its dictionary, and joined
+ * to one ordinary gzip member (RFC 1952). The output depends on the input and
+ * the level only, and not on the number of cores.
  */
 
 import { promisify } from "node:util";
@@ -34,7 +34,7 @@ export async function* gzip(
     // A sync flush ends the block on a byte boundary and leaves the stream open.
     const options = { level, finishFlush: constants.Z_SYNC_FLUSH, ...(dictionary === undefined ? {} : { dictionary }) };
     const compressed = deflate(block, options);
-    // Its failure is met where it is awaited, below.
+    // Its failure is handled below, where it is awaited.
     compressed.catch(() => undefined);
     pending.push(compressed);
     dictionary = block.subarray(-WINDOW);

@@ -1,6 +1,6 @@
 /**
- * A root file system as a description: what an image will contain, from a
- * directory on disk, from memory, or both mixed.
+ * A description of a root file system, for an image: from a directory on disk,
+ * from memory, or both mixed.
  *
  * Paths are relative to the root, without a leading or trailing slash; the
  * root itself is "". A tree need not name its parent directories: the writer
@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { errorCode, RktError } from "../errors.ts";
 import { xattrs } from "../syscall/file.ts";
 
-/** A regular file's bytes: in memory, or read from a file of the host when the image is written, perhaps in a way of one's own. */
+/** A regular file's bytes: in memory, or read when the image is written, from a file of the host or by `chunks`. */
 export type Content = Uint8Array | { path: string; size: number; chunks?(): Iterable<Buffer> };
 
 interface Attributes {
@@ -50,13 +50,13 @@ export function addSymlink(tree: Tree, path: string, target: string): void {
   tree.set(path, { type: "symlink", target, mode: 0o777, uid: 0, gid: 0 });
 }
 
-/** Attributes that mean something only on the host they were set on, or that the kernel sets itself. */
+/** Attributes that have a meaning only on the host where they were set, or that the kernel sets by itself. */
 const HOST_XATTRS = /^(trusted\.|security\.(selinux|ima|evm|SMACK64|apparmor))/;
 
 const S_IFMT = 0o170000;
 const S_IFIFO = 0o010000;
 
-/** Of a path below the root: an image's own has "rootfs/" before it, and no reader takes more than 512 components or PATH_MAX. */
+/** Limits of a path below the root. The archive has "rootfs/" before it, and readers take 512 components and PATH_MAX at most. */
 const MAX_DEPTH = 511;
 const MAX_PATH = 4096 - "rootfs/".length;
 
@@ -70,20 +70,20 @@ function refuseDeep(path: string): void {
 }
 
 /**
- * What calls for a path answer when the file at it, or a directory above, was removed or has become another kind of file
- * meanwhile: readlink(2) of what is no link any more EINVAL, readdir(3) of what is no directory ENOTDIR.
+ * Errors of system calls on a path when the file, or a directory above it, was removed or became another kind of file
+ * meanwhile. EINVAL is from readlink(2) on what is no link any more, ENOTDIR from readdir(3) on what is no directory.
  */
 const GONE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EINVAL"]);
 
 export interface ReadOptions {
   owner?: { uid: number; gid: number };
-  /** Somebody may be at work in the directory: what vanishes meanwhile, and sockets, are left out. */
+  /** Programs may be writing in the directory: files that vanish meanwhile are left out, and so are sockets. */
   live?: boolean;
 }
 
 /**
- * Describes a directory of the host, or one file, which then is at "". Names must be UTF-8, and no sockets: an
- * archive can hold neither. `owner` replaces every file's owner and group.
+ * Describes a directory of the host, or a single file, which is then at "". Sockets, and names that are not UTF-8, are
+ * errors: an archive can hold neither. `owner` replaces every file's owner and group.
  */
 export function readTree(root: string, options: ReadOptions = {}): Tree {
   const tree: Tree = new Map();
@@ -163,15 +163,15 @@ function deviceNumbers(dev: bigint): { major: number; minor: number } {
   };
 }
 
-/** Order of the UTF-8 bytes: the same whatever the locale. A directory comes before what is in it. */
+/** Order of the UTF-8 bytes, which no locale changes. A directory comes before its files. */
 export function byBytes(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
 /**
- * The tree in the order of an archive: sorted, missing parents added (root's,
- * 0755), and each hard link after the file it names, which takes the first of
- * its names.
+ * The tree in the order of an archive. It is sorted; missing parents are added
+ * (root's, mode 0755). The first of a file's names has its content, and the
+ * others are hard links to that.
  */
 export function archiveOrder(tree: Tree): [path: string, entry: Entry][] {
   const complete: Tree = new Map(tree);

@@ -26,11 +26,11 @@ export const COMPRESSIONS = ["gzip", "xz", "zstd", "none"] as const;
 export type Compression = (typeof COMPRESSIONS)[number];
 
 export interface AciSource {
-  /** Text of the image manifest, written as it is; whoever calls has checked it. */
+  /** Text of the image manifest, written as it is. The caller has checked it. */
   manifest: string;
-  /** What `rootfs/` holds. */
+  /** The contents of `rootfs/`. */
   rootfs: Tree;
-  /** Time stamp of every entry, seconds since the epoch; 0 unless told. */
+  /** Time stamp of every entry, in seconds since the epoch; 0 by default. */
   mtime?: number;
 }
 
@@ -43,7 +43,7 @@ export interface WrittenAci {
   size: number;
 }
 
-/** The time stamp that reproducible-builds.org's SOURCE_DATE_EPOCH asks for, else 0. */
+/** The time stamp that SOURCE_DATE_EPOCH (reproducible-builds.org) asks for, or 0. */
 export function sourceDateEpoch(env: NodeJS.ProcessEnv = process.env): number {
   const text = env["SOURCE_DATE_EPOCH"];
   if (text === undefined || text === "") return 0;
@@ -55,9 +55,9 @@ export function sourceDateEpoch(env: NodeJS.ProcessEnv = process.env): number {
 export interface WriteOptions {
   compression?: Compression;
   level?: number;
-  /** Of the file; 0666 under the file mode mask unless told. */
+  /** Mode of the file, under the umask; 0666 by default. */
   mode?: number;
-  /** Is given the whole file before it takes its place; what it throws leaves nothing there. */
+  /** Called with the whole file before that takes its place. If it throws, no file is left. */
   finish?(file: string): Promise<void>;
 }
 
@@ -134,7 +134,7 @@ async function* member(path: string, entry: Entry, mtime: number): AsyncGenerato
       yield header({ ...fields, linkpath: entry.target });
       return;
     case "hardlink":
-      // The file it names has the attributes.
+      // The attributes are those of the file that it names.
       yield header({ ...fields, xattrs: undefined, linkpath: `rootfs/${entry.target}` });
       return;
     case "character":
@@ -162,7 +162,7 @@ async function* contentOf(content: Content): AsyncGenerator<Buffer> {
     read += (chunk as Buffer).length;
     if (read <= content.size) yield chunk as Buffer;
   }
-  // The header has gone out with the size the file had: another one would shift all that follows.
+  // The header was written with the file's earlier size: with another size all that follows would be misread.
   if (read !== content.size)
     throw new RktError("file-changed", `${content.path} changed while the image was written`, {
       hint: "build the image from files that nobody writes",
@@ -192,16 +192,16 @@ function compressor(compression: Compression, level: number | undefined): Stage 
 
 async function* through(transform: NodeJS.ReadWriteStream, input: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const fed = pipeline(input, transform);
-  // Its failure also destroys `transform`, which ends the loop.
+  // A failure of `fed` also destroys `transform`, and that ends the loop.
   fed.catch(() => undefined);
   for await (const chunk of transform) yield chunk as Buffer;
   await fed;
 }
 
-/** xz(1): Node.js has no encoder. Threads are a fixed number, since one thread writes another format than several. */
+/** By xz(1), since Node.js has no encoder. The number of threads is fixed: one thread writes other bytes than several. */
 async function* xz(input: AsyncIterable<Buffer>, level: number): AsyncGenerator<Buffer> {
   const child = spawn("xz", ["--compress", "--stdout", "--threads=4", "--block-size=16MiB", `-${level}`], {
-    // Of the caller's XZ_OPT it would take arguments; of his PATH, be another program.
+    // The caller's XZ_OPT would add arguments, and the caller's PATH could name another program.
     env: HOST_ENVIRONMENT,
     stdio: ["pipe", "pipe", "inherit"],
   });

@@ -1,22 +1,23 @@
 /**
- * From an image file as it is stored or sent to the bytes of its tar, told by
- * magic: gzip, zstd, xz, bzip2 or nothing (aci.md "Image Archives").
+ * Decompresses an image file to the bytes of its tar archive. The first bytes
+ * say how it is compressed: gzip, zstd, xz, bzip2 or not at all (aci.md "Image
+ * Archives").
  *
  * The consumer is called between the decompressor's steps, so that one works
- * on a chunk while the other makes the next. Constant memory: what a file asks
- * for to look back in (a dictionary, a window) is bounded.
+ * on a chunk while the other makes the next. Memory is constant: the dictionary
+ * or window that a file asks for is bounded.
  */
 
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import type { Duplex, Readable, Writable } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { errorText, RktError } from "../../shared/errors.ts";
-import { GET_AGAIN } from "./tar-reader.ts";
 import { HOST_ENVIRONMENT } from "../../shared/program.ts";
+import { GET_AGAIN } from "./tar-error.ts";
 
 export type Compression = "gzip" | "zstd" | "xz" | "bzip2" | "none";
 
-/** Bytes that tell the compression. */
+/** How many bytes of a file `detectCompression` needs. */
 export const MAGIC_BYTES = 6;
 
 const MAGICS: readonly [Compression, Buffer][] = [
@@ -33,9 +34,9 @@ export function detectCompression(start: Uint8Array): Compression {
 export interface Decompressor {
   /** Resolves when the chunk may be reused. */
   write(chunk: Uint8Array): Promise<void>;
-  /** Resolves when the consumer has had everything. */
+  /** Resolves when the consumer was given everything. */
   end(): Promise<void>;
-  /** Ends it without a result. */
+  /** Abandons the decompression. */
   destroy(): void;
 }
 
@@ -43,7 +44,7 @@ const CHUNK = 256 * 1024;
 /** Chunks that may wait for the consumer. */
 const QUEUE = 8;
 
-/** `consume` is called with each chunk in order; what it throws ends the decompression. */
+/** `consume` is called with each chunk in order. An error that it throws ends the decompression. */
 export function decompressor(compression: Compression, consume: (chunk: Buffer) => void): Decompressor {
   switch (compression) {
     case "none":
@@ -69,8 +70,8 @@ function plain(consume: (chunk: Buffer) => void): Decompressor {
 }
 
 /**
- * Gives the memory of chunks back when the last one of its buffer was consumed: V8 lets 64 MiB gather before it looks
- * for what is dead.
+ * Frees a buffer as soon as the last chunk in it was consumed. V8 would let 64 MiB of dead buffers gather before it
+ * collects them.
  */
 function release(chunk: Buffer): void {
   const { buffer, byteOffset, byteLength } = chunk;
@@ -78,7 +79,7 @@ function release(chunk: Buffer): void {
     (buffer as ArrayBuffer).transfer(0);
 }
 
-/** Feeds `input`, and hands what `output` gives to the consumer in a turn of its own. */
+/** Feeds `input`, and gives each chunk of `output` to the consumer in a turn of the event loop of its own. */
 function pump(
   input: Writable,
   output: Readable,
@@ -160,13 +161,13 @@ const damaged = (compression: Compression, reason: string, cause?: unknown): Rkt
     cause,
   });
 
-/** `xz -9` makes what takes 65 MiB (xz(1)); a file can ask for 4 GiB. */
+/** A file of `xz -9` takes 65 MiB to decompress (xz(1)); a file can ask for 4 GiB. */
 const XZ_MEMORY = "256MiB";
 const ARGUMENTS = { xz: ["-dc", "--threads=1", `--memlimit-decompress=${XZ_MEMORY}`], bzip2: ["-dc"] };
 
 /**
- * Runs a program, its arguments, and fails when the program succeeds without having read all of its input: what came
- * out is then not what was in the file.
+ * A shell script that runs its arguments as a program. It fails, too, when the program succeeds without having read all
+ * of its input: the output is then not all that the file has.
  */
 const WHOLE_INPUT = `"$@" || exit; [ "$(head -c 1 | wc -c)" -eq 0 ] || { echo "it did not read all of them" >&2; exit 1; }`;
 
@@ -174,8 +175,8 @@ const WHOLE_INPUT = `"$@" || exit; [ "$(head -c 1 | wc -c)" -eq 0 ] || { echo "i
 const NOT_FOUND = 127;
 
 /**
- * xz and bzip2 are rare: their own programs are better than anything we would bring. Both take arguments from the
- * environment too (XZ_OPT, BZIP2), names of files among them: of the caller's there is none.
+ * xz and bzip2 are rare, and their own programs are better than a library that we would carry. Both also take arguments,
+ * even names of files, from the environment (XZ_OPT, BZIP2), so they get none of the caller's.
  */
 function throughProgram(compression: "xz" | "bzip2", consume: (chunk: Buffer) => void): Decompressor {
   const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn("sh", ["-c", WHOLE_INPUT, "sh", compression, ...ARGUMENTS[compression]], {
@@ -207,7 +208,7 @@ function throughProgram(compression: "xz" | "bzip2", consume: (chunk: Buffer) =>
         })
       : damaged(compression, message.trim());
   };
-  // EPIPE says only that the program has ended; why is in its status.
+  // EPIPE says only that the program has ended. Its status says why.
   const inner = pump(child.stdin, child.stdout, consume, (error) => damaged(compression, errorText(error), error));
   const check = async (work: Promise<void>): Promise<void> => {
     try {

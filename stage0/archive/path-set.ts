@@ -1,8 +1,9 @@
 /**
- * The paths that an archive has had, at 16 bytes each whatever their length:
- * names of 4 KiB that compress to nothing must not fill the memory. A path is
- * known by its digest under a key that no archive's maker has, so that none
- * can have two of one digest, or many in one place of the table.
+ * The paths that an archive has had, in 16 bytes each, however long they are:
+ * names of 4 KiB, which compress to nothing, must not fill the memory. The set
+ * keeps a digest of each path, under a random key. Nobody who makes an archive
+ * knows the key, so nobody can make two paths of one digest, or many paths for
+ * one place of the table.
  */
 
 import { hash, randomBytes } from "node:crypto";
@@ -16,7 +17,7 @@ export class PathSet {
   #table = new Uint32Array(this.#slots * WORDS);
   #size = 0;
 
-  /** False when it was there. */
+  /** Returns false when the path was there already. */
   add(path: string): boolean {
     const digest = this.#digest(path);
     const at = this.#find(digest);
@@ -35,12 +36,12 @@ export class PathSet {
     const bytes = hash("sha256", this.#key + path, "buffer");
     const digest = new Uint32Array(WORDS);
     for (let i = 0; i < WORDS; i++) digest[i] = bytes.readUInt32LE(i * 4);
-    // A first word of 0 is an empty slot.
+    // A first word of 0 marks an empty slot.
     digest[0] = (digest[0] ?? 0) || 1;
     return digest;
   }
 
-  /** Where it is, or the empty slot where it belongs. */
+  /** The index of the digest, or of the empty slot where it belongs. */
   #find(digest: Uint32Array): number {
     const table = this.#table;
     for (let slot = (digest[0] ?? 0) & (this.#slots - 1); ; slot = (slot + 1) & (this.#slots - 1)) {

@@ -1,7 +1,7 @@
 /** What a command is: each module of `commands/` exports one as `command`. */
 
 import type { GlobalOptions } from "./globals.ts";
-import { type Exclusive, readOptions, type Values } from "./options.ts";
+import { readOptions, type Values } from "./options.ts";
 import type { Grammar, Line, OptionTable } from "./words.ts";
 
 export interface Command {
@@ -13,7 +13,7 @@ export interface Command {
   options: OptionTable;
   /** Operands it takes: the least and the most. */
   operands: readonly [least: number, most: number];
-  /** "plain" unless told. */
+  /** "plain" by default. */
   grammar?: Grammar;
   needsRoot?: boolean;
   run(line: Line, globals: GlobalOptions, table: CommandTable): Promise<void>;
@@ -35,11 +35,10 @@ export interface CommandTable {
 }
 
 /** The options of a line, wherever they stand, and its operands: for commands whose operands have none of their own. */
-export async function readLine<const T extends OptionTable>(
+export function readLine<const T extends OptionTable>(
   line: Line,
   table: T,
-  exclusive?: Exclusive,
-): Promise<{ options: Values<T>; operands: string[] }> {
+): { options: Values<T>; operands: string[] } {
   const words = [...line.options, ...line.operands.flatMap((operand) => operand.options)];
-  return { options: await readOptions(words, table, exclusive), operands: line.operands.map(({ text }) => text) };
+  return { options: readOptions(words, table), operands: line.operands.map(({ text }) => text) };
 }

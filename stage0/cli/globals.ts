@@ -56,7 +56,7 @@ export interface GlobalOptions extends Settings {
 }
 
 export async function readGlobals(words: readonly OptionWord[]): Promise<GlobalOptions> {
-  const values = await readOptions(words, globalOptions);
+  const values = readOptions(words, globalOptions);
   const dirs = {
     systemConfig: directory(values["system-config"], "system-config") ?? SYSTEM_CONFIG_DIR,
     localConfig: directory(values["local-config"], "local-config") ?? LOCAL_CONFIG_DIR,

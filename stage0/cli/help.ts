@@ -1,4 +1,4 @@
-/** The pages of `rkt help`, laid out by yargs. */
+/** The pages of `rkt help`, laid out by yargs, which is used for nothing else (ADR 8). */
 
 import yargs, { type Yargs } from "yargs";
 import { print } from "../terminal/output.ts";

@@ -1,30 +1,32 @@
 /**
  * The dialect of rkt's command line. Options are written as Go's flag package
  * takes them (`-volume x`, `--volume x`, `--volume=x`, `--rm`, `--rm=false`),
- * and where one stands matters: after an image it is that image's.
+ * and their place has a meaning: an option after an image is that image's.
  *
  *     rkt run --net=host etcd.aci --user=etcd -- -name infra0 --- proxy.aci
  *             '--------' '----------------------------------' '-------'
  *
- * `scanWords` says which option was given where; what the values mean is for
- * `options.ts`. Pure; trusts nothing.
+ * `scanWords` says which option was given where, and `options.ts` what the
+ * values mean (ADR 8). Pure; trusts nothing.
  */
 
 import { usageError } from "../../shared/errors.ts";
 
 export interface Option {
   type: "string" | "boolean";
-  /** May be given several times; without it a second time is an error. */
+  /** The option may be given several times. Without `array`, a second time is an error. */
   array?: boolean;
-  /** What the bare option stands for: a value then follows only after "=". */
+  /** The value of the option without one. A value then follows only after "=". */
   bare?: string;
   choices?: readonly string[];
-  /** Another spelling, not shown. */
+  /** The name of a group of options: at most one of the group may be given. */
+  exclusive?: string;
+  /** Another name, which the help does not show. */
   alias?: string;
   /** What the help calls the value: `NAME=VALUE`. */
   value?: string;
   description: string;
-  /** Heading in the help; "Options" unless told. */
+  /** Heading in the help; "Options" by default. */
   group?: string;
   hidden?: boolean;
 }
@@ -32,9 +34,9 @@ export interface Option {
 export type OptionTable = Readonly<Record<string, Option>>;
 
 export interface OptionWord {
-  /** As the table calls it. */
+  /** The name in the table. */
   name: string;
-  /** Of a boolean: "true" or "false". */
+  /** Of a boolean, "true" or "false". */
   value: string;
 }
 
@@ -42,7 +44,7 @@ export interface Operand {
   text: string;
   /** The options between this operand and the next. */
   options: OptionWord[];
-  /** Words that are passed on; never with the plain grammar. */
+  /** The words for the app. With the plain grammar there are none. */
   arguments: string[] | undefined;
 }
 
@@ -53,10 +55,12 @@ export interface Line {
 }
 
 /**
- * How the words of a command are to be read. "plain": options anywhere, "--"
- * ends them. "images": as above, "--" begins the arguments of the operand
- * before it and "---" ends them. "command": the first operand ends the
- * options, and what follows is its arguments, less a leading "--".
+ * How the words of a command are read.
+ * - "plain": options stand anywhere, and "--" ends them.
+ * - "images": options belong to the operand before them, "--" begins that
+ *   operand's arguments, and "---" ends them.
+ * - "command": the first operand ends the options. The words after it are its
+ *   arguments, without a leading "--".
  */
 export type Grammar = "plain" | "images" | "command";
 
@@ -163,10 +167,10 @@ function readBoolean(name: string, text: string): string {
   return String(value);
 }
 
-/** The candidate that `word` is most likely a slip of. */
+/** The candidate that `word` is most likely a misspelling of. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
-  // A third of the letters may be wrong; more is another word.
+  // Up to a third of the letters may be wrong. With more wrong letters it is another word.
   let bound = Math.max(1, Math.floor(word.length / 3)) + 1;
   for (const candidate of candidates) {
     const distance = editDistance(word, candidate);

@@ -1,17 +1,10 @@
-/** The part of yargs that is used. */
+/** The part of yargs that is used: its layout of help. */
 declare module "yargs" {
   export interface Yargs {
     parserConfiguration(configuration: Record<string, boolean>): Yargs;
     help(enabled: boolean): Yargs;
     version(enabled: boolean): Yargs;
     detectLocale(enabled: boolean): Yargs;
-    exitProcess(enabled: boolean): Yargs;
-    fail(handler: (message: string | null, error: Error | undefined) => never): Yargs;
-
-    string(names: readonly string[]): Yargs;
-    boolean(names: readonly string[]): Yargs;
-    conflicts(rules: Readonly<Record<string, readonly string[]>>): Yargs;
-    parseSync(words: readonly string[]): Record<string, unknown>;
 
     scriptName(name: string): Yargs;
     usage(text: string): Yargs;

@@ -16,7 +16,7 @@ export const command: Command = {
   operands: [0, 1],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given, operands } = await readLine(line, options);
+    const { options: given, operands } = readLine(line, options);
     const ref = selectContainer(globals.dir, operands, given["uuid-file"]);
     const manifest = readWhereItIs(globals.dir, ref, ({ dir }) => readManifest(dir));
     printJson(JSON.parse(formatPodManifest(manifest)), isPretty(given));

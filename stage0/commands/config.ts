@@ -13,7 +13,7 @@ export const command: Command = {
   options: prettyPrintOption,
   operands: [0, 0],
   async run(line, globals) {
-    const { options: given } = await readLine(line, prettyPrintOption);
+    const { options: given } = readLine(line, prettyPrintOption);
     const { entries, warnings } = effectiveConfig(globals);
     printJson({ stage0: entries }, isPretty(given));
     for (const warning of warnings) say(`warning: ${warning}`);

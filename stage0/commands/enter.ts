@@ -27,7 +27,7 @@ export const command: Command = {
   grammar: "command",
   needsRoot: true,
   async run(line, globals) {
-    const { options: given, operands } = await readLine(line, options);
+    const { options: given, operands } = readLine(line, options);
     const uuidFile = given["uuid-file"];
     const passedOn = line.operands[0]?.arguments ?? [];
     // With the UUID from a file, the command itself is the operand.

@@ -21,7 +21,7 @@ export const command: Command = {
   operands: [1, 2],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given, operands } = await readLine(line, options);
+    const { options: given, operands } = readLine(line, options);
     const output = operands.at(-1) ?? "";
     const container = selectContainer(globals.dir, operands.slice(0, -1), given["uuid-file"]);
     const manifest = readWhereItIs(globals.dir, container, ({ dir }) => readManifest(dir));

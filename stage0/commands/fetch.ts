@@ -4,7 +4,7 @@ import { type Command, readLine } from "../cli/command.ts";
 import { print, say } from "../terminal/output.ts";
 import type { OptionTable } from "../cli/words.ts";
 import { openFinder } from "../fetch/open-finder.ts";
-import { PULL_EXCLUSIVE, pullOptions, readMaxImageSize, readPullPolicy } from "../request/pull-options.ts";
+import { pullOptions, readMaxImageSize, readPullPolicy } from "../request/pull-options.ts";
 
 const options = {
   full: { type: "boolean", description: "print hashes as the store keeps them, 64 digits" },
@@ -31,7 +31,7 @@ An image that was fetched before is asked for again, which costs one request and
   operands: [1, Number.POSITIVE_INFINITY],
   needsRoot: true,
   async run(line, globals) {
-    const { options: values, operands } = await readLine(line, options, [PULL_EXCLUSIVE]);
+    const { options: values, operands } = readLine(line, options);
     if (values.signature !== undefined && operands.length > 1)
       throw usageError("--signature is the signature of one image", "fetch the others by another command");
     const { findImages, imageReference } = await import("../fetch/find.ts");

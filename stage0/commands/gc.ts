@@ -27,7 +27,7 @@ export const command: Command = {
   operands: [0, 0],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given } = await readLine(line, options);
+    const { options: given } = readLine(line, options);
     const result = collect(globals.dir, {
       gracePeriod: duration("grace-period", given["grace-period"] ?? "30m"),
       expirePrepared: duration("expire-prepared", given["expire-prepared"] ?? "24h"),

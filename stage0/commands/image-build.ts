@@ -36,7 +36,7 @@ Owners, modes with setuid and sticky bits, links, devices, FIFOs and extended at
   options,
   operands: [0, 0],
   async run(line, globals) {
-    const { options: given } = await readLine(line, options);
+    const { options: given } = readLine(line, options);
     const { manifest, rootfs, output, sign, compression = "gzip" } = given;
     if (manifest === undefined || rootfs === undefined) throw usageError("--manifest and --rootfs are needed");
     if (given.level !== undefined && !/^\d{1,2}$/.test(given.level))

@@ -12,7 +12,7 @@ export const command: Command = {
   operands: [1, 1],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given, operands } = await readLine(line, prettyPrintOption);
+    const { options: given, operands } = readLine(line, prettyPrintOption);
     await withStoredImage(globals, operands, async (image, store) => {
       printJson(JSON.parse(formatImageManifest(store.manifest(image.key))), isPretty(given));
     });

@@ -19,7 +19,7 @@ export const command: Command = {
   operands: [2, 2],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given, operands } = await readLine(line, options);
+    const { options: given, operands } = readLine(line, options);
     const [, file = ""] = operands;
     refuseExisting(file, given.overwrite);
     await withStoredImage(globals, operands, async (image, store) => {

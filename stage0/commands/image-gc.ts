@@ -22,7 +22,7 @@ Other commands may use the store at the same time: what they have begun to use i
   operands: [0, 0],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given } = await readLine(line, options);
+    const { options: given } = readLine(line, options);
     const grace = duration("grace-period", given["grace-period"] ?? "24h");
     const { openStore } = await import("../store/store.ts");
     const { collectImages } = await import("../container/remove-images.ts");

@@ -44,7 +44,7 @@ export const command: Command = {
   operands: [0, 0],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given } = await readLine(line, options);
+    const { options: given } = readLine(line, options);
     const { openStore } = await import("../store/store.ts");
     const store = openStore(globals.dir);
     try {

@@ -13,7 +13,7 @@ IMAGE is a hash or the beginning of one, a name with labels, or the URL that the
   operands: [1, Number.POSITIVE_INFINITY],
   needsRoot: true,
   async run(line, globals) {
-    const { operands } = await readLine(line, {});
+    const { operands } = readLine(line, {});
     const { openStore } = await import("../store/store.ts");
     const { findStored } = await import("../fetch/find-stored.ts");
     const { removeImages } = await import("../container/remove-images.ts");

@@ -12,7 +12,7 @@ export const command: Command = {
   operands: [0, Number.POSITIVE_INFINITY],
   needsRoot: true,
   async run(line, globals) {
-    const { operands } = await readLine(line, {});
+    const { operands } = readLine(line, {});
     const { openStore } = await import("../store/store.ts");
     const { findStored } = await import("../fetch/find-stored.ts");
     const { verifyBlob, verifyTrees } = await import("../store/verify-images.ts");

@@ -24,7 +24,7 @@ export const command: Command = {
   operands: [0, 0],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given } = await readLine(line, options);
+    const { options: given } = readLine(line, options);
     const facts = listContainers(globals.dir)
       .flatMap((ref) => inspect(globals.dir, ref) ?? [])
       .sort((a, b) => (a.createdAt ?? 0) - (b.createdAt ?? 0) || (a.uuid < b.uuid ? -1 : 1));

@@ -15,10 +15,11 @@ import { duration } from "../cli/duration.ts";
 const options = {
   listen: {
     type: "string",
+    exclusive: "address",
     value: "ADDRESS:PORT",
     description: `where (${DEFAULT_LISTEN}); systemd's sockets of TCP when it gives any`,
   },
-  "listen-port": { type: "string", value: "PORT", description: "port at the usual address" },
+  "listen-port": { type: "string", exclusive: "address", value: "PORT", description: "port at the usual address" },
   "pid-file": { type: "string", value: "FILE", description: "write the process ID to a file while it listens" },
   "idle-exit": {
     type: "string",
@@ -26,8 +27,6 @@ const options = {
     description: "end when no registered container has run for so long",
   },
 } as const;
-
-const EXCLUSIVE = [["listen", "listen-port"]] as const;
 
 export const command: Command = {
   usage: "metadata-service [options]",
@@ -44,7 +43,7 @@ systemd can start it: a Unix socket at metadata/activate.sock of the data direct
   operands: [0, 0],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given } = await readLine(line, options, EXCLUSIVE);
+    const { options: given } = readLine(line, options);
     const idle = given["idle-exit"] === undefined ? undefined : duration("idle-exit", given["idle-exit"]);
     const port = given["listen-port"];
     if (port !== undefined && !/^\d{1,5}$/.test(port)) throw usageError(`--listen-port: ${port} is no port`);

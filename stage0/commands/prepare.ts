@@ -18,7 +18,7 @@ export const command: Command = {
   grammar: "images",
   needsRoot: true,
   async run(line, globals) {
-    const { request } = await readRunLine(line);
+    const { request } = readRunLine(line);
     const { setUpContainer } = await import("../request/set-up.ts");
     const container = await setUpContainer(request, globals, {
       durable: true,

@@ -20,7 +20,7 @@ export const command: Command = {
   operands: [0, Number.POSITIVE_INFINITY],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given, operands } = await readLine(line, options);
+    const { options: given, operands } = readLine(line, options);
     const containers = selectContainers(globals.dir, operands, given["uuid-file"]);
     await forEachContainer(containers, async ({ uuid }) => remove(globals.dir, uuid, given.force));
   },

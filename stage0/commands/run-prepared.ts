@@ -34,7 +34,7 @@ export const command: Command = {
   operands: [0, 1],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given, operands } = await readLine(line, options);
+    const { options: given, operands } = readLine(line, options);
     const ref = selectContainer(globals.dir, operands, given["uuid-file"]);
     const lock = ref.state === "prepared" ? tryLock(ref.dir) : "gone";
     if (typeof lock !== "object")
@@ -44,7 +44,7 @@ export const command: Command = {
         { hint: "`rkt list` shows the containers and their states" },
       );
     const manifest = requireRunnable(globals.dir, ref);
-    const asked = await readLaunchLine(line);
+    const asked = readLaunchLine(line);
     const { launchContainer } = await import("../container/launch.ts");
     launchContainer(
       { ...ref, lock },

@@ -22,7 +22,7 @@ Options after an image are that image's; "--" begins the arguments of its app, a
   grammar: "images",
   needsRoot: true,
   async run(line, globals) {
-    const { request, rm } = await readRunLine(line);
+    const { request, rm } = readRunLine(line);
     const { setUpContainer } = await import("../request/set-up.ts");
     const container = await setUpContainer(request, globals, {
       durable: false,

@@ -35,7 +35,7 @@ export const command: Command = {
   operands: [0, 1],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given, operands } = await readLine(line, options);
+    const { options: given, operands } = readLine(line, options);
     let ref = selectContainer(globals.dir, operands, given["uuid-file"]);
     if (given["wait-ready"]) await waitUntilReady(globals.dir, ref);
     if (given.wait) ref = waitForEnd(globals.dir, ref);

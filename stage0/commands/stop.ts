@@ -44,7 +44,7 @@ export const command: Command = {
   operands: [0, 1000],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given, operands } = await readLine(line, options);
+    const { options: given, operands } = readLine(line, options);
     const timeout = given.timeout === undefined ? undefined : duration("timeout", given.timeout);
     const time = given.time === undefined ? undefined : stopTime("time", given.time);
     if (given.force && time !== undefined) throw usageError("--force gives the apps no time: --time has no meaning");

@@ -37,7 +37,7 @@ export const command: Command = {
   operands: [0, Number.POSITIVE_INFINITY],
   needsRoot: true,
   async run(line, globals) {
-    const { options: given, operands } = await readLine(line, options);
+    const { options: given, operands } = readLine(line, options);
     const interval = duration("interval", given.interval ?? INTERVAL);
     if (interval > MAX_INTERVAL) throw usageError("--interval: a minute is the most");
     const named = operands.length > 0 || given["uuid-file"] !== undefined;

@@ -15,14 +15,19 @@ import { checked } from "../cli/values.ts";
 const options = {
   prefix: {
     type: "string",
+    exclusive: "scope",
     value: "NAME",
     description: "for the images of this name and those whose names go on with a slash",
   },
-  root: { type: "boolean", description: "for all images" },
-  "skip-fingerprint-review": { type: "boolean", description: "do not ask whether the fingerprint is the right one" },
+  root: { type: "boolean", exclusive: "scope", description: "for all images" },
+  "skip-fingerprint-review": {
+    type: "boolean",
+    exclusive: "action",
+    description: "do not ask whether the fingerprint is the right one",
+  },
   "insecure-allow-http": { type: "boolean", description: "the same as --insecure-options=http", hidden: true },
-  list: { type: "boolean", description: "list the keys" },
-  remove: { type: "boolean", description: "take the trust from keys: arguments are fingerprints" },
+  list: { type: "boolean", exclusive: "action", description: "list the keys" },
+  remove: { type: "boolean", exclusive: "action", description: "take the trust from keys: arguments are fingerprints" },
   format: {
     type: "string",
     choices: ["table", "json", "json-pretty"],
@@ -49,10 +54,7 @@ export const command: Command = {
   options,
   operands: [0, Number.POSITIVE_INFINITY],
   async run(line, globals) {
-    const { options: given, operands } = await readLine(line, options, [
-      ["prefix", "root"],
-      ["list", "remove", "skip-fingerprint-review"],
-    ]);
+    const { options: given, operands } = readLine(line, options);
     const scope: Scope | undefined =
       given.prefix !== undefined
         ? { prefix: checked("prefix", given.prefix, acIdentifier) }

@@ -194,7 +194,7 @@ async function fill(request: PrepareRequest, container: OwnedContainer, trees: T
     }
     root = layout.upper("stage1");
   } else {
-    const { copyTree } = await import("../archive/extract.ts");
+    const { copyTree } = await import("../archive/copy-tree.ts");
     rmSync(layout.stage1Rootfs, { recursive: true });
     await copyTree(data.treeRootfs(trees.stage1.tree), layout.stage1Rootfs);
   }
@@ -207,7 +207,7 @@ async function fill(request: PrepareRequest, container: OwnedContainer, trees: T
     put(`${appDir}/manifest`, formatImageManifest(store.manifest(image.key)));
     if (request.overlay) mkdirSync(`${appDir}/rootfs`, { mode: 0o755 });
     else {
-      const { copyTree } = await import("../archive/extract.ts");
+      const { copyTree } = await import("../archive/copy-tree.ts");
       await copyTree(data.treeRootfs(tree.tree), layout.appRootfs(tree.dir));
     }
   }
@@ -239,7 +239,7 @@ async function copyFromImage(rootfs: HostPath, path: string, to: HostPath): Prom
   let directory: number | undefined;
   try {
     directory = openat2(root, path, O_PATH | constants.O_DIRECTORY, 0, RESOLVE_IN_ROOT);
-    const { copyTree } = await import("../archive/extract.ts");
+    const { copyTree } = await import("../archive/copy-tree.ts");
     await copyTree(hostPath(`/proc/${process.pid}/fd/${directory}/.`), to);
     return true;
   } catch (error) {

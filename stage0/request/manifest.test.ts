@@ -67,7 +67,7 @@ async function build(
   images: ResolvedImage[],
   more: Partial<Circumstances> = {},
 ): Promise<ContainerManifest> {
-  const { request: { run: request } } = await readRunLine(scanWords(words, runOptions, "images"));
+  const { request: { run: request } } = readRunLine(scanWords(words, runOptions, "images"));
   return containerManifest(request, images, { ...circumstances, ...more });
 }
 
@@ -306,7 +306,7 @@ test("manifest: of a pod manifest's apps, one that its image describes", async (
     { name: "person-says", image: { id: wide.id }, app: app({ isolators }) },
   ];
   const given = parsePodManifest(JSON.stringify({ acKind: "PodManifest", acVersion: "0.8.11", apps }));
-  const { request: { run: request } } = await readRunLine(scanWords(["--pod-manifest=x"], runOptions, "images"));
+  const { request: { run: request } } = readRunLine(scanWords(["--pod-manifest=x"], runOptions, "images"));
   assert.deepEqual(fromPodManifest(given, request, [wide, wide], circumstances).warnings, [
     "app image-says: its image asks for more than the default: no system call filter (--seccomp to decide otherwise)",
   ]);
@@ -585,7 +585,7 @@ for (const { name, words, images, code, message, hint } of refused)
   });
 
 test("pod manifest: what it leaves to the images is filled in", async () => {
-  const { request: { run: request } } = await readRunLine(scanWords(["--pod-manifest=/m", "--net=none"], runOptions, "images"));
+  const { request: { run: request } } = readRunLine(scanWords(["--pod-manifest=/m", "--net=none"], runOptions, "images"));
   const given = parsePodManifest(
     JSON.stringify({
       acVersion: "0.7.0",
@@ -681,7 +681,7 @@ const podRefused: { name: string; pod: object; words?: string[]; message: string
 ];
 for (const { name, pod, words = [], message, hint } of podRefused)
   test(`pod manifest refused: ${name}`, async () => {
-    const { request: { run: request } } = await readRunLine(scanWords(["--pod-manifest=/m", ...words], runOptions, "images"));
+    const { request: { run: request } } = readRunLine(scanWords(["--pod-manifest=/m", ...words], runOptions, "images"));
     const json = {
       acVersion: "0.8.11",
       acKind: "PodManifest",

@@ -9,6 +9,7 @@ export const pullOptions = {
   "pull-policy": {
     type: "string",
     choices: ["never", "new", "update"],
+    exclusive: "pull policy",
     value: "never|new|update",
     description: "when to go to the network: never, for what the store has not, or always ask for something newer",
     group: "Images",
@@ -19,12 +20,21 @@ export const pullOptions = {
     description: "what an image may unpack to, however small its file is (64Gi, and 200 times its file)",
     group: "Images",
   },
-  "no-store": { type: "boolean", description: "the same as --pull-policy=update", group: "Images", hidden: true },
-  "store-only": { type: "boolean", description: "the same as --pull-policy=never", group: "Images", hidden: true },
+  "no-store": {
+    type: "boolean",
+    exclusive: "pull policy",
+    description: "the same as --pull-policy=update",
+    group: "Images",
+    hidden: true,
+  },
+  "store-only": {
+    type: "boolean",
+    exclusive: "pull policy",
+    description: "the same as --pull-policy=never",
+    group: "Images",
+    hidden: true,
+  },
 } as const satisfies OptionTable;
-
-/** Options of which at most one may be given. */
-export const PULL_EXCLUSIVE = ["pull-policy", "no-store", "store-only"] as const;
 
 interface PullValues {
   "pull-policy": string | undefined;

@@ -46,7 +46,7 @@ const app = (image: string, asked: Partial<AppRequest> = {}): AppRequest => ({
   ...asked,
 });
 
-const read = (words: readonly string[]): Promise<RunLine> => readRunLine(scanWords(words, runOptions, "images"));
+const read = async (words: readonly string[]): Promise<RunLine> => readRunLine(scanWords(words, runOptions, "images"));
 
 const requests: { name: string; words: string[]; request: Partial<RunRequest> }[] = [
   { name: "one image", words: ["etcd.aci"], request: { apps: [app("etcd.aci")] } },
@@ -256,7 +256,7 @@ const requests: { name: string; words: string[]; request: Partial<RunRequest> }[
     request: { podManifest: "/m.json", network: "none", resolver: "none" },
   },
   {
-    name: "values that yargs might take for something else",
+    name: "values that look like something else",
     words: ["i", "--exec=--", "--environment=A='x'", "--environment=B=true", "--user=007", "--name=1e3"],
     request: {
       apps: [

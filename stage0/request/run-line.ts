@@ -11,7 +11,7 @@ import type { AppRequest, ContainerRequest, LaunchRequest, MetadataServiceReques
 import { findReserved } from "./reserved-annotations.ts";
 import { readOptions, type Values } from "../cli/options.ts";
 import type { Line, Operand, OptionTable, OptionWord } from "../cli/words.ts";
-import { PULL_EXCLUSIVE, readMaxImageSize, readPullPolicy } from "./pull-options.ts";
+import { readMaxImageSize, readPullPolicy } from "./pull-options.ts";
 import { appOptions, containerOptions, imageOptions, launchOptions, sharedOptions } from "./run-options.ts";
 import { checked, parseId, parseInteger, parseUniquePairs } from "../cli/values.ts";
 import { parseVariables } from "./environment-options.ts";
@@ -35,10 +35,6 @@ const STAGE1_OPTIONS = [
   "stage1-from-dir",
 ] as const;
 
-const NETWORK_EXCLUSIVE = ["net", "private-net"] as const;
-const CONTAINER_EXCLUSIVE = [STAGE1_OPTIONS, NETWORK_EXCLUSIVE, PULL_EXCLUSIVE] as const;
-const IMAGE_EXCLUSIVE = [["caps-retain", "caps-remove"]] as const;
-
 /** A line of `run` or `prepare`. */
 export interface RunLine {
   request: ContainerRequest;
@@ -47,19 +43,18 @@ export interface RunLine {
 }
 
 /** Reads a line that was scanned with `runOptions`. */
-export async function readRunLine(line: Line): Promise<RunLine> {
+export function readRunLine(line: Line): RunLine {
   const { options: before, operands } = line;
   const everywhere = [...before, ...operands.flatMap((operand) => operand.options)];
-  const values = await readOptions(pick(everywhere, containerOptions), containerOptions, CONTAINER_EXCLUSIVE);
+  const values = readOptions(pick(everywhere, containerOptions), containerOptions);
   const [misplaced] = pick(before, imageOptions);
   if (misplaced !== undefined)
     throw usageError(
       `--${misplaced.name} must follow an image`,
       `rkt run IMAGE --${misplaced.name}=${misplaced.value}`,
     );
-  const shared = await readOptions(pick(before, sharedOptions), sharedOptions);
-  const apps: AppRequest[] = [];
-  for (const operand of operands) apps.push(await readApp(operand));
+  const shared = readOptions(pick(before, sharedOptions), sharedOptions);
+  const apps = operands.map(readApp);
 
   const volumes = values.volume.map(parseVolume);
   const run: RunRequest = {
@@ -107,10 +102,10 @@ export interface LaunchLine {
 }
 
 /** Reads the options of `run-prepared` that change how a container runs; undefined when there is none. */
-export async function readLaunchLine(line: Line): Promise<LaunchLine | undefined> {
+export function readLaunchLine(line: Line): LaunchLine | undefined {
   const words = pick(line.options, launchOptions);
   if (words.length === 0) return undefined;
-  const values = await readOptions(words, launchOptions, [NETWORK_EXCLUSIVE]);
+  const values = readOptions(words, launchOptions);
   return { request: readLaunch(values), metadataService: readMetadataService(values) };
 }
 
@@ -138,8 +133,8 @@ function optional(option: string, value: string | undefined, rule: Parameters<ty
   return value === undefined ? undefined : checked(option, value, rule);
 }
 
-async function readApp(operand: Operand): Promise<AppRequest> {
-  const values = await readOptions(pick(operand.options, appOptions), appOptions, IMAGE_EXCLUSIVE);
+function readApp(operand: Operand): AppRequest {
+  const values = readOptions(pick(operand.options, appOptions), appOptions);
   return {
     image: operand.text,
     signature: values.signature,

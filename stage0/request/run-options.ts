@@ -18,6 +18,7 @@ export const launchOptions = {
   net: {
     type: "string",
     array: true,
+    exclusive: "networks",
     bare: "default",
     value: "NETWORK,...",
     description:
@@ -27,6 +28,7 @@ export const launchOptions = {
   "private-net": {
     type: "string",
     array: true,
+    exclusive: "networks",
     bare: "default",
     description: "the older name of --net",
     group: network,
@@ -129,21 +131,24 @@ export const containerOptions = {
   },
   "stage1-image": {
     type: "string",
+    exclusive: "stage1",
     value: "IMAGE",
     description: "stage1 image: a file, URL, hash or name",
     group: images,
   },
-  "stage1-path": { type: "string", value: "FILE", description: "stage1 image by its file", group: images },
-  "stage1-url": { type: "string", value: "URL", description: "stage1 image by its URL", group: images },
-  "stage1-name": { type: "string", value: "NAME", description: "stage1 image by its name", group: images },
+  "stage1-path": { type: "string", exclusive: "stage1", value: "FILE", description: "stage1 image by its file", group: images },
+  "stage1-url": { type: "string", exclusive: "stage1", value: "URL", description: "stage1 image by its URL", group: images },
+  "stage1-name": { type: "string", exclusive: "stage1", value: "NAME", description: "stage1 image by its name", group: images },
   "stage1-hash": {
     type: "string",
+    exclusive: "stage1",
     value: "HASH",
     description: "stage1 image in the store, by its hash",
     group: images,
   },
   "stage1-from-dir": {
     type: "string",
+    exclusive: "stage1",
     value: "FILE",
     description: "stage1 image in the directories of stage1 images, by its file name",
     group: images,
@@ -204,6 +209,7 @@ export const imageOptions = {
   "caps-retain": {
     type: "string",
     array: true,
+    exclusive: "capabilities",
     alias: "cap-retain",
     value: "CAP,...",
     description: "the only capabilities to keep",
@@ -212,6 +218,7 @@ export const imageOptions = {
   "caps-remove": {
     type: "string",
     array: true,
+    exclusive: "capabilities",
     alias: "cap-remove",
     value: "CAP,...",
     description: "capabilities to take away from those that the image leaves",

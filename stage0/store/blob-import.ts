@@ -18,16 +18,10 @@ import type { ImageID, ImageManifest } from "../../shared/schema/types.ts";
 import { temporaryFile } from "./temporary.ts";
 import { type Decompressor, decompressor, detectCompression, MAGIC_BYTES } from "../archive/decompress.ts";
 import { PathSet } from "../archive/path-set.ts";
-import {
-  type EntrySink,
-  GET_AGAIN,
-  shownPath,
-  TAR_LIMITS,
-  type TarEntry,
-  type TarLimits,
-  TarReader,
-  tarError,
-} from "../archive/tar-reader.ts";
+import { shownPath } from "../archive/entry-path.ts";
+import type { TarEntry } from "../archive/tar-entry.ts";
+import { GET_AGAIN, tarError } from "../archive/tar-error.ts";
+import { type EntrySink, TAR_LIMITS, type TarLimits, TarReader } from "../archive/tar-reader.ts";
 
 export interface ImportLimits extends TarLimits {
   /** Bytes of the uncompressed archive. */

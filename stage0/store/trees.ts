@@ -24,7 +24,7 @@ import { KEY_DIGITS, shortId } from "../../shared/contract/image-ids.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
 import { flock, LOCK_EX } from "../../shared/syscall/descriptor.ts";
 import { syncfs } from "../../shared/syscall/file.ts";
-import { type Extractor, extractInto } from "../archive/extract.ts";
+import { Extractor } from "../archive/extract.ts";
 import { TarReader } from "../archive/tar-reader.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { DAMAGED, openBlob } from "./blob.ts";
@@ -111,7 +111,7 @@ async function extractLayers(
   links?: { below: boolean },
 ): Promise<void> {
   mkdirSync(rootfs, { mode: 0o755 });
-  const extractor = extractInto(rootfs, links);
+  const extractor = new Extractor(rootfs, links);
   try {
     for (const layer of layers) await extractLayer(blobs, layer, extractor);
     extractor.finish();

@@ -16,10 +16,11 @@ import { parseHostsEntries, parsePort } from "../../stage0/request/network-optio
 import { parseMount, parseVolume } from "../../stage0/request/volume-options.ts";
 import { decompressor, detectCompression } from "../../stage0/archive/decompress.ts";
 import { parseMetaTags } from "../../stage0/fetch/discovery.ts";
-import { extractInto } from "../../stage0/archive/extract.ts";
+import { Extractor } from "../../stage0/archive/extract.ts";
 import { parseImageReference } from "../../stage0/fetch/sources.ts";
 import { formatImageName, parseImageName } from "../../stage0/store/image-name.ts";
-import { type TarEntry, TarReader } from "../../stage0/archive/tar-reader.ts";
+import type { TarEntry } from "../../stage0/archive/tar-entry.ts";
+import { TarReader } from "../../stage0/archive/tar-reader.ts";
 import { signatureChecker } from "../../stage0/trust/verify.ts";
 import { keystoreLayout } from "../../shared/contract/configuration.ts";
 import { scanWords } from "../../stage0/cli/words.ts";
@@ -226,7 +227,7 @@ fuzz({
     run(input) {
       const root = join(base, "in");
       mkdirSync(root);
-      const extractor = extractInto(root);
+      const extractor = new Extractor(root);
       try {
         const reader = new TarReader((entry) =>
           entry.path.startsWith("rootfs/") ? extractor.entry(entry, entry.path.slice("rootfs/".length)) : undefined,
