@@ -154,7 +154,7 @@ function removeUnused(claim: NetworkClaim): void {
   if (fd === undefined) return;
   try {
     if (!flock(fd, LOCK_EX | LOCK_NB) || existsSync(claim.teardown)) return;
-    for (const path of [claim.steps, claim.releasing, claim.failed, claim.lock])
+    for (const path of [claim.steps, claim.temporary, claim.releasing, claim.failed, claim.lock])
       rmSync(path, { recursive: true, force: true });
     rmdirSync(claim.dir);
   } catch (error) {
