@@ -61,6 +61,7 @@ export function buildRoot(steps: readonly MountStep[]): number {
       const reason = error instanceof SyscallError ? `${error.syscall}: ${error.code}` : errorText(error);
       throw new RktError("mount-failed", `cannot ${describeStep(step)}: ${reason}`, {
         exitCode: LAUNCH_EXIT.mount,
+        hint: error instanceof RktError ? error.hint : undefined,
         cause: error,
       });
     }
