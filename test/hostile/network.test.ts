@@ -134,6 +134,8 @@ const OBEY = `for order in 1 2; do
 done
 exec sleep 1000`;
 
+const OWN_MAC = "mac=$(ip -o link show eth0 | sed 's/.*ether \\([^ ]*\\).*/\\1/')";
+
 const SEND = `set -- $(ip -o link show eth0 | sed 's/.*ether //'); mac=$1
 own=$(ip -o -4 addr show dev eth0 | sed 's/.*inet \\([^/]*\\).*/\\1/')
 send() { /tools/attack send eth0 $mac "$@"; }\n`;
@@ -256,7 +258,7 @@ hostTest(
     const gateway = restricted.address.replace(/\.\d+$/, ".1");
     const nobody = (last: number) => restricted.address.replace(/\.\d+$/, `.${last}`);
 
-    const prelude = `mac=$(cat /sys/class/net/eth0/address)
+    const prelude = `${OWN_MAC}
 own=$(ip -o -6 addr show dev eth0 | sed 's/.*inet6 \\([^/]*\\).*/\\1/')
 send() { /tools/frames send eth0 $mac ${mac} "$@"; }
 ask() { /tools/frames arp eth0 $mac ff:ff:ff:ff:ff:ff "$@" ${gateway}; }\n`;
@@ -298,13 +300,13 @@ ask() { /tools/frames arp eth0 $mac ff:ff:ff:ff:ff:ff "$@" ${gateway}; }\n`;
 
 hostTest("of IPv6's link-local addresses a container on the default network has its own", async (host) => {
   const { says, standing, container } = host;
-  const show = "ip -o -6 addr show dev eth0 scope link; cat /sys/class/net/eth0/address";
+  const show = "ip -o -6 addr show dev eth0 scope link; ip -o link show eth0 | sed 's/.*ether \\([^ ]*\\).*/\\1/'";
   const victim = await standing(["--net"], `${show}; exec /tools/frames listen :: 5000`);
   await eventually("it listens", () => (victim.output().endsWith("ready\n") ? true : undefined));
   const [, its = "", mac = ""] = /inet6 (fe80::\S*)\/64.*\n(.*)\n/.exec(victim.output()) ?? [];
   const [, gateway = ""] = /inet6 (fe80::[^/]*)/.exec(says("ip", "-6", "addr", "show", "dev", "rkt0")) ?? [];
   const sent = [gateway, its, "fe80::1", "::"].map((from) => `send ${from} ${its} 5000 forged\n`).join("");
-  const script = `mac=$(cat /sys/class/net/eth0/address)
+  const script = `${OWN_MAC}
 own=$(ip -o -6 addr show dev eth0 scope link | sed 's/.*inet6 \\([^/]*\\).*/\\1/')
 send() { /tools/frames send eth0 $mac ${mac} "$@"; }
 ${sent}send $own ${its} 5000 honest\necho tried`;
