@@ -925,7 +925,8 @@ networkTest(
 
     const neighbours = (who: string) =>
       rkt.ok(["enter", victims, "/bin/busybox", "ip", "neigh", "show", who]).stdout.split(" ").slice(0, 5).join(" ");
-    rkt.ok(["enter", victims, "/bin/busybox", "ping", "-c1", gateway]);
+    const greet = ["enter", victims, "/bin/busybox", "ping", "-c1", gateway];
+    await eventually("the victim runs", () => (rkt.run(greet).status === 0 ? true : undefined));
     const [known, host] = [
       neighbours(gateway),
       ip("neigh", "show", victim.address).replace(/ (REACHABLE|STALE|DELAY|PROBE)/, ""),

@@ -328,7 +328,8 @@ hostTest("/sys shows a container's own interfaces, and not the host's", async ({
   ] as const)
     assert.equal(says(...container([...options], look)), `${interfaces}\n`, options.join(" "));
   assert.match(says(...container([], look)), /\blan\b/, "the host's network is the host's");
-  const { end } = await standing(["--net"], "exec sleep 1000");
+  const { end, output } = await standing(["--net"], "echo up; exec sleep 1000");
+  await eventually("it runs", () => (output() === "up\n" ? true : undefined));
   const [{ uuid }] = JSON.parse(rkt.ok(["list", "--format=json"]).stdout).filter(({ pid }: { pid?: number }) => pid);
   assert.equal(rkt.ok(["enter", uuid, "/bin/sh", "-c", look]).stdout, "eth0 lo eth0 lo\n");
   await end();
