@@ -69,6 +69,7 @@ shell="--exec=/bin/sh -- -c"
 unit=/sys/fs/cgroup/system.slice/app-busybox.service
 
 check "no limit" 0 "0::/system.slice/app-busybox.service" rkt run /busybox.aci $shell 'cat /proc/self/cgroup'
+check "a sysfs of its own" 0 "lo has cgroups" rkt run --net=none /busybox.aci $shell 'cd /sys; echo $(ls class/net; ls fs/cgroup | grep -q system.slice && echo has cgroups)'
 read_all="cd $unit; echo \$(cat memory.max memory.swap.max cpu.max cpu.weight)"
 check "limits" 0 "64000000 0 25000 100000 10" rkt run /busybox.aci --memory=64M --cpu=250m $shell "$read_all"
 check "more than the limit" 137 "" rkt run /busybox.aci --memory=32Mi $shell 'echo; exec tail /dev/zero'
