@@ -6,7 +6,6 @@
  */
 
 import { closeSync, existsSync, fstatSync, lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
-import { join, resolve } from "node:path";
 import { errorCode, errorText, RktError } from "./errors.ts";
 import { isUuid } from "./contract/data-directory.ts";
 import { NETWORK_STATE, type NetworkClaim, networkClaim } from "./contract/host-state.ts";
@@ -166,12 +165,7 @@ function removeUnused(claim: NetworkClaim): void {
   if (fd === undefined) return;
   try {
     if (!flock(fd, LOCK_EX | LOCK_NB) || existsSync(claim.teardown)) return;
-    // Killed, or out of room, while it wrote the script.
-    const unfinished = readdirSync(claim.dir).filter((name) => name.endsWith(".tmp"));
-    for (const path of [
-      ...unfinished.map((name) => join(claim.dir, name)),
-      ...[claim.steps, claim.releasing, claim.failed, claim.lock],
-    ])
+    for (const path of [claim.steps, claim.temporary, claim.releasing, claim.failed, claim.lock])
       rmSync(path, { recursive: true, force: true });
     rmdirSync(claim.dir);
   } catch (error) {

@@ -4,16 +4,19 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { hierarchies, ownCgroup } from "../shared/cgroup-hierarchies.ts";
 import { execve } from "../shared/exec.ts";
 import { containerLayout } from "../shared/contract/container-directory.ts";
 import { ENV_LOCK_FD, ENV_USERS_FD } from "../shared/contract/environment.ts";
 import { joinFile, STAGE1 } from "../shared/contract/stage1-root.ts";
+import { networkRequest } from "../shared/network-request.ts";
+import { badNotifySocket, cloneNotifySocket, parseNotifySocket } from "../shared/notify-socket.ts";
 import { callersOpenFiles, openFilesText } from "../shared/open-files.ts";
 import { dup2, flock, isOpenFd, isTerminal, LOCK_SH, setCloseOnExec } from "../shared/syscall/descriptor.ts";
 import { MS_REC, MS_SLAVE, mount } from "../shared/syscall/mount.ts";
 import { CLONE_NEWNET, CLONE_NEWNS, setns, unshare } from "../shared/syscall/namespace.ts";
+import { writeWhole } from "../shared/write-whole.ts";
 import { furtherCapabilities } from "./nspawn/capabilities.ts";
 import { enterCgroups, hideUnused, isLegacy, planCgroups } from "./cgroups/cgroups.ts";
 import { type Container, readContainer } from "./container/container.ts";
@@ -29,6 +32,7 @@ import { giveToRoot } from "./container/users.ts";
 export function init(): never {
   const container = readContainer();
   const stdio = stdioMode(container);
+  const notify = notifySocket(container);
   if (stdio === "pipe") closeInput();
   const told = requireInotify();
   if (told !== undefined) process.stderr.write(`rkt: stage1: warning: ${told}\n`);
@@ -37,7 +41,7 @@ export function init(): never {
   for (const fd of held) setCloseOnExec(fd, true);
   const network = setUpNetwork(container);
   try {
-    start(container, stdio, network, held);
+    start(container, { stdio, notify, network, keepFds: held });
   } catch (error) {
     network.undo();
     throw error;
@@ -61,7 +65,15 @@ function warm(): void {
   spawnSync(containerLayout(".").inStage1(STAGE1.busybox), shell, { env: {}, stdio: "ignore" });
 }
 
-function start(container: Container, stdio: StdioMode, network: ContainerNetwork, keepFds: readonly number[]): never {
+interface Start {
+  stdio: StdioMode;
+  /** Who is to be told that the apps are ready: by a clone of the socket, or by the name of an abstract one. */
+  notify: number | string | undefined;
+  network: ContainerNetwork;
+  keepFds: readonly number[];
+}
+
+function start(container: Container, { stdio, notify, network, keepFds }: Start): never {
   const { uuid, manifest, users } = container;
   const here = containerLayout(".");
   // Stage 0 may have made us a namespace; somebody who laid the directory out by hand may not.
@@ -71,7 +83,7 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
   const limits = resourceLimits(manifest);
   const planned = planCgroups(uuid, limits);
   // Before they are made: whatever ends this program, gc knows of them.
-  writeAtomically(here.cgroups, `${planned.flatMap(({ candidates }) => candidates).join("\n")}\n`);
+  writeWhole(here.cgroups, `${planned.flatMap(({ candidates }) => candidates).join("\n")}\n`, 0o644);
   warm();
   const cgroups = enterCgroups(planned, limits);
   // The apps' processes join by themselves; what may be used stays for root of the host to say.
@@ -93,8 +105,9 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
   if (joined !== undefined) setns(joined, CLONE_NEWNET);
 
   // execve keeps the pid: nspawn's is ours, and the container's PID 1 is its child.
-  writeAtomically(here.pid, `${process.pid}\n`);
-  privateRun(process.env["NOTIFY_SOCKET"]);
+  writeWhole(here.pid, `${process.pid}\n`, 0o644);
+  const cloned = typeof notify === "number" ? notify : undefined;
+  const socket = privateRun(cloned) ?? (typeof notify === "string" ? notify : undefined);
 
   hideUnused(planned);
   const { path, argv } = nspawnCommand({
@@ -103,7 +116,7 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
     stdio,
     apps: manifest.apps.map((app) => app.name),
     debug: container.debug,
-    notify: process.env["NOTIFY_SOCKET"] !== undefined,
+    notify: socket !== undefined,
     networkNamespace:
       network.namespace === undefined || joined !== undefined
         ? undefined
@@ -115,7 +128,17 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
     openFiles,
     users,
   });
-  execve(path, argv, environment(), [...keepFds, ...network.keepFds, lifeLock()]);
+  execve(path, argv, environment(socket), [...keepFds, ...network.keepFds, lifeLock()]);
+}
+
+/** Before anything is made: a clone of the socket to notify, or the name of an abstract one. */
+function notifySocket({ manifest, users }: Container): number | string | undefined {
+  const socket = parseNotifySocket(process.env["NOTIFY_SOCKET"]);
+  if (socket?.kind !== "abstract") return socket === undefined ? undefined : cloneNotifySocket(socket.path);
+  // Then nspawn itself is in the container's network, and an abstract socket in the host's (unix(7)).
+  if (users !== undefined && networkRequest(manifest) !== "host")
+    throw badNotifySocket(socket.name, "an abstract socket cannot be reached with --private-users and a network of its own");
+  return socket.name;
 }
 
 /** A lock on the directory `status`, which the container sees too: `pid1` learns by it whether nspawn still lives. */
@@ -146,7 +169,7 @@ function closeInput(): void {
 }
 
 /** nspawn's own environment: no more of the caller's than it uses. */
-function environment(): Record<string, string> {
+function environment(notify: string | undefined): Record<string, string> {
   const env: Record<string, string> = {
     PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     // Its notices would stand between the apps' lines; its errors must not be lost.
@@ -155,10 +178,9 @@ function environment(): Record<string, string> {
     // The launcher gives each app its own filter; nspawn's, compiled anew at each start, costs half the boot.
     SYSTEMD_SECCOMP: "0",
   };
-  for (const name of ["TERM", "NOTIFY_SOCKET"]) {
-    const value = process.env[name];
-    if (value !== undefined) env[name] = value;
-  }
+  const term = process.env["TERM"];
+  if (term !== undefined) env["TERM"] = term;
+  if (notify !== undefined) env["NOTIFY_SOCKET"] = notify;
   return env;
 }
 
@@ -166,9 +188,4 @@ function environment(): Record<string, string> {
 function inheritedFd(variable: string): number | undefined {
   const fd = Number(process.env[variable]);
   return Number.isInteger(fd) && fd > 2 && isOpenFd(fd) ? fd : undefined;
-}
-
-function writeAtomically(path: string, text: string): void {
-  writeFileSync(`${path}.tmp`, text, { mode: 0o644 });
-  renameSync(`${path}.tmp`, path);
 }

@@ -60,6 +60,8 @@ export type MountStep =
       volume?: string;
       /** Of a volume from the host's /dev the place there: without "nodev" where the file system is the one of devices. */
       inDev?: AppPath;
+      /** The socket to notify, by a name that on the host comes from the environment of rkt's caller. */
+      notify?: boolean;
       /** A directory or file of the host's: nothing is created or replaced there when another is mounted in it. */
       host?: boolean;
     }
@@ -195,7 +197,7 @@ export function mountPlan(sources: MountSources): MountStep[] {
     ...(volumes.some(({ target }) => contains(target, MTAB.target)) ? [] : [MTAB]),
     ...volumes,
     ...syslog(sources.name, surroundings, volumes),
-    ...(sources.notifySocket === undefined ? [] : [bind(sources.notifySocket, NOTIFY_SOCKET)]),
+    ...(sources.notifySocket === undefined ? [] : [{ ...bind(sources.notifySocket, NOTIFY_SOCKET), notify: true }]),
     ...(sources.readOnlyRootFS ? [readOnlyRoot] : []),
   ];
 }

@@ -10,6 +10,7 @@
 import { chmodSync, closeSync, constants, readFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { cloneHostSource } from "../shared/host-source.ts";
+import { cloneNotifySocket } from "../shared/notify-socket.ts";
 import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
 import {
   AT_EMPTY_PATH,
@@ -60,6 +61,7 @@ export function buildRoot(steps: readonly MountStep[]): number {
       const reason = error instanceof SyscallError ? `${error.syscall}: ${error.code}` : errorText(error);
       throw new RktError("mount-failed", `cannot ${describeStep(step)}: ${reason}`, {
         exitCode: LAUNCH_EXIT.mount,
+        hint: error instanceof RktError ? error.hint : undefined,
         cause: error,
       });
     }
@@ -158,8 +160,9 @@ function bindMount(root: AppRoot, step: Step<"bind">): void {
   place(root, tree, target, { target: step.target, kind, own: step.host !== true });
 }
 
-function cloneTree({ source, recursive, optional, host }: Step<"bind">): number | undefined {
+function cloneTree({ source, recursive, optional, host, notify }: Step<"bind">): number | undefined {
   const depth = recursive ? AT_RECURSIVE : 0;
+  if (notify === true) return cloneNotifySocket(source);
   try {
     // In a stage1 without a root of its own it is the host's own path.
     return host === true ? cloneHostSource(source, depth) : openTree(AT_FDCWD, source, OPEN_TREE_CLONE | depth);

@@ -18,6 +18,7 @@ import { ENV_ENTER_FDS, ENV_ENTER_STREAMS } from "../shared/contract/environment
 import { type HostPath, hostPath, type Stage1Path } from "../shared/contract/paths.ts";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { LAYOUT_VERSION } from "../shared/contract/versions.ts";
+import { parseNotifySocket } from "../shared/notify-socket.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { type KnownIsolators, understandIsolators } from "../shared/schema/isolators.ts";
 import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
@@ -323,9 +324,8 @@ function passedOn({ pid, env }: Inherited): {
     passed["LISTEN_FDS"] = String(listenFds);
     if (env["LISTEN_FDNAMES"] !== undefined) passed["LISTEN_FDNAMES"] = env["LISTEN_FDNAMES"];
   }
-  const socket = env["NOTIFY_SOCKET"];
-  const inFileSystem = socket?.startsWith("/") === true;
-  // An abstract socket ("@…") belongs to the network namespace, not to a root.
-  if (socket !== undefined) passed["NOTIFY_SOCKET"] = inFileSystem ? NOTIFY_SOCKET : socket;
-  return { env: passed, listenFds, notifySocket: inFileSystem ? (socket as Stage1Path) : undefined };
+  const socket = parseNotifySocket(env["NOTIFY_SOCKET"]);
+  // An abstract socket belongs to the network namespace, not to a root.
+  if (socket !== undefined) passed["NOTIFY_SOCKET"] = socket.kind === "file" ? NOTIFY_SOCKET : socket.name;
+  return { env: passed, listenFds, notifySocket: socket?.kind === "file" ? (socket.path as SourcePath) : undefined };
 }

@@ -41,6 +41,8 @@ export interface NetworkClaim {
   steps: HostPath;
   /** There when a step has failed. */
   failed: HostPath;
+  /** What is being written for the container's networks, before it is whole and in its place. */
+  temporary: HostPath;
 }
 
 export function networkClaim(uuid: string): NetworkClaim {
@@ -52,6 +54,7 @@ export function networkClaim(uuid: string): NetworkClaim {
     teardown: join(dir, "teardown"),
     steps: join(dir, "steps"),
     failed: join(dir, "failed"),
+    temporary: join(dir, "temporary"),
   };
 }
 

@@ -39,6 +39,8 @@ export const STAGE1 = {
   machineId: stage1Path("/rkt/etc/machine-id"),
   /** Where systemd finds the units made for this container. */
   units: stage1Path("/etc/systemd/system"),
+  /** Mounted by stage 1 where the container has a network of its own, else by nspawn. */
+  sys: stage1Path("/sys"),
   /** All programs and libraries; read-only while a container runs. */
   programs: stage1Path("/usr"),
   runtime: stage1Path("/usr/lib/rkt/node"),

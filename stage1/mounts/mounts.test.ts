@@ -65,6 +65,14 @@ test("the whole plan, in order: programs read-only; then a tmpfs, so that no tar
   ]);
 });
 
+test("a network of its own has a sysfs of its own, below what else is mounted", () => {
+  assert.deepEqual(mountPlan(manifest([]), uuid, { namespace: 9, addresses: [], nameServers: [] })[1], {
+    kind: "sysfs",
+    target: "./stage1/rootfs/sys",
+    namespace: 9,
+  });
+});
+
 test("kernel parameters: those of the network are not the inside's to set where its users are its own", () => {
   const isolators = [{ name: "os/unix/sysctl", value: { "net.core.somaxconn": "9", "kernel.msgmax": "8" } }];
   const parameters = (annotations: { name: string; value: string }[]) =>

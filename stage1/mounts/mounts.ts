@@ -23,16 +23,21 @@ import { volumesByKey } from "../../shared/volumes.ts";
 import type { AppCgroup } from "../cgroups/cgroups.ts";
 import { AT_FDCWD, AT_RECURSIVE, O_PATH } from "../../shared/syscall/file.ts";
 import {
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
   MOUNT_ATTR_RDONLY,
   MS_NODEV,
   MS_NOSUID,
   MS_PRIVATE,
+  makeFileSystem,
   mount,
   mountSetattr,
   openTree,
   moveMountTo,
   OPEN_TREE_CLONE,
 } from "../../shared/syscall/mount.ts";
+import { inNamespace } from "../network/namespace.ts";
 import { giveToRoot, mapMount, type Users } from "../container/users.ts";
 
 export type MountStep =
@@ -51,6 +56,8 @@ export type MountStep =
       mapped: boolean;
       volume: boolean;
     }
+  /** The kernel's objects as the container's network has them: which interfaces it shows depends on who mounts it. */
+  | { kind: "sysfs"; target: HostPath; namespace: number }
   /** The first of the sources that is there. */
   | { kind: "copy"; sources: readonly HostPath[]; target: HostPath }
   | { kind: "text"; target: HostPath; text: string }
@@ -79,6 +86,10 @@ export function mountPlan(
   const plan: MountStep[] = [
     // The host executes some of it, and an app may execute /proc/self/exe: the runtime, while it is the launcher.
     { kind: "freeze", target: inside(STAGE1.programs) },
+    // nspawn would mount it while it is in the host's network; what is mounted already it leaves as it is.
+    ...(network.namespace === undefined
+      ? []
+      : [{ kind: "sysfs", target: inside(STAGE1.sys), namespace: network.namespace } as const]),
     { kind: "tmpfs", target: inside(STAGE1.base), mode: "0755" },
     part(here.manifest, STAGE1.manifest, { readOnly: true }),
     part(here.status, STAGE1.status),
@@ -200,7 +211,7 @@ export function applyMounts(plan: readonly MountStep[], users?: Users): void {
   for (const step of plan) {
     try {
       apply(step, users);
-      if (step.kind !== "bind" && step.kind !== "freeze" && existsSync(step.target)) giveToRoot(step.target, users);
+      if (!["bind", "freeze", "sysfs"].includes(step.kind) && existsSync(step.target)) giveToRoot(step.target, users);
     } catch (error) {
       if (error instanceof RktError) throw error;
       const source = step.kind === "bind" ? step.source : step.target;
@@ -214,6 +225,9 @@ function apply(step: MountStep, users: Users | undefined): void {
     case "tmpfs":
       mkdirSync(step.target, { recursive: true });
       mount("tmpfs", step.target, "tmpfs", MS_NOSUID | MS_NODEV, `mode=${step.mode}`);
+      break;
+    case "sysfs":
+      mountSysfs(step);
       break;
     case "directory":
       mkdirSync(step.target, { mode: 0o755 });
@@ -233,6 +247,25 @@ function apply(step: MountStep, users: Users | undefined): void {
   }
 }
 
+function mountSysfs({ target, namespace }: Extract<MountStep, { kind: "sysfs" }>): void {
+  const attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  let sysfs: number;
+  try {
+    sysfs = inNamespace(namespace, () => makeFileSystem("sysfs", {}, attributes));
+  } catch (error) {
+    throw new RktError("mount-failed", `cannot mount sysfs for the container's own network: ${errorText(error)}`, {
+      hint: "does rkt run in a container that may not mount sysfs? of rkt's stage1 images only fly does without",
+      cause: error,
+    });
+  }
+  try {
+    mkdirSync(target, { recursive: true });
+    moveOnto(sysfs, target);
+  } finally {
+    closeSync(sysfs);
+  }
+}
+
 /** A host without a resolv.conf has nothing to say about names; the app's own file then stays. */
 function copyFirst(sources: readonly HostPath[], target: HostPath): void {
   for (const source of sources) {
@@ -249,14 +282,19 @@ function freeze(target: HostPath): void {
   const tree = openTree(AT_FDCWD, target, OPEN_TREE_CLONE);
   try {
     mountSetattr(tree, "", MOUNT_ATTR_RDONLY, 0, { propagation: MS_PRIVATE });
-    const fd = openSync(target, O_PATH | constants.O_NOFOLLOW);
-    try {
-      moveMountTo(tree, fd);
-    } finally {
-      closeSync(fd);
-    }
+    moveOnto(tree, target);
   } finally {
     closeSync(tree);
+  }
+}
+
+/** Mounts what is mounted nowhere yet; a link at the target is not followed. */
+function moveOnto(tree: number, target: string): void {
+  const fd = openSync(target, O_PATH | constants.O_NOFOLLOW);
+  try {
+    moveMountTo(tree, fd);
+  } finally {
+    closeSync(fd);
   }
 }
 
@@ -275,30 +313,26 @@ function bind(step: Extract<MountStep, { kind: "bind" }>, users: Users | undefin
       recursive: step.recursive,
       propagation: MS_PRIVATE,
     });
-    const target = openSync(step.target, O_PATH | constants.O_NOFOLLOW);
-    try {
-      moveMountTo(tree, target);
-    } finally {
-      closeSync(target);
-    }
+    moveOnto(tree, step.target);
   } finally {
     closeSync(tree);
   }
 }
 
+/** Where nspawn finds the socket to notify, in its private /run. */
+const NOTIFY_SOCKET = "/run/notify";
+
 /**
  * A private /run: nspawn keeps its sockets and locks there, and insists on a
- * tmpfs. After the volumes, whose sources may lie in the host's.
+ * tmpfs. After the volumes, whose sources may lie in the host's. `notify` is a
+ * clone of the socket to notify (cloneNotifySocket); gives its name from now on.
  */
-export function privateRun(notifySocket: string | undefined): void {
-  const socket = notifySocket?.startsWith("/run/") === true ? notifySocket : undefined;
-  const kept = socket === undefined ? undefined : openTree(AT_FDCWD, socket, OPEN_TREE_CLONE);
+export function privateRun(notify: number | undefined): string | undefined {
   mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755");
-  if (socket === undefined || kept === undefined) return;
-  mkdirSync(socket.slice(0, socket.lastIndexOf("/")), { recursive: true });
-  writeFileSync(socket, "");
-  const target = openSync(socket, O_PATH);
-  moveMountTo(kept, target);
-  closeSync(target);
-  closeSync(kept);
+  if (notify === undefined) return undefined;
+  writeFileSync(NOTIFY_SOCKET, "", { flag: "wx" });
+  mountSetattr(notify, "", 0, 0, { propagation: MS_PRIVATE });
+  moveOnto(notify, NOTIFY_SOCKET);
+  closeSync(notify);
+  return NOTIFY_SOCKET;
 }

@@ -20,6 +20,9 @@ export interface ChainFailure {
   cause: Error | undefined;
 }
 
+/** The name of a container's own chains: ebtables' have 31 characters at most, iptables' 28. */
+export const containerChain = (containerId: string): string => `RKT-${containerId.replaceAll("-", "").slice(0, 24)}`;
+
 /** Makes chains by input of iptables-restore, unless the first is there; again when somebody has flushed its table. */
 export function installChains(
   tables: string,

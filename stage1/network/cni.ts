@@ -237,3 +237,15 @@ export function hostVeths(result: CniResult | undefined): string[] {
     return typeof name === "string" && /^veth[0-9a-zA-Z]{1,11}$/.test(name) ? [name] : [];
   });
 }
+
+/** The Ethernet address of the container's own interface: the one that is in a namespace. */
+export function containerMac(result: CniResult | undefined): string | undefined {
+  const interfaces = result?.["interfaces"];
+  if (!Array.isArray(interfaces)) return undefined;
+  for (const one of interfaces)
+    if (isObject(one) && typeof one["sandbox"] === "string" && one["sandbox"] !== "") {
+      const mac = one["mac"];
+      if (typeof mac === "string" && /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) return mac;
+    }
+  return undefined;
+}

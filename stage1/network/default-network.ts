@@ -13,6 +13,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { NETWORK_STATE } from "../../shared/contract/host-state.ts";
+import type { HostPath } from "../../shared/contract/paths.ts";
 import { isObject } from "../../shared/schema/place.ts";
 import type { Json } from "../../shared/schema/types.ts";
 import { writeWhole } from "../../shared/write-whole.ts";
@@ -97,14 +98,14 @@ function defaultNetwork(subnets: Subnets, ports: boolean): NetworkConf {
 
 // --- subnets ----------------------------------------------------------------------------
 
-/** The subnets of the containers that are there, else new ones. */
-export function currentSubnets(network: string, busybox: string): Subnets {
+/** The subnets of the containers that are there, else new ones; these are written by way of `temporary`. */
+export function currentSubnets(network: string, busybox: string, temporary: HostPath): Subnets {
   if (hasLeases(network)) {
     const kept = keptSubnets(network);
     if (kept !== undefined) return kept;
   }
   const chosen = network === DEFAULT_NETWORK ? newSubnets(busybox) : { ipv4: chooseSubnet(takenPrefixes(), "last") };
-  writeWhole(subnetsOf(network), `${JSON.stringify(chosen)}\n`, 0o644);
+  writeWhole(subnetsOf(network), `${JSON.stringify(chosen)}\n`, 0o644, temporary);
   return chosen;
 }
 

@@ -5,8 +5,8 @@
  */
 
 import { spawn, spawnSync } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
-import { errorCode, errorText, printable, RktError } from "../../shared/errors.ts";
+import { closeSync, mkdirSync, readFileSync, realpathSync } from "node:fs";
+import { errorCode, printable, RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS, EARLY_IMAGE_ANNOTATION } from "../../shared/contract/annotations.ts";
 import {
   LOCAL_CONFIG_DIR,
@@ -30,11 +30,9 @@ import {
 } from "../../shared/network-request.ts";
 import { makeRuntimeDirectory, openRuntimeFile } from "../../shared/runtime-directory.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
-import { NETWORK_PARAMETERS, sysctlSettings } from "../../shared/schema/sysctl.ts";
-import type { PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
+import type { RuntimeApp } from "../../shared/schema/types.ts";
 import { olderThan } from "../../shared/schema/values.ts";
 import { flock, LOCK_EX } from "../../shared/syscall/descriptor.ts";
-import { CLONE_NEWNET, setns, unshare } from "../../shared/syscall/namespace.ts";
 import { writeWhole } from "../../shared/write-whole.ts";
 import {
   addressesOf,
@@ -43,7 +41,6 @@ import {
   HOST_PATH,
   addAll,
   checkAll,
-  hostVeths,
   nameServersOf,
   requirePlugins,
 } from "./cni.ts";
@@ -58,11 +55,12 @@ import {
   PORTMAP,
   releaseUnused,
 } from "./default-network.ts";
+import { hostOnlyRelease, keepOnHost, pairOf } from "./host-only.ts";
 import { releaseHostSettings, withHostSettings } from "./host-settings.ts";
+import { inNamespace, makeNamespace } from "./namespace.ts";
 import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-conf.ts";
 import { portFile, reservePorts } from "./ports.ts";
 import { guardRelease, guardRules, installGuard } from "./source-guard.ts";
-import type { Users } from "../container/users.ts";
 import { masquerades, networkStep, portsStep, teardownLink, teardownScript, usesPortmap } from "./release.ts";
 
 export interface ContainerNetwork {
@@ -96,57 +94,6 @@ export function setUpNetwork(container: Container): ContainerNetwork {
   return joinNetworks(container, request, ports);
 }
 
-// --- the namespace ----------------------------------------------------------------------
-
-/** A network namespace with loopback up; this thread, whose namespace its children inherit, returns to the host's. */
-function makeNamespace({ manifest, users }: Container): number {
-  const own = "/proc/self/ns/net";
-  const host = openSync(own, "r");
-  unshare(CLONE_NEWNET);
-  try {
-    const busybox = here.inStage1(STAGE1.busybox);
-    const done = spawnSync(busybox, ["ip", "link", "set", "lo", "up"], { env: {}, encoding: "utf8" });
-    if (done.status !== 0)
-      throw new RktError("network-failed", `cannot bring loopback up: ${done.error?.message ?? done.stderr.trim()}`);
-    skipDuplicateDetection();
-    if (users !== undefined) setParameters(users, manifest);
-    return openSync(own, "r");
-  } finally {
-    setns(host, CLONE_NEWNET);
-    closeSync(host);
-  }
-}
-
-/** Addresses are leased: nobody else on the network has them, and detection would hold each start up for a second. */
-function skipDuplicateDetection(): void {
-  try {
-    writeFileSync("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
-  } catch (error) {
-    // No IPv6, or a /proc that may not be written: then it takes its second.
-    if (!["ENOENT", "EROFS", "EACCES"].includes(errorCode(error) ?? "")) throw error;
-  }
-}
-
-/**
- * The namespace is the host's user namespace's, where the container's root has no capability: what a server and ping(8)
- * take is what anyone in there may do, and kernel parameters are set from here.
- */
-function setParameters({ first, count }: Users, manifest: PodManifest): void {
-  writeFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
-  writeFileSync("/proc/sys/net/ipv4/ping_group_range", `${first} ${first + count - 1}`);
-  for (const [path, value] of sysctlSettings(manifest, true)) {
-    if (!path.startsWith(NETWORK_PARAMETERS)) continue;
-    try {
-      writeFileSync(`/proc/sys/${path}`, value);
-    } catch (error) {
-      const reason = errorCode(error) === "ENOENT" ? "this kernel has none, or not for containers" : errorText(error);
-      throw new RktError("sysctl-failed", `cannot set the kernel parameter ${path} to "${value}": ${reason}`, {
-        cause: error,
-      });
-    }
-  }
-}
-
 // --- the metadata service of 0.1.x -------------------------------------------------------
 
 /** Where apps of before 0.2.0 look for the metadata service, and nowhere else. */
@@ -166,18 +113,13 @@ function leadToService({ manifest }: Container, namespace: number): void {
   const [, address, port] = /^http:\/\/([0-9.]+):([0-9]+)\//.exec(url ?? "") ?? [];
   if (address === undefined || (address === EARLY_SERVICE.address && Number(port) === EARLY_SERVICE.port)) return;
   const rule = `-A OUTPUT -d ${EARLY_SERVICE.address}/32 -p tcp --dport ${EARLY_SERVICE.port} -j DNAT --to-destination ${address}:${port}`;
-  const host = openSync("/proc/self/ns/net", "r");
-  setns(namespace, CLONE_NEWNET);
-  try {
+  inNamespace(namespace, () =>
     spawnSync("iptables-restore", ["-w", "--noflush"], {
       env: { PATH: HOST_PATH },
       input: `*nat\n${rule}\nCOMMIT\n`,
       stdio: ["pipe", "ignore", "ignore"],
-    });
-  } finally {
-    setns(host, CLONE_NEWNET);
-    closeSync(host);
-  }
+    }),
+  );
 }
 
 // --- networks ---------------------------------------------------------------------------
@@ -216,7 +158,7 @@ function joinNetworks(
     const claim = networkClaim(uuid);
     makeRuntimeDirectory(claim.steps);
     writeWhole(here.netTeardown, teardownLink(uuid), 0o700);
-    writeWhole(claim.teardown, teardownScript(uuid), 0o700);
+    writeWhole(claim.teardown, teardownScript(uuid), 0o700, claim.temporary);
     startWaiter(uuid);
     if (ports.length > 0) {
       writeStep(uuid, "00-ports", portsStep(uuid, ports.map(portFile)));
@@ -330,7 +272,7 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
     let afterwards = releaseHostSettings(attachment);
     let prepare = () => {};
     if (isBuiltIn(conf)) {
-      const subnets = currentSubnets(conf.name, attachment.busybox);
+      const subnets = currentSubnets(conf.name, attachment.busybox, networkClaim(uuid).temporary);
       afterwards = `${releaseUnused(conf.name, subnets, attachment.busybox)}${afterwards}`;
       attachment.conf = builtInNetwork(conf.name, subnets, attachment.portMappings.length > 0) ?? conf;
       prepare = () => installRules(conf.name, subnets);
@@ -340,36 +282,32 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
     writeStep(uuid, name, networkStep(attachment, undefined, afterwards));
     prepare();
     const result = withHostSettings(attachment, () => addUndisturbed(attachment, netns, lockFd));
-    const bridged = isBuiltIn(conf) && conf.name === DEFAULT_NETWORK;
-    if (isBuiltIn(conf) && !bridged && attachment.portMappings.length === 0) stayOnHost(result);
-    const guard = bridged ? guardRules(uuid, result) : undefined;
-    const release = guard === undefined ? "" : guardRelease(uuid, result);
-    writeStep(uuid, name, networkStep(attachment, result, `${release}${afterwards}`));
-    const unguarded = guard === undefined ? undefined : installGuard(guard, attachment.busybox);
-    if (unguarded !== undefined) warn(unguarded);
+    const guard = isBuiltIn(conf) ? guardOf(attachment, result) : undefined;
+    writeStep(uuid, name, networkStep(attachment, result, `${guard?.release ?? ""}${afterwards}`));
+    const told = guard?.install();
+    if (told !== undefined) warn(told);
     return { attachment, result };
   } finally {
     closeSync(lock);
   }
 }
 
-/** ADD, with nobody taking the chains away that portmap is about to use. */
-/**
- * Keeps what comes from a container on the host, whatever routes it has: with CAP_NET_RAW, which apps have by default, it
- * needs none to send beyond. Gone with the interface.
- */
-function stayOnHost(result: CniResult | undefined): void {
-  for (const veth of hostVeths(result)) {
-    for (const version of ["ipv4", "ipv6"])
-      try {
-        writeFileSync(`/proc/sys/net/${version}/conf/${veth}/forwarding`, "0");
-      } catch (error) {
-        // No IPv6.
-        if (errorCode(error) !== "ENOENT") throw error;
-      }
+/** What keeps a container on a built-in network from passing for others, or from getting further than it may. */
+function guardOf(
+  attachment: Attachment,
+  result: CniResult | undefined,
+): { release: string; install(): string | undefined } | undefined {
+  const { conf, containerId, busybox } = attachment;
+  if (conf.name !== DEFAULT_NETWORK) {
+    const pair = pairOf(attachment, result);
+    return { release: hostOnlyRelease(pair), install: () => keepOnHost(pair, conf.name) };
   }
+  const rules = guardRules(containerId, result);
+  if (rules === undefined) return undefined;
+  return { release: guardRelease(containerId, result), install: () => installGuard(rules, busybox) };
 }
 
+/** ADD, with nobody taking the chains away that portmap is about to use. */
 function addUndisturbed(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
   if (!usesPortmap(attachment.conf)) return addAll(attachment, netns, lockFd);
   const lock = openRuntimeFile(NETWORK_STATE.portmapLock);
@@ -390,13 +328,10 @@ function warn(text: string): void {
   process.stderr.write(`rkt: warning: ${printable(text)}\n`);
 }
 
-/** A step of the release. */
+/** A step of the release. Prepared elsewhere: a half-written one in the directory of the steps would be carried out. */
 function writeStep(uuid: string, name: string, text: string): void {
-  const { dir, steps } = networkClaim(uuid);
-  // Not in the directory of the steps, where a half-written one would be carried out.
-  const temporary = `${dir}/step.tmp`;
-  writeFileSync(temporary, text, { mode: 0o600 });
-  renameSync(temporary, `${steps}/${name}`);
+  const { steps, temporary } = networkClaim(uuid);
+  writeWhole(`${steps}/${name}`, text, 0o600, temporary);
 }
 
 /**

@@ -31,7 +31,7 @@ rm -f ${here.netTeardown}
 
 /** Carries out the steps, the last one first; what is left of them is what failed. */
 export function teardownScript(uuid: string): string {
-  const { dir, lock, releasing, teardown, steps, failed } = networkClaim(uuid);
+  const { dir, lock, releasing, teardown, steps, failed, temporary } = networkClaim(uuid);
   return `#!/bin/sh
 # Releases what this container's networks hold of the host. A waiter runs it from the container's start on ("wait");
 # so may any rkt at any time. The container holds the first lock while it lives, the second one is for the release.
@@ -56,8 +56,8 @@ if [ -e ${teardown} ]; then
   done
   [ $status -eq 0 ] || { : >${failed}; exit 1; }
 fi
-rm -rf ${steps} ${dir}/*.tmp
-rm -f ${teardown} ${failed} ${releasing} ${lock}
+rm -rf ${steps}
+rm -f ${temporary} ${teardown} ${failed} ${releasing} ${lock}
 rmdir ${dir} 2>/dev/null
 exit 0
 `;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { requires } from "../../test/helpers/rkt.ts";
-import { guardRelease, guardRules, installGuard } from "./source-guard.ts";
+import { guardRelease, guardRules, installGuard, linkLocalAddress } from "./source-guard.ts";
 
 const UUID = "5ab862c3-e475-47aa-95d4-7ed2c849ac66";
 const result = {
@@ -22,8 +22,8 @@ test("the rules of a container with both kinds of addresses", () => {
     `*nat
 :RKT-5ab862c3e47547aa95d47ed2 RETURN
 -A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 --ip6-proto ipv6-icmp --ip6-icmp-type router-advertisement -j DROP
--A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src fe80::/10 -j RETURN
--A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src :: -j RETURN
+-A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src fe80::0:ff:fe00:3 -j RETURN
+-A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src :: --ip6-proto ipv6-icmp -j RETURN
 -A RKT-5ab862c3e47547aa95d47ed2 -p IPv4 -s 02:00:00:00:00:03 --ip-src 172.16.28.2 -j RETURN
 -A RKT-5ab862c3e47547aa95d47ed2 -p ARP -s 02:00:00:00:00:03 --arp-mac-src 02:00:00:00:00:03 --arp-ip-src 172.16.28.2 -j RETURN
 -A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src fd00::2 -j RETURN
@@ -32,8 +32,8 @@ test("the rules of a container with both kinds of addresses", () => {
 *filter
 :RKT-5ab862c3e47547aa95d47ed2 RETURN
 -A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 --ip6-proto ipv6-icmp --ip6-icmp-type router-advertisement -j DROP
--A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src fe80::/10 -j RETURN
--A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src :: -j RETURN
+-A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src fe80::0:ff:fe00:3 -j RETURN
+-A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src :: --ip6-proto ipv6-icmp -j RETURN
 -A RKT-5ab862c3e47547aa95d47ed2 -p IPv4 -s 02:00:00:00:00:03 --ip-src 172.16.28.2 -j RETURN
 -A RKT-5ab862c3e47547aa95d47ed2 -p ARP -s 02:00:00:00:00:03 --arp-mac-src 02:00:00:00:00:03 --arp-ip-src 172.16.28.2 -j RETURN
 -A RKT-5ab862c3e47547aa95d47ed2 -p IPv6 -s 02:00:00:00:00:03 --ip6-src fd00::2 -j RETURN
@@ -42,6 +42,14 @@ test("the rules of a container with both kinds of addresses", () => {
 `,
   );
 });
+
+for (const [mac, address] of [
+  ["34:56:78:9a:bc:de", "fe80::3656:78ff:fe9a:bcde"],
+  ["FE:00:0a:00:00:01", "fe80::fc00:aff:fe00:1"],
+] as const)
+  test(`the link-local address of ${mac}`, () => {
+    assert.equal(linkLocalAddress(mac), address);
+  });
 
 test("they go as they came", () => {
   assert.equal(

@@ -15,22 +15,19 @@
 
 import { spawnSync } from "node:child_process";
 import { errorCode, errorText } from "../../shared/errors.ts";
-import { isObject } from "../../shared/schema/place.ts";
-import { addressesOf, type CniResult, HOST_PATH, hostVeths } from "./cni.ts";
+import { containerChain } from "./chains.ts";
+import { addressesOf, type CniResult, containerMac, HOST_PATH, hostVeths } from "./cni.ts";
 import { BRIDGE } from "./default-network.ts";
 
 /** By name: a rule set for the nft variant, which has --noflush. The other would flush what is not ours. */
 const RESTORE = "ebtables-nft-restore";
-
-/** ebtables' names have 31 characters at most. */
-const chainOf = (containerId: string): string => `RKT-${containerId.replaceAll("-", "").slice(0, 24)}`;
 
 /** Input of ebtables-restore for a container's attachment; undefined when the plugin has not said what there is to be said. */
 export function guardRules(containerId: string, result: CniResult | undefined): string | undefined {
   const [veth] = hostVeths(result);
   const mac = containerMac(result);
   if (veth === undefined || mac === undefined) return undefined;
-  const chain = chainOf(containerId);
+  const chain = containerChain(containerId);
   const addresses = addressesOf(result).map((address) => address.replace(/\/.*/, ""));
   const own = addresses.flatMap((address) =>
     address.includes(":")
@@ -42,9 +39,9 @@ export function guardRules(containerId: string, result: CniResult | undefined): 
   );
   const linkLocal = [
     `-p IPv6 --ip6-proto ipv6-icmp --ip6-icmp-type router-advertisement -j DROP`,
-    `-p IPv6 -s ${mac} --ip6-src fe80::/10 -j RETURN`,
+    `-p IPv6 -s ${mac} --ip6-src ${linkLocalAddress(mac)} -j RETURN`,
     // Before it has an address.
-    `-p IPv6 -s ${mac} --ip6-src :: -j RETURN`,
+    `-p IPv6 -s ${mac} --ip6-src :: --ip6-proto ipv6-icmp -j RETURN`,
   ];
   const lines = HOOKS.flatMap(([table, hook]) => [
     `*${table}`,
@@ -64,7 +61,7 @@ const HOOKS = [
 export function guardRelease(containerId: string, result: CniResult | undefined): string {
   const [veth] = hostVeths(result);
   if (veth === undefined) return "";
-  const chain = chainOf(containerId);
+  const chain = containerChain(containerId);
   return HOOKS.map(
     ([table, hook]) => `${RESTORE} --noflush 2>/dev/null <<'EOF'
 *${table}
@@ -116,14 +113,10 @@ read -r mask <${file} && { [ "$mask" = ${LLDP} ] || echo ${LLDP} >${file}; }`;
     : unguarded(`group_fwd_mask: ${error === undefined ? stderr.trim() : errorText(error)}`);
 }
 
-/** The address of the container's own interface: the one that is in a namespace. */
-function containerMac(result: CniResult | undefined): string | undefined {
-  const interfaces = result?.["interfaces"];
-  if (!Array.isArray(interfaces)) return undefined;
-  for (const one of interfaces)
-    if (isObject(one) && typeof one["sandbox"] === "string" && one["sandbox"] !== "") {
-      const mac = one["mac"];
-      if (typeof mac === "string" && /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) return mac;
-    }
-  return undefined;
+/** The link-local address that follows from an Ethernet address (RFC 4291, appendix A), as the kernel makes it in there. */
+export function linkLocalAddress(mac: string): string {
+  const [first = 0, second = 0, ...rest] = mac.split(":").map((byte) => Number.parseInt(byte, 16));
+  const bytes = [first ^ 2, second, rest[0] ?? 0, 0xff, 0xfe, ...rest.slice(1)];
+  const words = [0, 2, 4, 6].map((at) => (((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)).toString(16));
+  return `fe80::${words.join(":")}`;
 }

@@ -925,7 +925,8 @@ networkTest(
 
     const neighbours = (who: string) =>
       rkt.ok(["enter", victims, "/bin/busybox", "ip", "neigh", "show", who]).stdout.split(" ").slice(0, 5).join(" ");
-    rkt.ok(["enter", victims, "/bin/busybox", "ping", "-c1", gateway]);
+    const greet = ["enter", victims, "/bin/busybox", "ping", "-c1", gateway];
+    await eventually("the victim runs", () => (rkt.run(greet).status === 0 ? true : undefined));
     const [known, host] = [
       neighbours(gateway),
       ip("neigh", "show", victim.address).replace(/ (REACHABLE|STALE|DELAY|PROBE)/, ""),
@@ -965,7 +966,7 @@ echo tried`;
 networkTest("a script of a release that was never finished, and a claim's other half-written files: gone at the next gc", (_, rkt) => {
   const claim = networkClaim("00000000-0000-4000-8000-00000000dead");
   mkdirSync(claim.dir, { recursive: true, mode: 0o700 });
-  for (const file of [claim.lock, `${claim.teardown}.0.tmp`, join(claim.dir, "step.tmp")])
+  for (const file of [claim.lock, claim.temporary])
     writeFileSync(file, "", { mode: 0o600 });
   const empty = networkClaim("00000000-0000-4000-8000-000000000bad");
   mkdirSync(empty.dir, { mode: 0o700 });

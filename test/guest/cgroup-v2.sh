@@ -69,6 +69,7 @@ shell="--exec=/bin/sh -- -c"
 
 # An app's own cgroup is the root of all that it sees.
 check "no limit" 0 "0::/" rkt run /busybox.aci $shell 'cat /proc/self/cgroup'
+check "a sysfs of its own" 0 "lo has cgroups" rkt run --net=none /busybox.aci $shell 'cd /sys; echo $(ls class/net; [ -e fs/cgroup/cgroup.procs ] && echo has cgroups)'
 read_all="cd /sys/fs/cgroup; echo \$(cat memory.max memory.swap.max cpu.max cpu.weight)"
 check "limits" 0 "64000000 0 25000 100000 10" rkt run /busybox.aci --memory=64M --cpu=250m $shell "$read_all"
 check "one mount, from its root on" 0 "/ /sys/fs/cgroup 1" rkt run /busybox.aci $shell \

@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
+import { NETWORK_STATE } from "../../shared/contract/host-state.ts";
 import { takeNetworkLane } from "../helpers/network-lane.ts";
 import {
   eventually,
@@ -31,6 +32,8 @@ interface Host {
   /** The output of a command on the host's neighbour, which has the interface `lan` and the host as its router. */
   neighbourSays(...command: string[]): string;
   start(...command: string[]): { child: ChildProcess; done: Promise<Result>; output(): string };
+  /** What the UDP datagrams say that reach a port of the host's, or of its neighbour's; by IPv4 or IPv6. */
+  hears(who: "host" | "neighbour", port: number): Promise<() => string>;
   /** A container that runs the script. */
   container(options: string[], script: string): string[];
   /** A container that runs until `end`, and its address. */
@@ -40,7 +43,8 @@ interface Host {
 function hostTest(name: string, body: (host: Host, t: TestContext) => Promise<void>): void {
   test(name, async (t) => {
     if (
-      !requires(t, "root", "build", "ip", "nsenter", "iptables-save", "ebtables-nft-restore", "bridge", "gcc", "flock")
+      !requires(t, "root", "build", "ip", "nsenter", "iptables-save", "ebtables-nft-restore", "bridge", "gcc", "flock") ||
+      !requires(t, "arptables-nft", "strace")
     )
       return;
     const rkt = makeRkt(t);
@@ -90,6 +94,13 @@ function hostTest(name: string, body: (host: Host, t: TestContext) => Promise<vo
       ...{ rkt, tools, start, container },
       says: (...command) => said(near, command),
       neighbourSays: (...command) => said(far, command),
+      async hears(who, port) {
+        const listen = [join(tools, "frames"), "listen", "::", String(port)];
+        const there = who === "host" ? [] : ["nsenter", `--net=/run/netns/${far}`];
+        const { output } = start(...there, ...listen);
+        await eventually("it listens", () => (output() === "ready\n" ? true : undefined));
+        return output;
+      },
       async standing(options, script) {
         const { child, done, output } = start(...container(options, script));
         const address = await eventually("an address", () => {
@@ -108,10 +119,22 @@ function hostTest(name: string, body: (host: Host, t: TestContext) => Promise<vo
     host.says("sysctl", "-qw", "net.ipv4.ip_forward=0");
     await body(host, t);
     await eventually("the host's network is as before", () =>
-      /rkt0|RKT|veth/.test(host.says("sh", "-c", "ip link; iptables-save; ebtables-nft-save")) ? undefined : true,
+      /rkt0|RKT|veth/.test(host.says("sh", "-c", RULES)) ? undefined : true,
     );
   });
 }
+
+const RULES = "ip link; iptables-save; ip6tables-save; ebtables-nft-save; arptables-nft-save";
+
+/** The container does in turn what the files say that are put into its directory. */
+const OBEY = `for order in 1 2; do
+  until [ -e /tools/order$order ]; do sleep 0.1; done
+  . /tools/order$order
+  echo did $order
+done
+exec sleep 1000`;
+
+const OWN_MAC = "mac=$(ip -o link show eth0 | sed 's/.*ether \\([^ ]*\\).*/\\1/')";
 
 const SEND = `set -- $(ip -o link show eth0 | sed 's/.*ether //'); mac=$1
 own=$(ip -o -4 addr show dev eth0 | sed 's/.*inet \\([^/]*\\).*/\\1/')
@@ -214,3 +237,134 @@ hostTest(
     assert.equal(forwards(), "1", "somebody else has rules for it by now");
   },
 );
+
+hostTest(
+  "a container on the restricted network reaches the host and nobody else, and passes for nobody, whoever switches forwarding on",
+  async ({ says, neighbourSays, hears, standing, tools }) => {
+    says("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0");
+    neighbourSays("ip", "addr", "add", "fd09::2/64", "dev", "lan", "nodad");
+    says("ip", "addr", "add", "fd09::1/64", "dev", "lan", "nodad");
+    says("ip", "-6", "route", "add", "default", "via", "fd09::2", "dev", "lan");
+    const [host, neighbour] = [await hears("host", 18_096), await hears("neighbour", 18_095)];
+    const restricted = await standing(["--net=default-restricted"], OBEY);
+    const order = async (number: number, script: string): Promise<void> => {
+      writeFileSync(join(tools, "order"), script);
+      renameSync(join(tools, "order"), join(tools, `order${number}`));
+      const done = `did ${number}\n`;
+      await eventually(done, () => (restricted.output().endsWith(done) ? true : undefined));
+    };
+    const [, veth = "", mac = ""] = /(veth\w+)@.*link\/ether ([0-9a-f:]{17})/.exec(says("ip", "-o", "link")) ?? [];
+    const [, hostsOwn = ""] = /inet6 (fe80::[^/]*)/.exec(says("ip", "-6", "addr", "show", "dev", veth)) ?? [];
+    const gateway = restricted.address.replace(/\.\d+$/, ".1");
+    const nobody = (last: number) => restricted.address.replace(/\.\d+$/, `.${last}`);
+
+    const prelude = `${OWN_MAC}
+own=$(ip -o -6 addr show dev eth0 | sed 's/.*inet6 \\([^/]*\\).*/\\1/')
+send() { /tools/frames send eth0 $mac ${mac} "$@"; }
+ask() { /tools/frames arp eth0 $mac ff:ff:ff:ff:ff:ff "$@" ${gateway}; }\n`;
+    await order(1, `${prelude}/tools/frames advertise eth0 $mac $own\nask 1 ${nobody(98)}\nask 6 ${nobody(99)}`);
+    assert.ok(!says("ip", "-6", "route").includes(`default via fe80::`), "the container is no router of the host's");
+    assert.doesNotMatch(says("ip", "neigh", "show", "dev", veth), new RegExp(`${nobody(98)} |${nobody(99)} `));
+
+    says("sysctl", "-qw", "net.ipv4.ip_forward=0");
+    const other = await standing(["--net"], "exec /tools/frames listen :: 5000");
+    const forwarding = says("sysctl", "-n", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding");
+    assert.equal(forwarding, "1\n1\n", "the other container's network forwards");
+    const sent = [
+      `${restricted.address} 198.51.100.2 18095 forwarded`,
+      `fd09::77 fd09::2 18095 forwarded`,
+      `$own fd09::2 18095 forwarded`,
+      `${restricted.address} ${other.address} 5000 forwarded`,
+      ...["198.51.100.2", other.address, nobody(98)].map((from) => `${from} 198.51.100.1 18096 forged`),
+      ...["fd09::2", "fe80::1"].map((from) => `${from} ${hostsOwn} 18096 forged`),
+      `:: ${hostsOwn} 18096 forged`,
+      `${restricted.address} 198.51.100.1 18096 honest`,
+      `$own ${hostsOwn} 18096 honest6`,
+    ];
+    await order(2, `${prelude}${sent.map((words) => `send ${words}\n`).join("")}`);
+    says("bash", "-c", "for to in 198.51.100.2/18095 fd09::2/18095; do printf honest >/dev/udp/$to; done");
+    says("bash", "-c", `printf honest >/dev/udp/${other.address}/5000`);
+    for (const [name, output, hears] of [
+      ["the host", host, ["ready", "honest", "honest6"]],
+      ["the neighbour", neighbour, ["ready", "honest"]],
+      ["the other container", other.output, ["ready", "honest"]],
+    ] as const) {
+      const heard = () => [...new Set(output().trim().split("\n"))];
+      await eventually(`${name} is reached`, () => (hears.every((text) => heard().includes(text)) ? true : undefined));
+      assert.deepEqual(heard(), hears, name);
+    }
+    await restricted.end();
+    await other.end();
+  },
+);
+
+hostTest("of IPv6's link-local addresses a container on the default network has its own", async (host) => {
+  const { says, standing, container } = host;
+  const show = "ip -o -6 addr show dev eth0 scope link; ip -o link show eth0 | sed 's/.*ether \\([^ ]*\\).*/\\1/'";
+  const victim = await standing(["--net"], `${show}; exec /tools/frames listen :: 5000`);
+  await eventually("it listens", () => (victim.output().endsWith("ready\n") ? true : undefined));
+  const [, its = "", mac = ""] = /inet6 (fe80::\S*)\/64.*\n(.*)\n/.exec(victim.output()) ?? [];
+  const [, gateway = ""] = /inet6 (fe80::[^/]*)/.exec(says("ip", "-6", "addr", "show", "dev", "rkt0")) ?? [];
+  const sent = [gateway, its, "fe80::1", "::"].map((from) => `send ${from} ${its} 5000 forged\n`).join("");
+  const script = `${OWN_MAC}
+own=$(ip -o -6 addr show dev eth0 scope link | sed 's/.*inet6 \\([^/]*\\).*/\\1/')
+send() { /tools/frames send eth0 $mac ${mac} "$@"; }
+${sent}send $own ${its} 5000 honest\necho tried`;
+  assert.equal(says(...container(["--net"], script)), "tried\n");
+  await eventually("the honest one is heard", () => (victim.output().includes("honest") ? true : undefined));
+  assert.doesNotMatch(victim.output(), /forged/);
+  await victim.end();
+});
+
+hostTest("/sys shows a container's own interfaces, and not the host's", async ({ says, standing, container, rkt }) => {
+  const look = "echo $(ls /sys/class/net) $(ls /sys/devices/virtual/net)";
+  for (const [options, interfaces] of [
+    [["--net=none"], "lo lo"],
+    [["--net=none", "--private-users"], "lo lo"],
+    [["--net"], "eth0 lo eth0 lo"],
+    [["--net", "--private-users"], "eth0 lo eth0 lo"],
+    [["--net=default-restricted"], "eth0 lo eth0 lo"],
+    [["--net=none", "--insecure-options=all-run"], "lo lo"],
+  ] as const)
+    assert.equal(says(...container([...options], look)), `${interfaces}\n`, options.join(" "));
+  assert.match(says(...container([], look)), /\blan\b/, "the host's network is the host's");
+  const { end, output } = await standing(["--net"], "echo up; exec sleep 1000");
+  await eventually("it runs", () => (output() === "up\n" ? true : undefined));
+  const [{ uuid }] = JSON.parse(rkt.ok(["list", "--format=json"]).stdout).filter(({ pid }: { pid?: number }) => pid);
+  assert.equal(rkt.ok(["enter", uuid, "/bin/sh", "-c", look]).stdout, "eth0 lo eth0 lo\n");
+  await end();
+});
+
+hostTest("a container that is killed while its network is made leaves no file behind", async ({ says, container, rkt }) => {
+  const files = () =>
+    readdirSync(NETWORK_STATE.dir, { recursive: true })
+      .map(String)
+      // Locks stay, and the directories that plugins keep their leases in.
+      .filter((name) => !/\.lock$|^leases|^(containers|ports)$/.test(name))
+      .sort();
+  const before = files();
+  const trace = join(rkt.scratch, "trace");
+  // The image is in the store from then on.
+  assert.equal(says(...container([], "echo started")), "started\n");
+  for (const [network, name] of [
+    ["--net", "default.json"],
+    ["--net=default-restricted", "default-restricted.json"],
+  ] as const) {
+    const traced = (...inject: string[]) => {
+      const options = ["-f", "-qq", "-o", trace, "-e", "trace=rename", "-e", "signal=none", ...inject];
+      return says("strace", ...options, ...container([network], "echo started"));
+    };
+    assert.equal(traced(), "started\n");
+    // strace counts the calls of each process by itself.
+    const calls = readFileSync(trace, "utf8").split("\n");
+    const at = calls.findIndex((call) => call.includes(`"${NETWORK_STATE.dir}/${name}"`));
+    const pid = (call = "") => call.split(" ", 1)[0];
+    const when = calls.slice(0, at + 1).filter((call) => pid(call) === pid(calls[at])).length;
+    assert.equal(traced("-e", `inject=rename:signal=SIGKILL:when=${when}`), "");
+    assert.match(readFileSync(trace, "utf8"), new RegExp(`"${NETWORK_STATE.dir}/${name}"(?: <unfinished|\\) += \\?)`));
+    rkt.ok(["gc", "--grace-period=0"]);
+    await eventually("nothing is left", () => (`${files()}` === `${before}` ? true : undefined)).catch(() =>
+      assert.deepEqual(files(), before),
+    );
+  }
+});

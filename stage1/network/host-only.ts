@@ -1,0 +1,131 @@
+/**
+ * Keeps a container on the restricted network between itself and the host: rules for its pair of interfaces drop what is
+ * forwarded from there and to there, whatever routes the container has. With CAP_NET_RAW, which apps have by default, it
+ * needs none to send beyond. The interface's own switch (`forwarding`) is not enough: who switches that of all interfaces
+ * on, as plugins do for other networks, switches this one on too.
+ *
+ * What comes from the container has its own addresses as the sender's, as on the default network (source-guard.ts): the
+ * host, whose metadata service knows containers by address, takes nothing else from it. Nor does the host take it for a
+ * router.
+ *
+ * Forwarded packets are dropped in the table mangle: there no rule of anybody's in `filter` can accept them first.
+ */
+
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { type Chain, containerChain, installChains, removeChains } from "./chains.ts";
+import { addressesOf, type Attachment, type CniResult, containerMac, HOST_PATH, hostVeths } from "./cni.ts";
+import { linkLocalAddress } from "./source-guard.ts";
+
+/** Of an attachment: what the rules are about. */
+export interface Pair {
+  chain: string;
+  veth: string;
+  mac: string;
+  /** Of the container, IPv4. */
+  addresses: readonly string[];
+}
+
+/** Throws "network-failed" when the plugin has not said it: without the rules the container must not start. */
+export function pairOf({ conf, containerId }: Attachment, result: CniResult | undefined): Pair {
+  const [veth] = hostVeths(result);
+  const mac = containerMac(result);
+  const addresses = addressesOf(result)
+    .map((address) => address.replace(/\/.*/, ""))
+    .filter((address) => !address.includes(":"));
+  if (veth === undefined || mac === undefined || addresses.length === 0)
+    throw new RktError("network-failed", `network ${conf.name}: the plugin has not named the interfaces it has made`, {
+      hint: "is there another plugin ptp in a directory of yours? rkt's own names them",
+    });
+  return { chain: containerChain(containerId), veth, mac, addresses };
+}
+
+const chainsOf = (name: string): readonly [Chain, Chain] => [
+  { table: "mangle", hook: "FORWARD", name },
+  { table: "raw", hook: "PREROUTING", name },
+];
+
+/** Input of iptables-restore --noflush. */
+export function ipv4Rules({ chain, veth, addresses }: Pair): string {
+  return rules(
+    chain,
+    veth,
+    addresses.map((address) => `-s ${address}/32 -j RETURN`),
+  );
+}
+
+/** Input of ip6tables-restore --noflush: of IPv6 the container has its link-local address. */
+export function ipv6Rules({ chain, veth, mac }: Pair): string {
+  return rules(chain, veth, [
+    "-p ipv6-icmp -m icmp6 --icmpv6-type router-advertisement -j DROP",
+    `-s ${linkLocalAddress(mac)}/128 -j RETURN`,
+    // Before it has an address.
+    "-s ::/128 -p ipv6-icmp -j RETURN",
+  ]);
+}
+
+function rules(chain: string, veth: string, senders: readonly string[]): string {
+  return `*mangle
+:${chain} - [0:0]
+-A ${chain} -i ${veth} -j DROP
+-A ${chain} -o ${veth} -j DROP
+-A FORWARD -j ${chain}
+COMMIT
+*raw
+:${chain} - [0:0]
+${[...senders, "-j DROP"].map((rule) => `-A ${chain} -i ${veth} ${rule}\n`).join("")}-A PREROUTING -j ${chain}
+COMMIT
+`;
+}
+
+/**
+ * Arguments of arptables, one command after the other: its `restore` flushes what is not ours. A rule without --h-type is
+ * about Ethernet's type alone, and the kernel takes IEEE 802's as well.
+ */
+export function arpCommands({ chain, veth, mac, addresses }: Pair): string[] {
+  return [
+    `-N ${chain}`,
+    ...addresses.map((address) => `-A ${chain} -i ${veth} --source-mac ${mac} --source-ip ${address} -j RETURN`),
+    `-A ${chain} -i ${veth} --h-type 0/0 -j DROP`,
+    `-A INPUT --h-type 0/0 -j ${chain}`,
+  ];
+}
+
+const ARPTABLES = "arptables-nft";
+
+/** Makes the rules. Gives what the person should know when those for ARP can't be made. */
+export function keepOnHost(pair: Pair, network: string): string | undefined {
+  install("iptables", pair.chain, ipv4Rules(pair), network);
+  // A kernel without IPv6 has nothing to forward.
+  if (existsSync("/proc/net/if_inet6")) install("ip6tables", pair.chain, ipv6Rules(pair), network);
+  for (const command of arpCommands(pair)) {
+    const { error, status, stderr } = spawnSync(ARPTABLES, command.split(" "), {
+      env: { PATH: HOST_PATH },
+      encoding: "utf8",
+    });
+    if (status === 0) continue;
+    const missing = error !== undefined && errorCode(error) === "ENOENT";
+    const [line = ""] = (error === undefined ? stderr : errorText(error)).split("\n");
+    return `the container can claim addresses that are not its own by ARP: ${missing ? `there is no ${ARPTABLES}` : line}`;
+  }
+  return undefined;
+}
+
+function install(tables: string, chain: string, text: string, network: string): void {
+  const failure = installChains(tables, chainsOf(chain), text);
+  if (failure === undefined) return;
+  throw new RktError("no-iptables", `network ${network}: ${failure.reason}`, {
+    hint: `install ${tables}: it keeps containers of this network from reaching further than the host`,
+    cause: failure.cause,
+  });
+}
+
+/** Shell that takes the rules away. */
+export function hostOnlyRelease({ chain }: Pair): string {
+  const arp = [`-D INPUT --h-type 0/0 -j ${chain}`, `-F ${chain}`, `-X ${chain}`];
+  return `${["iptables", "ip6tables"].map((tables) => `${removeChains(tables, chainsOf(chain))}\n`).join("")}{ ${arp
+    .map((command) => `${ARPTABLES} ${command}`)
+    .join("; ")}; } 2>/dev/null
+`;
+}
