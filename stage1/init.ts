@@ -5,6 +5,7 @@
 
 import { spawnSync } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
+import { callersEnvironment } from "../shared/callers-environment.ts";
 import { execve } from "../shared/exec.ts";
 import { containerLayout } from "../shared/contract/container-directory.ts";
 import { ENV_LOCK_FD, ENV_USERS_FD } from "../shared/contract/environment.ts";
@@ -98,7 +99,7 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
 
   // execve keeps the pid: nspawn's is ours, and the container's PID 1 is its child.
   writeAtomically(here.pid, `${process.pid}\n`);
-  privateRun(process.env["NOTIFY_SOCKET"]);
+  privateRun(callersEnvironment()["NOTIFY_SOCKET"]);
 
   hideUnused(planned);
   const { path, argv } = nspawnCommand({
@@ -107,7 +108,7 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
     stdio,
     apps: manifest.apps.map((app) => app.name),
     debug: container.debug,
-    notify: process.env["NOTIFY_SOCKET"] !== undefined,
+    notify: callersEnvironment()["NOTIFY_SOCKET"] !== undefined,
     networkNamespace:
       network.namespace === undefined || joined !== undefined
         ? undefined
@@ -159,8 +160,9 @@ function environment(): Record<string, string> {
     // The launcher gives each app its own filter; nspawn's, compiled anew at each start, costs half the boot.
     SYSTEMD_SECCOMP: "0",
   };
+  const callers = callersEnvironment();
   for (const name of ["TERM", "NOTIFY_SOCKET"]) {
-    const value = process.env[name];
+    const value = callers[name];
     if (value !== undefined) env[name] = value;
   }
   return env;
@@ -168,7 +170,7 @@ function environment(): Record<string, string> {
 
 /** A descriptor of stage 0's that must outlive this program: its locks say "running", and whose the ids are. */
 function inheritedFd(variable: string): number | undefined {
-  const fd = Number(process.env[variable]);
+  const fd = Number(callersEnvironment()[variable]);
   return Number.isInteger(fd) && fd > 2 && isOpenFd(fd) ? fd : undefined;
 }
 

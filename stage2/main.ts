@@ -11,6 +11,7 @@
 
 import { readFileSync, writeSync } from "node:fs";
 import { basename } from "node:path";
+import { callersEnvironment } from "../shared/callers-environment.ts";
 import { errorCode, errorText, RktError, usageError } from "../shared/errors.ts";
 import { exitNow } from "../shared/exec.ts";
 import { containerLayout } from "../shared/contract/container-directory.ts";
@@ -31,7 +32,7 @@ function main(argv: readonly string[]): never {
   // Stage 1 gives a service no stderr: what is refused below must be said where the app's own messages go.
   if (asked.command === undefined) linux.connect(2, STAGE1.appStderr(asked.app));
   const manifest = parsePodManifest(read(STAGE1.manifest));
-  const inherited = { pid: process.pid, env: process.env, openFiles: openFilesOfStage1() };
+  const inherited = { pid: process.pid, env: callersEnvironment(), openFiles: openFilesOfStage1() };
   return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app, STAGE1.app)), linux);
 }
 
@@ -46,7 +47,7 @@ function onHost(argv: readonly string[]): never {
   const plan = launchPlan(
     manifest,
     asked,
-    { pid: process.pid, env: process.env, host, openFiles: callersOpenFiles() },
+    { pid: process.pid, env: callersEnvironment(), host, openFiles: callersOpenFiles() },
     imagesApp,
   );
   if (argv.length === 0) beginApp(manifest, asked.app, imagesApp);

@@ -4,6 +4,7 @@
  * anything has changed.
  */
 
+import type { Environment } from "../shared/callers-environment.ts";
 import { numericIds } from "../shared/accounts.ts";
 import { RktError } from "../shared/errors.ts";
 import {
@@ -97,7 +98,7 @@ export interface RunningApp {
 /** What the launcher was given. */
 export interface Inherited {
   pid: number;
-  env: Readonly<Record<string, string | undefined>>;
+  env: Environment;
   openFiles?: ResourceLimit | undefined;
   /** On the host instead of in a stage1 root. */
   host?: HostLaunch | undefined;

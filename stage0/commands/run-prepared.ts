@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { shortId } from "../../shared/contract/image-ids.ts";
@@ -37,7 +38,7 @@ export const command: Command = {
       { ...ref, lock },
       {
         data: globals.dir,
-        env: { ...(process.env as Record<string, string>) },
+        env: callersEnvironment(),
         collect: given.rm ? collector(globals.dir, ref.uuid) : undefined,
       },
     );

@@ -9,6 +9,7 @@ import { STATUS_CODES } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createSecureContext, getCACertificates } from "node:tls";
 import type { Dispatcher } from "undici";
+import { callersEnvironment, type Environment, showRuntime } from "../../shared/callers-environment.ts";
 import { errorCode, errorText, RktError, type RktErrorOptions, withoutCredentials } from "../../shared/errors.ts";
 import { LOCAL_CONFIG_DIR } from "../../shared/contract/configuration.ts";
 
@@ -29,8 +30,8 @@ export interface HttpOptions {
   retry?: Partial<RetryPolicy>;
   /** Told of each failure that will be tried again, and the seconds until then. */
   onRetry?: (error: HttpError, seconds: number) => void;
-  /** Where the proxy variables are read; process.env unless told. */
-  env?: NodeJS.ProcessEnv;
+  /** Where the proxy variables are read; the caller's environment unless told. */
+  env?: Environment;
 }
 
 /** So many bytes in so many milliseconds of waiting for them. */
@@ -192,7 +193,7 @@ export function openHttp(options: HttpOptions = {}): HttpClient {
 /** Where no variable for https is set, undici sends https through HTTP_PROXY's proxy too. */
 async function openAgent(protocol: string, options: HttpOptions): Promise<Dispatcher> {
   const { EnvHttpProxyAgent } = await import("undici");
-  const env = options.env ?? process.env;
+  const env = options.env ?? callersEnvironment();
   const httpProxy = proxyUrl(env, "http_proxy");
   const httpsProxy = proxyUrl(env, "https_proxy");
   const overTls = protocol === "https:" || httpProxy.startsWith("https:");
@@ -220,7 +221,7 @@ async function openAgent(protocol: string, options: HttpOptions): Promise<Dispat
 }
 
 /** Programs take "proxy:3128" for "http://proxy:3128"; "" is no proxy. */
-function proxyUrl(env: NodeJS.ProcessEnv, name: string): string {
+function proxyUrl(env: Environment, name: string): string {
   const value = env[name] ?? env[name.toUpperCase()] ?? "";
   if (value === "") return "";
   const url = value.includes("://") ? value : `http://${value}`;
@@ -235,8 +236,9 @@ function proxyUrl(env: NodeJS.ProcessEnv, name: string): string {
   return url;
 }
 
-/** Whom the machine's other programs trust (SSL_CERT_FILE counts); the runtime's own list only where there is none. */
+/** Whom the machine's other programs trust; the runtime's own list only where there is none. */
 function trustedCertificates(): string[] {
+  showRuntime(["SSL_CERT_FILE", "SSL_CERT_DIR"]);
   const system = getCACertificates("system");
   return [...new Set([...(system.length > 0 ? system : getCACertificates("bundled")), ...getCACertificates("extra")])];
 }

@@ -1,6 +1,7 @@
 /** From the line of `run` or `prepare` to a prepared container. */
 
 import { readFileSync } from "node:fs";
+import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { PROTECTIONS } from "../../shared/contract/annotations.ts";
 import { LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../../shared/contract/configuration.ts";
@@ -38,7 +39,7 @@ export async function setUpContainer(
 ): Promise<OwnedContainer> {
   const given = asked.podManifest === undefined ? undefined : readPodManifest(asked.podManifest);
   let circumstances: Circumstances = {
-    environment: asked.environment.inherit ? callersEnvironment() : [],
+    environment: asked.environment.inherit ? callersVariables() : [],
     environmentFiles: asked.environment.files.flatMap((path) => parseEnvironmentFile(path, read(path))),
     created: new Date(),
     debug: globals.debug,
@@ -163,6 +164,6 @@ function read(path: string): string {
   }
 }
 
-function callersEnvironment(): NameValue[] {
-  return Object.entries(process.env).flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]));
+function callersVariables(): NameValue[] {
+  return Object.entries(callersEnvironment()).flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]));
 }
