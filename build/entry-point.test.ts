@@ -77,6 +77,12 @@ test("Node.js, with a fixed address: options, no variable, and what it sets itse
   assert.deepEqual(JSON.parse(done.stdout), [{}, { A: "2" }, [join(directory, "script"), "x"], options], done.stderr);
 });
 
+test("a signal opens no debugger's port in stage 1's runtime, whatever the caller's variables say", async () => {
+  writeFileSync(join(directory, "signal"), "process.kill(process.pid, 'SIGUSR1'); setTimeout(() => console.log('went on'), 300);");
+  const done = run(await stage1Runtime(CACHE), [join(directory, "signal")], { NODE_OPTIONS: "--inspect" });
+  assert.deepEqual(done, { status: 0, stdout: "went on\n", stderr: "" });
+});
+
 test("readelf reads it as it was meant", async () => {
   for (const program of [patched("/usr/bin/env"), await stage1Runtime(CACHE)]) {
     const shown = run("readelf", ["-lW", program], { PATH: "/usr/bin", LC_ALL: "C" });
