@@ -1,5 +1,5 @@
 /**
- * The first instructions of our executables (ADR 8): they take the caller's
+ * The first instructions of our executables (ADR 9): they take the caller's
  * environment away before a runtime, or a library in it, can obey a part of
  * it, and give a runtime the options of the build. Written here in machine code
  * (x86-64), as build/exec-helper.ts is.

@@ -1,6 +1,6 @@
 /**
  * The environment that this program was started with. Our executables begin by emptying the one that the runtime and its
- * libraries look at (ADR 8), so process.env is empty in them, and no variable steers what we do not know of. What the kernel was given
+ * libraries look at (ADR 9), so process.env is empty in them, and no variable steers what we do not know of. What the kernel was given
  * stays in /proc/self/environ (proc_pid_environ(5)). Trusts nothing of it: the module that uses a variable checks it.
  */
 
