@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { bundle, bundleScript, type ExecutableName, singleExecutable } from "./bundle.ts";
 import { CACHE, ROOT } from "./paths.ts";
-import { strippedRuntime } from "./runtime.ts";
+import { stage1Runtime } from "./runtime.ts";
 
 /** A directory with the named files. */
 function files(t: TestContext, contents: Record<string, string>): string {
@@ -16,7 +16,7 @@ function files(t: TestContext, contents: Record<string, string>): string {
   return directory;
 }
 
-test("rkt is one file: lazy imports are lazy, warnings silent, NODE_OPTIONS not its own", async (t) => {
+test("rkt is one file: lazy imports are lazy, warnings silent, no variable its own", async (t) => {
   const directory = files(t, {
     "main.ts": `
       const order: string[] = ["start"];
@@ -26,7 +26,7 @@ test("rkt is one file: lazy imports are lazy, warnings silent, NODE_OPTIONS not 
       late.then(async ({ name }) => {
         const { DatabaseSync } = await import("node:sqlite");
         order.push(name, typeof DatabaseSync, ...process.argv.slice(2), ...process.execArgv);
-        console.log(order.join(" "));
+        console.log(order.join(" "), Object.keys(process.env).length);
       });
       order.push("end of main");`,
     "late.ts": `(globalThis as any).order.push("late evaluated"); export const name: string = "late";`,
@@ -39,25 +39,25 @@ test("rkt is one file: lazy imports are lazy, warnings silent, NODE_OPTIONS not 
   assert.equal(run.stderr, "");
   assert.equal(
     run.stdout,
-    "start end of main late evaluated late function --version x --no-warnings --disable-sigusr1 --min-semi-space-size=16\n",
+    "start end of main late evaluated late function --version x --no-warnings --disable-sigusr1 --min-semi-space-size=16 0\n",
   );
 });
 
 test("a script runs by its interpreter, relative to the working directory for init", async (t) => {
   const directory = files(t, {
     "main.ts": `process.emitWarning("of an experiment");
-      console.log(process.argv[1]?.split("/").at(-1), process.execArgv.join());`,
+      console.log(process.argv[1]?.split("/").at(-1), process.execArgv.join(), Object.keys(process.env).length);`,
   });
   const runtime = join(directory, "stage1/rootfs/usr/lib/rkt");
   mkdirSync(runtime, { recursive: true });
-  symlinkSync(await strippedRuntime(CACHE), join(runtime, "node"));
+  symlinkSync(await stage1Runtime(CACHE), join(runtime, "node"));
   await bundleScript("init", runtime, join(directory, "main.ts"));
   symlinkSync("stage1/rootfs/usr/lib/rkt/init", join(directory, "gc"));
   const run = spawnSync("./gc", { cwd: directory, encoding: "utf8" });
-  assert.equal(run.stdout, "gc --min-semi-space-size=16\n");
+  assert.equal(run.stdout, "gc --no-warnings,--disable-sigusr1,--min-semi-space-size=16,--preserve-symlinks-main 0\n");
   assert.equal(run.stderr, "");
   const [launcher = ""] = await bundleScript("launcher", directory, join(directory, "main.ts"));
-  assert.match(readFileSync(launcher, "utf8"), /^#!\/usr\/lib\/rkt\/node --min-semi-space-size=16\n/);
+  assert.match(readFileSync(launcher, "utf8"), /^#!\/usr\/lib\/rkt\/node\n/);
 });
 
 test("a script's bytecode is the same each time, and used", async (t) => {

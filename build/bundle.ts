@@ -11,10 +11,9 @@ import { promisify } from "node:util";
 import { type BuildFailure, type BuildOptions, build, type Message, type Plugin } from "esbuild";
 import { RktError } from "../shared/errors.ts";
 import { containerLayout } from "../shared/contract/container-directory.ts";
-import { RUNTIME_OPTIONS } from "../shared/contract/environment.ts";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { ROOT } from "./paths.ts";
-import { strippedRuntime } from "./runtime.ts";
+import { giveEntryPoint, HEAP, OPTIONS, strippedRuntime } from "./runtime.ts";
 import { lazyBuiltins, SLIM } from "./slim.ts";
 
 interface Executable {
@@ -50,9 +49,6 @@ export const EXECUTABLES = {
 } as const satisfies Record<string, Executable>;
 export type ExecutableName = keyof typeof EXECUTABLES;
 export type ScriptName = Exclude<ExecutableName, "rkt">;
-
-/** V8 collects no garbage, 4 ms each time, before a program has made more than most ever make: 16 MiB. */
-const HEAP = "--min-semi-space-size=16";
 
 /** What code that `Script` runs needs of a CommonJS module. */
 const FUNCTION = { banner: { js: "(function (require, module, exports) {" }, footer: { js: "})" } };
@@ -131,15 +127,15 @@ export async function singleExecutable(main: string, output: string, cache: stri
     disableExperimentalSEAWarning: true,
     useSnapshot: false,
     useCodeCache: true,
-    execArgv: ["--no-warnings", RUNTIME_OPTIONS, HEAP],
-    // NODE_OPTIONS is for the user's own programs.
+    execArgv: [...OPTIONS],
     execArgvExtension: "none",
   };
   try {
     writeFileSync(config, JSON.stringify(settings));
     await promisify(execFile)(process.execPath, [HEAP, `--build-sea=${config}`], { cwd: dirname(main) });
-    chmodSync(settings.output, 0o755);
-    renameSync(settings.output, output);
+    const program = join(directory, "program");
+    giveEntryPoint(settings.output, program);
+    renameSync(program, output);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
@@ -164,12 +160,8 @@ export async function bundleScript(name: ScriptName, directory: string, entry?: 
   const beside = (path: string) => JSON.stringify(join(dirname(interpreter), basename(path)));
   writeFileSync(
     script,
-    `#!${interpreter} ${HEAP}
+    `#!${interpreter}
 "use strict";
-// As --no-warnings: the kernel passes on one option of a first line.
-process.removeAllListeners("warning");
-// Whoever starts this without what the stages give it: SIGUSR1 would open a debugger's port.
-if (process.env.NODE_OPTIONS !== ${JSON.stringify(RUNTIME_OPTIONS)}) process.on("SIGUSR1", () => {});
 // Bytecode of another V8 is refused, and the code compiled as ever.
 const { readFileSync } = require("node:fs");
 const { Script } = require("node:vm");

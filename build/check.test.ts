@@ -40,6 +40,8 @@ const SHARED = "shared/ imports no stage: every stage carries it";
 const LAYOUT = "paths, variables and annotations of the layout are spelled in shared/contract/ only";
 const EXECVE = "a stage is left through shared/exec.ts only, which says what is inherited";
 const EXIT = "only main.ts ends the process: throw an RktError, so that cleanup runs and the failure has a message";
+const ENVIRONMENT =
+  "process.env is empty in an executable of ours: shared/callers-environment.ts reads what the caller gave it";
 const FFI = "system calls are in shared/syscall/ only: one place to audit, one interface to record in tests";
 const ALIAS = "process is called by that name, so that what is done with it can be found and checked";
 const CONSOLE = "only main.ts renders: stdout is data, stderr is talk, and both are made safe for a terminal there";
@@ -225,6 +227,20 @@ const cases: { name: string; files: Record<string, string>; expected: string[] }
       `shared/b.ts:1: console: ${CONSOLE}`,
       ...[2, 3, 4].map((line) => `shared/b.ts:${line}: exit-status: ${EXIT}`),
       `stage1/main.ts:1: console: ${CONSOLE}`,
+    ],
+  },
+  {
+    name: "the environment of the process, which is empty",
+    files: {
+      "stage1/a.ts": 'process.env["A"];\nconst { env } = process;\nimport { env as e } from "node:process";',
+      "shared/callers-environment.ts": "export const all = process.env;",
+      "stage1/a.test.ts": "process.env;",
+      "build/a.ts": "process.env;",
+    },
+    expected: [
+      `stage1/a.ts:1: environment: ${ENVIRONMENT}`,
+      `stage1/a.ts:2: process-alias: ${ALIAS}`,
+      `stage1/a.ts:3: environment: ${ENVIRONMENT}`,
     ],
   },
   {

@@ -327,6 +327,12 @@ const BANS: readonly Ban[] = [
     hit: (node) => usesProcess(node, ["execve"]),
   },
   {
+    rule: "environment",
+    reason: "process.env is empty in an executable of ours: shared/callers-environment.ts reads what the caller gave it",
+    applies: (file) => isProduct(file) && file !== "shared/callers-environment.ts" && owner(file) !== UNIT_WRITER,
+    hit: (node) => usesProcess(node, ["env"]),
+  },
+  {
     rule: "process-alias",
     reason: "process is called by that name, so that what is done with it can be found and checked",
     applies: isProduct,

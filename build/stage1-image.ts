@@ -34,7 +34,7 @@ import { nodeLicence, ownLicence } from "./licences.ts";
 import { CACHE, DIST, ROOT, VERSION } from "./paths.ts";
 import { choice, existingPath, level, megabytes, program, userPath } from "./program.ts";
 import type { BuiltImage } from "./recipe.ts";
-import { strippedRuntime } from "./runtime.ts";
+import { stage1Runtime } from "./runtime.ts";
 import { spdxDocument } from "./sbom.ts";
 import { overlay, skeleton } from "./skeleton.ts";
 
@@ -233,7 +233,7 @@ export async function flavorScripts(
 async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree: Tree; packages: Package[] }> {
   const { picked: wanted, busybox, runtimeLibraries, scripts, assets, entrypoints } = PARTS[options.flavor];
   const [runtime, bundled] = await Promise.all([
-    strippedRuntime(options.cache),
+    stage1Runtime(options.cache),
     options.scripts ?? flavorScripts(options.flavor, options),
   ]);
 
@@ -267,8 +267,10 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   addFile(tree, inRoot(STAGE1.exec), execHelper(), 0o755);
   if (options.flavor === "nspawn")
     addFile(tree, inRoot(STAGE1.defaultFilter), filterProgram(defaultFilter()), 0o644);
-  // Else Node.js would ask the directories above, on the host, what kind of module a script without a suffix is.
-  addFile(tree, inRoot(`${dirname(STAGE1.runtime)}/package.json`), '{"type":"commonjs"}\n');
+  // Else Node.js would ask the directories above, on the host, what kind of module a script without a suffix is. It asks
+  // beside the name that a script was started by: `init` is a link in the root.
+  for (const directory of ["", `${inRoot(dirname(STAGE1.runtime))}/`])
+    addFile(tree, `${directory}package.json`, '{"type":"commonjs"}\n');
   if (scripts.init !== undefined)
     for (const entrypoint of entrypoints) {
       const path = inRoot(entrypointPath(entrypoint));

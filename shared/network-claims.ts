@@ -6,6 +6,7 @@
  */
 
 import { closeSync, existsSync, fstatSync, lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { resolve } from "node:path";
 import { errorCode, errorText, RktError } from "./errors.ts";
 import { isUuid } from "./contract/data-directory.ts";
 import { NETWORK_STATE, type NetworkClaim, networkClaim } from "./contract/host-state.ts";

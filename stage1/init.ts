@@ -5,6 +5,7 @@
 
 import { spawnSync } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import { callersEnvironment } from "../shared/callers-environment.ts";
 import { hierarchies, ownCgroup } from "../shared/cgroup-hierarchies.ts";
 import { execve } from "../shared/exec.ts";
 import { containerLayout } from "../shared/contract/container-directory.ts";
@@ -133,7 +134,7 @@ function start(container: Container, { stdio, notify, network, keepFds }: Start)
 
 /** Before anything is made: a clone of the socket to notify, or the name of an abstract one. */
 function notifySocket({ manifest, users }: Container): number | string | undefined {
-  const socket = parseNotifySocket(process.env["NOTIFY_SOCKET"]);
+  const socket = parseNotifySocket(callersEnvironment()["NOTIFY_SOCKET"]);
   if (socket?.kind !== "abstract") return socket === undefined ? undefined : cloneNotifySocket(socket.path);
   // Then nspawn itself is in the container's network, and an abstract socket in the host's (unix(7)).
   if (users !== undefined && networkRequest(manifest) !== "host")
@@ -178,7 +179,7 @@ function environment(notify: string | undefined): Record<string, string> {
     // The launcher gives each app its own filter; nspawn's, compiled anew at each start, costs half the boot.
     SYSTEMD_SECCOMP: "0",
   };
-  const term = process.env["TERM"];
+  const term = callersEnvironment()["TERM"];
   if (term !== undefined) env["TERM"] = term;
   if (notify !== undefined) env["NOTIFY_SOCKET"] = notify;
   return env;
@@ -186,6 +187,6 @@ function environment(notify: string | undefined): Record<string, string> {
 
 /** A descriptor of stage 0's that must outlive this program: its locks say "running", and whose the ids are. */
 function inheritedFd(variable: string): number | undefined {
-  const fd = Number(process.env[variable]);
+  const fd = Number(callersEnvironment()[variable]);
   return Number.isInteger(fd) && fd > 2 && isOpenFd(fd) ? fd : undefined;
 }

@@ -12,6 +12,7 @@
 import { existsSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { basename } from "node:path";
 import { hierarchies } from "../shared/cgroup-hierarchies.ts";
+import { callersEnvironment } from "../shared/callers-environment.ts";
 import { errorCode, errorText, RktError, usageError } from "../shared/errors.ts";
 import { exitNow } from "../shared/exec.ts";
 import { containerLayout } from "../shared/contract/container-directory.ts";
@@ -34,7 +35,7 @@ function main(argv: readonly string[]): never {
   if (asked.command === undefined) linux.connect(2, STAGE1.appStderr(asked.app));
   const manifest = parsePodManifest(read(STAGE1.manifest));
   const cgroups = asked.command === undefined ? cgroupsOf(asked.app) : undefined;
-  const inherited = { pid: process.pid, env: process.env, openFiles: openFilesOfStage1(), cgroups };
+  const inherited = { pid: process.pid, env: callersEnvironment(), openFiles: openFilesOfStage1(), cgroups };
   return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app, STAGE1.app)), linux);
 }
 
@@ -49,7 +50,7 @@ function onHost(argv: readonly string[]): never {
   const plan = launchPlan(
     manifest,
     asked,
-    { pid: process.pid, env: process.env, host, openFiles: callersOpenFiles() },
+    { pid: process.pid, env: callersEnvironment(), host, openFiles: callersOpenFiles() },
     imagesApp,
   );
   if (argv.length === 0) beginApp(manifest, asked.app, imagesApp);

@@ -5,6 +5,7 @@
  */
 
 import { numericIds } from "./accounts.ts";
+import type { Environment } from "../shared/callers-environment.ts";
 import { RktError } from "../shared/errors.ts";
 import {
   ANNOTATIONS,
@@ -108,7 +109,7 @@ export interface RunningApp {
 /** What the launcher was given. */
 export interface Inherited {
   pid: number;
-  env: Readonly<Record<string, string | undefined>>;
+  env: Environment;
   openFiles?: ResourceLimit | undefined;
   /** What stage 1 has of cgroups for the app. */
   cgroups?: readonly CgroupView[] | undefined;

@@ -14,6 +14,7 @@ import { mkdir, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { constants, createZstdCompress } from "node:zlib";
+import { callersEnvironment, type Environment } from "../callers-environment.ts";
 import { beside } from "../beside.ts";
 import { RktError } from "../errors.ts";
 import { HOST_ENVIRONMENT } from "../program.ts";
@@ -44,7 +45,7 @@ export interface WrittenAci {
 }
 
 /** The time stamp that SOURCE_DATE_EPOCH (reproducible-builds.org) asks for, or 0. */
-export function sourceDateEpoch(env: NodeJS.ProcessEnv = process.env): number {
+export function sourceDateEpoch(env: Environment = callersEnvironment()): number {
   const text = env["SOURCE_DATE_EPOCH"];
   if (text === undefined || text === "") return 0;
   if (!/^\d{1,11}$/.test(text))

@@ -1,4 +1,4 @@
-/** Environment variables by which one program tells the next what it has inherited, and the runtime's own options. */
+/** Environment variables by which one program tells the next what it has inherited. */
 
 /** Number of the inherited descriptor that holds the container's lock. */
 export const ENV_LOCK_FD = "RKT_LOCK_FD";
@@ -17,9 +17,3 @@ export const ENV_ENTER_FDS = "RKT_ENTER_FDS";
 
 /** Those of its standard streams, numbers by commas, that were made for who enters: not what the caller has open, too. */
 export const ENV_ENTER_STREAMS = "RKT_ENTER_STREAMS";
-
-/**
- * For every start of stage 1's runtime, as NODE_OPTIONS: a signal must not make it listen for a debugger, which whoever
- * may send one could then be.
- */
-export const RUNTIME_OPTIONS = "--disable-sigusr1";

@@ -34,7 +34,7 @@ export function resetSignal(signal: number): void {
   check("rt_sigaction", ffi().syscall.how(SYS_rt_sigaction, BigInt(signal), act, Buffer.alloc(32), 8n));
 }
 
-/** Lets this thread, and what it becomes, have a signal again: with RUNTIME_OPTIONS Node.js blocks SIGUSR1, and execve keeps what is blocked. */
+/** Lets this thread, and what it becomes, have a signal again: with --disable-sigusr1 Node.js blocks SIGUSR1, and execve keeps what is blocked. */
 export function unblockSignal(signal: number): void {
   const SIG_UNBLOCK = 1n;
   const set = Buffer.alloc(8);

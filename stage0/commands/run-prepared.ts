@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
@@ -50,7 +51,7 @@ export const command: Command = {
       { ...ref, lock },
       {
         data: globals.dir,
-        env: { ...(process.env as Record<string, string>) },
+        env: callersEnvironment(),
         manifest: asked === undefined ? undefined : await changed(manifest, asked, globals),
         collect: given.rm ? collector(globals.dir, ref.uuid) : undefined,
       },

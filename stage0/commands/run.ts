@@ -1,3 +1,4 @@
+import { callersEnvironment } from "../../shared/callers-environment.ts";
 import type { Command } from "../cli/command.ts";
 import { collector } from "../host/this-program.ts";
 import { runOptions } from "../request/run-options.ts";
@@ -31,7 +32,7 @@ Options after an image are that image's; "--" begins the arguments of its app, a
     const { launchContainer } = await import("../container/launch.ts");
     launchContainer(container, {
       data: globals.dir,
-      env: { ...(process.env as Record<string, string>) },
+      env: callersEnvironment(),
       collect: rm ? collector(globals.dir, container.uuid) : undefined,
     });
   },

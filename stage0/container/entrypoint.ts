@@ -7,10 +7,10 @@
  */
 
 import { closeSync, constants, existsSync, openSync } from "node:fs";
+import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { type Entrypoint, stage1Names } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
-import { RUNTIME_OPTIONS } from "../../shared/contract/environment.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import { O_PATH } from "../../shared/syscall/file.ts";
@@ -85,12 +85,11 @@ function entrypointPath(ref: ContainerRef, name: Entrypoint): HostPath {
 
 /** Nothing of the caller's environment but what kind of terminal it is. */
 function environment(): Record<string, string> {
-  const term = process.env["TERM"];
+  const term = callersEnvironment()["TERM"];
   return {
     PATH: "/usr/bin:/bin",
-    // The real path of what lies behind the magic link is one of another mount namespace.
+    // For a stage1 on Node.js as it is: the real path of what lies behind the magic link is one of another mount namespace.
     NODE_PRESERVE_SYMLINKS_MAIN: "1",
-    NODE_OPTIONS: RUNTIME_OPTIONS,
     ...(term === undefined ? {} : { TERM: term }),
   };
 }

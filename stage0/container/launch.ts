@@ -6,11 +6,12 @@
 
 import { readFileSync } from "node:fs";
 import { spawn } from "node:child_process";
+import type { Environment } from "../../shared/callers-environment.ts";
 import { errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
 import { stage1Names } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
-import { ENV_LOCK_FD, ENV_USERS_FD, RUNTIME_OPTIONS } from "../../shared/contract/environment.ts";
+import { ENV_LOCK_FD, ENV_USERS_FD } from "../../shared/contract/environment.ts";
 import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
@@ -29,7 +30,7 @@ export interface LaunchOptions {
   data: string;
   /** Collect the container at once when it ends: argv of the command that does. */
   collect?: readonly string[] | undefined;
-  env: Readonly<Record<string, string>>;
+  env: Environment;
   /** Replaces the container's: what was chosen as late as now. */
   manifest?: PodManifest | undefined;
 }
@@ -82,10 +83,9 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
   }
 }
 
-const stage1Environment = (env: Readonly<Record<string, string>>): Record<string, string> => ({
+const stage1Environment = (env: Environment): Record<string, string> => ({
   ...hostEnvironment(env),
   ...(env["NOTIFY_SOCKET"] === undefined ? {} : { NOTIFY_SOCKET: env["NOTIFY_SOCKET"] }),
-  NODE_OPTIONS: RUNTIME_OPTIONS,
 });
 
 /**

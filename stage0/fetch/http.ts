@@ -6,6 +6,7 @@
 
 import { createSecureContext, getCACertificates } from "node:tls";
 import type { Dispatcher } from "undici";
+import { callersEnvironment, type Environment, showRuntime } from "../../shared/callers-environment.ts";
 import { RktError, withoutCredentials } from "../../shared/errors.ts";
 import { HttpError, ITSELF, networkError } from "./http-error.ts";
 import { withoutUserinfo } from "./plain-href.ts";
@@ -27,8 +28,8 @@ export interface HttpOptions {
   leastRate?: LeastRate;
   retry?: Partial<RetryPolicy>;
   onRetry?: Retrying["onRetry"];
-  /** Has the proxy variables; undefined: process.env. */
-  env?: NodeJS.ProcessEnv;
+  /** Has the proxy variables; undefined: the caller's environment. */
+  env?: Environment;
 }
 
 const CONNECT_TIMEOUT = 20_000;
@@ -142,7 +143,7 @@ export function openHttp(options: HttpOptions = {}): HttpClient {
 /** If no variable for https is set, undici sends https through the proxy of HTTP_PROXY too. */
 async function openAgent(protocol: string, options: HttpOptions): Promise<Dispatcher> {
   const { EnvHttpProxyAgent } = await import("undici");
-  const env = options.env ?? process.env;
+  const env = options.env ?? callersEnvironment();
   const httpProxy = proxyUrl(env, "http_proxy");
   const httpsProxy = proxyUrl(env, "https_proxy");
   const overTls = protocol === "https:" || httpProxy.startsWith("https:");
@@ -170,7 +171,7 @@ async function openAgent(protocol: string, options: HttpOptions): Promise<Dispat
 }
 
 /** Programs take "proxy:3128" for "http://proxy:3128"; "" is no proxy. */
-function proxyUrl(env: NodeJS.ProcessEnv, name: string): string {
+function proxyUrl(env: Environment, name: string): string {
   const value = env[name] ?? env[name.toUpperCase()] ?? "";
   if (value === "") return "";
   const url = value.includes("://") ? value : `http://${value}`;
@@ -185,8 +186,9 @@ function proxyUrl(env: NodeJS.ProcessEnv, name: string): string {
   return url;
 }
 
-/** The authorities that the machine's other programs trust (SSL_CERT_FILE counts); if it has none, the runtime's own. */
+/** Whom the machine's other programs trust; the runtime's own list only where there is none. */
 function trustedCertificates(): string[] {
+  showRuntime(["SSL_CERT_FILE", "SSL_CERT_DIR"]);
   const system = getCACertificates("system");
   return [...new Set([...(system.length > 0 ? system : getCACertificates("bundled")), ...getCACertificates("extra")])];
 }

@@ -1,5 +1,6 @@
 /** The environment of what root's rkt starts on the host and hands the caller's terminal, language or clock on to. */
 
+import { callersEnvironment, type Environment } from "../../shared/callers-environment.ts";
 import { HOST_ENVIRONMENT } from "../../shared/program.ts";
 
 /**
@@ -12,7 +13,7 @@ const KEPT = /^(?:TERM|LANG|LANGUAGE|LC_[A-Z]+|TZ)$/;
 const NAMES_A_FILE = /^[:/]|\.\./;
 
 /** Those variables alone, and programs where the system has them, whatever the caller's PATH says. */
-export function hostEnvironment(env: Readonly<NodeJS.ProcessEnv> = process.env): Record<string, string> {
+export function hostEnvironment(env: Environment = callersEnvironment()): Record<string, string> {
   const kept = Object.entries(env).flatMap(([name, value]): [string, string][] =>
     value === undefined || !KEPT.test(name) || NAMES_A_FILE.test(value) ? [] : [[name, value]],
   );

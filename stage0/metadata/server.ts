@@ -7,6 +7,7 @@ import { spawnSync } from "node:child_process";
 import { createServer, get, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createDoor, isIP, type Server as NetServer, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
+import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { errorCode, RktError, usageError } from "../../shared/errors.ts";
 import { AF_UNIX, socketFamily } from "../../shared/syscall/descriptor.ts";
 import type { Answer, MetadataRequest } from "./service.ts";
@@ -120,7 +121,7 @@ const FIRST_FD = 3;
 
 /** What systemd gives, of whatever name and in whatever order; by family. */
 function inheritedSockets(): { addresses: number[]; wakers: number[] } {
-  const { LISTEN_PID: pid, LISTEN_FDS: count } = process.env;
+  const { LISTEN_PID: pid, LISTEN_FDS: count } = callersEnvironment();
   const length = pid === String(process.pid) ? Number(count) : 0;
   const fds = Array.from({ length }, (_, i) => FIRST_FD + i);
   return {

@@ -1,6 +1,7 @@
 /** From a request to a container that is ready to run. */
 
 import { readFileSync } from "node:fs";
+import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { PROTECTIONS } from "../../shared/contract/annotations.ts";
 import { LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../../shared/contract/configuration.ts";
@@ -93,7 +94,7 @@ export async function setUpContainer(
 
 function readCircumstances(run: RunRequest, settings: Settings): Circumstances {
   return {
-    environment: run.environment.inherit ? callersEnvironment() : [],
+    environment: run.environment.inherit ? callersVariables() : [],
     environmentFiles: run.environment.files.flatMap((path) => parseEnvironmentFile(path, read(path))),
     created: new Date(),
     debug: settings.debug,
@@ -173,6 +174,6 @@ function read(path: string): string {
   }
 }
 
-function callersEnvironment(): NameValue[] {
-  return Object.entries(process.env).flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]));
+function callersVariables(): NameValue[] {
+  return Object.entries(callersEnvironment()).flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]));
 }

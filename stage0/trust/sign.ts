@@ -2,8 +2,9 @@
 
 import { spawnSync } from "node:child_process";
 import { realpathSync, renameSync, statSync } from "node:fs";
-import { homedir } from "node:os";
+import { userInfo } from "node:os";
 import { dirname, join } from "node:path";
+import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { discard } from "../host/discard.ts";
@@ -14,8 +15,8 @@ import { hostEnvironment } from "../host/environment.ts";
  * sudo may keep the HOME or GNUPGHOME of somebody else: whoever could change the directory could have his code run.
  */
 function gpgHome(): string {
-  const { GNUPGHOME: given } = process.env;
-  const named = given === undefined || given === "" ? join(homedir(), ".gnupg") : given;
+  const { GNUPGHOME: given, HOME: ofUser = userInfo().homedir } = callersEnvironment();
+  const named = given === undefined || given === "" ? join(ofUser, ".gnupg") : given;
   let home: string;
   try {
     home = realpathSync(named);
@@ -46,7 +47,7 @@ const STICKY = 0o1000;
 
 /** The caller's variables that gpg and its agent need: where the keys are, and the terminal that asks for a passphrase. */
 function gpgEnvironment(home: string): Record<string, string> {
-  const { GPG_TTY: terminal } = process.env;
+  const { GPG_TTY: terminal } = callersEnvironment();
   return { ...hostEnvironment(), GNUPGHOME: home, HOME: dirname(home), ...(terminal ? { GPG_TTY: terminal } : {}) };
 }
 

@@ -15,12 +15,13 @@
 import { closeSync, fstatSync, openSync, readFileSync, readlinkSync } from "node:fs";
 import { constants } from "node:os";
 import { hierarchies, ownCgroup } from "../../shared/cgroup-hierarchies.ts";
+import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
-import { ENV_ENTER_FDS, ENV_ENTER_STREAMS, RUNTIME_OPTIONS } from "../../shared/contract/environment.ts";
+import { ENV_ENTER_FDS, ENV_ENTER_STREAMS } from "../../shared/contract/environment.ts";
 import { STAGE1 } from "../../shared/contract/stage1-root.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { closeOnExecFrom, dup2, isTerminal, memfdCreate } from "../../shared/syscall/descriptor.ts";
@@ -63,11 +64,10 @@ export function enter(args: readonly string[]): never {
     ? { argv: nsenter(way, onPty([STAGE1.launcher, app, "enter", ...command])), own: [0, 1, 2] }
     : relayed(way, { app, command, foreign: hasForeignUser(app, manifest), users });
 
-  const term = process.env["TERM"];
+  const term = callersEnvironment()["TERM"];
   const env = {
     PATH: "/usr/bin",
     SHELL: "/usr/bin/sh",
-    NODE_OPTIONS: RUNTIME_OPTIONS,
     [ENV_ENTER_FDS]: fds.join(),
     [ENV_ENTER_STREAMS]: own.join(),
     ...(terminal && term !== undefined ? { TERM: term } : {}),

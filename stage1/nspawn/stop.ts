@@ -8,6 +8,7 @@
 
 import { closeSync, constants, fchownSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
+import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { RktError } from "../../shared/errors.ts";
 import { holdsDirectory } from "../../shared/holds-directory.ts";
 import { signalProcess } from "../../shared/signal-process.ts";
@@ -34,7 +35,7 @@ export function stop(args: readonly string[]): void {
   const pid = Number(args.find((arg) => arg.startsWith("--pid="))?.slice("--pid=".length));
   if (!Number.isInteger(pid) || pid <= 1) throw new RktError("usage", "usage: stop --pid=PID [--force]");
   const force = args.includes("--force");
-  const time = stopSeconds(process.env[ENV_STOP_TIME] ?? "");
+  const time = stopSeconds(callersEnvironment()[ENV_STOP_TIME] ?? "");
   // Who has the number by now may be somebody else; the working directory is the container's.
   const isContainers = () => holdsDirectory(pid, statSync("."));
   if (!force) {

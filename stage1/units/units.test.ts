@@ -74,7 +74,6 @@ FailureActionExitStatus=254
 
 [Service]
 Type=simple
-Environment=NODE_OPTIONS=--disable-sigusr1
 ExecStart=/usr/lib/rkt/launcher etcd
 ExecStop=-/usr/lib/rkt/ask etcd 15 10
 ExecStopPost=/usr/lib/rkt/record etcd

@@ -6,10 +6,9 @@
  * cgroup may use. The fixed units that they refer to are in `stage1/nspawn/rootfs`.
  */
 
-import { environment, execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
+import { execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
 import { RktError } from "../../shared/errors.ts";
 import { NOTIFY_ANNOTATION, PRE_START_TIMEOUT_ANNOTATION } from "../../shared/contract/annotations.ts";
-import { RUNTIME_OPTIONS } from "../../shared/contract/environment.ts";
 import { STAGE1 } from "../../shared/contract/stage1-root.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { EventHandler, NameValue, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
@@ -160,7 +159,6 @@ function appService(
     ...FAILURE,
     ...socketDependencies(app),
     ...readiness(app),
-    ["Service", "Environment", environment([["NODE_OPTIONS", RUNTIME_OPTIONS]])],
     ["Service", "ExecStart", execLine([STAGE1.launcher, app.name])],
     // Also runs when the app has ended by itself, and then does nothing.
     ["Service", "ExecStop", execLine([STAGE1.ask, app.name, String(signal), String(seconds)], { prefixes: ["-"] })],

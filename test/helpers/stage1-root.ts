@@ -16,6 +16,8 @@ import { basename, dirname, join } from "node:path";
 import type { TestContext } from "node:test";
 import { execHelper } from "../../build/exec-helper.ts";
 import { bundleScript } from "../../build/bundle.ts";
+import { CACHE } from "../../build/paths.ts";
+import { stage1Runtime } from "../../build/runtime.ts";
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { appDirs, containerLayout } from "../../shared/contract/container-directory.ts";
 import { STAGE1 } from "../../shared/contract/stage1-root.ts";
@@ -122,7 +124,7 @@ export async function makeStage1Root(
   t: TestContext,
   settings: ContainerSettings = {},
 ): Promise<Stage1Root & { volumes: string }> {
-  const scripts = await launcher();
+  const [scripts, runtime] = await Promise.all([launcher(), stage1Runtime(CACHE)]);
   const base = mkdtempSync(join(tmpdir(), "rkt-stage1-"));
   writeFileSync(join(base, MARKER), "");
   t.after(() => {
@@ -170,7 +172,7 @@ export async function makeStage1Root(
       options.terminal === true ? ["script", "-qec", argv.map(quote).join(" "), "/dev/null"] : argv;
     const done = spawnSync(file, args, {
       input: options.input ?? "",
-      env: { PATH: `/usr/lib/rkt:${process.env["PATH"]}`, RUNTIME: process.execPath, ...options.env },
+      env: { PATH: `/usr/lib/rkt:${process.env["PATH"]}`, RUNTIME: runtime, ...options.env },
       timeout: 60_000,
       killSignal: "SIGKILL",
       encoding: "utf8",

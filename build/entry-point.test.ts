@@ -1,0 +1,148 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { after, test } from "node:test";
+import { withOwnEntryPoint } from "./entry-point.ts";
+import { CACHE } from "./paths.ts";
+import { stage1Runtime } from "./runtime.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "rkt-entry-"));
+after(() => rmSync(directory, { recursive: true }));
+
+/** A program of this machine with our entry point. */
+function patched(program: string, options: readonly string[] = []): string {
+  const path = join(directory, `${basename(program)}-${options.length}`);
+  writeFileSync(path, withOwnEntryPoint(readFileSync(realpathSync(program)), options), { mode: 0o755 });
+  return path;
+}
+
+const run = (program: string, args: readonly string[], env: Record<string, string> = {}) => {
+  const { status, stdout, stderr } = spawnSync(program, args, { env, encoding: "utf8" });
+  return { status, stdout, stderr };
+};
+
+/** execve(2) with just these arguments and variables, which need be none, nor look like any. */
+function execve(path: string, argv: readonly string[], env: readonly string[]) {
+  const script =
+    "import ctypes, json, sys\n" +
+    "path, argv, env = json.loads(sys.argv[1])\n" +
+    "array = lambda words: (ctypes.c_char_p * (len(words) + 1))(*[w.encode('latin1') for w in words], None)\n" +
+    "ctypes.CDLL(None).execve(path.encode(), array(argv), array(env))";
+  return run("/usr/bin/python3", ["-c", script, JSON.stringify([path, argv, env])]);
+}
+
+test("the environment is empty, for the program and for what it starts", () => {
+  const env = patched("/usr/bin/env");
+  assert.deepEqual(run(env, [], { A: "1", B: "2" }), { status: 0, stdout: "", stderr: "" });
+  assert.deepEqual(run(env, ["C=3", "/usr/bin/env"], { A: "1" }), { status: 0, stdout: "C=3\n", stderr: "" });
+  const many = Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [`V${i}`, "x".repeat(20)]));
+  assert.deepEqual(run(env, [], many), { status: 0, stdout: "", stderr: "" });
+});
+
+for (const { name, argv, env } of [
+  { name: "no variable", argv: ["env"], env: [] },
+  { name: "variables without = or without a name", argv: ["env"], env: ["WORD", "=x", "", "A=\xff\xfe"] },
+  { name: "no argument at all", argv: [], env: ["A=1"] },
+])
+  test(`what the kernel can start a program with: ${name}`, () => {
+    assert.deepEqual(execve(patched("/usr/bin/env"), argv, env), { status: 0, stdout: "", stderr: "" });
+    assert.equal(execve(patched("/usr/bin/env", ["--", "A=1"]), argv, env).stdout, "A=1\n");
+  });
+
+test("options stand before the program's own arguments, and its name before them", () => {
+  const options = ["-n", "two words", "", "4"];
+  assert.equal(run(patched("/bin/echo", options), ["a", "b"], { A: "1" }).stdout, "two words  4 a b");
+  assert.equal(run(patched("/bin/echo", options), []).stdout, "two words  4");
+  const script = `print(open("/proc/self/cmdline").read().replace(chr(0), " "), end="")`;
+  assert.match(run(patched("/usr/bin/python3", ["-I", "-S"]), ["-c", script]).stdout, /python3-2 -c print/);
+});
+
+test("the auxiliary vector, the arguments and the texts of the environment are as the kernel made them", () => {
+  const script = `import ctypes, os, sys
+getauxval = ctypes.CDLL(None).getauxval
+getauxval.restype = ctypes.c_ulong
+print(getauxval(6), getauxval(4), sys.argv[1:], dict(os.environ), open("/proc/self/environ").read())`;
+  const done = run(patched("/usr/bin/python3"), ["-c", script, "x"], { A: "1" });
+  assert.deepEqual(done, { status: 0, stdout: "4096 56 ['x'] {'LC_CTYPE': 'C.UTF-8'} A=1\0\n", stderr: "" });
+});
+
+test("Node.js, with a fixed address: options, no variable, and what it sets itself", async () => {
+  const runtime = await stage1Runtime(CACHE);
+  const script = "const seen = { ...process.env }; process.env.A = '2'; console.log(JSON.stringify([seen, process.env, process.argv.slice(1), process.execArgv]))";
+  writeFileSync(join(directory, "script"), script);
+  const done = run(runtime, [join(directory, "script"), "x"], { A: "1", NODE_OPTIONS: "--nonsense", UV_THREADPOOL_SIZE: "1" });
+  const options = ["--no-warnings", "--disable-sigusr1", "--min-semi-space-size=16", "--preserve-symlinks-main"];
+  assert.deepEqual(JSON.parse(done.stdout), [{}, { A: "2" }, [join(directory, "script"), "x"], options], done.stderr);
+});
+
+test("a signal opens no debugger's port in stage 1's runtime, whatever the caller's variables say", async () => {
+  writeFileSync(join(directory, "signal"), "process.kill(process.pid, 'SIGUSR1'); setTimeout(() => console.log('went on'), 300);");
+  const done = run(await stage1Runtime(CACHE), [join(directory, "signal")], { NODE_OPTIONS: "--inspect" });
+  assert.deepEqual(done, { status: 0, stdout: "went on\n", stderr: "" });
+});
+
+test("readelf reads it as it was meant", async () => {
+  for (const program of [patched("/usr/bin/env"), await stage1Runtime(CACHE)]) {
+    const shown = run("readelf", ["-lW", program], { PATH: "/usr/bin", LC_ALL: "C" });
+    assert.doesNotMatch(shown.stdout + shown.stderr, /[Ww]arning|[Ee]rror/);
+    const [, entry] = /^Entry point 0x([0-9a-f]+)$/m.exec(shown.stdout) ?? [];
+    const segments = [...shown.stdout.matchAll(/^ {2}(LOAD|PHDR) +0x\S+ 0x0*(\S+) \S+ 0x(\S+) \S+ (.{3})/gm)];
+    const own = segments.findLast(([, type]) => type === "LOAD");
+    const [, , address = "", size = "", flags] = own ?? [];
+    assert.equal(flags, "R E");
+    const start = Number.parseInt(address, 16);
+    const at = Number.parseInt(entry ?? "", 16);
+    assert.ok(at > start && at < start + Number.parseInt(size, 16));
+    assert.equal(segments.find(([, type]) => type === "PHDR")?.[2], address);
+  }
+});
+
+const program = readFileSync("/usr/bin/env");
+const changed = (change: (copy: Buffer) => void) => {
+  const copy = Buffer.from(program);
+  change(copy);
+  return copy;
+};
+const cases: { name: string; bytes: Buffer; options?: string[]; message: string }[] = [
+  { name: "nothing", bytes: Buffer.alloc(0), message: "it is no ELF executable of x86-64" },
+  { name: "a script", bytes: Buffer.from(`#!/bin/sh\n${" ".repeat(100)}`), message: "it is no ELF executable of x86-64" },
+  {
+    name: "another machine's",
+    bytes: changed((copy) => copy.writeUInt16LE(183, 18)),
+    message: "it is no ELF executable of x86-64",
+  },
+  {
+    name: "an object file",
+    bytes: changed((copy) => copy.writeUInt16LE(1, 16)),
+    message: "it is no ELF executable that this build knows",
+  },
+  { name: "one cut off", bytes: program.subarray(0, 100), message: "its table of segments is cut off" },
+  { name: "a static one", bytes: readFileSync("/bin/busybox"), message: "it is linked statically" },
+  {
+    name: "one that starts in its data",
+    bytes: changed((copy) => copy.writeBigUInt64LE(1n, 24)),
+    message: "its entry point is not in its code",
+  },
+  {
+    name: "one option",
+    bytes: program,
+    options: ["--x"],
+    message: "the options before its arguments must be even in number",
+  },
+  {
+    name: "options of 5000 bytes",
+    bytes: program,
+    options: ["x".repeat(5000), ""],
+    message: "its table of segments and the options are longer than a page",
+  },
+];
+
+for (const { name, bytes, options, message } of cases)
+  test(`the build fails for what it does not know: ${name}`, () => {
+    assert.throws(() => withOwnEntryPoint(bytes, options), {
+      code: "bad-runtime",
+      message: `cannot give the runtime an entry point of ours: ${message}`,
+    });
+  });
