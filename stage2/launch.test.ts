@@ -146,7 +146,6 @@ buildRoot root
 enterRoot 42
 accountSources
 giveStreams [0,1,2] 0
-hide
 separate mounts
 resetProcess
 boundCapabilities 14
@@ -154,6 +153,7 @@ setGroups []
 setGid 0
 keepCapabilities
 setUid 0
+hide
 setCapabilities 15
 changeDirectory /
 findProgram web
@@ -193,13 +193,13 @@ enterRoot 42
 reopenTerminal
 accountSources
 giveStreams [0,1,2] 33
-hide
 separate signals
 resetProcess
 boundCapabilities 1
 setGroups [5,6]
 setGid 34
 setUid 33
+hide
 setCapabilities 0
 changeDirectory /srv
 findProgram web
@@ -260,7 +260,7 @@ test("what it takes to install a filter nobody keeps without one", () => {
   assert.doesNotMatch(text, /compileFilter|keepCapabilities|separate/);
   assert.match(text, /setCapabilities 0\n/);
   assert.match(text, /unfiltered$/);
-  assert.match(order({ user: "www", group: "www" }), /keepCapabilities\nsetUid 33\nsetCapabilities 1\n/);
+  assert.match(order({ user: "www", group: "www" }), /keepCapabilities\nsetUid 33\nhide\nsetCapabilities 1\n/);
 });
 
 test("an app that its own filter would keep from saying why it cannot start is not tried", () => {

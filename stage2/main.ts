@@ -25,8 +25,8 @@ import { linux } from "./kernel.ts";
 import { launch } from "./launch.ts";
 import { appDirectory, launchPlan, type Process } from "./plan.ts";
 
-function main(argv: readonly string[]): never {
-  if (basename(process.argv[1] ?? "") === basename(STAGE1.hostLauncher)) return onHost(argv);
+function main(argv: readonly string[], parent: number): never {
+  if (basename(process.argv[1] ?? "") === basename(STAGE1.hostLauncher)) return onHost(argv, parent);
   const asked = parseArguments(argv);
   // Stage 1 gives a service no stderr: what is refused below must be said where the app's own messages go.
   if (asked.command === undefined) linux.connect(2, STAGE1.appStderr(asked.app));
@@ -35,9 +35,7 @@ function main(argv: readonly string[]): never {
   return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app, STAGE1.app)), linux);
 }
 
-function onHost(argv: readonly string[]): never {
-  // Before anything that takes time: who it is later shows whether it still waits.
-  const parent = process.ppid;
+function onHost(argv: readonly string[], parent: number): never {
   const here = containerLayout(".");
   const manifest = parsePodManifest(read(here.manifest));
   const asked = argv.length === 0 ? { app: onlyApp(manifest) } : parseArguments(argv);
@@ -88,9 +86,14 @@ function read(path: string): string {
 }
 
 const argv = process.argv.slice(2);
+// Before anything that takes time: who it is later shows whether it still waits.
+const parent = process.ppid;
 process.umask(0o022);
 try {
-  main(argv);
+  // Before the manifest of all apps is read, and before a file of an app is opened: root of another app can send this
+  // process SIGQUIT and raise its limit of cores (prlimit(2)), and it must leave none in an app's root.
+  linux.hide();
+  main(argv, parent);
 } catch (error) {
   writeSync(2, errorLines(argv[0], error));
   // A system call filter may hold already, which forbids what the runtime does on its own way out.

@@ -339,6 +339,15 @@ printf '#!/proc/self/exe\\n' >/bin/sh; chmod 755 /bin/sh; ln -s /proc/self/exe /
     status: [0, 143],
     out: /^up\nhunted some\n$|^up\n$/,
   },
+  ...each([[], ["--private-users"]], (options) => ({
+    name: `the manifest of all apps by a core of who enters${options.length > 0 ? ", with users of the container's own" : ""}`,
+    options,
+    script: "exec attack core 10",
+    beside: ["--set-env=VARIABLE_OF_OTHER=secret", "--exec=/bin/sleep", "--", "1000"],
+    meanwhile: "enter",
+    status: 143,
+    out: "up\nsomebody came\n",
+  })),
   ...each(["/etc", "/dev", "/proc", "/sys", "/tmp", "/run"], (dir) => ({
     name: `a handler puts a link in the place of ${dir}, before the app starts`,
     eventHandlers: [
