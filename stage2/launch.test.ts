@@ -37,7 +37,7 @@ function plan(app: Partial<App> = {}, annotations: NameValue[] = [], process: Pr
       userLabels: {},
     },
     process,
-    { pid: 7, env: { LISTEN_PID: "7", LISTEN_FDS: "1", RKT_ENTER_FDS: "20,21" } },
+    { pid: 7, permitted: ALL, env: { LISTEN_PID: "7", LISTEN_FDS: "1", RKT_ENTER_FDS: "20,21" } },
   );
 }
 

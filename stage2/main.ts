@@ -31,7 +31,7 @@ function main(argv: readonly string[], parent: number): never {
   // Stage 1 gives a service no stderr: what is refused below must be said where the app's own messages go.
   if (asked.command === undefined) linux.connect(2, STAGE1.appStderr(asked.app));
   const manifest = parsePodManifest(read(STAGE1.manifest));
-  const inherited = { pid: process.pid, env: process.env, openFiles: openFilesOfStage1() };
+  const inherited = { ...ofProcess(), openFiles: openFilesOfStage1() };
   return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app, STAGE1.app)), linux);
 }
 
@@ -44,12 +44,14 @@ function onHost(argv: readonly string[], parent: number): never {
   const plan = launchPlan(
     manifest,
     asked,
-    { pid: process.pid, env: process.env, host, openFiles: callersOpenFiles() },
+    { ...ofProcess(), host, openFiles: callersOpenFiles() },
     imagesApp,
   );
   if (argv.length === 0) beginApp(manifest, asked.app, imagesApp);
   return launch(plan, linux);
 }
+
+const ofProcess = () => ({ pid: process.pid, permitted: linux.permitted(), env: process.env });
 
 const USAGE = "usage: launcher APP [pre-start|post-stop|enter COMMAND...]";
 

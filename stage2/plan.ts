@@ -18,6 +18,7 @@ import { ENV_ENTER_FDS, ENV_ENTER_STREAMS } from "../shared/contract/environment
 import { type HostPath, hostPath, type Stage1Path } from "../shared/contract/paths.ts";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { LAYOUT_VERSION } from "../shared/contract/versions.ts";
+import { networkRequest } from "../shared/network-request.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { type KnownIsolators, understandIsolators } from "../shared/schema/isolators.ts";
 import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
@@ -25,7 +26,7 @@ import { RLIMITS, type Rlimit } from "../shared/schema/rlimits.ts";
 import { callsOfCapabilities } from "../shared/schema/system-calls.ts";
 import { allows, isolatorFilter, type SystemCallFilter, withoutTyping } from "../shared/seccomp.ts";
 import type { ResourceLimit } from "../shared/syscall/process.ts";
-import { ALL, boundingSet, capabilityNames, DEFAULT_SET } from "./capabilities.ts";
+import { ALL, boundingSet, capabilityNames, DEFAULT_SET, NET_ADMIN } from "./capabilities.ts";
 import type { EnvironmentSources } from "./environment.ts";
 import { type MountStep, mountPlan, NOTIFY_SOCKET, type SourcePath, type Surroundings } from "./mount-plan.ts";
 
@@ -97,6 +98,8 @@ export interface RunningApp {
 /** What the launcher was given. */
 export interface Inherited {
   pid: number;
+  /** The capabilities of the container's root. */
+  permitted: bigint;
   env: Readonly<Record<string, string | undefined>>;
   openFiles?: ResourceLimit | undefined;
   /** On the host instead of in a stage1 root. */
@@ -158,6 +161,8 @@ export function launchPlan(
   const filter = unprotected.has("seccomp") ? undefined : systemCalls(known, bounding, host === undefined);
   const onHost = host !== undefined;
   const interactive = annotation(manifest.annotations, ANNOTATIONS.interactive) === "true";
+  const privateUsers = annotation(manifest.annotations, ANNOTATIONS.privateUsers) === "true";
+  const capabilities = bounding & inherited.permitted;
   const passed = passedOn(inherited);
   return {
     app: process.app,
@@ -175,6 +180,8 @@ export function launchPlan(
             mounts: runtime.mounts,
             volumes: manifest.volumes,
             interactive,
+            // A network is owned by the host's users, so one of the container's own users has no right to it.
+            makesInterfaces: !privateUsers && networkRequest(manifest) !== "host" && (capabilities & NET_ADMIN) !== 0n,
             // Of the host's root with all its capabilities nothing is kept.
             protectPaths: (!onHost || bounding !== ALL) && !unprotected.has("paths"),
             hostsAsked: annotation(manifest.annotations, ANNOTATIONS.hosts) !== undefined,
@@ -207,7 +214,7 @@ export function launchPlan(
     // On the host the terminal has its name in the app's root too.
     interactive: interactive && process.command === undefined && host === undefined,
     cgroups: process.command === undefined && host === undefined ? STAGE1.appCgroups(process.app) : undefined,
-    privateUsers: annotation(manifest.annotations, ANNOTATIONS.privateUsers) === "true",
+    privateUsers,
     openFiles: inherited.openFiles,
     listenFds: passed.listenFds,
     host: host,

@@ -107,6 +107,21 @@ const reach: HostileApp[] = [
       status: [0, 139],
     }),
   ),
+  ...each<[string, string[], string[], string]>(
+    [
+      ["root", [], [], "/dev/net/tun: ENOENT"],
+      ["root with CAP_NET_ADMIN, which the host's network does not give", [], ["--caps-retain=CAP_NET_ADMIN"], "/dev/net/tun: ENOENT"],
+      ["root of a container with users of its own", ["--private-users"], ["--caps-retain=CAP_NET_ADMIN"], "/dev/net/tun: ENOENT"],
+      ["root with CAP_NET_ADMIN over a network of the container's own", ["--net=none"], ["--caps-retain=CAP_NET_ADMIN"], "an interface: done"],
+    ],
+    ([who, options, app, said]) => ({
+      name: `interfaces of a network, by ${who}`,
+      script: "attack tun",
+      options,
+      app,
+      out: `${said}\n`,
+    }),
+  ),
   ...each<[string, string[], string[]]>(
     [
       ["root", [], []],
