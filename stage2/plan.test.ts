@@ -181,7 +181,8 @@ test("filters: the default, the app's own, none", () => {
   });
   const retained = (capability: string) =>
     plan({ app: isolators(["os/linux/capabilities-retain-set", { set: [capability] }]) }).filter;
-  assert.equal(retained("CAP_SYS_ADMIN"), "default");
+  assert.equal(retained("CAP_CHOWN"), "default");
+  assert.deepEqual(retained("CAP_SYS_ADMIN"), defaultFilter(["CAP_SYS_ADMIN"]));
   assert.deepEqual(retained("CAP_SYSLOG"), defaultFilter(["CAP_SYSLOG"]));
 });
 

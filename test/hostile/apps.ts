@@ -107,6 +107,26 @@ const reach: HostileApp[] = [
       status: [0, 139],
     }),
   ),
+  {
+    name: "requests of what is no file, and the machine's, by CAP_SYS_ADMIN",
+    script: "attack requests",
+    app: ["--caps-retain=CAP_SYS_ADMIN"],
+    out: eperm(["entropy", "next namespace", "previous namespace"]),
+  },
+  // All but 15, what the kernel says of devices, which CAP_SYS_ADMIN could say as well, look at the network they are in.
+  ...each<[string, string[], string]>(
+    [
+      ["root", [], "0 4 6 9 12 15 16"],
+      ["root with CAP_SYS_ADMIN", ["--caps-retain=CAP_SYS_ADMIN"], "0 4 6 9 12 16"],
+      ["an ordinary user", USER, "0 4 6 9 12 15 16"],
+    ],
+    ([who, app, protocols]) => ({
+      name: `events of the host and its settings by netlink, by ${who}`,
+      script: "attack netlink",
+      app,
+      out: `netlink: ${protocols}\n`,
+    }),
+  ),
   ...each<[string, string[], string[], string]>(
     [
       ["root", [], [], "/dev/net/tun: ENOENT"],
