@@ -14,7 +14,7 @@ import { dup2, flock, isOpenFd, isTerminal, LOCK_SH, setCloseOnExec } from "../s
 import { MS_REC, MS_SLAVE, mount } from "../shared/syscall/mount.ts";
 import { CLONE_NEWNET, CLONE_NEWNS, setns, unshare } from "../shared/syscall/namespace.ts";
 import { furtherCapabilities } from "./nspawn/capabilities.ts";
-import { enterCgroups, hideUnused, hierarchies, isLegacy, ownCgroup, planCgroups } from "./cgroups/cgroups.ts";
+import { asksForHugePages, enterCgroups, hideUnused, hierarchies, isLegacy, ownCgroup, planCgroups } from "./cgroups/cgroups.ts";
 import { type Container, readContainer } from "./container/container.ts";
 import { requireInotify } from "./nspawn/inotify.ts";
 import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts/mounts.ts";
@@ -72,7 +72,7 @@ function start(container: Container, stdio: StdioMode, network: ContainerNetwork
   unshare(CLONE_NEWNS);
   mount("", "/", "", MS_REC | MS_SLAVE);
 
-  const limits = resourceLimits(manifest);
+  const limits = { ...resourceLimits(manifest), hugePages: asksForHugePages(manifest) };
   const planned = planCgroups(uuid, limits);
   // Before they are made: whatever ends this program, gc knows of them.
   writeAtomically(here.cgroups, `${planned.flatMap(({ candidates }) => candidates).join("\n")}\n`);
