@@ -23,6 +23,7 @@ import { errorLines } from "./error-lines.ts";
 import { beginApp, hostLaunch, onlyApp } from "./host.ts";
 import { linux } from "./kernel.ts";
 import { launch } from "./launch.ts";
+import { withoutOtherApps } from "./own-section.ts";
 import { appDirectory, launchPlan, type Process } from "./plan.ts";
 
 function main(argv: readonly string[], parent: number): never {
@@ -30,7 +31,7 @@ function main(argv: readonly string[], parent: number): never {
   const asked = parseArguments(argv);
   // Stage 1 gives a service no stderr: what is refused below must be said where the app's own messages go.
   if (asked.command === undefined) linux.connect(2, STAGE1.appStderr(asked.app));
-  const manifest = parsePodManifest(read(STAGE1.manifest));
+  const manifest = parsePodManifest(withoutOtherApps(read(STAGE1.manifest), asked.app));
   const inherited = { ...ofProcess(), openFiles: openFilesOfStage1() };
   return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app, STAGE1.app)), linux);
 }
@@ -79,9 +80,9 @@ function openFilesOfStage1(): ReturnType<typeof parseOpenFiles> {
   }
 }
 
-function read(path: string): string {
+function read(path: string): Buffer {
   try {
-    return readFileSync(path, "utf8");
+    return readFileSync(path);
   } catch (error) {
     throw new RktError("bad-layout", `cannot read the manifest: ${errorText(error)}`, { cause: error });
   }
