@@ -378,7 +378,7 @@ printf '#!/proc/self/exe\\n' >/bin/sh; chmod 755 /bin/sh; ln -s /proc/self/exe /
     name: `the manifest of all apps by a core of who enters${options.length > 0 ? ", with users of the container's own" : ""}`,
     options,
     script: "exec attack core 10",
-    beside: ["--set-env=VARIABLE_OF_OTHER=secret", "--exec=/bin/sleep", "--", "1000"],
+    beside: ["--environment=VARIABLE_OF_OTHER=secret", "--exec=/bin/sleep", "--", "1000"],
     meanwhile: "enter",
     status: 143,
     out: "up\nsomebody came\n",
