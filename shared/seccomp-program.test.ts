@@ -94,6 +94,54 @@ test("the default filter looks at arguments: their lower halves, as the kernel d
   }
 });
 
+/** Of ROUTE, SOCK_DIAG, XFRM, AUDIT, NETFILTER and GENERIC. */
+const NETLINK = [0, 4, 6, 9, 12, 16];
+const KOBJECT_UEVENT = 15;
+
+test("the default filter knows the protocols of AF_NETLINK that are a network's; CAP_SYS_ADMIN forges no event", () => {
+  for (const [capabilities, allowed] of [
+    [[], [...NETLINK, KOBJECT_UEVENT]],
+    [["CAP_SYS_ADMIN"], NETLINK],
+  ] as const)
+    for (const machine of ["x86_64", "i386"] as const) {
+      const program = filterProgram(defaultFilter(capabilities));
+      for (let protocol = 0; protocol < 64; protocol++) {
+        const answer = (allowed as readonly number[]).includes(protocol) ? "allow" : "EPERM";
+        // The kernel looks at the lower halves.
+        for (const high of [[], [1, 1, 1]])
+          assert.equal(ask(program, machine, "socket", [16, 3, protocol], high), answer, `protocol ${protocol}`);
+        // Of another family it is that family's.
+        assert.equal(ask(program, machine, "socket", [17, 3, protocol]), "allow");
+      }
+      assert.equal(ask(program, machine, "socket", [16, 3, 0xffffffff]), "EPERM");
+    }
+  const removed = filterProgram(
+    isolatorFilter({ "os/linux/seccomp-remove-set": { set: ["@rkt/default-blacklist"], errno: "EPERM" } }, [
+      "CAP_SYS_ADMIN",
+    ]) as SystemCallFilter,
+  );
+  assert.equal(ask(removed, "x86_64", "socket", [16, 3, KOBJECT_UEVENT]), "EPERM");
+});
+
+test("of requests that no list knows none is CAP_SYS_ADMIN's", () => {
+  const [usual, administers] = [filterProgram(defaultFilter()), filterProgram(defaultFilter(["CAP_SYS_ADMIN"]))];
+  const is = (answer: string, request: number) => {
+    for (const machine of ["x86_64", "i386"] as const)
+      assert.equal(ask(administers, machine, "ioctl", [0, request], [0, 1]), answer, request.toString(16));
+    assert.equal(ask(usual, "x86_64", "ioctl", [0, request]), "allow", request.toString(16));
+  };
+  // CIFS_IOC_SHUTDOWN, NILFS_IOCTL_RESIZE, BCH_IOCTL_DISK_ADD, UDF_RELOCATE_BLOCKS, HFSPLUS_IOC_BLESS,
+  // AUTOFS_IOC_CATATONIC, OCFS2_IOC_GROUP_EXTEND, NS_MNT_GET_NEXT, RNDADDTOENTCNT, FIBMAP, and of a type that nobody has.
+  for (const request of [0x8004cf04, 0x40086e8b, 0x4010bc04, 0xc0086c43, 0x6880, 0x9362, 0x40046f01]) is("EPERM", request);
+  for (const request of [0x8010b70a, 0x40045201, 0x1, 0xdd01]) is("EPERM", request);
+  // TCGETS, FIONREAD, TUNSETIFF, SIOCGIFCONF, BLKGETSIZE64, FIGETBSZ, FS_IOC_GETVERSION, FICLONE, DRM_IOCTL_VERSION, KVM_RUN.
+  for (const request of [0x5401, 0x541b, 0x400454ca, 0x8912, 0x80081272, 0x2, 0x80087601, 0x40049409]) is("allow", request);
+  for (const request of [0xc0406400, 0xae80]) is("allow", request);
+  // What every filter refuses.
+  for (const request of [0x5412, 0x541d, 0xc0045877])
+    assert.equal(ask(administers, "x86_64", "ioctl", [0, request]), "EPERM");
+});
+
 test("what stands for other calls does as they do, and no family is chosen where no filter sees it", () => {
   const program = filterProgram(defaultFilter());
   const socketcall = (of: Buffer, part: number) => ask(of, "i386", "socketcall", [part]);

@@ -109,22 +109,26 @@ function partRules(
   if (multiplexer === undefined) return [];
   return Object.entries(multiplexer.parts).flatMap(([part, value]) => {
     const own = rules.get(part) ?? [];
-    const decisive = own.find(({ argument }) => argument === undefined);
-    const refusal = own.some(({ argument }) => argument !== undefined)
+    const decisive = own.find((rule) => rule.arguments === undefined);
+    const refusal = own.some((rule) => rule.arguments !== undefined)
       ? [...own.map(({ action }) => action), otherwise].find((action) => action !== "allow")
       : undefined;
     const action = refusal ?? decisive?.action ?? otherwise;
-    return action === otherwise ? [] : [{ call, action, argument: { index: 0, mask: multiplexer.mask, value } }];
+    return action === otherwise ? [] : [{ call, action, arguments: [{ index: 0, mask: multiplexer.mask, value }] }];
   });
 }
 
 function decision(rules: readonly FilterRule[], otherwise: FilterAction): Instruction[] {
   const instructions: Instruction[] = [];
-  for (const { action, argument } of rules) {
-    if (argument === undefined) return [...instructions, answer(action)];
-    instructions.push(load(atArgument(argument.index)));
-    if (argument.mask !== 0xffffffff) instructions.push(mask(argument.mask));
-    instructions.push(isEqual(argument.value, 0, 1), answer(action));
+  for (const { action, arguments: tests } of rules) {
+    if (tests === undefined) return [...instructions, answer(action)];
+    // From the last: each leads past those after it, and past the answer.
+    let own = [answer(action)];
+    for (const { index, mask: bits, value } of tests.toReversed()) {
+      const masked = bits === 0xffffffff ? [] : [mask(bits)];
+      own = [load(atArgument(index)), ...masked, isEqual(value, 0, own.length), ...own];
+    }
+    instructions.push(...own);
   }
   return [...instructions, answer(otherwise)];
 }

@@ -13,8 +13,15 @@ export type FilterAction = "allow" | "kill" | number;
 export interface FilterRule {
   call: string;
   action: FilterAction;
-  /** On the lower 32 bits of one argument, by its number: that `value` is what is left of them under the mask. */
-  argument?: { index: number; mask: number; value: number };
+  /** The rule fits a call whose arguments all are so. */
+  arguments?: readonly ArgumentTest[];
+}
+
+/** On the lower 32 bits of one argument, by its number: that `value` is what is left of them under the mask. */
+export interface ArgumentTest {
+  index: number;
+  mask: number;
+  value: number;
 }
 
 export interface SystemCallFilter {
@@ -25,6 +32,9 @@ export interface SystemCallFilter {
   /** Of one call's rules the first that fits holds. */
   rules: FilterRule[];
 }
+
+/** Of an argument. */
+const WHOLE = 0xffffffff;
 
 const EPERM = 1;
 const ENOSYS = 38;
@@ -65,14 +75,56 @@ const FILE_SYSTEM_REQUESTS: readonly { type: number; ordinary: readonly number[]
  */
 const REFUSED_FAMILIES = [38, 40];
 
+const AF_NETLINK = 16;
+
+/**
+ * Protocols of AF_NETLINK that look at the network of the socket and at the capabilities over it: NETLINK_ROUTE, SOCK_DIAG,
+ * XFRM, NETFILTER, GENERIC; and AUDIT, which CAP_AUDIT_WRITE of the default set is for, and without which sshd and login let
+ * nobody in. Others are the host's in every network: CONNECTOR tells of all processes, ISCSI, SCSITRANSPORT, RDMA and
+ * CRYPTO set up devices and ciphers (linux/netlink.h).
+ */
+const NETLINK_PROTOCOLS = [0, 4, 6, 9, 12, 16];
+
+/** By which libusb and libudev hear of devices, and by which CAP_SYS_ADMIN speaks to all who listen as the kernel does. */
+const NETLINK_KOBJECT_UEVENT = 15;
+
+/**
+ * Types of ioctl(2) requests, beside those of FILE_SYSTEM_REQUESTS, that are left to an app with CAP_SYS_ADMIN: those of what every app has,
+ * and those of devices, which an app has only if it was given one. Each other type may be a file system's, and so be a
+ * way to all of it from any file: CIFS has 0xcf, nilfs2 0x6e, bcachefs 0xbc, UDF 0x6c, HFS+ 0x68, autofs 0x93, OCFS2 0x6f.
+ * 0xb7 is that of namespaces, by which some kernels open the host's, and 0x52 the random numbers' (ioctl-number.rst).
+ */
+const ORDINARY_TYPES = [
+  // Terminals and pipes, sockets and interfaces, wireless, epoll, seccomp's supervisors.
+  ...[0x54, 0x89, 0x8b, 0x8a, 0x21],
+  // Disks, SCSI, CD-ROM, tapes, NVMe, loop, device mapper, RAID, nbd, MTD.
+  ...[0x12, 0x22, 0x53, 0x6d, 0x4e, 0x4c, 0xfd, 0x09, 0xab, 0x4d],
+  // Graphics, DMA buffers and their fences, NVIDIA, AMD, video, media, sound, input, HID, consoles.
+  ...[0x64, 0x62, 0x3e, 0x46, 0x4b, 0x56, 0x7c, 0x41, 0x45, 0x48, 0x55],
+  // KVM, vhost, VFIO, FUSE, PPP, real-time clocks, watchdogs, I2C, SPI, GPIO, RDMA, trusted execution.
+  ...[0xae, 0xaf, 0x3b, 0xe5, 0x74, 0x70, 0x57, 0x07, 0x6b, 0xb4, 0x1b, 0xa4],
+];
+
+/** Single requests of other types: FIGETBSZ, FS_IOC_GETVERSION, RNDGETENTCNT, directories and attributes of VFAT, PIDFD_GET_INFO. */
+const ORDINARY_REQUESTS = [0x0002, 0x7601, 0x5200, 0x7201, 0x7202, 0x7210, 0x7213, 0xff0b];
+
 /** PER_LINUX and PER_LINUX32, each with UNAME26, and to ask. Others make attacks on memory easier. */
 const PERSONALITIES = [0, 8, 0x20000, 0x20008, 0xffffffff];
 
-/** Of an app without a seccomp isolator: what ordinary programs need, and what its further capabilities are for. */
+/**
+ * Of an app without a seccomp isolator: what ordinary programs need, and what its further capabilities are for. CAP_SYS_ADMIN
+ * adds nothing, and takes what it would be root on the host by.
+ */
 export function defaultFilter(capabilities: readonly string[] = []): SystemCallFilter {
   const set = ["@rkt/default-whitelist", ...callsOfCapabilities(capabilities)];
-  return retaining({ set, errno: "EPERM" });
+  return retaining({ set, errno: "EPERM" }, capabilities);
 }
+
+/** Whether the default filter of an app with these capabilities is that of one with none. */
+export const leaveDefault = (capabilities: readonly string[]): boolean =>
+  callsOfCapabilities(capabilities).length === 0 && !administers(capabilities);
+
+const administers = (capabilities: readonly string[]): boolean => capabilities.includes("CAP_SYS_ADMIN");
 
 /** The filter that isolators ask for, of an app with these capabilities; undefined for one that may do everything. */
 export function isolatorFilter(
@@ -81,10 +133,10 @@ export function isolatorFilter(
 ): SystemCallFilter | undefined {
   const retain = isolators["os/linux/seccomp-retain-set"];
   const remove = isolators["os/linux/seccomp-remove-set"];
-  if (retain !== undefined) return retain.set.includes("@appc.io/all") ? undefined : retaining(retain);
+  if (retain !== undefined) return retain.set.includes("@appc.io/all") ? undefined : retaining(retain, capabilities);
   // "can be effectively used to opt-in implementation-specific seccomp filtering" (ace.md)
   if (remove === undefined || remove.set.includes("@appc.io/empty")) return defaultFilter(capabilities);
-  return removing(remove);
+  return removing(remove, capabilities);
 }
 
 /**
@@ -95,7 +147,7 @@ export function withoutTyping(
   filter: SystemCallFilter = { otherwise: "allow", unknown: "allow", rules: [] },
 ): SystemCallFilter {
   const typing = TYPING_REQUESTS.map((value): FilterRule => {
-    return { call: "ioctl", action: EPERM, argument: { index: 1, mask: 0xffffffff, value } };
+    return { call: "ioctl", action: EPERM, arguments: [{ index: 1, mask: WHOLE, value }] };
   });
   return { ...filter, rules: [...typing, ...filter.rules] };
 }
@@ -104,7 +156,7 @@ export function withoutTyping(
 export function allows({ otherwise, rules }: SystemCallFilter, call: string): "yes" | "partly" | "no" {
   const own = rules.filter((rule) => rule.call === call);
   const actions = own.map(({ action }) => action);
-  if (own.every(({ argument }) => argument !== undefined)) actions.push(otherwise);
+  if (own.every((rule) => rule.arguments !== undefined)) actions.push(otherwise);
   if (actions.every((action) => action === "allow")) return "yes";
   return actions.includes("allow") ? "partly" : "no";
 }
@@ -124,15 +176,15 @@ const LIFE_CYCLE = ["execve", "execveat", "exit", "exit_group", "rt_sigreturn", 
 const STARTS_HELPER: FilterRule = {
   call: "execveat",
   action: "allow",
-  argument: { index: 4, mask: 0xffffffff, value: 0x1000 },
+  arguments: [{ index: 4, mask: WHOLE, value: 0x1000 }],
 };
 
-function removing(isolator: SeccompSet): SystemCallFilter {
+function removing(isolator: SeccompSet, capabilities: readonly string[]): SystemCallFilter {
   const action = blocked(isolator);
   const calls = expand(isolator.set);
   for (const name of LIFE_CYCLE) if (!isolator.set.includes(name)) calls.delete(name);
   const special = namesDefault(isolator)
-    ? argumentRules(action).filter(({ call }) => call === "clone3" || !calls.has(call))
+    ? argumentRules(action, capabilities).filter(({ call }) => call === "clone3" || !calls.has(call))
     : [];
   return {
     otherwise: "allow",
@@ -148,11 +200,11 @@ function removing(isolator: SeccompSet): SystemCallFilter {
   };
 }
 
-function retaining(isolator: SeccompSet): SystemCallFilter {
+function retaining(isolator: SeccompSet, capabilities: readonly string[]): SystemCallFilter {
   const action = blocked(isolator);
   const calls = expand([...isolator.set, ...LIFE_CYCLE]);
   const special = namesDefault(isolator)
-    ? argumentRules(action).filter(({ call }) => (call === "clone3" ? !calls.has(call) : calls.has(call)))
+    ? argumentRules(action, capabilities).filter(({ call }) => (call === "clone3" ? !calls.has(call) : calls.has(call)))
     : [];
   return {
     otherwise: action,
@@ -174,12 +226,7 @@ function inPlaceOf(plain: FilterRule[], special: FilterRule[], { set }: SeccompS
 }
 
 /** What the default lists mean of calls that have other uses besides. */
-function argumentRules(action: FilterAction): FilterRule[] {
-  const when = (call: string, index: number, value: number, what: FilterAction, mask = 0xffffffff): FilterRule => ({
-    call,
-    action: what,
-    argument: { index, mask, value },
-  });
+function argumentRules(action: FilterAction, capabilities: readonly string[]): FilterRule[] {
   return [
     when("clone", 0, 0, "allow", NAMESPACE_FLAGS),
     { call: "clone", action },
@@ -188,13 +235,33 @@ function argumentRules(action: FilterAction): FilterRule[] {
     ...TYPING_REQUESTS.map((request) => when("ioctl", 1, request, action)),
     when("ioctl", 1, CONSOLE_REQUEST, action),
     ...FILE_SYSTEM_REQUESTS.flatMap(({ type, ordinary }) => [
-      ...ordinary.map((number) => when("ioctl", 1, (type << 8) | number, "allow", 0xffff)),
-      when("ioctl", 1, type << 8, action, 0xff00),
+      ...ordinary.map((number) => when("ioctl", 1, (type << 8) | number, "allow", REQUEST)),
+      when("ioctl", 1, type << 8, action, REQUEST_TYPE),
     ]),
-    { call: "ioctl", action: "allow" },
+    ...(administers(capabilities)
+      ? [
+          ...ORDINARY_TYPES.map((type) => when("ioctl", 1, type << 8, "allow", REQUEST_TYPE)),
+          ...ORDINARY_REQUESTS.map((request) => when("ioctl", 1, request, "allow", REQUEST)),
+          { call: "ioctl", action },
+        ]
+      : [{ call: "ioctl", action: "allow" } as const]),
     ...PERSONALITIES.map((personality) => when("personality", 0, personality, "allow")),
     { call: "personality", action },
     ...REFUSED_FAMILIES.map((family) => when("socket", 0, family, action)),
+    ...[...NETLINK_PROTOCOLS, ...(administers(capabilities) ? [] : [NETLINK_KOBJECT_UEVENT])].map((protocol): FilterRule => {
+      const family = { index: 0, mask: WHOLE, value: AF_NETLINK };
+      return { call: "socket", action: "allow", arguments: [family, { index: 2, mask: WHOLE, value: protocol }] };
+    }),
+    when("socket", 0, AF_NETLINK, action),
     { call: "socket", action: "allow" },
   ];
 }
+
+/** Of an ioctl(2) request its number and type, and its type. */
+const [REQUEST, REQUEST_TYPE] = [0xffff, 0xff00];
+
+const when = (call: string, index: number, value: number, action: FilterAction, mask = WHOLE): FilterRule => ({
+  call,
+  action,
+  arguments: [{ index, mask, value }],
+});

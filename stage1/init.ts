@@ -19,7 +19,7 @@ import { MS_REC, MS_SLAVE, mount } from "../shared/syscall/mount.ts";
 import { CLONE_NEWNET, CLONE_NEWNS, setns, unshare } from "../shared/syscall/namespace.ts";
 import { writeWhole } from "../shared/write-whole.ts";
 import { furtherCapabilities } from "./nspawn/capabilities.ts";
-import { enterCgroups, hideUnused, isLegacy, planCgroups } from "./cgroups/cgroups.ts";
+import { asksForHugePages, enterCgroups, hideUnused, isLegacy, planCgroups } from "./cgroups/cgroups.ts";
 import { type Container, readContainer } from "./container/container.ts";
 import { requireInotify } from "./nspawn/inotify.ts";
 import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts/mounts.ts";
@@ -81,7 +81,7 @@ function start(container: Container, { stdio, notify, network, keepFds }: Start)
   unshare(CLONE_NEWNS);
   mount("", "/", "", MS_REC | MS_SLAVE);
 
-  const limits = resourceLimits(manifest);
+  const limits = { ...resourceLimits(manifest), hugePages: asksForHugePages(manifest) };
   const planned = planCgroups(uuid, limits);
   // Before they are made: whatever ends this program, gc knows of them.
   writeWhole(here.cgroups, `${planned.flatMap(({ candidates }) => candidates).join("\n")}\n`, 0o644);

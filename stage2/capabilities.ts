@@ -20,6 +20,7 @@ export function capabilityMask(names: readonly string[]): bigint {
 export const DEFAULT_SET = capabilityMask(DEFAULT_CAPABILITIES);
 /** What CAP_SYS_ADMIN is among them. */
 export const SYS_ADMIN = capabilityMask(["CAP_SYS_ADMIN"]);
+export const NET_ADMIN = capabilityMask(["CAP_NET_ADMIN"]);
 export const ALL = capabilityMask(CAPABILITIES);
 
 /** Names of a set, in the order of their numbers; a bit without a name is `CAP_<number>`. */

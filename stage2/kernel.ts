@@ -69,7 +69,7 @@ import { cannotExecute, findProgram } from "./program.ts";
 export interface Kernel {
   /** Opens a FIFO in the place of a standard stream, if it exists. */
   connect(fd: 0 | 1 | 2, fifo: SourcePath): void;
-  /** Closes this process to tracers and readers of /proc/PID. */
+  /** Closes this process to tracers and readers of /proc/PID, and has it leave no core; until execve(2) or a change of user. */
   hide(): void;
   /** Puts this process, and all it will start, into a Landlock domain of its own, where the kernel has them. */
   separate(without: Separation): void;

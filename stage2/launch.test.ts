@@ -37,7 +37,7 @@ function plan(app: Partial<App> = {}, annotations: NameValue[] = [], process: Pr
       userLabels: {},
     },
     process,
-    { pid: 7, env: { LISTEN_PID: "7", LISTEN_FDS: "1", RKT_ENTER_FDS: "20,21" } },
+    { pid: 7, permitted: ALL, env: { LISTEN_PID: "7", LISTEN_FDS: "1", RKT_ENTER_FDS: "20,21" } },
   );
 }
 
@@ -147,7 +147,6 @@ buildRoot root
 enterRoot 42
 accountSources
 giveStreams [0,1,2] 0
-hide
 separate mounts
 resetProcess
 boundCapabilities 14
@@ -155,6 +154,7 @@ setGroups []
 setGid 0
 keepCapabilities
 setUid 0
+hide
 setCapabilities 15
 changeDirectory /
 findProgram web
@@ -204,13 +204,13 @@ enterRoot 42
 reopenTerminal
 accountSources
 giveStreams [0,1,2] 33
-hide
 separate signals
 resetProcess
 boundCapabilities 1
 setGroups [5,6]
 setGid 34
 setUid 33
+hide
 setCapabilities 0
 changeDirectory /srv
 findProgram web
@@ -271,7 +271,7 @@ test("what it takes to install a filter nobody keeps without one", () => {
   assert.doesNotMatch(text, /compileFilter|keepCapabilities|separate/);
   assert.match(text, /setCapabilities 0\n/);
   assert.match(text, /unfiltered$/);
-  assert.match(order({ user: "www", group: "www" }), /keepCapabilities\nsetUid 33\nsetCapabilities 1\n/);
+  assert.match(order({ user: "www", group: "www" }), /keepCapabilities\nsetUid 33\nhide\nsetCapabilities 1\n/);
 });
 
 test("an app that its own filter would keep from saying why it cannot start is not tried", () => {

@@ -64,10 +64,7 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   const noNewPrivileges = plan.noNewPrivileges || narrowed;
 
   // --- privileges: each step needs a capability that a later one takes ---
-  // Until execve this process runs a program of stage 1; with no more rights than other apps' root has, it would
-  // be theirs to trace, and the program to open by /proc/PID/exe. (Not earlier: it closes /proc/self/fd too.)
-  kernel.hide();
-  // The other way round: what it becomes reaches no process of another app or of stage 1. After the last mount, which
+  // Nobody can look into this process (main.ts). The other way round: what it becomes reaches no process of another app or of stage 1. After the last mount, which
   // a domain may forbid; it takes CAP_SYS_ADMIN, too.
   const { separation } = plan;
   if (separation !== undefined)
@@ -104,6 +101,9 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   attempt("user", `become user ${account.uid}`, () => {
     if (loads !== 0n) kernel.keepCapabilities();
     kernel.setUid(account.uid);
+    // The change of user has set it to what fs.suid_dumpable says. Until execve this process runs a program of stage 1;
+    // with no more rights than other apps' root has, it would be theirs to trace, and the program to open by /proc/PID/exe.
+    kernel.hide();
   });
   attempt("capabilities", "drop capabilities", () => {
     kernel.setCapabilities((account.uid === 0 ? bounding : 0n) | loads);

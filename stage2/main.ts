@@ -26,22 +26,21 @@ import { type CgroupView, cgroupViews } from "./cgroup-views.ts";
 import { beginApp, hostLaunch, onlyApp } from "./host.ts";
 import { linux } from "./kernel.ts";
 import { launch, whoFails } from "./launch.ts";
+import { withoutOtherApps } from "./own-section.ts";
 import { appDirectory, launchPlan, type Process } from "./plan.ts";
 
-function main(argv: readonly string[]): never {
-  if (basename(process.argv[1] ?? "") === basename(STAGE1.hostLauncher)) return onHost(argv);
+function main(argv: readonly string[], parent: number): never {
+  if (basename(process.argv[1] ?? "") === basename(STAGE1.hostLauncher)) return onHost(argv, parent);
   const asked = parseArguments(argv);
   // Stage 1 gives a service no stderr: what is refused below must be said where the app's own messages go.
   if (asked.command === undefined) linux.connect(2, STAGE1.appStderr(asked.app));
-  const manifest = parsePodManifest(read(STAGE1.manifest));
+  const manifest = parsePodManifest(withoutOtherApps(read(STAGE1.manifest), asked.app));
   const cgroups = asked.command === undefined ? cgroupsOf(asked.app) : undefined;
-  const inherited = { pid: process.pid, env: callersEnvironment(), openFiles: openFilesOfStage1(), cgroups };
+  const inherited = { ...ofProcess(), openFiles: openFilesOfStage1(), cgroups };
   return launch(launchPlan(manifest, asked, inherited, imageApp(manifest, asked.app, STAGE1.app)), linux);
 }
 
-function onHost(argv: readonly string[]): never {
-  // Before anything that takes time: who it is later shows whether it still waits.
-  const parent = process.ppid;
+function onHost(argv: readonly string[], parent: number): never {
   const here = containerLayout(".");
   const manifest = parsePodManifest(read(here.manifest));
   const asked = argv.length === 0 ? { app: onlyApp(manifest) } : parseArguments(argv);
@@ -50,12 +49,14 @@ function onHost(argv: readonly string[]): never {
   const plan = launchPlan(
     manifest,
     asked,
-    { pid: process.pid, env: callersEnvironment(), host, openFiles: callersOpenFiles() },
+    { ...ofProcess(), host, openFiles: callersOpenFiles() },
     imagesApp,
   );
   if (argv.length === 0) beginApp(manifest, asked.app, imagesApp);
   return launch(plan, linux);
 }
+
+const ofProcess = () => ({ pid: process.pid, permitted: linux.permitted(), env: callersEnvironment() });
 
 const USAGE = "usage: launcher APP [pre-start|post-stop|enter COMMAND...]";
 
@@ -90,18 +91,23 @@ function cgroupsOf(app: string): CgroupView[] {
   return cgroupViews(app, mounted, readFileSync("/proc/self/cgroup", "utf8"), joined);
 }
 
-function read(path: string): string {
+function read(path: string): Buffer {
   try {
-    return readFileSync(path, "utf8");
+    return readFileSync(path);
   } catch (error) {
     throw new RktError("bad-layout", `cannot read the manifest: ${errorText(error)}`, { cause: error });
   }
 }
 
 const argv = process.argv.slice(2);
+// Before anything that takes time: who it is later shows whether it still waits.
+const parent = process.ppid;
 process.umask(0o022);
 try {
-  main(argv);
+  // Before the manifest of all apps is read, and before a file of an app is opened: root of another app can send this
+  // process SIGQUIT and raise its limit of cores (prlimit(2)), and it must leave none in an app's root.
+  linux.hide();
+  main(argv, parent);
 } catch (error) {
   const { text, status } = renderError(error, { who: whoFails(argv[0]) });
   writeSync(2, text);

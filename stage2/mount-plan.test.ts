@@ -29,6 +29,7 @@ const plain: MountSources = {
   mounts: [],
   volumes: [],
   interactive: false,
+  makesInterfaces: false,
   protectPaths: true,
   hostsAsked: false,
 };
@@ -66,7 +67,6 @@ mount /dev/full on /dev/full (read-only, nosuid, noexec)
 mount /dev/random on /dev/random (read-only, nosuid, noexec)
 mount /dev/urandom on /dev/urandom (read-only, nosuid, noexec)
 mount /dev/tty on /dev/tty (read-only, nosuid, noexec)
-mount /dev/net/tun on /dev/net/tun (read-only, nosuid, noexec) optional
 make directory /dev/pts 0755
 mount devpts on /dev/pts (nosuid, noexec) ptmxmode=0666,mode=0620,gid=5,max=1024 or /dev/pts
 link /dev/ptmx to pts/ptmx
@@ -110,6 +110,11 @@ mount /rkt/etc/machine-id on /etc/machine-id (read-only, nosuid, nodev, noexec) 
 link /etc/mtab to /proc/self/mounts fallback
 mount /rkt/stdio/web.syslog on /run/systemd/journal (read-only, nosuid, nodev, noexec) optional`,
   );
+});
+
+test("an app that can make network interfaces has what virtual ones are made by", () => {
+  const more = "+ mount /dev/net/tun on /dev/net/tun (read-only, nosuid, noexec) optional";
+  assert.equal(difference({ ...plain, makesInterfaces: true }), more);
 });
 
 /** What a plan has that the plain one has not, and the other way round. */

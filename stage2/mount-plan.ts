@@ -77,7 +77,7 @@ type BindStep = Extract<MountStep, { kind: "bind" }>;
 
 /** What a root is put together from, wherever the launcher works. */
 export interface Surroundings {
-  kernelFileSystems(interactive: boolean): MountStep[];
+  kernelFileSystems(devices: AppDevices): MountStep[];
   /** What the files of /etc become; undefined: they stay the image's. */
   etc: Record<"resolvConf" | "hosts" | "hostname" | "machineId", SourcePath | undefined>;
   /** The directory of an app's syslog socket, where it has one of its own. */
@@ -95,7 +95,15 @@ export const IN_STAGE1: Surroundings = {
   hostVolume: STAGE1.hostVolume,
 };
 
-export interface MountSources {
+/** What an app finds in /dev beyond what all have. */
+export interface AppDevices {
+  /** The app has the container's terminal. */
+  interactive: boolean;
+  /** It can make network interfaces, in a network of the container's own. */
+  makesInterfaces: boolean;
+}
+
+export interface MountSources extends AppDevices {
   /** IN_STAGE1 unless told. */
   surroundings?: Surroundings | undefined;
   rootfs: SourcePath;
@@ -106,8 +114,6 @@ export interface MountSources {
   mounts: readonly Mount[];
   /** The container's; a mount's own `appVolume` comes first (pods.md). */
   volumes: readonly Volume[];
-  /** The app has the container's terminal. */
-  interactive: boolean;
   /** Hide what tells about the host, and keep what changes it read-only. */
   protectPaths: boolean;
   /** The user asked for an /etc/hosts of his own. */
@@ -187,7 +193,7 @@ export function mountPlan(sources: MountSources): MountStep[] {
   return [
     // Without nodev, CAP_MKNOD of the default set would be enough to open the host's disks.
     { kind: "root", source: sources.rootfs, attributes: ["nodev"] },
-    ...surroundings.kernelFileSystems(sources.interactive),
+    ...surroundings.kernelFileSystems(sources),
     ...cgroupMounts(sources.cgroups ?? []),
     ...(sources.protectPaths ? PROTECTED : []),
     ...(sources.protectPaths && surroundings !== IN_STAGE1 ? [readOnlySys] : []),
@@ -260,7 +266,7 @@ function cgroupMounts(views: readonly CgroupView[]): MountStep[] {
 /** Whether an app has a cgroup namespace: its launcher is in its cgroup of v2 from the first. */
 export const wantsCgroupNamespace = (views: readonly CgroupView[]): boolean => views.some(isUnified);
 
-function kernelFileSystems(interactive: boolean): MountStep[] {
+function kernelFileSystems({ interactive, makesInterfaces }: AppDevices): MountStep[] {
   const symlink = (target: string, to: string): MountStep => ({ kind: "symlink", target: appPath(target), to });
   const device = (name: string) => appPath(`/dev/${name}`);
   return [
@@ -291,7 +297,8 @@ function kernelFileSystems(interactive: boolean): MountStep[] {
     // Binds rather than mknod(2), which a device cgroup or user namespace may refuse. A read-only mount does not
     // keep anyone from writing to a device, only from changing the mode and owner of stage 1's file.
     ...DEVICES.map((name) => bind(stage1Device(name), device(name), DEVICE)),
-    optionalBind(stage1Device("net/tun"), device("net/tun"), DEVICE),
+    // Whoever has it open attaches to each interface of the network that has no owner, and needs no capability for that.
+    ...(makesInterfaces ? [optionalBind(stage1Device("net/tun"), device("net/tun"), DEVICE)] : []),
     { kind: "directory", target: appPath("/dev/pts"), mode: 0o755 },
     {
       kind: "filesystem",

@@ -5,7 +5,7 @@ import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { bareApp } from "../shared/schema/image-manifest.ts";
 import type { App, Isolator, NameValue, PodManifest } from "../shared/schema/types.ts";
 import { defaultFilter } from "../shared/seccomp.ts";
-import { capabilityNames } from "./capabilities.ts";
+import { ALL, capabilityNames } from "./capabilities.ts";
 import { type Inherited, type LaunchPlan, launchPlan, type Process } from "./plan.ts";
 
 const IMAGE = `sha512-${"ab".repeat(64)}`;
@@ -38,7 +38,7 @@ function plan({ app, annotations = [], process = { app: "web" }, inherited }: Se
     userAnnotations: {},
     userLabels: {},
   };
-  return launchPlan(manifest, process, { pid: 7, env: {}, ...inherited });
+  return launchPlan(manifest, process, { pid: 7, permitted: ALL, env: {}, ...inherited });
 }
 
 const isolators = (...list: [string, Isolator["value"]][]): Partial<App> => ({
@@ -135,6 +135,30 @@ test("isolators", () => {
   assert.equal(noNewPrivileges, true);
 });
 
+test("network interfaces of its own are for who has the right to make them, in the container's network", () => {
+  const retain = isolators(["os/linux/capabilities-retain-set", { set: ["CAP_NET_ADMIN"] }]);
+  const network = (value: string) => [{ name: ANNOTATIONS.network, value }];
+  const users = [{ name: ANNOTATIONS.privateUsers, value: "true" }];
+  const insecure = [{ name: ANNOTATIONS.insecure, value: "capabilities" }];
+  const cases: [Settings, boolean][] = [
+    [{}, false],
+    [{ annotations: network("none") }, false],
+    [{ app: retain }, false],
+    [{ app: retain, annotations: network("host") }, false],
+    [{ app: retain, annotations: network("none") }, true],
+    [{ app: retain, annotations: network("default") }, true],
+    [{ app: retain, annotations: network("none"), inherited: { permitted: 0n } }, false],
+    [{ app: retain, annotations: [...network("none"), ...users] }, false],
+    [{ annotations: [...network("none"), ...insecure] }, true],
+    [{ annotations: insecure }, false],
+  ];
+  for (const [settings, expected] of cases) {
+    const { root } = plan(settings);
+    const bound = Array.isArray(root) && root.some((step) => step.kind === "bind" && step.target === "/dev/net/tun");
+    assert.equal(bound, expected, JSON.stringify(settings.annotations));
+  }
+});
+
 test("what the user turns off by name", () => {
   const annotations = [{ name: ANNOTATIONS.insecure, value: "capabilities,paths,seccomp" }];
   const app = isolators(["os/linux/capabilities-retain-set", { set: ["CAP_KILL"] }]);
@@ -158,7 +182,8 @@ test("filters: the default, the app's own, none", () => {
   });
   const retained = (capability: string) =>
     plan({ app: isolators(["os/linux/capabilities-retain-set", { set: [capability] }]) }).filter;
-  assert.equal(retained("CAP_SYS_ADMIN"), "default");
+  assert.equal(retained("CAP_CHOWN"), "default");
+  assert.deepEqual(retained("CAP_SYS_ADMIN"), defaultFilter(["CAP_SYS_ADMIN"]));
   assert.deepEqual(retained("CAP_SYSLOG"), defaultFilter(["CAP_SYSLOG"]));
 });
 

@@ -19,15 +19,15 @@ import { ENV_ENTER_FDS, ENV_ENTER_STREAMS } from "../shared/contract/environment
 import { type HostPath, hostPath, type Stage1Path } from "../shared/contract/paths.ts";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { LAYOUT_VERSION } from "../shared/contract/versions.ts";
+import { networkRequest } from "../shared/network-request.ts";
 import { parseNotifySocket } from "../shared/notify-socket.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import { type KnownIsolators, understandIsolators } from "../shared/schema/isolators.ts";
 import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import { RLIMITS, type Rlimit } from "../shared/schema/rlimits.ts";
-import { callsOfCapabilities } from "../shared/schema/system-calls.ts";
-import { allows, isolatorFilter, type SystemCallFilter, withoutTyping } from "../shared/seccomp.ts";
+import { allows, isolatorFilter, leaveDefault, type SystemCallFilter, withoutTyping } from "../shared/seccomp.ts";
 import type { ResourceLimit } from "../shared/syscall/process.ts";
-import { ALL, boundingSet, capabilityNames, DEFAULT_SET } from "./capabilities.ts";
+import { ALL, boundingSet, capabilityNames, DEFAULT_SET, NET_ADMIN } from "./capabilities.ts";
 import type { EnvironmentSources } from "./environment.ts";
 import type { CgroupView } from "./cgroup-views.ts";
 import {
@@ -109,6 +109,8 @@ export interface RunningApp {
 /** What the launcher was given. */
 export interface Inherited {
   pid: number;
+  /** The capabilities of the container's root. */
+  permitted: bigint;
   env: Environment;
   openFiles?: ResourceLimit | undefined;
   /** What stage 1 has of cgroups for the app. */
@@ -172,6 +174,8 @@ export function launchPlan(
   const filter = unprotected.has("seccomp") ? undefined : systemCalls(known, bounding, host === undefined);
   const onHost = host !== undefined;
   const interactive = annotation(manifest.annotations, ANNOTATIONS.interactive) === "true";
+  const privateUsers = annotation(manifest.annotations, ANNOTATIONS.privateUsers) === "true";
+  const capabilities = bounding & inherited.permitted;
   const passed = passedOn(inherited);
   return {
     app: process.app,
@@ -189,6 +193,8 @@ export function launchPlan(
             mounts: runtime.mounts,
             volumes: manifest.volumes,
             interactive,
+            // A network is owned by the host's users, so one of the container's own users has no right to it.
+            makesInterfaces: !privateUsers && networkRequest(manifest) !== "host" && (capabilities & NET_ADMIN) !== 0n,
             // Of the host's root with all its capabilities nothing is kept.
             protectPaths: (!onHost || bounding !== ALL) && !unprotected.has("paths"),
             hostsAsked: annotation(manifest.annotations, ANNOTATIONS.hosts) !== undefined,
@@ -223,7 +229,7 @@ export function launchPlan(
     interactive: interactive && process.command === undefined && host === undefined,
     cgroups: process.command === undefined && host === undefined ? STAGE1.appCgroups(process.app) : undefined,
     cgroupNamespace: process.command === undefined && wantsCgroupNamespace(inherited.cgroups ?? []),
-    privateUsers: annotation(manifest.annotations, ANNOTATIONS.privateUsers) === "true",
+    privateUsers,
     openFiles: inherited.openFiles,
     listenFds: passed.listenFds,
     host: host,
@@ -261,7 +267,7 @@ function systemCalls(isolators: KnownIsolators, bounding: bigint, byDefault: boo
   const own = "os/linux/seccomp-retain-set" in isolators || "os/linux/seccomp-remove-set" in isolators;
   const capabilities = capabilityNames(bounding);
   if (!byDefault) return withoutTyping(own ? isolatorFilter(isolators, capabilities) : undefined);
-  return own || callsOfCapabilities(capabilities).length > 0 ? isolatorFilter(isolators, capabilities) : "default";
+  return own || !leaveDefault(capabilities) ? isolatorFilter(isolators, capabilities) : "default";
 }
 
 /** A domain that handles files keeps from mounting (landlock(7)), which is no loss where the filter does so anyway. */

@@ -7,19 +7,29 @@
  * v2 one for all; "hybrid" is both.
  */
 
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, statfsSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type Hierarchy, hierarchies, ownCgroup } from "../../shared/cgroup-hierarchies.ts";
 import { type HostPath, hostPath } from "../../shared/contract/paths.ts";
 import { MNT_DETACH, umount } from "../../shared/syscall/mount.ts";
-import { type Controller, legacySettings, type Resources, type Setting, unifiedSettings } from "../units/resources.ts";
+import type { PodManifest } from "../../shared/schema/types.ts";
+import {
+  type Controller,
+  legacySettings,
+  noHugePages,
+  type Resources,
+  type Setting,
+  unifiedSettings,
+} from "../units/resources.ts";
 import { appUnit } from "../units/units.ts";
 
 /** What the container, and each app by name, may use. */
 export interface Limits {
   container: Resources;
   apps: ReadonlyMap<string, Resources>;
+  /** The container may have huge pages. */
+  hugePages: boolean;
 }
 
 /** A cgroup of v1 that is an app's, or for `pids` all apps'; its launcher joins it. */
@@ -114,6 +124,7 @@ export function enterCgroups(planned: readonly PlannedCgroup[], limits: Limits):
     const has = ({ controller }: Setting) => controllers.includes(controller);
     const settings = isUnified(hierarchy) ? unifiedSettings : legacySettings;
     for (const setting of settings(limits.container).filter(has)) write(dir, setting, "the container");
+    if (!limits.hugePages) refuseHugePages(dir, hierarchy);
     if (isUnified(hierarchy)) {
       if (!legacyProcesses) write(dir, processes(), "the container");
       return [];
@@ -121,6 +132,28 @@ export function enterCgroups(planned: readonly PlannedCgroup[], limits: Limits):
     const cgroups = appCgroups(dir, has, limits.apps);
     return hierarchy.controllers.includes("pids") ? [...cgroups, ...boundProcesses(dir, limits.apps.keys())] : cgroups;
   });
+}
+
+/** Asked for by a volume: a directory of the host's hugetlbfs (statfs(2)). */
+export function asksForHugePages({ volumes, apps }: PodManifest): boolean {
+  const HUGETLBFS_MAGIC = 0x958458f6;
+  const own = apps.flatMap(({ mounts }) => mounts.flatMap(({ appVolume }) => appVolume ?? []));
+  return [...volumes, ...own].some(({ kind, source }) => {
+    if (kind !== "host" || source === undefined) return false;
+    try {
+      return statfsSync(source).type === HUGETLBFS_MAGIC;
+    } catch (error) {
+      // What mounts it says so.
+      if (errorCode(error) === "ENOENT") return false;
+      throw error;
+    }
+  });
+}
+
+/** Where there is a controller for them to be had: few hosts have any. */
+function refuseHugePages(dir: string, hierarchy: Hierarchy): void {
+  if (isUnified(hierarchy)) passesOn(dirname(dir), ["hugetlb"]);
+  for (const setting of noHugePages(readdirSync(dir))) write(dir, setting, "the container");
 }
 
 /** Processes that no app can take: systemd's own, and those that record how an app has ended. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bareApp } from "../../shared/schema/image-manifest.ts";
 import type { Isolator, PodManifest } from "../../shared/schema/types.ts";
-import { legacySettings, resourceLimits, unifiedSettings, unitProperties } from "./resources.ts";
+import { legacySettings, noHugePages, resourceLimits, unifiedSettings, unitProperties } from "./resources.ts";
 
 function manifest(ofContainer: Isolator[], ofApp: Isolator[]): PodManifest {
   return {
@@ -94,4 +94,14 @@ for (const c of cases)
 test("an app has no more processor time than the container", () => {
   const { apps } = resourceLimits(manifest([cpu({ limit: "500m" })], [cpu({ limit: "2" })]));
   assert.equal(apps.get("web")?.cpu, 500n);
+});
+
+test("no huge pages of any size, used or reserved, by the files that a cgroup has for them", () => {
+  const v1 = ["hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.rsvd.limit_in_bytes"];
+  const v2 = ["hugetlb.1GB.max", "hugetlb.1GB.rsvd.max"];
+  const others = ["hugetlb.2MB.usage_in_bytes", "hugetlb.1GB.current", "hugetlb.1GB.events", "memory.max", "cgroup.procs"];
+  assert.deepEqual(
+    noHugePages([...v1, ...v2, ...others]).map(({ file, value }) => `${file}=${value}`),
+    [...v1, ...v2].map((file) => `${file}=0`),
+  );
 });

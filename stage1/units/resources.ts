@@ -11,7 +11,7 @@ import type { UnitOption } from "systemd-unit-writer";
 import { understandIsolators, type Where } from "../../shared/schema/isolators.ts";
 import type { Isolator, PodManifest } from "../../shared/schema/types.ts";
 
-export type Controller = "cpu" | "memory" | "pids";
+export type Controller = "cpu" | "memory" | "pids" | "hugetlb";
 
 export interface Resources {
   /** Bytes that can't be exceeded, swap included. */
@@ -131,3 +131,13 @@ export function unifiedSettings({ memory, memoryRequest, cpu, cpuShares }: Resou
   if (cpuShares !== undefined) set("cpu", "weight", String(weight(cpuShares)));
   return settings;
 }
+
+/**
+ * No huge pages, which no limit of memory counts: for a cgroup of v1 or v2 that has these files. What is reserved by
+ * mmap(2) has files of its own, by which that call fails; without them the app is killed when it touches a page
+ * (hugetlbpage.rst, cgroup-v1/hugetlb.rst).
+ */
+export const noHugePages = (files: readonly string[]): Setting[] =>
+  files
+    .filter((file) => /^hugetlb\.[^.]+(?:\.rsvd)?\.(?:limit_in_bytes|max)$/.test(file))
+    .map((file) => ({ controller: "hugetlb", file, value: "0" }));

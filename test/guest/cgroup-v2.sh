@@ -86,6 +86,7 @@ rkt run --uuid-file-save=/uuid /busybox.aci --memory=64Mi $shell 'echo up; sleep
 until grep -q up /up 2>/dev/null; do sleep 1; done
 uuid=$(cat /uuid)
 check "further up, where there are controllers" 0 "67108864" cat "/sys/fs/cgroup/rkt-$uuid/payload/system.slice/app-busybox.service/memory.max"
+for file in max rsvd.max; do check "no huge pages: $file" 0 0 cat "/sys/fs/cgroup/rkt-$uuid/hugetlb.2MB.$file"; done
 check "enter" 0 "0::/" rkt enter "$uuid" /bin/cat /proc/self/cgroup
 check "enter sees the limit" 0 "67108864" rkt enter "$uuid" /bin/cat /sys/fs/cgroup/memory.max
 check "top" 0 "${uuid%%-*} .*64.0 MiB" rkt top

@@ -89,7 +89,7 @@ function onTerminal(rkt: Rkt, ...args: string[]): string {
   return done.stdout;
 }
 
-function act({ rkt }: Stage, uuid: string, what: HostileApp["meanwhile"]): void {
+function act({ rkt }: Stage, uuid: string, { meanwhile: what, beside }: HostileApp): void {
   if (what === "enter")
     for (const command of [
       ["/bin/busybox", "id"],
@@ -99,7 +99,8 @@ function act({ rkt }: Stage, uuid: string, what: HostileApp["meanwhile"]): void 
     ]) {
       // It ends with its app, by SIGKILL, and so may a hunter's have.
       const start = Date.now();
-      rkt.run(["enter", uuid, ...command], { timeout: 20_000 });
+      const app = beside === undefined ? [] : ["--app=app"];
+      rkt.run(["enter", ...app, uuid, ...command], { timeout: 20_000 });
       assert.ok(Date.now() - start < 15_000, "rkt enter ends");
     }
   if (what === "look") {
@@ -164,7 +165,7 @@ async function perform(set: Stage, hostile: HostileApp): Promise<void> {
   if (hostile.meanwhile !== undefined) {
     await eventually("it is up", () => (said.includes("up\n") || child.exitCode !== null ? true : undefined));
     const uuid = readFileSync(uuidFile, "utf8");
-    act(set, uuid, hostile.meanwhile);
+    act(set, uuid, hostile);
     if (child.exitCode === null) child.kill("SIGTERM");
   }
   const { status, stdout, stderr } = await clock(hostile.within ?? LIMIT, "it ends");

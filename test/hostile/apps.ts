@@ -107,6 +107,41 @@ const reach: HostileApp[] = [
       status: [0, 139],
     }),
   ),
+  {
+    name: "requests of what is no file, and the machine's, by CAP_SYS_ADMIN",
+    script: "attack requests",
+    app: ["--caps-retain=CAP_SYS_ADMIN"],
+    out: eperm(["entropy", "next namespace", "previous namespace"]),
+  },
+  // All but 15, what the kernel says of devices, which CAP_SYS_ADMIN could say as well, look at the network they are in.
+  ...each<[string, string[], string]>(
+    [
+      ["root", [], "0 4 6 9 12 15 16"],
+      ["root with CAP_SYS_ADMIN", ["--caps-retain=CAP_SYS_ADMIN"], "0 4 6 9 12 16"],
+      ["an ordinary user", USER, "0 4 6 9 12 15 16"],
+    ],
+    ([who, app, protocols]) => ({
+      name: `events of the host and its settings by netlink, by ${who}`,
+      script: "attack netlink",
+      app,
+      out: `netlink: ${protocols}\n`,
+    }),
+  ),
+  ...each<[string, string[], string[], string]>(
+    [
+      ["root", [], [], "/dev/net/tun: ENOENT"],
+      ["root with CAP_NET_ADMIN, which the host's network does not give", [], ["--caps-retain=CAP_NET_ADMIN"], "/dev/net/tun: ENOENT"],
+      ["root of a container with users of its own", ["--private-users"], ["--caps-retain=CAP_NET_ADMIN"], "/dev/net/tun: ENOENT"],
+      ["root with CAP_NET_ADMIN over a network of the container's own", ["--net=none"], ["--caps-retain=CAP_NET_ADMIN"], "an interface: done"],
+    ],
+    ([who, options, app, said]) => ({
+      name: `interfaces of a network, by ${who}`,
+      script: "attack tun",
+      options,
+      app,
+      out: `${said}\n`,
+    }),
+  ),
   ...each<[string, string[], string[]]>(
     [
       ["root", [], []],
@@ -339,6 +374,15 @@ printf '#!/proc/self/exe\\n' >/bin/sh; chmod 755 /bin/sh; ln -s /proc/self/exe /
     status: [0, 143],
     out: /^up\nhunted some\n$|^up\n$/,
   },
+  ...each([[], ["--private-users"]], (options) => ({
+    name: `the manifest of all apps by a core of who enters${options.length > 0 ? ", with users of the container's own" : ""}`,
+    options,
+    script: "exec attack core 10",
+    beside: ["--environment=VARIABLE_OF_OTHER=secret", "--exec=/bin/sleep", "--", "1000"],
+    meanwhile: "enter",
+    status: 143,
+    out: "up\nsomebody came\n",
+  })),
   ...each(["/etc", "/dev", "/proc", "/sys", "/tmp", "/run"], (dir) => ({
     name: `a handler puts a link in the place of ${dir}, before the app starts`,
     eventHandlers: [

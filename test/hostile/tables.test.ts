@@ -4,12 +4,12 @@
  */
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
-import { exampleAci, finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+import { exampleAci, finished, makeRkt, type Rkt, requires, rktBinary, scratchFile } from "../helpers/rkt.ts";
 
 function hoardImage(rkt: Rkt): string {
   const program = join(rkt.scratch, "hoard");
@@ -64,3 +64,35 @@ for (const { kind, options, global = "--insecure-options=image", said } of table
     child.kill("SIGTERM");
     await done;
   });
+
+const POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+
+test("hugepages: a container has none, but by a volume of them", (t) => {
+  if (!ready(t) || !requires(t, "unshare")) return;
+  if (existsSync("/sys/fs/cgroup/cgroup.procs")) return t.skip("cgroup v2 alone: test/guest/cgroup-v2.sh");
+  const rkt = makeRkt(t);
+  const before = readFileSync(POOL, "utf8");
+  t.after(() => writeFileSync(POOL, before));
+  writeFileSync(POOL, String(Number(before) + 4));
+  const pages = join(rkt.scratch, "pages");
+  mkdirSync(pages);
+  // Where the host has not mounted the controller: as a hierarchy of v1 that nobody else sees.
+  const cgroup = "/sys/fs/cgroup/hugetlb";
+  if (!existsSync(cgroup)) t.after(() => rmdirSync(cgroup));
+  mkdirSync(cgroup, { recursive: true });
+  const host = `mountpoint -q "$1" || mount -t cgroup -o hugetlb hugetlb "$1"
+mount -t hugetlbfs hugetlbfs "$2" && shift 2 && "$@"`;
+  const image = hoardImage(rkt);
+  const said = (options: string[], ofImage: string[]): string => {
+    const run = [rktBinary, `--dir=${rkt.dir}`, "--insecure-options=image", "run", ...options, image, ...ofImage];
+    const words = [...run, "--", "hugepages", "0"].map((word) => `'${word}'`).join(" ");
+    const both = `${words}; '${rktBinary}' '--dir=${rkt.dir}' gc --grace-period=0 >&2`;
+    const argv = ["--mount", "sh", "-c", host, "sh", cgroup, pages, "sh", "-c", both];
+    const { stdout, stderr } = spawnSync("unshare", argv, { encoding: "utf8", timeout: 60_000 });
+    assert.match(stdout, /^hugepages: /, stderr);
+    return stdout;
+  };
+  for (const options of [[], USERS]) assert.equal(said(options, []), "hugepages: 0, then ENOMEM\n");
+  const volume = [`--volume=pages,kind=host,source=${pages}`];
+  assert.match(said(volume, ["--mount=volume=pages,target=/pages"]), /^hugepages: [1-9]\d*, then ENOMEM\n$/);
+});
