@@ -93,8 +93,8 @@ export interface Kernel {
   endWithParent(parent: number | undefined): void;
   /** Opens the terminal by the name it has in the app's root. */
   reopenTerminal(): void;
-  /** Makes standard streams a user's, if they are FIFOs, pipes or terminals. */
-  giveStreams(fds: readonly number[], uid: number): void;
+  /** Makes the standard streams a user's, if they are FIFOs, pipes or terminals. */
+  giveStreams(uid: number): void;
   accountSources(): AccountSources;
   /** Undoes what Node.js set up for itself and execve would keep; `openFiles` is what the process may have open then. */
   resetProcess(openFiles: ResourceLimit | undefined): void;
@@ -273,8 +273,8 @@ export const linux: Kernel = {
     closeSync(terminal);
   },
 
-  giveStreams(fds, uid) {
-    for (const fd of fds) {
+  giveStreams(uid) {
+    for (const fd of [0, 1, 2]) {
       const stat = fstatSync(fd);
       // /dev/null is a stream of everybody's. Of a terminal the group, tty, stays (grantpt(3)).
       if (stat.isFIFO() || isTerminal(fd)) fchownSync(fd, uid, stat.gid);

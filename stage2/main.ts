@@ -13,6 +13,7 @@ import { readFileSync, writeSync } from "node:fs";
 import { basename } from "node:path";
 import { errorCode, errorText, RktError, usageError } from "../shared/errors.ts";
 import { exitNow } from "../shared/exec.ts";
+import { ENV_STREAMS_FDS } from "../shared/contract/environment.ts";
 import { containerLayout } from "../shared/contract/container-directory.ts";
 import { LAUNCH_EXIT, STAGE1 } from "../shared/contract/stage1-root.ts";
 import { callersOpenFiles, parseOpenFiles } from "../shared/open-files.ts";
@@ -20,7 +21,7 @@ import { parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../shared/schema/pod-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
 import { errorLines } from "./error-lines.ts";
-import { beginApp, hostLaunch, onlyApp } from "./host.ts";
+import { askForInput, beginApp, hostLaunch, onlyApp } from "./host.ts";
 import { linux } from "./kernel.ts";
 import { launch } from "./launch.ts";
 import { appDirectory, launchPlan, type Process } from "./plan.ts";
@@ -49,7 +50,10 @@ function onHost(argv: readonly string[]): never {
     { pid: process.pid, env: process.env, host, openFiles: callersOpenFiles() },
     imagesApp,
   );
-  if (argv.length === 0) beginApp(manifest, asked.app, imagesApp);
+  if (argv.length === 0) {
+    askForInput(manifest, process.env[ENV_STREAMS_FDS]);
+    beginApp(manifest, asked.app, imagesApp);
+  }
   return launch(plan, linux);
 }
 

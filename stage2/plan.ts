@@ -14,7 +14,7 @@ import {
   RLIMITS_ISOLATOR,
 } from "../shared/contract/annotations.ts";
 import { appDirs } from "../shared/contract/container-directory.ts";
-import { ENV_ENTER_FDS, ENV_ENTER_STREAMS } from "../shared/contract/environment.ts";
+import { ENV_ENTER_FDS } from "../shared/contract/environment.ts";
 import { type HostPath, hostPath, type Stage1Path } from "../shared/contract/paths.ts";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { LAYOUT_VERSION } from "../shared/contract/versions.ts";
@@ -37,8 +37,6 @@ export interface LaunchPlan {
   helper: SourcePath;
   /** FIFOs that replace the standard streams, where they exist. */
   streams: { fd: 0 | 1 | 2; fifo: SourcePath }[];
-  /** Standard streams that stage 1 has made for this process: they become its user's. On the host they are the caller's. */
-  ownStreams: number[];
   /** Steps that make the app's root; for `enter`, where to find the one that is there. */
   root: MountStep[] | RunningApp;
   /** As the manifest has them: names mean something in the app's root only. */
@@ -163,7 +161,6 @@ export function launchPlan(
     app: process.app,
     helper: host === undefined ? STAGE1.exec : host.helper,
     streams: host === undefined ? streams(process) : hostStreams(process, interactive),
-    ownStreams: host === undefined ? ownStreams(process, inherited) : [],
     root:
       process.command === undefined
         ? mountPlan({
@@ -284,12 +281,7 @@ function streams({ app, event, command }: Process): LaunchPlan["streams"] {
   return event === undefined ? [{ fd: 0, fifo: STAGE1.appStdin(app) }, ...output] : output;
 }
 
-function ownStreams({ command }: Process, { env }: Inherited): number[] {
-  if (command === undefined) return [0, 1, 2];
-  return [0, 1, 2].filter((fd) => env[ENV_ENTER_STREAMS]?.split(",").includes(String(fd)));
-}
-
-/** Without a relay an app writes where rkt does; it reads there if asked to. */
+/** `streams` has made those that there are; one for input is read if asked to. */
 function hostStreams({ command, event }: Process, interactive: boolean): LaunchPlan["streams"] {
   if (command !== undefined || (interactive && event === undefined)) return [];
   return [{ fd: 0, fifo: hostPath("/dev/null") }];

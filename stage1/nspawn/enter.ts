@@ -6,26 +6,26 @@
  * exit status.
  *
  * What runs with the caller's rights is the stage1 image's: nsenter, script,
- * the launcher. Nothing of an app runs before the launcher has dropped what the
- * app has not, nothing of the host's reaches it but the standard streams, and
- * of those no terminal: a command could type on it, and read from it when
- * `rkt enter` has long ended.
+ * streams, the launcher. Nothing of an app runs before the launcher has dropped
+ * what the app has not, and nothing of the host's reaches it: what the caller
+ * has open is read and written by a relay.
  */
 
-import { closeSync, fstatSync, openSync, readFileSync, readlinkSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readlinkSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
-import { ENV_ENTER_FDS, ENV_ENTER_STREAMS, RUNTIME_OPTIONS } from "../../shared/contract/environment.ts";
+import { ENV_ENTER_FDS, RUNTIME_OPTIONS } from "../../shared/contract/environment.ts";
 import { STAGE1 } from "../../shared/contract/stage1-root.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
-import { closeOnExecFrom, dup2, isTerminal, memfdCreate } from "../../shared/syscall/descriptor.ts";
+import { closeOnExecFrom, isTerminal } from "../../shared/syscall/descriptor.ts";
 import { PR_CAPBSET_DROP, prctl } from "../../shared/syscall/process.ts";
 import { firstProcess } from "../container/first-process.ts";
 import { hierarchies, ownCgroup } from "../cgroups/cgroups.ts";
 import { readContainer } from "../container/container.ts";
 import { loaderCommand } from "./nspawn-args.ts";
 import { ownsTerminal } from "../container/terminal.ts";
+import type { Users } from "../container/users.ts";
 import { appUnit } from "../units/units.ts";
 
 export interface EnterRequest {
@@ -50,13 +50,12 @@ export function parseEnter(args: readonly string[]): EnterRequest {
 
 export function enter(args: readonly string[]): never {
   const { pid, app, command } = parseEnter(args);
-  const { manifest } = readContainer();
+  const { manifest, users } = readContainer();
   const first = firstProcess(pid);
   const fds = appDescriptors(first, app, manifest);
   const terminal = ownsTerminal(0) && isTerminal(1);
-  const { argv, own } = terminal
-    ? { argv: nsenter(first, onPty([STAGE1.launcher, app, "enter", ...command])), own: [0, 1, 2] }
-    : relayed(first, app, command);
+  const launcher = [STAGE1.launcher, app, "enter", ...command];
+  const argv = terminal ? nsenter(first, onPty(launcher)) : onOwnStreams(nsenter(first, launcher), users);
 
   const term = process.env["TERM"];
   const env = {
@@ -64,7 +63,6 @@ export function enter(args: readonly string[]): never {
     SHELL: "/usr/bin/sh",
     NODE_OPTIONS: RUNTIME_OPTIONS,
     [ENV_ENTER_FDS]: fds.join(),
-    [ENV_ENTER_STREAMS]: own.join(),
     ...(terminal && term !== undefined ? { TERM: term } : {}),
   };
   limitCapabilities(first);
@@ -177,66 +175,15 @@ function nsenter(first: number, command: readonly string[]): string[] {
 /** A pty of the container's own, and script(1) between it and the caller's terminal. */
 function onPty(command: readonly string[]): string[] {
   const line = `exec ${command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ")}`;
-  return [...ENDS_WITH_PARENT, "/usr/bin/script", "--quiet", "--return", "--command", line, "/dev/null"];
+  return [STAGE1.setpriv, "--pdeathsig", "KILL", "--", "/usr/bin/script", "--quiet", "--return", "--command", line, "/dev/null"];
 }
 
-const ENDS_WITH_PARENT = [STAGE1.setpriv, "--pdeathsig", "KILL", "--"];
-
-/**
- * Streams byte by byte. Pipes and sockets are passed on as they are. A file is not: who has it open, for reading even,
- * may change its mode and owner, and the command may be the host's root. A terminal is not read from at all, and, as
- * a file, written to by a relay. A relay's pipe is the command's own, and becomes its user's; what was passed on does not.
- */
-function relayed(first: number, app: string, command: readonly string[]): { argv: string[]; own: number[] } {
-  const launcher = [STAGE1.launcher, app, "enter", ...command];
-  // A file of memory, and empty: the host's /dev/null is a file, too.
-  if (isTerminal(0) || fstatSync(0).isCharacterDevice()) dup2(memfdCreate("input"), 0);
-  const relays = { input: isFile(0), output: isFile(1), errors: isFile(2), same: isSame(1, 2) };
-  const script = relayScript(relays);
-  if (script === undefined) return { argv: nsenter(first, launcher), own: [] };
-  const busybox = containerLayout(".").inStage1("/usr/bin/busybox");
-  const [setpriv = "", ...options] = ENDS_WITH_PARENT;
-  const inside = [...loaderCommand(setpriv, options).argv, ...nsenter(first, launcher)];
-  const own = [relays.input, relays.output, relays.errors].flatMap((relay, fd) => (relay ? [fd] : []));
-  return { argv: [busybox, "sh", "-c", script, busybox, ...inside], own };
-}
-
-/** What has a mode of its own on the host. */
-function isFile(fd: number): boolean {
-  const stat = fstatSync(fd);
-  return !stat.isFIFO() && !stat.isSocket() && !isMemory(fd);
-}
-
-const isMemory = (fd: number): boolean => readlinkSync(`/proc/self/fd/${fd}`).startsWith("/memfd:");
-
-function isSame(one: number, other: number): boolean {
-  const [a, b] = [fstatSync(one), fstatSync(other)];
-  return a.dev === b.dev && a.ino === b.ino;
-}
-
-export interface Relays {
-  input: boolean;
-  output: boolean;
-  errors: boolean;
-  /** Output and errors go to one place, and in their order. */
-  same: boolean;
-}
-
-/** `$0` is busybox, the arguments what to run. Its status is the command's, whatever becomes of the relay of its input. */
-export function relayScript({ input, output, errors, same }: Relays): string | undefined {
-  if (!input && !output && !errors) return undefined;
-  const command = `${input ? '{ "$0" cat 2>/dev/null || :; } | ' : ""}"$@"`;
-  const line =
-    output && errors && same
-      ? `${command} 2>&1 | "$0" cat`
-      : output && errors
-        ? `{ { ${command} 2>&4 3>&- 4>&- | "$0" cat >&3 3>&- 4>&-; } 4>&1 | "$0" cat >&2 3>&-; } 3>&1`
-        : output
-          ? `${command} | "$0" cat`
-          : errors
-            ? `{ ${command} 2>&1 >&3 3>&- | "$0" cat >&2 3>&-; } 3>&1`
-            : command;
-  return `set -o pipefail; ${line}`;
+/** None of the caller's open files reaches the command: `/usr/lib/rkt/streams`, on the host, copies what it reads and writes. */
+function onOwnStreams(command: readonly string[], users: Users | undefined): string[] {
+  // Given to the container's root from outside: from within, a pipe of an id that it has not can't be given to anybody.
+  const owner = users === undefined ? "-" : `${users.first}:${users.first}`;
+  const script = containerLayout(".").inStage1(STAGE1.streams);
+  return loaderCommand("/usr/bin/luajit", [script, "enter", "pipe", owner, ...command]).argv;
 }
 
 function hasOwnUsers(first: number): boolean {
