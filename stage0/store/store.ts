@@ -85,6 +85,8 @@ export interface StoreOptions {
 }
 
 export interface Store {
+  /** Bytes that an image may unpack to, if somebody has said so. */
+  readonly maxImageSize: number | undefined;
   /** Imports a local file in one pass; a file that is known, and has not changed since, costs a stat. */
   importFile(path: string): Promise<StoredImage>;
   /** Puts what was held back in its place: the images of these keys, or all; they are there all at once. */
@@ -242,6 +244,8 @@ export function openStore(
   };
 
   const store: Store = {
+    maxImageSize,
+
     async importFile(path) {
       lock.share();
       const index = db();
