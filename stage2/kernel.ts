@@ -20,7 +20,7 @@ import {
   writeSync,
 } from "node:fs";
 import { constants as os } from "node:os";
-import { accountText, badAccountFile } from "../shared/account-file.ts";
+import { accountText, badAccountFile, openAccountFile } from "../shared/account-file.ts";
 import type { AccountSources } from "../shared/accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execveOpen } from "../shared/exec.ts";
@@ -410,8 +410,7 @@ function readAccountFile(path: string, exitCode: number): string {
     throw badAccountFile(path, `cannot be opened: ${code}`, exitCode);
   }
   try {
-    if (!fstatSync(fd).isFile()) throw badAccountFile(path, "is not a regular file", exitCode);
-    const file = openSync(`/proc/self/fd/${fd}`, constants.O_RDONLY);
+    const file = openAccountFile(fd, path, exitCode);
     try {
       return accountText(file, path, exitCode);
     } finally {

@@ -228,6 +228,13 @@ test("on the host another user than root, and a root with less, gains nothing by
   assert.deepEqual(narrowed({}), ["boundCapabilities 41", "keepCapabilities", "setCapabilities 41"]);
 });
 
+test("on the host root is user 0, whatever the image calls root", () => {
+  const { kernel, log } = recording();
+  const asRoot = { ...plan({ user: "www" }), rootOfHost: true };
+  assert.throws(() => launch(asRoot, kernel), { code: "not-root", message: 'the image calls user 33 "www"' });
+  assert.ok(!log.some((line) => line.startsWith("giveStreams")));
+});
+
 test("with users of the container's own, the cgroups are joined as root, and no later", () => {
   const as = { user: "www", group: "www" };
   const own = order(as, [{ name: ANNOTATIONS.privateUsers, value: "true" }]).split("\n");

@@ -80,6 +80,7 @@ test("a plain app", () => {
     retained: 0n,
     noNewPrivileges: false,
     narrowsUsers: false,
+    rootOfHost: false,
     filter: "default",
     separation: "mounts",
     // Of two apps.

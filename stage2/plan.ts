@@ -58,6 +58,11 @@ export interface LaunchPlan {
    * files would make it the host's root.
    */
   narrowsUsers: boolean;
+  /**
+   * The user is called root, and has all capabilities of the host's: of what `/proc` and `/sys` have nothing is kept from it.
+   * Whether the image's files agree is known when it is mounted.
+   */
+  rootOfHost: boolean;
   /** System calls; "default" for the one that stage 1 has compiled. */
   filter: SystemCallFilter | "default" | undefined;
   /** Limits that the app asks for, by their numbers (getrlimit(2)). */
@@ -155,6 +160,7 @@ export function launchPlan(
   const namesCapabilities = known["os/linux/capabilities-retain-set"] !== undefined && !unprotected.has("capabilities");
   const filter = unprotected.has("seccomp") ? undefined : systemCalls(known, bounding, host === undefined);
   const onHost = host !== undefined;
+  const rootOfHost = onHost && bounding === ALL && ["0", "root"].includes(app.user);
   const interactive = annotation(manifest.annotations, ANNOTATIONS.interactive) === "true";
   const passed = passedOn(inherited);
   return {
@@ -172,8 +178,7 @@ export function launchPlan(
             mounts: runtime.mounts,
             volumes: manifest.volumes,
             interactive,
-            // Of the host's root with all its capabilities nothing is kept.
-            protectPaths: (!onHost || bounding !== ALL) && !unprotected.has("paths"),
+            protectPaths: !rootOfHost && !unprotected.has("paths"),
             hostsAsked: annotation(manifest.annotations, ANNOTATIONS.hosts) !== undefined,
             notifySocket: passed.notifySocket,
           })
@@ -197,6 +202,7 @@ export function launchPlan(
     retained: namesCapabilities ? bounding : 0n,
     noNewPrivileges: known["os/linux/no-new-privileges"] ?? false,
     narrowsUsers: onHost && !unprotected.has("capabilities"),
+    rootOfHost,
     filter,
     separation: host === undefined && !unprotected.has("seccomp") ? separation(filter) : undefined,
     limits: limits(known, manifest.apps.length),

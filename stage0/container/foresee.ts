@@ -11,21 +11,22 @@
 
 import { closeSync, constants, fstatSync, lstatSync, opendirSync, openSync, readlinkSync, type Stats } from "node:fs";
 import { posix } from "node:path";
-import { accountText, badAccountFile } from "../../shared/account-file.ts";
+import { accountText, badAccountFile, openAccountFile } from "../../shared/account-file.ts";
 import { type AskedAccount, numericIds, resolveAccount } from "../../shared/accounts.ts";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
 import { DEFAULT_PATH, notAProgram, programPaths } from "../../shared/program.ts";
 import type { App, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
 import { O_PATH, openat2, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS } from "../../shared/syscall/file.ts";
+import { nestedMounts } from "./nested-mounts.ts";
 
 /** Throws "cannot-start"; answers what the person should know. `rootfs` is the rendered tree of an app. */
 export function foresee(
-  { apps }: PodManifest,
+  manifest: PodManifest,
   rootfs: (app: string) => HostPath,
   implicitVolumes: ReadonlyMap<string, string> = new Map(),
 ): string[] {
-  return apps.flatMap((app) => {
+  const notes = manifest.apps.flatMap((app) => {
     const root = openSync(rootfs(app.name), O_PATH | constants.O_DIRECTORY);
     try {
       const ways = app.mounts.map(({ path }) => way(root, path));
@@ -37,6 +38,7 @@ export function foresee(
       closeSync(root);
     }
   });
+  return [...notes, ...nestedMounts(manifest)];
 }
 
 /** An image, and the ways to what is mounted in it. */
@@ -112,9 +114,7 @@ function accountFile(root: number, path: string): string | undefined {
     return undefined;
   }
   try {
-    // Opening a device does something.
-    if (!fstatSync(fd).isFile()) throw badAccountFile(path, "is not a regular file", exitCode);
-    const file = openSync(fdPath(fd), constants.O_RDONLY);
+    const file = openAccountFile(fd, path, exitCode);
     try {
       return accountText(file, path, exitCode);
     } finally {

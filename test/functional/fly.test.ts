@@ -195,6 +195,17 @@ test("of the host's kernel an app with less than all capabilities changes nothin
   assert.equal(rkt.ok(["--insecure-options=paths", "run", fly, busybox, less, ...script]).stdout, all);
 });
 
+test("of what tells about the host, an app of another user than root sees nothing, whatever capabilities root would have", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  // Everybody may read it, and it is never empty.
+  const script = sh("wc -c </proc/interrupts");
+  const user = ["--user=1000", "--group=1000", "--working-dir=/"];
+  assert.equal(rkt.ok(["run", fly, busybox, ...user, ...script]).stdout, "0\n");
+  assert.notEqual(rkt.ok(["run", fly, busybox, ...script]).stdout, "0\n");
+  assert.notEqual(rkt.ok(["--insecure-options=paths", "run", fly, busybox, ...user, ...script]).stdout, "0\n");
+});
+
 test("volumes: the host's, read-only, and empty ones that are kept with the container", (t) => {
   if (!ready(t)) return;
   const rkt = makeRkt(t);
