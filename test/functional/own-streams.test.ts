@@ -203,6 +203,22 @@ test("fly: rkt enter at a terminal: one of its own, with the window's size and t
 });
 
 for (const [name, options] of users)
+  test(`rkt enter: the command opens its streams by name, and nobody waits for the caller: ${name}`, async (t) => {
+    if (!requires(t, "root", "build")) return;
+    const { shell, stop } = await entered(t, options, www);
+    const opens = `$ENTER 'cat </dev/stdin; ${OPENS}'`;
+    assert.equal(shell(`echo in | ${opens} 2>err | cat; cat err`), "in\none\nthree\ntwo\n");
+    assert.equal(shell(`echo in | ${opens} 2>&1 | cat`), "in\none\ntwo\nthree\n");
+    assert.equal(shell(`echo in >file; ${opens} <file >out 2>&1; cat out`), "in\none\ntwo\nthree\n");
+    const owners = "stat -Lc %u:%a /proc/self/fd/0";
+    assert.equal(shell(`echo in | { $ENTER 'cat'; ${owners}; } | { ${owners}; cat; }`), "0:600\nin\n0:600\n");
+    // Not for an end of input that the command does not wait for, nor for a reader that has gone.
+    assert.equal(shell("mkfifo p; exec 4<>p; $ENTER 'echo done' <&4 | cat"), "done\n");
+    assert.equal(shell("set -o pipefail; echo in | $ENTER 'exit 7' | cat; echo $?"), "7\n");
+    await stop();
+  });
+
+for (const [name, options] of users)
   test(`rkt enter: streams are the command's user's: ${name}`, async (t) => {
     if (!requires(t, "root", "build", "tmux")) return;
     const { rkt, enter, ENTER, shell, stop } = await entered(t, options, www);
