@@ -82,8 +82,9 @@ interface FlavorParts {
   runtimeLibraries: readonly string[];
   /** Our executables: the option that replaces it, its place in the image. */
   scripts: Partial<Record<ScriptName, { option: "init" | "launcher"; path: string }>>;
-  /** Directory of files that lie in the image as they are. */
+  /** Directory of files that lie in the image as they are, and those of another flavor's that it has too. */
   assets: string;
+  further: readonly { from: string; paths: readonly string[] }[];
   /** A container can have users of its own (ADR 6). */
   privateUsers: boolean;
   /** Releasing what lies outside of the container directory takes no entrypoint: cgroups are listed (docs/extend/layout.md). */
@@ -102,15 +103,21 @@ const PARTS: Record<Flavor, FlavorParts> = {
       launcher: { option: "launcher", path: STAGE1.launcher },
     },
     assets: "stage1/nspawn/rootfs",
+    further: [],
     privateUsers: true,
     entrypoints: ["init", "enter", "stop"],
   },
   fly: {
-    picked: new Map([["busybox-static", ["usr/bin/busybox"]]]),
-    busybox: ["kill", "mount", "mv", "setsid", "sh", "unshare"],
+    picked: new Map([
+      ["busybox-static", ["usr/bin/busybox"]],
+      // Between an app's streams and the caller's.
+      ["luajit", ["usr/bin/luajit"]],
+    ]),
+    busybox: ["kill", "mount", "mv", "sh", "unshare"],
     runtimeLibraries: [],
     scripts: { "host-launcher": { option: "launcher", path: STAGE1.hostLauncher } },
     assets: "stage1/fly/rootfs",
+    further: [{ from: "stage1/nspawn/rootfs", paths: [inRoot(STAGE1.streams)] }],
     privateUsers: false,
     entrypoints: ["init", "enter", "stop"],
   },
@@ -231,7 +238,7 @@ export async function flavorScripts(
 }
 
 async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree: Tree; packages: Package[] }> {
-  const { picked: wanted, busybox, runtimeLibraries, scripts, assets, entrypoints } = PARTS[options.flavor];
+  const { picked: wanted, busybox, runtimeLibraries, scripts, entrypoints } = PARTS[options.flavor];
   const [runtime, bundled] = await Promise.all([
     stage1Runtime(options.cache),
     options.scripts ?? flavorScripts(options.flavor, options),
@@ -276,7 +283,7 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
       const path = inRoot(entrypointPath(entrypoint));
       addSymlink(tree, path, relative(dirname(path), inRoot(scripts.init.path)));
     }
-  overlay(tree, stage1Assets(assets));
+  overlay(tree, flavorAssets(options.flavor));
   if (scripts.init === undefined && options.init !== undefined) addExecutable(tree, "init", options.init);
   for (const { source, target } of options.files) overlay(tree, placed(source, target));
   return { tree, packages: picked.packages };
@@ -318,6 +325,14 @@ function stage1Assets(directory: string): Tree {
   );
 }
 
+function flavorAssets(flavor: Flavor): Tree {
+  const { assets, further } = PARTS[flavor];
+  const tree = stage1Assets(assets);
+  for (const { from, paths } of further)
+    overlay(tree, new Map([...stage1Assets(from)].filter(([path]) => paths.includes(path))));
+  return tree;
+}
+
 /** The bytes of a flavor that come from the sources. */
 export async function flavorSources(
   flavor: Flavor,
@@ -325,7 +340,7 @@ export async function flavorSources(
 ): Promise<Uint8Array[]> {
   const parts = [...scripts.values()].flat().map((path) => readFileSync(path));
   const assets: Uint8Array[] = [];
-  for await (const chunk of archive({ manifest: "", rootfs: stage1Assets(PARTS[flavor].assets) })) assets.push(chunk);
+  for await (const chunk of archive({ manifest: "", rootfs: flavorAssets(flavor) })) assets.push(chunk);
   return [...parts, ...assets];
 }
 
@@ -340,8 +355,8 @@ const HELP = `Usage: npm run build:stage1 -- [options]
 
 Builds a stage1 image: for the nspawn flavor systemd, systemd-nspawn, nsenter,
 busybox and the libraries they need, Node.js, and rkt's own init and launcher;
-for the fly flavor, which isolates nothing but the file system, busybox, Node.js
-and the launcher. docs/extend/stage1-guide.md has worked examples.
+for the fly flavor, which isolates nothing but the file system, busybox, LuaJIT,
+Node.js and the launcher. docs/extend/stage1-guide.md has worked examples.
 
 The Debian files come from packages that apt downloads into the cache; they
 need not be installed. Nothing but apt's lists and the options decides the

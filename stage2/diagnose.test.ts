@@ -17,7 +17,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { mkfifo } from "../shared/syscall/file.ts";
 import { runs32Bit } from "../test/helpers/kernel.ts";
-import { diagnose } from "./diagnose.ts";
+import { diagnose, findProblem } from "./diagnose.ts";
 
 interface Elf {
   /** e_ident[EI_CLASS]: 1 is 32 bit, 2 is 64. */
@@ -101,7 +101,7 @@ const cases: { name: string; make: (name: string) => string; errno: string; reas
       return here(name);
     },
     errno: "ELOOP",
-    reason: "its path has too many symbolic links, or a loop of them",
+    reason: "its path has too many symbolic links, a loop of them, or a link of /proc",
   },
   {
     name: "directory",
@@ -172,7 +172,7 @@ const cases: { name: string; make: (name: string) => string; errno: string; reas
     name: "script of itself",
     make: (name) => put(name, `#!${here(name)}\n`),
     errno: "ELOOP",
-    reason: "its path has too many symbolic links, or a loop of them",
+    reason: "its path has too many symbolic links, a loop of them, or a link of /proc",
   },
   {
     name: "carriage return",
@@ -310,4 +310,13 @@ cases.forEach((c, i) => {
 
 test("a program without fault keeps the kernel's word", () => {
   assert.equal(diagnose("/bin/true", Object.assign(new Error(), { code: "EPERM" })), "EPERM");
+});
+
+test("nothing is looked at by a link of /proc: the root of another thread may be stage 1's", () => {
+  // The kernel's own attempt would succeed here, where there is one root.
+  const file = put("by-a-link", "#!/proc/self/root/bin/sh\n");
+  assert.equal(
+    findProblem(file),
+    'its interpreter "/proc/self/root/bin/sh" cannot be executed: its path has too many symbolic links, a loop of them, or a link of /proc',
+  );
 });

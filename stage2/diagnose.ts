@@ -12,17 +12,14 @@ import {
   closeSync,
   constants,
   fstatSync,
-  lstatSync,
-  openSync,
   readFileSync,
-  readlinkSync,
   readSync,
   realpathSync,
   type Stats,
-  statSync,
 } from "node:fs";
 import { constants as os } from "node:os";
 import { errorCode } from "../shared/errors.ts";
+import { AT_FDCWD, O_PATH, openat2, RESOLVE_NO_MAGICLINKS, readlinkat } from "../shared/syscall/file.ts";
 
 /** A reason as the end of a sentence: `cannot execute "/x": ${reason}`. */
 export function diagnose(path: string, error: unknown): string {
@@ -52,7 +49,7 @@ const UNKNOWN_FORMAT = "this kernel does not know its format";
 /** Errors that say enough by themselves. */
 const REASONS: Record<string, string> = {
   E2BIG: "the arguments and the environment are too long",
-  ELOOP: "its path has too many symbolic links, or a loop of them",
+  ELOOP: "its path has too many symbolic links, a loop of them, or a link of /proc",
   EMFILE: "too many open files",
   ENAMETOOLONG: "its path is too long",
   ENOMEM: "out of memory",
@@ -67,7 +64,9 @@ const MAX_SCRIPTS = 5;
 function problem(file: string, scripts: number): string | undefined {
   let stat: Stats;
   try {
-    stat = statSync(file);
+    const found = openInRoot(file, O_PATH);
+    stat = fstatSync(found);
+    closeSync(found);
   } catch (error) {
     if (errorCode(error) === "ENOENT") return danglingLink(file) ?? "no such file";
     if (errorCode(error) === "EACCES") return "a directory on its path is closed to the app's user";
@@ -89,13 +88,23 @@ function notAProgram(stat: Stats): string | undefined {
 
 const modeText = ({ mode }: Stats): string => (mode & 0o7777).toString(8).padStart(4, "0");
 
+/**
+ * Not by a link of /proc: the interpreter that a script names may lead through the root of one of the runtime's other
+ * threads, which is stage 1's still, in fly the host's.
+ */
+const openInRoot = (file: string, flags: number): number => openat2(AT_FDCWD, file, flags, 0, RESOLVE_NO_MAGICLINKS);
+
 function danglingLink(file: string): string | undefined {
+  let link: number | undefined;
   try {
-    if (lstatSync(file).isSymbolicLink()) return `it is a link to "${readlinkSync(file)}", which does not exist`;
+    link = openInRoot(file, O_PATH | constants.O_NOFOLLOW);
+    return `it is a link to "${readlinkat(link)}", which does not exist`;
   } catch {
     // Not even a link.
+    return undefined;
+  } finally {
+    if (link !== undefined) closeSync(link);
   }
-  return undefined;
 }
 
 function mayExecute(file: string): boolean {
@@ -113,7 +122,7 @@ const HEAD = 256;
 function contentProblem(file: string, scripts: number): string | undefined {
   let fd: number;
   try {
-    fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    fd = openInRoot(file, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch {
     // A program may be executable without being readable.
     return undefined;

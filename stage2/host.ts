@@ -5,7 +5,7 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { RktError } from "../shared/errors.ts";
 import { ANNOTATIONS, INTERFACE_VERSION_ANNOTATION, NOTIFY_ANNOTATION } from "../shared/contract/annotations.ts";
@@ -16,8 +16,7 @@ import { STAGE1_INTERFACE_VERSION } from "../shared/contract/versions.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
 import { stopSettings } from "../shared/stop.ts";
-import { isTerminal } from "../shared/syscall/descriptor.ts";
-import { setsid } from "../shared/syscall/process.ts";
+import { dup2, setControllingTerminal } from "../shared/syscall/descriptor.ts";
 import { linux } from "./kernel.ts";
 import { appPath, bind, type MountStep, type Surroundings } from "./mount-plan.ts";
 import type { HostLaunch } from "./plan.ts";
@@ -101,23 +100,29 @@ function written(path: HostPath, text: string): HostPath {
   return path;
 }
 
+/** An interactive app gets the caller's input, or a terminal in the place of the caller's: by who has made its streams. */
+export function askForInput(manifest: PodManifest, fds: string | undefined): void {
+  if (annotation(manifest.annotations, ANNOTATIONS.interactive) !== "true" || fds === undefined) return;
+  const [request = -1, terminal] = fds.split(",").map(Number);
+  if (terminal !== undefined) {
+    for (const fd of [0, 1, 2]) dup2(terminal, fd);
+    setControllingTerminal(0);
+  }
+  writeSync(request, terminal === undefined ? "p" : "t");
+}
+
 /** What comes before the app: its supervisor learns of it, its handler runs to the end. */
 export function beginApp(manifest: PodManifest, name: string, imagesApp: App | undefined): void {
   const app = manifest.apps[0]?.app ?? imagesApp;
   const socket = app?.ports.find(({ socketActivated }) => socketActivated);
   if (socket !== undefined) throw refused(`nobody listens on port ${socket.name} before its app starts`);
-  written(here.inStage1(STAGE1.hostApp), `${name}\n`);
+  written(here.inStage1(STAGE1.hostApp), `${name} ${process.pid}\n`);
   const ignored = app?.isolators.map((isolator) => isolator.name).filter((isolator) => STAGE1_ISOLATORS.test(isolator));
   if (ignored !== undefined && ignored.length > 0)
     linux.warn(`rkt: app ${name}: this stage1 has no cgroups, and does not apply ${ignored.join(", ")}`);
   const handles = (event: string) => app?.eventHandlers.some((handler) => handler.name === event) === true;
   const { signal, seconds } = stopSettings(name, manifest.apps[0]?.annotations ?? []);
   written(here.inStage1(STAGE1.hostStop), `${signal} ${seconds}\n`);
-  // An interactive app belongs to the terminal's session. Any other has one of its own, whose remains go with it, and
-  // the terminal's keys are for who waits for it.
-  const interactive = annotation(manifest.annotations, ANNOTATIONS.interactive) === "true";
-  if (interactive && isTerminal(0)) written(here.inStage1(STAGE1.hostTerminal), "");
-  else setsid();
   if (handles("post-stop")) written(here.inStage1(STAGE1.hostPostStop), "");
   if (handles("pre-start")) preStart(name);
   // Who says himself that he is ready says it to whoever started rkt, whose socket he has.

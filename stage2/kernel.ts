@@ -20,7 +20,7 @@ import {
   writeSync,
 } from "node:fs";
 import { constants as os } from "node:os";
-import { accountText, badAccountFile } from "./account-file.ts";
+import { accountText, badAccountFile, openAccountFile } from "../shared/account-file.ts";
 import type { AccountSources } from "./accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execveOpen } from "../shared/exec.ts";
@@ -95,8 +95,8 @@ export interface Kernel {
   endWithParent(parent: number | undefined): void;
   /** Opens the terminal by the name it has in the app's root. */
   reopenTerminal(): void;
-  /** Makes standard streams a user's, if they are FIFOs, pipes or terminals. */
-  giveStreams(fds: readonly number[], uid: number): void;
+  /** Makes the standard streams a user's, if they are FIFOs, pipes or terminals. */
+  giveStreams(uid: number): void;
   accountSources(): AccountSources;
   /** Undoes what Node.js set up for itself and execve would keep; `openFiles` is what the process may have open then. */
   resetProcess(openFiles: ResourceLimit | undefined): void;
@@ -279,8 +279,8 @@ export const linux: Kernel = {
     closeSync(terminal);
   },
 
-  giveStreams(fds, uid) {
-    for (const fd of fds) {
+  giveStreams(uid) {
+    for (const fd of [0, 1, 2]) {
       const stat = fstatSync(fd);
       // /dev/null is a stream of everybody's. Of a terminal the group, tty, stays (grantpt(3)).
       if (stat.isFIFO() || isTerminal(fd)) fchownSync(fd, uid, stat.gid);
@@ -416,8 +416,7 @@ function readAccountFile(path: string, exitCode: number): string {
     throw badAccountFile(path, `cannot be opened: ${code}`, exitCode);
   }
   try {
-    if (!fstatSync(fd).isFile()) throw badAccountFile(path, "is not a regular file", exitCode);
-    const file = openSync(`/proc/self/fd/${fd}`, constants.O_RDONLY);
+    const file = openAccountFile(fd, path, exitCode);
     try {
       return accountText(file, path, exitCode);
     } finally {

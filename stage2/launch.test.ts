@@ -78,7 +78,7 @@ function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): {
     joinApp: (app) => step("joinApp", app.namespace, app.rootfs, `[${app.cgroups.join()}]`),
     endWithParent: () => step("endWithParent"),
     reopenTerminal: () => step("reopenTerminal"),
-    giveStreams: (fds, uid) => step("giveStreams", `[${fds.join()}]`, uid),
+    giveStreams: (uid) => step("giveStreams", uid),
     accountSources: () => {
       step("accountSources");
       return { passwd: PASSWD, group: GROUP, owner: () => ({ uid: 1, gid: 1 }) };
@@ -146,7 +146,7 @@ unshareMounts
 buildRoot root
 enterRoot 42
 accountSources
-giveStreams [0,1,2] 0
+giveStreams 0
 separate mounts
 resetProcess
 boundCapabilities 14
@@ -203,7 +203,7 @@ buildRoot root
 enterRoot 42
 reopenTerminal
 accountSources
-giveStreams [0,1,2] 33
+giveStreams 33
 separate signals
 resetProcess
 boundCapabilities 1
@@ -239,6 +239,13 @@ test("on the host another user than root, and a root with less, gains nothing by
   assert.deepEqual(narrowed({}), ["boundCapabilities 41", "keepCapabilities", "setCapabilities 41"]);
 });
 
+test("on the host root is user 0, whatever the image calls root", () => {
+  const { kernel, log } = recording();
+  const asRoot = { ...plan({ user: "www" }), rootOfHost: true };
+  assert.throws(() => launch(asRoot, kernel), { code: "not-root", message: 'the image calls user 33 "www"' });
+  assert.ok(!log.some((line) => line.startsWith("giveStreams")));
+});
+
 test("with users of the container's own, the cgroups are joined as root, and no later", () => {
   const as = { user: "www", group: "www" };
   const own = order(as, [{ name: ANNOTATIONS.privateUsers, value: "true" }]).split("\n");
@@ -259,7 +266,7 @@ test("a command that enters goes the app's own way once it is in its root", () =
   assert.deepEqual(
     rest.filter((line) => line !== "endWithParent"),
     // It is in the app's cgroups already, and its streams are not the app's.
-    own.slice(own.indexOf("enterRoot 42") + 1).filter((line) => !/^(?:joinCgroups|giveStreams)/.test(line)),
+    own.slice(own.indexOf("enterRoot 42") + 1).filter((line) => !/^joinCgroups/.test(line)),
   );
   assert.equal(rest.at(-4), "endWithParent");
 });

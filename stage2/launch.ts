@@ -53,8 +53,14 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
 
   // Names mean what the app's own files say; read as root, because they may be closed to the app's user.
   const account = resolveAccount(plan, kernel.accountSources());
-  // While there is still the right to; a program that has dropped root opens /dev/stdout by its own.
-  if (plan.ownStreams.length > 0) kernel.giveStreams(plan.ownStreams, account.uid);
+  if (plan.rootOfHost && account.uid !== 0)
+    throw new RktError("not-root", `the image calls user ${account.uid} "${plan.user}"`, {
+      exitCode: LAUNCH_EXIT.user,
+      hint: `on the host root is user 0: --user=${account.uid} --group=${account.gid} after the image says what is meant`,
+    });
+  // While there is still the right to; a program that has dropped root opens /dev/stdout by its own. Stage 1 has made
+  // them for this process: they are nobody else's.
+  kernel.giveStreams(account.uid);
   const env = appEnvironment({ ...plan.environment, account });
 
   // As rkt and runc: root has its bounding set, another user nothing but what file capabilities give him; on the host,

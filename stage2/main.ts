@@ -15,6 +15,7 @@ import { hierarchies } from "../shared/cgroup-hierarchies.ts";
 import { callersEnvironment } from "../shared/callers-environment.ts";
 import { errorCode, errorText, RktError, usageError } from "../shared/errors.ts";
 import { exitNow } from "../shared/exec.ts";
+import { ENV_STREAMS_FDS } from "../shared/contract/environment.ts";
 import { containerLayout } from "../shared/contract/container-directory.ts";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { callersOpenFiles, parseOpenFiles } from "../shared/open-files.ts";
@@ -23,7 +24,7 @@ import { parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../shared/schema/pod-manifest.ts";
 import type { App, PodManifest } from "../shared/schema/types.ts";
 import { type CgroupView, cgroupViews } from "./cgroup-views.ts";
-import { beginApp, hostLaunch, onlyApp } from "./host.ts";
+import { askForInput, beginApp, hostLaunch, onlyApp } from "./host.ts";
 import { linux } from "./kernel.ts";
 import { launch, whoFails } from "./launch.ts";
 import { withoutOtherApps } from "./own-section.ts";
@@ -52,7 +53,10 @@ function onHost(argv: readonly string[], parent: number): never {
     { ...ofProcess(), host, openFiles: callersOpenFiles() },
     imagesApp,
   );
-  if (argv.length === 0) beginApp(manifest, asked.app, imagesApp);
+  if (argv.length === 0) {
+    askForInput(manifest, callersEnvironment()[ENV_STREAMS_FDS]);
+    beginApp(manifest, asked.app, imagesApp);
+  }
   return launch(plan, linux);
 }
 

@@ -98,6 +98,7 @@ hide /sys/devices/virtual/powercap
 hide /sys/firmware
 hide /sys/kernel/vmcoreinfo
 remount /proc/bus (read-only, nosuid, nodev, noexec) recursive
+remount /proc/dynamic_debug (read-only, nosuid, nodev, noexec) recursive
 remount /proc/fs (read-only, nosuid, nodev, noexec) recursive
 remount /proc/irq (read-only, nosuid, nodev, noexec) recursive
 remount /proc/sys (read-only, nosuid, nodev, noexec) recursive

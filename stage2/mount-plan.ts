@@ -164,7 +164,7 @@ const MASKED = [
   "/sys/firmware",
   "/sys/kernel/vmcoreinfo",
 ];
-const READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY = ["/proc/bus", "/proc/dynamic_debug", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 const PROTECTED: readonly MountStep[] = [
   ...MASKED.map((path): MountStep => ({ kind: "mask", target: appPath(path) })),

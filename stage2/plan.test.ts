@@ -62,7 +62,6 @@ test("a plain app", () => {
       { fd: 1, fifo: "/rkt/stdio/web.out" },
       { fd: 2, fifo: "/rkt/stdio/web.err" },
     ],
-    ownStreams: [0, 1, 2],
     openFiles: undefined,
     user: "0",
     group: "0",
@@ -81,6 +80,7 @@ test("a plain app", () => {
     retained: 0n,
     noNewPrivileges: false,
     narrowsUsers: false,
+    rootOfHost: false,
     filter: "default",
     separation: "mounts",
     // Of two apps.

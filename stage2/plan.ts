@@ -15,7 +15,7 @@ import {
   RLIMITS_ISOLATOR,
 } from "../shared/contract/annotations.ts";
 import { appDirs } from "../shared/contract/container-directory.ts";
-import { ENV_ENTER_FDS, ENV_ENTER_STREAMS } from "../shared/contract/environment.ts";
+import { ENV_ENTER_FDS } from "../shared/contract/environment.ts";
 import { type HostPath, hostPath, type Stage1Path } from "../shared/contract/paths.ts";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { LAYOUT_VERSION } from "../shared/contract/versions.ts";
@@ -47,8 +47,6 @@ export interface LaunchPlan {
   helper: SourcePath;
   /** FIFOs that replace the standard streams, where they exist. */
   streams: { fd: 0 | 1 | 2; fifo: SourcePath }[];
-  /** Standard streams that stage 1 has made for this process: they become its user's. On the host they are the caller's. */
-  ownStreams: number[];
   /** Steps that make the app's root; for `enter`, where to find the one that is there. */
   root: MountStep[] | RunningApp;
   /** As the manifest has them: names mean something in the app's root only. */
@@ -70,6 +68,11 @@ export interface LaunchPlan {
    * files would make it the host's root.
    */
   narrowsUsers: boolean;
+  /**
+   * The user is called root, and has all capabilities of the host's: of what `/proc` and `/sys` have nothing is kept from it.
+   * Whether the image's files agree is known when it is mounted.
+   */
+  rootOfHost: boolean;
   /** System calls; "default" for the one that stage 1 has compiled. */
   filter: SystemCallFilter | "default" | undefined;
   /** Limits that the app asks for, by their numbers (getrlimit(2)). */
@@ -173,6 +176,7 @@ export function launchPlan(
   const namesCapabilities = known["os/linux/capabilities-retain-set"] !== undefined && !unprotected.has("capabilities");
   const filter = unprotected.has("seccomp") ? undefined : systemCalls(known, bounding, host === undefined);
   const onHost = host !== undefined;
+  const rootOfHost = onHost && bounding === ALL && ["0", "root"].includes(app.user);
   const interactive = annotation(manifest.annotations, ANNOTATIONS.interactive) === "true";
   const privateUsers = annotation(manifest.annotations, ANNOTATIONS.privateUsers) === "true";
   const capabilities = bounding & inherited.permitted;
@@ -181,7 +185,6 @@ export function launchPlan(
     app: process.app,
     helper: host === undefined ? STAGE1.exec : host.helper,
     streams: host === undefined ? streams(process) : hostStreams(process, interactive),
-    ownStreams: host === undefined ? ownStreams(process, inherited) : [],
     root:
       process.command === undefined
         ? mountPlan({
@@ -195,8 +198,7 @@ export function launchPlan(
             interactive,
             // A network is owned by the host's users, so one of the container's own users has no right to it.
             makesInterfaces: !privateUsers && networkRequest(manifest) !== "host" && (capabilities & NET_ADMIN) !== 0n,
-            // Of the host's root with all its capabilities nothing is kept.
-            protectPaths: (!onHost || bounding !== ALL) && !unprotected.has("paths"),
+            protectPaths: !rootOfHost && !unprotected.has("paths"),
             hostsAsked: annotation(manifest.annotations, ANNOTATIONS.hosts) !== undefined,
             notifySocket: passed.notifySocket,
             cgroups: inherited.cgroups,
@@ -221,6 +223,7 @@ export function launchPlan(
     retained: namesCapabilities ? bounding : 0n,
     noNewPrivileges: known["os/linux/no-new-privileges"] ?? false,
     narrowsUsers: onHost && !unprotected.has("capabilities"),
+    rootOfHost,
     filter,
     separation: host === undefined && !unprotected.has("seccomp") ? separation(filter) : undefined,
     limits: limits(known, manifest.apps.length),
@@ -306,12 +309,7 @@ function streams({ app, event, command }: Process): LaunchPlan["streams"] {
   return event === undefined ? [{ fd: 0, fifo: STAGE1.appStdin(app) }, ...output] : output;
 }
 
-function ownStreams({ command }: Process, { env }: Inherited): number[] {
-  if (command === undefined) return [0, 1, 2];
-  return [0, 1, 2].filter((fd) => env[ENV_ENTER_STREAMS]?.split(",").includes(String(fd)));
-}
-
-/** Without a relay an app writes where rkt does; it reads there if asked to. */
+/** `streams` has made those that there are; one for input is read if asked to. */
 function hostStreams({ command, event }: Process, interactive: boolean): LaunchPlan["streams"] {
   if (command !== undefined || (interactive && event === undefined)) return [];
   return [{ fd: 0, fifo: hostPath("/dev/null") }];

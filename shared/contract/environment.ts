@@ -15,5 +15,8 @@ export const ENV_STOP_TIME = "RKT_STOP_TIME";
  */
 export const ENV_ENTER_FDS = "RKT_ENTER_FDS";
 
-/** Those of its standard streams, numbers by commas, that were made for who enters: not what the caller has open, too. */
-export const ENV_ENTER_STREAMS = "RKT_ENTER_STREAMS";
+/**
+ * Descriptors by which the launcher of an app on the host asks for the caller's input, numbers by commas: one to write to,
+ * and the terminal that the app can have, if rkt is at one (`/usr/lib/rkt/streams`).
+ */
+export const ENV_STREAMS_FDS = "RKT_STREAMS_FDS";

@@ -52,11 +52,11 @@ export const STAGE1 = {
   warm: stage1Path("/usr/lib/rkt/warm"),
   /** The system call filter of an app that asks for nothing, compiled: struct sock_filter[]. */
   defaultFilter: stage1Path("/usr/lib/rkt/default-filter.bpf"),
-  /** Copies the input of a command that enters, until the command has ended. */
-  pass: stage1Path("/usr/lib/rkt/pass"),
   /** First process of the container: starts the output relays, becomes systemd. */
   pid1: stage1Path("/usr/lib/rkt/pid1"),
   setpriv: stage1Path("/usr/bin/setpriv"),
+  /** Runs a command on streams of its own. */
+  streams: stage1Path("/usr/lib/rkt/streams"),
   /** Runs an event handler of an app. */
   handler: stage1Path("/usr/lib/rkt/handler"),
   /** Says that an app's socket could not be opened. */
@@ -72,12 +72,11 @@ export const STAGE1 = {
   /** The launcher under the name by which it works on the host (ADR 5): for a stage1 without a root of its own. */
   hostLauncher: stage1Path("/usr/lib/rkt/host-launcher"),
   /**
-   * What it tells the shell that waits for it: the app's name; that the app has a handler for its end; that it has the
-   * terminal; with which signal and how many seconds it is asked to end.
+   * What it tells the shell that waits for it: the app's name and pid; that the app has a handler for its end; with which
+   * signal and how many seconds it is asked to end.
    */
   hostApp: stage1Path("/rkt/app"),
   hostPostStop: stage1Path("/rkt/post-stop"),
-  hostTerminal: stage1Path("/rkt/terminal"),
   hostStop: stage1Path("/rkt/stop"),
   /** One directory per app. */
   stage2: stage1Path(`/${STAGE2}`),

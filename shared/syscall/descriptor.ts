@@ -68,6 +68,12 @@ export function socketFamily(fd: number): number {
   return value.readInt32LE();
 }
 
+/** Makes a terminal the controlling one of this session, which this process leads and which has none (tty_ioctl(4)). */
+export function setControllingTerminal(fd: number): void {
+  const TIOCSCTTY = 0x540en;
+  check("ioctl TIOCSCTTY", ffi().libc.ioctl(fd, TIOCSCTTY, 0n));
+}
+
 export function dup2(from: number, to: number): void {
   check("dup2", ffi().libc.dup2(from, to));
 }
@@ -88,10 +94,4 @@ export function inotifyAddWatch(fd: number, path: PathArg): void {
   const IN_DELETE_SELF = 0x400n;
   const watch = ffi().syscall.watch(SYS_inotify_add_watch, BigInt(fd), cString(path), IN_DELETE_SELF);
   check("inotify_add_watch", watch, path);
-}
-
-/** A file of memory alone (memfd_create(2)); close-on-exec. */
-export function memfdCreate(name: string): number {
-  const MFD_CLOEXEC = 1;
-  return check("memfd_create", ffi().libc.memfd_create(cString(name), MFD_CLOEXEC));
 }

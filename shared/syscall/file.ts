@@ -15,6 +15,7 @@ export const RESOLVE_BENEATH = 0x08;
 export const RESOLVE_IN_ROOT = 0x10;
 export const O_PATH = 0x200000;
 export const O_CLOEXEC = 0x80000;
+const O_NONBLOCK = 0x800;
 const SYS_ioctl = 16n;
 const SYS_openat2 = 437n;
 const SYS_statx = 332n;
@@ -27,18 +28,24 @@ export function openat2(dirfd: number, path: PathArg, flags: number, mode: numbe
   return checkOpenat2(tryOpenat2(dirfd, path, flags, mode, resolve), path);
 }
 
+/** So often in a row nobody renames by accident. */
+const MAX_RACES = 1000;
+
 /** The descriptor, or the negative errno: who looks for what may be missing need not pay for an Error. */
 function tryOpenat2(dirfd: number, path: PathArg, flags: number, mode: number, resolve: number): number {
   const how = Buffer.alloc(24);
   how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
   how.writeBigUInt64LE(BigInt(mode), 8);
   how.writeBigUInt64LE(BigInt(resolve), 16);
-  for (;;) {
+  // EAGAIN: a rename raced with a ".." under RESOLVE_IN_ROOT/BENEATH (openat2(2)); or, with O_NONBLOCK, somebody has a
+  // lease on the file (fcntl(2)), and goes on having it.
+  const races = (resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)) !== 0;
+  const most = !races ? 0 : (flags & O_NONBLOCK) === 0 ? Number.POSITIVE_INFINITY : MAX_RACES;
+  for (let again = 0; ; ) {
     const result = ffi().syscall.how(SYS_openat2, BigInt(dirfd), cString(path), how, 24n);
     if (Number(result) >= 0) return Number(result);
-    // EAGAIN: a rename raced with a ".." under RESOLVE_IN_ROOT/BENEATH (openat2(2)).
     const errno = ffi().errno();
-    if (errno !== constants.errno.EAGAIN && errno !== constants.errno.EINTR) return -errno;
+    if (errno !== constants.errno.EINTR && !(errno === constants.errno.EAGAIN && again++ < most)) return -errno;
   }
 }
 

@@ -66,7 +66,6 @@ const definitions = {
   lgetxattr: { return: "i64", arguments: ["buffer", "buffer", "buffer", "u64"] },
   llistxattr: { return: "i64", arguments: ["buffer", "buffer", "u64"] },
   prctl: { return: "i32", arguments: ["i32", "u64", "u64", "u64", "u64"] },
-  memfd_create: { return: "i32", arguments: ["buffer", "u32"] },
   sethostname: { return: "i32", arguments: ["buffer", "u64"] },
   syncfs: { return: "i32", arguments: ["i32"] },
   ioctl: { return: "i32", arguments: ["i32", "u64", "i64"] },

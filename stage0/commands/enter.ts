@@ -17,7 +17,7 @@ const DEFAULT_COMMAND = "/bin/sh";
 export const command: Command = {
   usage: "enter [options] UUID [COMMAND [ARGUMENT...]]",
   description:
-    "Runs a command in an app of a running container: its namespaces, root, environment, user and cgroup, and what the app is denied the command is denied too. Without a command, a shell. The exit status is the command's.",
+    "Runs a command in an app of a running container: its namespaces, root, environment, user and cgroup, and what the app is denied the command is denied too. Without a command, a shell. The exit status is the command's. What it does not read of its standard input is left to the next program.",
   examples: [
     ["rkt enter 6ba7b810", "a shell in the one app"],
     ["rkt enter --app=db 6ba7b810 /usr/bin/psql -l", "a command in one of several apps"],

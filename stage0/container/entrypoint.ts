@@ -33,7 +33,7 @@ export interface RunningEntrypoint {
 /** Throws when the container does not run or its stage1 has no such entrypoint. */
 export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningEntrypoint {
   const now = phase(ref);
-  const found = now === "running" ? openDirectory(ref.dir) : undefined;
+  const found = now === "running" ? openRunning(ref.dir) : undefined;
   if (found === undefined) {
     if (now === "running" && existsSync(containerLayout(ref.dir).pid))
       throw new RktError(
@@ -55,8 +55,8 @@ export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningE
   }
 }
 
-/** The lock's holder, and the container directory as it sees it. */
-function openDirectory(dir: HostPath): Pick<RunningEntrypoint, "pid" | "directory"> | undefined {
+/** The lock's holder, and the container directory as it sees it; undefined when nobody holds the lock. */
+export function openRunning(dir: HostPath): Pick<RunningEntrypoint, "pid" | "directory"> | undefined {
   const pid = supervisor(dir);
   if (pid === undefined) return undefined;
   let directory: number;

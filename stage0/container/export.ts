@@ -14,6 +14,7 @@ import { readBounded } from "../../shared/bounded-read.ts";
 import { MAX_MANIFEST_BYTES } from "../../shared/schema/json.ts";
 import { readTree, type Tree } from "../../shared/aci/tree.ts";
 import { type WrittenAci, writeAciTo } from "../../shared/aci/writer.ts";
+import { LEASED } from "../../shared/account-file.ts";
 import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
@@ -21,11 +22,12 @@ import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { type HostPath, hostPath } from "../../shared/contract/paths.ts";
 import { formatImageManifest, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { RuntimeApp } from "../../shared/schema/types.ts";
-import { O_PATH, openat2 } from "../../shared/syscall/file.ts";
+import { O_PATH, openat2, RESOLVE_BENEATH } from "../../shared/syscall/file.ts";
 import { MS_PRIVATE, MS_RDONLY, MS_REC, mount } from "../../shared/syscall/mount.ts";
 import { CLONE_FS, CLONE_NEWNS, chroot, fchdir, unshare } from "../../shared/syscall/namespace.ts";
 import { callersMode } from "../host/caller-mask.ts";
 import { discard } from "../host/discard.ts";
+import { openRunning } from "./entrypoint.ts";
 import { readTrees, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
 import { shareLock } from "./lock.ts";
@@ -106,7 +108,7 @@ function enterRoot({ container, app }: ExportRequest, pid: number | undefined): 
   const { dir } = tree;
   if (pid !== undefined) {
     unshare(CLONE_FS);
-    chroot(containerLayout(`/proc/${pid}/root${container.dir}`).appRootfs(dir));
+    enterRunning(container, dir);
   } else if (overlay) {
     unshare(CLONE_NEWNS);
     mount("", "/", "", MS_REC | MS_PRIVATE);
@@ -124,11 +126,60 @@ function enterRoot({ container, app }: ExportRequest, pid: number | undefined): 
   process.chdir("/");
 }
 
+/** By the container's own mounts: found once, by a process that is then looked at again, and gone into by what was found. */
+function enterRunning(container: ContainerRef, dir: string): void {
+  const found = openRunning(container.dir);
+  if (found === undefined)
+    throw new RktError("no-app-root", `container ${container.uuid} is ${phase(container) ?? "gone"}: try again`);
+  try {
+    const flags = O_PATH | constants.O_DIRECTORY;
+    const root = openat2(found.directory, containerLayout(".").appRootfs(dir), flags, 0, RESOLVE_BENEATH);
+    fchdir(root);
+    closeSync(root);
+    chroot(".");
+  } finally {
+    closeSync(found.directory);
+  }
+}
+
 const CHUNK = 1 << 20;
 
 /** What a container with users of its own calls an id of the host's. */
 function ownId(id: number, mapped: PrivateIds | undefined): number {
   return mapped !== undefined && id >= mapped.first && id < mapped.first + mapped.count ? id - mapped.first : id;
+}
+
+/** Attributes with the ids that are in them, as the container has these: access control lists and file capabilities. */
+function ownAttributes(attributes: ReadonlyMap<string, Buffer>, mapped: PrivateIds): Map<string, Buffer> {
+  return new Map(
+    [...attributes].map(([name, value]) => {
+      if (/^system\.posix_acl_(access|default)$/.test(name)) return [name, ownList(value, mapped)];
+      return [name, name === "security.capability" ? ownCapabilities(value, mapped) : value];
+    }),
+  );
+}
+
+/** linux/posix_acl_xattr.h: a version, and entries of tag, permissions and id; an id means something for a named user or group. */
+function ownList(value: Buffer, mapped: PrivateIds): Buffer {
+  const [ACL_USER, ACL_GROUP] = [0x02, 0x08];
+  const own = Buffer.from(value);
+  for (let at = 4; at + 8 <= own.length; at += 8)
+    if ([ACL_USER, ACL_GROUP].includes(own.readUInt16LE(at)))
+      own.writeUInt32LE(ownId(own.readUInt32LE(at + 4), mapped), at + 4);
+  return own;
+}
+
+/** capabilities(7): version 3 ends with the id of the user who is root where they hold; those of version 2 hold everywhere. */
+function ownCapabilities(value: Buffer, mapped: PrivateIds): Buffer {
+  const [VERSION, VERSION_2, VERSION_3] = [0xff000000, 0x02000000, 0x03000000];
+  const magic = value.length === 24 ? value.readUInt32LE(0) : 0;
+  if ((magic & VERSION) !== VERSION_3) return value;
+  const root = ownId(value.readUInt32LE(20), mapped);
+  const own = Buffer.from(value);
+  own.writeUInt32LE(root, 20);
+  if (root !== 0) return own;
+  own.writeUInt32LE((magic & ~VERSION) | VERSION_2, 0);
+  return own.subarray(0, 20);
 }
 
 /** The root as it is, file contents read when their turn comes. */
@@ -137,6 +188,7 @@ function liveTree(mapped: PrivateIds | undefined, descriptors: number): Tree {
   for (const entry of tree.values()) {
     entry.uid = ownId(entry.uid, mapped);
     entry.gid = ownId(entry.gid, mapped);
+    if (mapped !== undefined && entry.xattrs !== undefined) entry.xattrs = ownAttributes(entry.xattrs, mapped);
     if (entry.type === "file" && "path" in entry.content) {
       const { path, size } = entry.content;
       entry.content = { path, size, chunks: () => fileChunks(path, size, descriptors) };
@@ -170,11 +222,14 @@ function openFile(path: string, descriptors: number): number | undefined {
     const found = openSync(path, O_PATH | constants.O_NOFOLLOW);
     try {
       if (!fstatSync(found).isFile()) return undefined;
-      return openat2(descriptors, String(found), constants.O_RDONLY, 0, 0);
+      return openat2(descriptors, String(found), constants.O_RDONLY | constants.O_NONBLOCK, 0, 0);
     } finally {
       closeSync(found);
     }
   } catch (error) {
+    // The kernel would wait, for 45 seconds for each file.
+    if (errorCode(error) === "EAGAIN")
+      throw new RktError("busy-file", `${path} ${LEASED}`, { hint: "try again; meanwhile the kernel takes the lease away" });
     if (!["ENOENT", "ENOTDIR", "ELOOP"].includes(errorCode(error) ?? "")) throw error;
   }
   return undefined;

@@ -36,6 +36,7 @@ import { O_PATH, openat2, RESOLVE_IN_ROOT, syncfs } from "../../shared/syscall/f
 import { volumesByKey } from "../../shared/volumes.ts";
 import { type Provenance, STAGE1_PROVENANCE } from "../store/provenance.ts";
 import type { Store, StoredImage } from "../store/store.ts";
+import { requireCopiedSize } from "./copied-size.ts";
 import { imageNotes } from "./image-notes.ts";
 import { createContainer, type OwnedContainer, transition } from "./lifecycle.ts";
 import { wantsPrivateUsers } from "./private-users.ts";
@@ -55,6 +56,8 @@ export interface PrepareRequest {
   least: Provenance;
   /** false: copies instead of overlay mounts. */
   overlay: boolean;
+  /** Bytes that an image and the volumes that begin as its copies may take; undefined: the usual bounds. */
+  maxImageSize?: number | undefined;
   /** Flush to disk before `prepared`: for a container that outlives this process. */
   durable: boolean;
   /** Takes what the person should know. */
@@ -83,6 +86,7 @@ export async function prepareContainer(request: PrepareRequest): Promise<OwnedCo
   const { treeRootfs } = dataLayout(request.data);
   const notes = imageNotes(request.manifest, (app) => treeRootfs(trees.apps[app]?.tree ?? ""), request.implicitVolumes);
   for (const text of notes) request.note(text);
+  requireVolumesSize(request, trees);
   let container = createContainer(request.data, uuid);
   try {
     container = transition(request.data, container, "prepare");
@@ -165,6 +169,31 @@ async function renderTrees(request: PrepareRequest): Promise<TreesFile> {
   return { overlay: request.overlay, ...users, stage1: { image: stage1.id, tree: stage1Tree.id }, apps };
 }
 
+/** The directory of an app's image that a volume of kind "empty" begins as a copy of. */
+function copied({ manifest, implicitVolumes }: PrepareRequest, key: string): { app: string; path: string } | undefined {
+  const app = manifest.apps.find(({ name }) => name === implicitVolumes?.get(key));
+  const path = app?.mounts.find((mount) => mount.volume === key)?.path;
+  return app === undefined || path === undefined ? undefined : { app: app.name, path };
+}
+
+/** Before anything is copied. */
+function requireVolumesSize(request: PrepareRequest, trees: TreesFile): void {
+  const { manifest, images, implicitVolumes = new Map<string, string>() } = request;
+  const { treeRootfs } = dataLayout(request.data);
+  const sources = [...implicitVolumes.keys()].flatMap((key) => copied(request, key) ?? []);
+  for (const [i, { name }] of manifest.apps.entries()) {
+    const tree = treeRootfs(trees.apps[name]?.tree ?? "");
+    const found = sources.filter(({ app }) => app === name).flatMap(({ path }) => openInImage(tree, path) ?? []);
+    try {
+      const directories = found.map((fd) => `/proc/self/fd/${fd}`);
+      const volumes = { app: name, tree, imageSize: images[i]?.size ?? 0, directories };
+      if (found.length > 0) requireCopiedSize(volumes, request.maxImageSize);
+    } finally {
+      found.forEach(closeSync);
+    }
+  }
+}
+
 async function fill(request: PrepareRequest, container: OwnedContainer, trees: TreesFile): Promise<void> {
   const { store, manifest, stage1 } = request;
   const layout = containerLayout(container.dir);
@@ -178,10 +207,9 @@ async function fill(request: PrepareRequest, container: OwnedContainer, trees: T
   put(layout.stage1Manifest, formatImageManifest(store.manifest(stage1.key)));
   for (const [key, volume] of volumesByKey(manifest))
     if (volume.kind === "empty") {
-      const app = manifest.apps.find(({ name }) => name === request.implicitVolumes?.get(key));
-      const tree = app === undefined ? undefined : data.treeRootfs(trees.apps[app.name]?.tree ?? "");
-      const path = app?.mounts.find((mount) => mount.volume === key)?.path;
-      if (tree !== undefined && path !== undefined && (await copyFromImage(tree, path, layout.emptyVolume(key)))) continue;
+      const source = copied(request, key);
+      const tree = data.treeRootfs(trees.apps[source?.app ?? ""]?.tree ?? "");
+      if (source !== undefined && (await copyFromImage(tree, source.path, layout.emptyVolume(key)))) continue;
       makeEmptyVolume(layout.emptyVolume(key), volume);
     }
 
@@ -233,21 +261,29 @@ function makeEmptyVolume(dir: HostPath, volume: Volume): void {
   chmodSync(dir, Number.parseInt(volume.mode ?? "0755", 8));
 }
 
-/** Whether the image has a directory there; links are followed as the app would see them. */
-async function copyFromImage(rootfs: HostPath, path: string, to: HostPath): Promise<boolean> {
+/** A directory of an image, if there is one; links are followed as the app would see them. */
+function openInImage(rootfs: HostPath, path: string): number | undefined {
   const root = openSync(rootfs, O_PATH | constants.O_DIRECTORY);
-  let directory: number | undefined;
   try {
-    directory = openat2(root, path, O_PATH | constants.O_DIRECTORY, 0, RESOLVE_IN_ROOT);
+    return openat2(root, path, O_PATH | constants.O_DIRECTORY, 0, RESOLVE_IN_ROOT);
+  } catch (error) {
+    if (!["ENOENT", "ENOTDIR", "ELOOP"].includes(errorCode(error) ?? "")) throw error;
+    return undefined;
+  } finally {
+    closeSync(root);
+  }
+}
+
+/** Whether the image has a directory there. */
+async function copyFromImage(rootfs: HostPath, path: string, to: HostPath): Promise<boolean> {
+  const directory = openInImage(rootfs, path);
+  if (directory === undefined) return false;
+  try {
     const { copyTree } = await import("../archive/copy-tree.ts");
     await copyTree(hostPath(`/proc/${process.pid}/fd/${directory}/.`), to);
     return true;
-  } catch (error) {
-    if (directory !== undefined || !["ENOENT", "ENOTDIR", "ELOOP"].includes(errorCode(error) ?? "")) throw error;
-    return false;
   } finally {
-    if (directory !== undefined) closeSync(directory);
-    closeSync(root);
+    closeSync(directory);
   }
 }
 

@@ -81,6 +81,7 @@ export async function setUpContainer(
       images,
       least: leastProvenance(settings.insecure),
       overlay,
+      maxImageSize,
       durable,
       note: reporter.note,
     });

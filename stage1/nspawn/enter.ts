@@ -6,32 +6,28 @@
  * exit status.
  *
  * What runs with the caller's rights is the stage1 image's: nsenter, script,
- * the launcher. Nothing of an app runs before the launcher has dropped what the
- * app has not, nothing of the host's reaches it but the standard streams, and
- * of those no terminal: a command could type on it, and read from it when
- * `rkt enter` has long ended.
+ * streams, the launcher. Nothing of an app runs before the launcher has dropped
+ * what the app has not, and nothing of the host's reaches it: what the caller
+ * has open is read and written by a relay.
  */
 
-import { closeSync, fstatSync, openSync, readFileSync, readlinkSync } from "node:fs";
-import { constants } from "node:os";
-import { hierarchies, ownCgroup } from "../../shared/cgroup-hierarchies.ts";
+import { closeSync, openSync, readFileSync, readlinkSync } from "node:fs";
 import { callersEnvironment } from "../../shared/callers-environment.ts";
+import { hierarchies, ownCgroup } from "../../shared/cgroup-hierarchies.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
-import { annotation } from "../../shared/schema/image-manifest.ts";
-import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
-import { ENV_ENTER_FDS, ENV_ENTER_STREAMS } from "../../shared/contract/environment.ts";
+import { ENV_ENTER_FDS } from "../../shared/contract/environment.ts";
 import { STAGE1 } from "../../shared/contract/stage1-root.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
-import { closeOnExecFrom, dup2, isTerminal, memfdCreate } from "../../shared/syscall/descriptor.ts";
-import { PR_CAPBSET_DROP, prctl, resetSignal } from "../../shared/syscall/process.ts";
+import { closeOnExecFrom, isTerminal } from "../../shared/syscall/descriptor.ts";
+import { PR_CAPBSET_DROP, prctl } from "../../shared/syscall/process.ts";
 import { firstProcess } from "../container/first-process.ts";
 import { readContainer } from "../container/container.ts";
 import { loaderCommand } from "./nspawn-args.ts";
 import { ownsTerminal } from "../container/terminal.ts";
-import { appUnit } from "../units/units.ts";
 import type { Users } from "../container/users.ts";
+import { appUnit } from "../units/units.ts";
 
 export interface EnterRequest {
   /** The process that holds the container's lock. */
@@ -60,23 +56,19 @@ export function enter(args: readonly string[]): never {
   const { fds, cgroupNamespace } = appDescriptors(first, app, manifest);
   const way = { first, cgroupNamespace };
   const terminal = ownsTerminal(0) && isTerminal(1);
-  const { argv, own } = terminal
-    ? { argv: nsenter(way, onPty([STAGE1.launcher, app, "enter", ...command])), own: [0, 1, 2] }
-    : relayed(way, { app, command, foreign: hasForeignUser(app, manifest), users });
+  const launcher = [STAGE1.launcher, app, "enter", ...command];
+  const argv = terminal ? nsenter(way, onPty(launcher)) : onOwnStreams(nsenter(way, launcher), users);
 
   const term = callersEnvironment()["TERM"];
   const env = {
     PATH: "/usr/bin",
     SHELL: "/usr/bin/sh",
     [ENV_ENTER_FDS]: fds.join(),
-    [ENV_ENTER_STREAMS]: own.join(),
     ...(terminal && term !== undefined ? { TERM: term } : {}),
   };
   limitCapabilities(first);
   // Also what the caller of `rkt enter` had open.
   closeOnExecFrom(3);
-  // Ignored by Node.js; a relay would speak of a reader that has gone.
-  resetSignal(constants.signals.SIGPIPE);
   const [path = ""] = argv;
   execve(path, argv, env, [...fds, cgroupNamespace]);
 }
@@ -204,98 +196,15 @@ function nsenter({ first, cgroupNamespace }: Way, command: readonly string[]): s
 /** A pty of the container's own, and script(1) between it and the caller's terminal. */
 function onPty(command: readonly string[]): string[] {
   const line = `exec ${command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ")}`;
-  return [...ENDS_WITH_PARENT, "/usr/bin/script", "--quiet", "--return", "--command", line, "/dev/null"];
+  return [STAGE1.setpriv, "--pdeathsig", "KILL", "--", "/usr/bin/script", "--quiet", "--return", "--command", line, "/dev/null"];
 }
 
-const ENDS_WITH_PARENT = [STAGE1.setpriv, "--pdeathsig", "KILL", "--"];
-
-interface Command {
-  app: string;
-  command: readonly string[];
-  /** See `hasForeignUser`. */
-  foreign: boolean;
-  /** The container's own. */
-  users: Users | undefined;
-}
-
-/** Whether the app's user may be another than the host's root: one that can't open what the caller owns. */
-function hasForeignUser(app: string, { apps, annotations }: PodManifest): boolean {
-  const user = apps.find(({ name }) => name === app)?.app?.user;
-  return annotation(annotations, ANNOTATIONS.privateUsers) === "true" || !(user === "0" || user === "root");
-}
-
-/**
- * Streams byte by byte. Sockets are passed on as they are, and pipes to an app of the host's root, who can open them by
- * /dev/stdout though they are the caller's. For another user a relay stands between: the caller's own pipe is not given
- * away. So it does for a file: who has it open, for reading even, may change its mode and owner, and the command may be
- * the host's root. A terminal is not read from at all, and, as a file, written to by a relay. A relay's pipe is the
- * command's own, and becomes its user's; what was passed on does not.
- */
-function relayed(
-  way: Way,
-  { app, command, foreign, users }: Command,
-): { argv: string[]; own: number[] } {
-  const launcher = [STAGE1.launcher, app, "enter", ...command];
-  // A file of memory, and empty: the host's /dev/null is a file, too.
-  if (isTerminal(0) || fstatSync(0).isCharacterDevice()) dup2(memfdCreate("input"), 0);
-  const relayed = (fd: number) => isFile(fd) || (foreign && fstatSync(fd).isFIFO());
-  const relays = { input: relayed(0), output: relayed(1), errors: relayed(2), same: isSame(1, 2) };
-  const pass = loaderCommand("/usr/bin/luajit", [containerLayout(".").inStage1(STAGE1.pass)]).argv;
-  const script = relayScript(relays, pass, users?.first);
-  if (script === undefined) return { argv: nsenter(way, launcher), own: [] };
-  const busybox = containerLayout(".").inStage1("/usr/bin/busybox");
-  const [setpriv = "", ...options] = ENDS_WITH_PARENT;
-  const inside = [...loaderCommand(setpriv, options).argv, ...nsenter(way, launcher)];
-  const own = [relays.input, relays.output, relays.errors].flatMap((relay, fd) => (relay ? [fd] : []));
-  return { argv: [busybox, "sh", "-c", script, busybox, ...inside], own };
-}
-
-/** What has a mode of its own on the host. */
-function isFile(fd: number): boolean {
-  const stat = fstatSync(fd);
-  return !stat.isFIFO() && !stat.isSocket() && !isMemory(fd);
-}
-
-const isMemory = (fd: number): boolean => readlinkSync(`/proc/self/fd/${fd}`).startsWith("/memfd:");
-
-function isSame(one: number, other: number): boolean {
-  const [a, b] = [fstatSync(one), fstatSync(other)];
-  return a.dev === b.dev && a.ino === b.ino;
-}
-
-export interface Relays {
-  input: boolean;
-  output: boolean;
-  errors: boolean;
-  /** Output and errors go to one place, and in their order. */
-  same: boolean;
-}
-
-/**
- * `$0` is busybox, the arguments what to run, `pass` what relays its input: paths of the stage1 image. The status is the
- * command's, whatever becomes of the relay of its input. `owner`: root of the container's own users, who has no say about
- * a pipe of the host's.
- */
-export function relayScript(
-  { input, output, errors, same }: Relays,
-  pass: readonly string[],
-  owner?: number,
-): string | undefined {
-  if (!input && !output && !errors) return undefined;
-  const relayed = [input, output, errors].flatMap((relay, fd) => (relay ? [`/proc/self/fd/${fd}`] : []));
-  const run = owner === undefined ? '"$@"' : `{ "$0" chown ${owner}:${owner} ${relayed.join(" ")} && "$@"; }`;
-  const command = `${input ? `{ ${pass.join(" ")} 2>/dev/null || :; } | ` : ""}${run}`;
-  const line =
-    output && errors && same
-      ? `${command} 2>&1 | "$0" cat`
-      : output && errors
-        ? `{ { ${command} 2>&4 3>&- 4>&- | "$0" cat >&3 3>&- 4>&-; } 4>&1 | "$0" cat >&2 3>&-; } 3>&1`
-        : output
-          ? `${command} | "$0" cat`
-          : errors
-            ? `{ ${command} 2>&1 >&3 3>&- | "$0" cat >&2 3>&-; } 3>&1`
-            : command;
-  return `set -o pipefail; ${line}`;
+/** None of the caller's open files reaches the command: `/usr/lib/rkt/streams`, on the host, copies what it reads and writes. */
+function onOwnStreams(command: readonly string[], users: Users | undefined): string[] {
+  // Given to the container's root from outside: from within, a pipe of an id that it has not can't be given to anybody.
+  const owner = users === undefined ? "-" : `${users.first}:${users.first}`;
+  const script = containerLayout(".").inStage1(STAGE1.streams);
+  return loaderCommand("/usr/bin/luajit", [script, "enter", "pipe", owner, ...command]).argv;
 }
 
 function hasOwnUsers(first: number): boolean {

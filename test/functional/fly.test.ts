@@ -195,6 +195,17 @@ test("of the host's kernel an app with less than all capabilities changes nothin
   assert.equal(rkt.ok(["--insecure-options=paths", "run", fly, busybox, less, ...script]).stdout, all);
 });
 
+test("of what tells about the host, an app of another user than root sees nothing, whatever capabilities root would have", (t) => {
+  if (!ready(t)) return;
+  const rkt = makeRkt(t);
+  // Everybody may read it, and it is never empty.
+  const script = sh("wc -c </proc/interrupts");
+  const user = ["--user=1000", "--group=1000", "--working-dir=/"];
+  assert.equal(rkt.ok(["run", fly, busybox, ...user, ...script]).stdout, "0\n");
+  assert.notEqual(rkt.ok(["run", fly, busybox, ...script]).stdout, "0\n");
+  assert.notEqual(rkt.ok(["--insecure-options=paths", "run", fly, busybox, ...user, ...script]).stdout, "0\n");
+});
+
 test("volumes: the host's, read-only, and empty ones that are kept with the container", (t) => {
   if (!ready(t)) return;
   const rkt = makeRkt(t);
@@ -276,6 +287,7 @@ async function start(rkt: Rkt, script: string): Promise<Running> {
 }
 
 const WAITS = "trap 'echo in order; exit 3' TERM; echo up; while :; do sleep 0.05; done";
+const appOf = (pid: number): number => childOf(childOf(pid));
 const childOf = (pid: number): number => Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8"));
 
 test("while it runs: no Node.js, no mount in the host's namespace; enter, stop and gc", async (t) => {
@@ -284,12 +296,14 @@ test("while it runs: no Node.js, no mount in the host's namespace; enter, stop a
   const { uuid, pid, done } = await start(rkt, WAITS);
   assert.match(rkt.ok(["status", "--wait-ready", uuid]).stdout, /^ready=true$/m);
   assert.match(readlinkSync(`/proc/${pid}/exe`), /busybox$/);
-  assert.match(readlinkSync(`/proc/${childOf(pid)}/exe`), /busybox$/);
+  // Between the two is the program that copies the app's streams.
+  assert.match(readlinkSync(`/proc/${childOf(pid)}/exe`), /stage1\/rootfs\/.*\/ld-linux-x86-64\.so\.2$/);
+  assert.match(readlinkSync(`/proc/${appOf(pid)}/exe`), /busybox$/);
   assert.ok(!readFileSync("/proc/self/mountinfo", "utf8").includes(rkt.dir));
 
   const command = ["/bin/sh", "-c", "readlink /proc/self/ns/mnt; ls /usr/bin/busybox; echo $AC_APP_NAME; exit 6"];
   const entered = rkt.run(["enter", uuid, ...command]);
-  const namespace = readlinkSync(`/proc/${childOf(pid)}/ns/mnt`);
+  const namespace = readlinkSync(`/proc/${appOf(pid)}/ns/mnt`);
   assert.deepEqual([entered.stdout, entered.status], [`${namespace}\n/usr/bin/busybox\nbusybox\n`, 6], entered.stderr);
 
   rkt.ok(["stop", uuid]);
@@ -302,7 +316,7 @@ test("stop --force, of an app that does not listen; what it had started goes wit
   if (!ready(t)) return;
   const rkt = makeRkt(t);
   const { uuid, pid, done } = await start(rkt, "trap '' TERM; sleep 1000 & echo up; while :; do sleep 0.05; done");
-  const app = childOf(pid);
+  const app = appOf(pid);
   rkt.ok(["stop", "--force", uuid]);
   assert.equal((await done).status, 128 + 9);
   assert.equal(readFileSync(join(only(rkt), "status/busybox"), "utf8"), "137\n");
@@ -328,7 +342,7 @@ test("who waits for the app is killed: the app ends too, and the container is no
   if (!ready(t)) return;
   const rkt = makeRkt(t);
   const { uuid, pid, done } = await start(rkt, "echo up; exec sleep 1000");
-  const app = childOf(pid);
+  const app = appOf(pid);
   process.kill(pid, "SIGKILL");
   await done;
   await eventually("the app has ended", () => (existsSync(`/proc/${app}`) ? undefined : true));
