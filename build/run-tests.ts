@@ -5,9 +5,9 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { globSync } from "node:fs";
-import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { globSync, mkdtempSync, rmSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join, relative } from "node:path";
 import { type EventData, run } from "node:test";
 import { spec, type TestEvent } from "node:test/reporters";
 import { parseArgs } from "node:util";
@@ -16,6 +16,7 @@ import { ROOT } from "./paths.ts";
 import { program } from "./program.ts";
 
 const USAGE = `Usage: npm test -- [--name=REGEXP] [--no-build] [FILTER...]
+       npm run test:long -- [the same]
 
 Runs the tests whose file name contains a FILTER ("stage0/store"), or all. What
 lies in test/ runs the built executables: dist/ is brought up to date first.
@@ -23,6 +24,8 @@ Before that, Debian packages of build/packages.txt that are missing are installe
 
   --name=REGEXP   only tests whose name matches
   --no-build      take dist/ as it is
+  --long          every fault, 500 cycles of the soak, a minute for each fuzz
+                  target
   --help
 
 With CI=true a skipped test is a failure.
@@ -32,6 +35,10 @@ With CI=true a skipped test is a failure.
 const TEST_TIMEOUT = 8 * 60_000;
 /** For all: a process that stays although its tests are done is ended, and named. A busy machine takes three times the usual. */
 const RUN_TIMEOUT = 45 * 60_000;
+const LONG_TIMEOUT = 6 * 60 * 60_000;
+/** What makes a run a long one; a variable that is set already stays. */
+const LONG = { RKT_FAULTS_ROUNDS: "1", RKT_SOAK_CYCLES: "500", RKT_FUZZ_SECONDS: "60" };
+const SOAK: string = "test/faults/soak.test.ts";
 
 export interface RunOptions {
   cwd: string;
@@ -41,7 +48,12 @@ export interface RunOptions {
   strict: boolean;
   /** Milliseconds for the whole run. */
   timeout?: number;
+  /** Milliseconds for one test. */
+  testTimeout?: number;
 }
+
+/** Of the slowest test files, as many are named at the end. */
+const SLOWEST = 10;
 
 /** Runs test files, a process each, and reports to stdout; whether all is well. */
 export async function runFiles(files: readonly string[], options: RunOptions): Promise<boolean> {
@@ -51,13 +63,19 @@ export async function runFiles(files: readonly string[], options: RunOptions): P
     files: files.map((file) => join(options.cwd, file)),
     // No more: some ask within a time that is not ours to choose.
     concurrency: availableParallelism(),
-    timeout: TEST_TIMEOUT,
+    timeout: options.testTimeout ?? TEST_TIMEOUT,
     signal: AbortSignal.timeout(options.timeout ?? RUN_TIMEOUT),
     execArgv: ["--disable-warning=ExperimentalWarning"],
     ...(options.name === undefined ? {} : { testNamePatterns: [options.name] }),
   });
+  const times = new Map<string, number>();
   const judged = events.compose(async function* (source: AsyncIterable<TestEvent>) {
     for await (const event of source) {
+      if (event.type === "test:complete" && event.data.nesting === 0 && event.data.file !== undefined) {
+        const file = relative(options.cwd, event.data.file);
+        times.set(file, (times.get(file) ?? 0) + event.data.details.duration_ms);
+      }
+      if (event.type === "test:summary" && event.data.file === undefined) process.stdout.write(slowest(times));
       const shown = options.strict ? withoutSkips(event) : event;
       if (shown.type === "test:fail" || (shown.type === "test:summary" && !shown.data.success)) good = false;
       yield shown;
@@ -65,6 +83,14 @@ export async function runFiles(files: readonly string[], options: RunOptions): P
   });
   for await (const text of judged.compose(new spec())) process.stdout.write(text);
   return good;
+}
+
+/** The files whose tests took longest, a line each; nothing for a handful of files. */
+function slowest(times: ReadonlyMap<string, number>): string {
+  if (times.size <= SLOWEST) return "";
+  const sorted = [...times].sort(([, a], [, b]) => b - a).slice(0, SLOWEST);
+  const lines = sorted.map(([file, milliseconds]) => `  ${(milliseconds / 1000).toFixed(1).padStart(6)} s  ${file}\n`);
+  return `the slowest files:\n${lines.join("")}\n`;
 }
 
 /** A skipped test as the failure that it is in CI. */
@@ -81,7 +107,12 @@ function withoutSkips(event: TestEvent): TestEvent {
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { name: { type: "string" }, "no-build": { type: "boolean" }, help: { type: "boolean" } },
+    options: {
+      name: { type: "string" },
+      "no-build": { type: "boolean" },
+      long: { type: "boolean" },
+      help: { type: "boolean" },
+    },
   });
   if (values.help) {
     process.stdout.write(USAGE);
@@ -92,8 +123,20 @@ async function main(): Promise<void> {
   if (files.length === 0)
     throw usageError(`no test file's name contains ${positionals.join(" or ")}`, "a filter is a part of a path");
   if (!values["no-build"] && files.some((file) => file.startsWith("test/"))) buildDist();
-  const good = await runFiles(files, { cwd: ROOT, name: values.name, strict: process.env["CI"] === "true" });
-  if (!good) process.exitCode = 1;
+  if (values.long) for (const [name, value] of Object.entries(LONG)) process.env[name] ??= value;
+  // What all files have in common: a store with the stage1 image in it (test/helpers/rkt.ts).
+  const common = mkdtempSync(join(tmpdir(), "rkt-test-common-"));
+  process.env["RKT_TEST_COMMON"] = common;
+  try {
+    const times = values.long ? { timeout: LONG_TIMEOUT, testTimeout: LONG_TIMEOUT } : {};
+    const options = { cwd: ROOT, name: values.name, strict: process.env["CI"] === "true", ...times };
+    // A long soak counts what the whole machine has, so nothing else runs beside it.
+    const alone = values.long ? files.filter((file) => file === SOAK) : [];
+    for (const some of [files.filter((file) => !alone.includes(file)), alone])
+      if (some.length > 0 && !(await runFiles(some, options))) process.exitCode = 1;
+  } finally {
+    rmSync(common, { recursive: true, force: true });
+  }
 }
 
 function buildDist(): void {

@@ -5,7 +5,7 @@
  */
 
 import { spawn, spawnSync } from "node:child_process";
-import { closeSync, mkdirSync, readFileSync, realpathSync } from "node:fs";
+import { existsSync, closeSync, mkdirSync, readFileSync, realpathSync } from "node:fs";
 import { errorCode, printable, RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS, EARLY_IMAGE_ANNOTATION } from "../../shared/contract/annotations.ts";
 import {
@@ -340,10 +340,11 @@ function writeStep(uuid: string, name: string, text: string): void {
  */
 function startWaiter(uuid: string): void {
   const { teardown } = networkClaim(uuid);
+  const missing = ["sh", "flock"].some((name) => !HOST_PATH.split(":").some((dir) => existsSync(`${dir}/${name}`)));
   const how = { cwd: "/", env: { PATH: HOST_PATH }, detached: true, stdio: "ignore" } as const;
-  const child = spawn("sh", [teardown, "wait"], how);
-  child.on("error", () => {});
-  if (child.pid === undefined)
+  const child = missing ? undefined : spawn("sh", [teardown, "wait"], how);
+  child?.on("error", () => {});
+  if (child?.pid === undefined)
     throw new RktError("no-waiter", "a network of the container's own needs sh and flock(1) on the host", {
       hint: "install util-linux",
     });

@@ -156,8 +156,8 @@ test("an image by name: what it depends on comes with it, signed, each once, and
 
   const ran = await run("run", `${host}/app`);
   assert.equal(ran.status, 0, ran.stderr);
-  // The host's names are rkt's own doing.
-  const seen = ran.stdout.split("\n").filter((line) => !["hostname", "hosts", "mtab", "resolv.conf"].includes(line));
+  // These files are rkt's own doing.
+  const seen = ran.stdout.split("\n").filter((line) => !["hostname", "hosts", "machine-id", "mtab", "resolv.conf"].includes(line));
   assert.deepEqual(seen, ["app", "layer", "motd", "other", "base"]);
   assert.deepEqual(downloads(), [], "a name in the store is not asked for");
   rkt.ok(["image", "verify"]);

@@ -24,7 +24,7 @@ import { assertManners } from "../faults/aftermath.ts";
 import { random, rounds, seed } from "../faults/random.ts";
 import { chooseFaults, countCalls, withFault } from "../faults/strace.ts";
 import { startMetadataService } from "../helpers/metadata-service.ts";
-import { takeNetworkLane } from "../helpers/network-lane.ts";
+import { takeOwnHost } from "../helpers/own-host.ts";
 import {
   eventually,
   exampleAci,
@@ -36,7 +36,7 @@ import {
   scratchFile,
 } from "../helpers/rkt.ts";
 
-takeNetworkLane();
+takeOwnHost();
 
 const busybox = exampleAci("busybox");
 const sh = (script: string): string[] => [busybox, "--exec=/bin/sh", "--", "-c", script];

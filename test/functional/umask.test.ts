@@ -6,10 +6,10 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync, stat
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { NETWORK_STATE, networkClaim, RUNTIME_DIR, USER_RANGES } from "../../shared/contract/host-state.ts";
-import { takeNetworkLane } from "../helpers/network-lane.ts";
+import { takeOwnHost } from "../helpers/own-host.ts";
 import { dist, exampleAci, makeRkt, type Result, type Rkt, requires, rktBinary, scratchFile } from "../helpers/rkt.ts";
 
-takeNetworkLane();
+takeOwnHost();
 
 const busybox = exampleAci("busybox");
 const MASKS = ["000", "022", "027", "077"] as const;

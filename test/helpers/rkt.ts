@@ -15,12 +15,14 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import type { TestContext } from "node:test";
+import { flock, LOCK_EX } from "../../shared/syscall/descriptor.ts";
 
 const root = join(import.meta.dirname, "../..");
 export const dist = join(root, "dist");
@@ -100,7 +102,7 @@ export function makeRkt(t: TestContext, { empty = false, data = "data" }: RktOpt
     for (const child of children) if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     killInside(dir);
     // Networks are the host's: released before the stage1 image, which does it, goes with the directory.
-    if (existsSync(join(dir, "containers"))) spawnSync(rktBinary, [`--dir=${dir}`, "gc", "--grace-period=0"]);
+    if (hasContainers(dir)) spawnSync(rktBinary, [`--dir=${dir}`, "gc", "--grace-period=0"]);
     removeCgroups(dir);
     unmountBelow(base);
     assert.ok(existsSync(join(base, MARKER)), "refusing to remove a directory that is not a test's");
@@ -157,11 +159,14 @@ export function makeRkt(t: TestContext, { empty = false, data = "data" }: RktOpt
   };
 }
 
+const hasContainers = (dir: string): boolean => globSync(join(dir, "containers/*/*")).length > 0;
+
 let furnished: string | undefined;
 
 /**
- * Makes a data directory with the default stage1 in its store, as a first `rkt run` leaves it. What takes two seconds
- * is done once in a test's process; blobs and trees, which nobody writes into, are hard links to those.
+ * Makes a data directory with the default stage1 in its store, as a first `rkt run` leaves it. What takes two seconds is
+ * done once for all test files of a run (build/run-tests.ts), or else once in a test's process; blobs and trees, which
+ * nobody writes into, are hard links to those.
  */
 function furnish(dir: string): void {
   furnished ??= makeFurnished();
@@ -170,10 +175,29 @@ function furnish(dir: string): void {
   assert.equal(status, 0, stderr);
 }
 
+/** A directory that all test files of a run have in common; whoever has set it removes it. */
+const COMMON = process.env["RKT_TEST_COMMON"];
+
 function makeFurnished(): string {
-  const base = mkdtempSync(join(tmpdir(), "rkt-store-"));
-  process.once("exit", () => rmSync(base, { recursive: true, force: true }));
-  const dir = join(base, "data");
+  if (COMMON === undefined) {
+    const base = mkdtempSync(join(tmpdir(), "rkt-store-"));
+    process.once("exit", () => rmSync(base, { recursive: true, force: true }));
+    return fillStore(join(base, "data"));
+  }
+  const lock = openSync(join(COMMON, "lock"), "a", 0o600);
+  try {
+    // The first file that needs the store makes it, and others wait.
+    flock(lock, LOCK_EX);
+    const dir = join(COMMON, "data");
+    if (existsSync(dir)) return dir;
+    renameSync(fillStore(join(COMMON, "new")), dir);
+    return dir;
+  } finally {
+    closeSync(lock);
+  }
+}
+
+function fillStore(dir: string): string {
   const rkt = (...args: string[]): string => {
     const { status, stdout, stderr } = spawnSync(rktBinary, [`--dir=${dir}`, ...args], { encoding: "utf8" });
     assert.equal(status, 0, stderr);

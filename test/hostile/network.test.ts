@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { NETWORK_STATE } from "../../shared/contract/host-state.ts";
-import { takeNetworkLane } from "../helpers/network-lane.ts";
+import { takeOwnHost } from "../helpers/own-host.ts";
 import {
   eventually,
   exampleAci,
@@ -18,7 +18,7 @@ import {
   rktBinary,
 } from "../helpers/rkt.ts";
 
-takeNetworkLane();
+takeOwnHost();
 
 const busybox = exampleAci("busybox");
 const ip = (...args: string[]): string => execFileSync("ip", args, { encoding: "utf8" });
