@@ -8,6 +8,8 @@
  * its stack, an RktError's only under --debug.
  */
 
+import type { ErrorCode } from "./error-codes.ts";
+
 /** rkt could not do what was asked (rkt's own failure, not the app's). */
 export const EXIT_FAILURE = 254;
 /** The command line is wrong. */
@@ -22,12 +24,12 @@ export interface RktErrorOptions {
 }
 
 export class RktError extends Error {
-  /** Stable, kebab-case: "no-such-image", "manifest-invalid". */
-  readonly code: string;
+  /** Stable: docs/operate/errors.md. */
+  readonly code: ErrorCode;
   readonly hint: string | undefined;
   readonly exitCode: number;
 
-  constructor(code: string, message: string, options: RktErrorOptions = {}) {
+  constructor(code: ErrorCode, message: string, options: RktErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "RktError";
     this.code = code;

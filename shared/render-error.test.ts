@@ -31,20 +31,20 @@ const cases: { name: string; error: unknown; text: string; status: number }[] = 
   {
     name: "the root cause, not what lies between",
     error: new RktError("extract-failed", "cannot extract image sha512-aa", {
-      cause: new RktError("between", "between", { cause: errno() }),
+      cause: new RktError("write-failed", "between", { cause: errno() }),
     }),
     text: "rkt: run: cannot extract image sha512-aa: open /nonexistent/x: ENOENT\n",
     status: 254,
   },
   {
     name: "the root cause once",
-    error: new RktError("read-failed", "cannot read it: open /nonexistent/x: ENOENT", { cause: errno() }),
+    error: new RktError("write-failed", "cannot read it: open /nonexistent/x: ENOENT", { cause: errno() }),
     text: "rkt: run: cannot read it: open /nonexistent/x: ENOENT\n",
     status: 254,
   },
   {
     name: "the hint of a cause, when the outermost error has none",
-    error: new RktError("a", "a", { cause: new RktError("b", "b", { hint: "do c" }) }),
+    error: new RktError("import-failed", "a", { cause: new RktError("write-failed", "b", { hint: "do c" }) }),
     text: "rkt: run: a: b\nhint: do c\n",
     status: 254,
   },
@@ -62,7 +62,7 @@ const cases: { name: string; error: unknown; text: string; status: number }[] = 
   },
   {
     name: "control characters and credentials",
-    error: new RktError("x", "cannot fetch https://u:secret@h/\u001b[31m\u202egpj.aci\n", {
+    error: new RktError("usage", "cannot fetch https://u:secret@h/\u001b[31m\u202egpj.aci\n", {
       hint: "see http://t:oken@h\u0007",
     }),
     text: "rkt: run: cannot fetch https://***@h/\\x1b[31m\\u202egpj.aci\\n\nhint: see http://***@h\\x07\n",
@@ -87,7 +87,7 @@ test("error: one of rkt's own defects shows its stack", () => {
 });
 
 test("error: --debug shows every cause, and every finding", () => {
-  const error = new RktError("outer", "outer", {
+  const error = new RktError("import-failed", "outer", {
     hint: "h",
     cause: new AggregateError([new ManifestError("m: a", "m: b"), errno()], "several"),
   });
@@ -98,7 +98,7 @@ test("error: --debug shows every cause, and every finding", () => {
     withoutFrames,
     `rkt: run: outer: m: a
 hint: h
-RktError [outer]: outer
+RktError [import-failed]: outer
   caused by:
   AggregateError: several
     caused by:

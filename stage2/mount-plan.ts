@@ -6,6 +6,7 @@
  * see: links in the image are resolved later, by the kernel, inside that root.
  */
 
+import type { ErrorCode } from "../shared/error-codes.ts";
 import { basename } from "node:path";
 import { RktError } from "../shared/errors.ts";
 import type { HostPath, Stage1Path } from "../shared/contract/paths.ts";
@@ -390,7 +391,7 @@ function inDev({ kind, source }: Volume): Pick<BindStep, "inDev"> {
   return { inDev: appPath(appPath(source).slice(dev.length)) };
 }
 
-function failure(code: string, message: string): RktError {
+function failure(code: ErrorCode, message: string): RktError {
   return new RktError(code, message, { exitCode: LAUNCH_EXIT.mount });
 }
 

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, globSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { ERROR_CODES } from "../shared/error-codes.ts";
 import { draw, pictureOf, sources } from "../build/pictures.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -23,6 +24,18 @@ test("docs: the table of rkt 1.30's tests adds up", () => {
   const expected = CLASSES.map((name) => [name, here.get(name) ?? 0]).filter(([name]) => name !== "not soon");
   const said = [...classes.matchAll(/^\| ([a-z ]+?)(?:, or not soon)? \| (\d+) \|/gm)].map(([, name, n]) => [name, Number(n)]);
   assert.deepEqual(said, expected.map(([name, n]) => [name, name === "will not" ? later : n]));
+});
+
+test("docs: the error codes are those there are, and each is used", () => {
+  const page = readFileSync(join(root, "docs/operate/errors.md"), "utf8");
+  const listed = [...page.matchAll(/^\| `([a-z0-9-]+)` \| (.+) \|$/gm)].map(([, code, meaning]) => [code, meaning]);
+  assert.deepEqual(listed, Object.entries(ERROR_CODES).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const files = globSync("{stage0,stage1,stage2,shared,build}/**/*.ts", { cwd: root, exclude: (path) => path.includes("node_modules") });
+  const product = files.filter((file) => !file.endsWith(".test.ts") && file !== "shared/error-codes.ts");
+  const text = product.map((file) => readFileSync(join(root, file), "utf8")).join("\n");
+  // These two are put together of two words.
+  const used = (code: string) => text.includes(`"${code}"`) || ["unknown-group", "unknown-user"].includes(code);
+  assert.deepEqual(Object.keys(ERROR_CODES).filter((code) => !used(code)), []);
 });
 
 for (const source of sources())

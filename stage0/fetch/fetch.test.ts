@@ -32,8 +32,8 @@ function beginVerification(): SignatureCheck {
     update: (chunk) => void hash.update(chunk),
     async finish(signature, imageName) {
       const [digest, prefix = ""] = Buffer.from(signature).toString().split(" ");
-      if (digest !== hash.digest("hex")) throw new RktError("bad-signature", "the signature is of something else");
-      if (!imageName.startsWith(prefix)) throw new RktError("untrusted-key", `the key is not trusted for ${imageName}`);
+      if (digest !== hash.digest("hex")) throw new RktError("signature-malformed", "the signature is of something else");
+      if (!imageName.startsWith(prefix)) throw new RktError("signature-untrusted", `the key is not trusted for ${imageName}`);
       return { identities: ["CoreOS ACI Builder <release@coreos.com>"] };
     },
   };
@@ -205,11 +205,11 @@ test("a missing signature ends the download of a big image", async (t) => {
 });
 
 const forgeries: { name: string; signature: (aci: Buffer) => Buffer; code: string }[] = [
-  { name: "of another file", signature: () => sign(Buffer.from("x")), code: "bad-signature" },
-  { name: "that is garbage", signature: () => randomBytes(500), code: "bad-signature" },
-  { name: "that is empty", signature: () => Buffer.alloc(0), code: "bad-signature" },
-  { name: "of the uncompressed image", signature: (aci) => sign(gunzipSync(aci)), code: "bad-signature" },
-  { name: "by a key of another prefix", signature: (aci) => sign(aci, "other.com"), code: "untrusted-key" },
+  { name: "of another file", signature: () => sign(Buffer.from("x")), code: "signature-malformed" },
+  { name: "that is garbage", signature: () => randomBytes(500), code: "signature-malformed" },
+  { name: "that is empty", signature: () => Buffer.alloc(0), code: "signature-malformed" },
+  { name: "of the uncompressed image", signature: (aci) => sign(gunzipSync(aci)), code: "signature-malformed" },
+  { name: "by a key of another prefix", signature: (aci) => sign(aci, "other.com"), code: "signature-untrusted" },
   { name: "that is a web page", signature: () => Buffer.from("<!DOCTYPE html><p>not here"), code: "no-signature" },
   { name: "that is endless", signature: () => Buffer.alloc(1 << 20, "x"), code: "too-big" },
 ];
@@ -272,7 +272,7 @@ test("--signature: the person's file, read before anything is fetched, and never
   assert.equal(store.remote(`${server.base}/x.aci`)?.signatureUrl, pathToFileURL(file).href);
   // Another signature is another demand: the store's copy does not answer it.
   writeFileSync(file, "garbage");
-  await assert.rejects(fetch(`${server.base}/x.aci`, { pullPolicy: "new" }, file), { code: "bad-signature" });
+  await assert.rejects(fetch(`${server.base}/x.aci`, { pullPolicy: "new" }, file), { code: "signature-malformed" });
   await assert.rejects(fetch(`${server.base}/x.aci`, { insecure: new Set(["image"]) }, file), { code: "usage" });
   assert.equal(context.insecure.size, 0);
 });
@@ -653,7 +653,7 @@ test("a local file: verified when it has a signature beside it, taken as it is w
     const path = join(dir, signature);
     empty(store);
     writeFileSync(path, "garbage");
-    await assert.rejects(fetch(file), { code: "bad-signature" });
+    await assert.rejects(fetch(file), { code: "signature-malformed" });
     assert.equal(store.list().length, 0);
     writeFileSync(path, sign(aci));
     assert.equal((await fetch(pathToFileURL(file).href)).id, imageId(aci));
@@ -665,7 +665,7 @@ test("a local file: verified when it has a signature beside it, taken as it is w
     await fetch(file);
     assert.equal(said().length, 2);
     writeFileSync(path, sign(aci, "other.com"));
-    await assert.rejects(fetch(file), { code: "untrusted-key" });
+    await assert.rejects(fetch(file), { code: "signature-untrusted" });
     await fetch(file, { insecure: new Set(["image"]) });
     rmSync(path);
   }

@@ -1,5 +1,6 @@
 /** Failures of HTTP requests: what each is called, what helps, and whether the same request may succeed later. */
 
+import type { ErrorCode } from "../../shared/error-codes.ts";
 import { STATUS_CODES } from "node:http";
 import { errorCode, errorText, RktError, type RktErrorOptions } from "../../shared/errors.ts";
 import { LOCAL_CONFIG_DIR } from "../../shared/contract/configuration.ts";
@@ -12,7 +13,7 @@ export class HttpError extends RktError {
   readonly retryAfter: number | undefined;
 
   constructor(
-    code: string,
+    code: ErrorCode,
     message: string,
     options: RktErrorOptions & {
       transient?: boolean;
@@ -61,7 +62,7 @@ const REASONS: Record<string, { why: string; transient?: boolean; hint?: string 
 export function networkError(shown: string, error: unknown): HttpError {
   if (error instanceof RktError) throw error;
   const code = errorCode(error) ?? "";
-  const fail = (kind: string, why: string, options?: { transient?: boolean | undefined; hint?: string | undefined }) =>
+  const fail = (kind: ErrorCode, why: string, options?: { transient?: boolean | undefined; hint?: string | undefined }) =>
     new HttpError(kind, `get ${shown}: ${why}`, { ...options, transient: options?.transient ?? false, cause: error });
   const known = REASONS[code];
   if (known !== undefined) return fail("unreachable", known.why, known);
