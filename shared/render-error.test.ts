@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { readFileSync } from "node:fs";
 import { RktError, usageError } from "./errors.ts";
 import { ManifestError } from "./schema/manifest-error.ts";
-import { renderError } from "./render-error.ts";
+import { errorFacts, renderError } from "./render-error.ts";
 
 const errno = (): unknown => {
   try {
@@ -109,4 +109,18 @@ RktError [import-failed]: outer
     Error [ENOENT]: ENOENT: no such file or directory, open '/nonexistent/x'
 `,
   );
+});
+
+test("error: for a program, without what a terminal obeys and without credentials", () => {
+  const cause = new RktError("http-status", "get https://me:secret@h/x: \u001b[31m404", { hint: "look again" });
+  const error = new RktError("image-not-found", "image x cannot be found", { cause });
+  const message = "get https://***@h/x: \\x1b[31m404";
+  assert.deepEqual(errorFacts(error), {
+    code: "image-not-found",
+    message: `image x cannot be found: ${message}`,
+    hint: "look again",
+    causes: [{ code: "http-status", message }],
+  });
+  const defect = errorFacts(new TypeError("x is not a function"));
+  assert.deepEqual(defect, { code: "internal", message: "x is not a function", hint: undefined, causes: [] });
 });

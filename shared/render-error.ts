@@ -31,6 +31,29 @@ export function renderError(error: unknown, { who, debug = false }: RenderOption
   return { text, status: error instanceof RktError ? error.exitCode : EXIT_FAILURE };
 }
 
+export interface ErrorFacts {
+  /** One of docs/operate/errors.md, an errno's name, or "internal". */
+  code: string;
+  message: string;
+  hint?: string | undefined;
+  /** What lies beneath, the nearest first. */
+  causes: { code?: string | undefined; message: string }[];
+}
+
+/** An error for a program. */
+export function errorFacts(error: unknown): ErrorFacts {
+  const chain: unknown[] = [];
+  for (let [cause] = causesOf(error); cause !== undefined; [cause] = causesOf(cause)) chain.push(cause);
+  const known = isKnown(error);
+  const hint = known ? (hintOf(error) ?? hintForErrno(errorCode(rootCause(error)))) : undefined;
+  return {
+    code: known ? (errorCode(error) ?? "internal") : "internal",
+    message: printable(known ? summary(error, rootCause(error)) : errorText(error)),
+    hint: hint === undefined ? undefined : printable(hint),
+    causes: chain.map((cause) => ({ code: errorCode(cause), message: printable(errorText(cause)) })),
+  };
+}
+
 function isKnown(error: unknown): error is Error {
   if (error instanceof RktError) return true;
   return error instanceof Error && "syscall" in error && /^E[A-Z0-9]+$/.test(errorCode(error) ?? "");

@@ -4,11 +4,11 @@ import "./host/caller-mask.ts";
 import { RktError } from "../shared/errors.ts";
 import { runCommand } from "./cli/dispatch.ts";
 import { commandTable } from "./command-table.ts";
-import { STDOUT_CLOSED, writeError } from "./terminal/output.ts";
+import { hasPrinted, printJson, STDOUT_CLOSED, writeError } from "./terminal/output.ts";
 import type { ErrorContext } from "./cli/error-context.ts";
 
 async function main(): Promise<void> {
-  const context: ErrorContext = { command: undefined, debug: false };
+  const context: ErrorContext = { command: undefined, debug: false, json: undefined };
   try {
     await runCommand(process.argv.slice(2), commandTable, context);
   } catch (error) {
@@ -16,8 +16,10 @@ async function main(): Promise<void> {
       process.exitCode = error.exitCode;
       return;
     }
-    const { renderError } = await import("../shared/render-error.ts");
-    const { command, debug } = context;
+    const { errorFacts, renderError } = await import("../shared/render-error.ts");
+    const { command, debug, json } = context;
+    // A second document would spoil the first.
+    if (json !== undefined && !hasPrinted()) printJson({ error: errorFacts(error) }, json === "indented");
     const { text, status } = renderError(error, { who: command === undefined ? "rkt" : `rkt: ${command}`, debug });
     writeError(text);
     process.exitCode = status;

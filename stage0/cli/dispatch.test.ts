@@ -152,7 +152,7 @@ test("only root may run containers, and anybody may ask how", async (t) => {
   const { geteuid } = process;
   process.geteuid = () => 1000;
   t.after(() => Object.assign(process, { geteuid }));
-  const context = { command: undefined, debug: false };
+  const context = { command: undefined, debug: false, json: undefined };
   await assert.rejects(runCommand(["run", "x.aci"], commandTable, context), {
     code: "not-root",
     message: "only root can do this",

@@ -30,6 +30,7 @@ export async function runCommand(words: readonly string[], table: CommandTable, 
     command.grammar,
   );
   line.options.unshift(...before.options);
+  context.json = jsonFormat(line);
   const globals = await readGlobals([...given, ...withdrawGlobals(line)]);
   context.debug = globals.debug;
   if (globals.help) {
@@ -39,6 +40,12 @@ export async function runCommand(words: readonly string[], table: CommandTable, 
   checkOperands(entry.name, command, line);
   if (command.needsRoot === true) requireRoot(entry.name);
   await command.run(line, globals, table);
+}
+
+function jsonFormat(line: Line): ErrorContext["json"] {
+  const words = [...line.options, ...line.operands.flatMap((operand) => operand.options)];
+  const format = words.findLast(({ name }) => name === "format")?.value;
+  return format === "json" ? "line" : format === "json-pretty" ? "indented" : undefined;
 }
 
 /** The options before the command's name. */

@@ -4,4 +4,6 @@ export interface ErrorContext {
   /** The command that failed, if one was found. */
   command: string | undefined;
   debug: boolean;
+  /** Set by `--format=json` and `json-pretty`: what a program reads on stdout says the error too. */
+  json: "line" | "indented" | undefined;
 }

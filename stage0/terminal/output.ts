@@ -11,8 +11,14 @@ import { errorCode, printable, RktError } from "../../shared/errors.ts";
 export const STDOUT_CLOSED = "stdout-closed";
 const EXIT_SIGPIPE = 128 + 13;
 
+let printed = false;
+
+/** Whether this process has written to stdout. */
+export const hasPrinted = (): boolean => printed;
+
 /** Data for stdout, as it is. */
 export function print(data: string | Uint8Array): void {
+  printed = true;
   try {
     writeAll(1, data);
   } catch (error) {

@@ -457,3 +457,24 @@ test("a chroot whose root is no mount point", (t) => {
   const run = () => foreign("chroot", [root, "/rkt/rkt", "--dir=/data", "run", "/rkt/examples/busybox.aci"]);
   refused(rkt, { message: /cannot keep mounts to the container: mount \/: EINVAL/, hint: /mount --bind DIR DIR/ }, run);
 });
+
+const jsonFailures: { words: string[]; status: number; code: string }[] = [
+  { words: ["status", "--format=json", "6ba7b810"], status: 254, code: "no-such-container" },
+  { words: ["top", "--format=json", "6ba7b810"], status: 254, code: "no-such-container" },
+  { words: ["list", "--format=json", "extra"], status: 2, code: "usage" },
+];
+test("a command that was asked for JSON fails in JSON, too", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t, { empty: true });
+  for (const { words, status, code } of jsonFailures) {
+    const { stdout } = rkt.fails(words, status, /^rkt: /);
+    const { error } = JSON.parse(stdout);
+    assert.equal(error.code, code);
+    assert.ok(error.message.length > 0 && Array.isArray(error.causes), stdout);
+    assert.equal(stdout.split("\n").length, 2, "one line");
+  }
+  const indented = rkt.fails(["status", "--format=json-pretty", "6ba7b810"], 254, /^rkt: /).stdout;
+  assert.match(indented, /^\{\n {2}"error": \{\n/);
+  assert.equal(rkt.fails(["status", "6ba7b810"], 254, /^rkt: /).stdout, "");
+  assert.equal(rkt.fails(["nosuch", "--format=json"], 2, /unknown command/).stdout, "");
+});
