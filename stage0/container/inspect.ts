@@ -7,6 +7,7 @@
  * holds the container's lock.
  */
 
+import { parseTrees, type TreesFile } from "../../shared/contract/trees.ts";
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, statSync } from "node:fs";
 import { readBounded } from "../../shared/bounded-read.ts";
 import { MAX_MANIFEST_BYTES } from "../../shared/schema/json.ts";
@@ -19,7 +20,6 @@ import { LAYOUT_VERSION } from "../../shared/contract/versions.ts";
 import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, PodManifest } from "../../shared/schema/types.ts";
-import type { TreesFile } from "./prepare.ts";
 import { type PrivateIds, readPrivateIds } from "./private-users.ts";
 import { type ContainerRef, listContainers, type Phase, phase } from "./lifecycle.ts";
 
@@ -219,7 +219,7 @@ export function readStage1Manifest(dir: HostPath): ImageManifest {
 /** Which rendered trees the container stands on. */
 export function readTrees(dir: HostPath): TreesFile {
   try {
-    return JSON.parse(readBounded(containerLayout(dir).trees, MAX_LIST_BYTES));
+    return parseTrees(readBounded(containerLayout(dir).trees, MAX_LIST_BYTES));
   } catch (error) {
     throw new RktError("damaged-container", `cannot read the container's list of trees: ${errorText(error)}`, {
       cause: error,

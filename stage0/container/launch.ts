@@ -20,8 +20,8 @@ import { callersOpenFiles } from "../../shared/open-files.ts";
 import { MNT_DETACH, umount } from "../../shared/syscall/mount.ts";
 import { RLIMIT_NOFILE, setrlimit } from "../../shared/syscall/process.ts";
 import { type OwnedContainer, transition } from "./lifecycle.ts";
+import { readTrees } from "./inspect.ts";
 import { mountOverlays, separateMounts } from "./mounts.ts";
-import type { TreesFile } from "./prepare.ts";
 import { mapOwners, setUpPrivateUsers } from "./private-users.ts";
 import { abandon } from "./remove.ts";
 import { hostEnvironment } from "../host/environment.ts";
@@ -49,7 +49,7 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
     const init = annotation(manifest.annotations, entrypoints.init);
     if (init === undefined)
       throw new RktError("bad-stage1", `stage1 image ${manifest.name} has no annotation ${entrypoints.init}`);
-    const trees: TreesFile = JSON.parse(readFileSync(here.trees, "utf8"));
+    const trees = readTrees(here.dir);
     if (options.collect !== undefined) startCollector(container, options.collect);
 
     separateMounts();

@@ -4,6 +4,7 @@
  * can leak there or keep gc busy.
  */
 
+import type { TreesFile } from "../../shared/contract/trees.ts";
 import { errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
@@ -11,7 +12,6 @@ import type { HostPath } from "../../shared/contract/paths.ts";
 import { SyscallError } from "../../shared/syscall/libc.ts";
 import { MS_REC, MS_SLAVE, mount } from "../../shared/syscall/mount.ts";
 import { CLONE_NEWNS, unshare } from "../../shared/syscall/namespace.ts";
-import type { TreesFile } from "./prepare.ts";
 import { mapOwners } from "./private-users.ts";
 
 /** The host's mounts still come in, so that volumes see them; ours do not go out. */

@@ -28,6 +28,7 @@ import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { type HostPath, hostPath } from "../../shared/contract/paths.ts";
 import { STAGE1_INTERFACE_VERSION } from "../../shared/contract/versions.ts";
 import { annotation, formatImageManifest } from "../../shared/schema/image-manifest.ts";
+import { formatTrees, type TreesFile } from "../../shared/contract/trees.ts";
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, PodManifest, Volume } from "../../shared/schema/types.ts";
 import type { Rule } from "../../shared/schema/place.ts";
@@ -63,16 +64,6 @@ export interface PrepareRequest {
   /** Takes what the person should know. */
   note(text: string): void;
   uuid?: string | undefined;
-}
-
-/** What stage 0 and gc need to know of a container's file systems, kept as a plain file of its directory. */
-export interface TreesFile {
-  overlay: boolean;
-  /** Mounted as the container's own users' (ADR 6). */
-  privateUsers?: true;
-  stage1: { image: string; tree: string };
-  /** By app name. */
-  apps: Record<string, { dir: string; image: string; tree: string }>;
 }
 
 export async function prepareContainer(request: PrepareRequest): Promise<OwnedContainer> {
@@ -241,7 +232,7 @@ async function fill(request: PrepareRequest, container: OwnedContainer, trees: T
   }
   // Copies are as durable as what says that they are there.
   if (request.durable && !request.overlay) flush(container.dir);
-  put(layout.trees, `${JSON.stringify(trees)}\n`);
+  put(layout.trees, formatTrees(trees));
   put(layout.manifest, formatPodManifest(manifest));
 }
 

@@ -1,11 +1,9 @@
 /** Which images and rendered trees the containers stand on, from the `trees` files of their directories. */
 
-import { readBounded } from "../../shared/bounded-read.ts";
+import type { TreesFile } from "../../shared/contract/trees.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { type ContainerRef, findContainer, listContainers, type Phase, phase } from "./lifecycle.ts";
-import type { TreesFile } from "./prepare.ts";
-import { MAX_LIST_BYTES } from "./inspect.ts";
+import { readTrees } from "./inspect.ts";
 
 export interface TreeUse {
   uuid: string;
@@ -48,9 +46,9 @@ function describe(uuid: string, phase: Phase, { overlay, stage1, apps }: TreesFi
 
 function read(ref: ContainerRef): TreesFile | undefined {
   try {
-    return JSON.parse(readBounded(containerLayout(ref.dir).trees, MAX_LIST_BYTES)) as TreesFile;
+    return readTrees(ref.dir);
   } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined;
+    if (error instanceof Error && errorCode(error.cause) === "ENOENT") return undefined;
     throw new RktError("damaged-container", `cannot tell what container ${ref.uuid} stands on: ${errorText(error)}`, {
       hint: `rkt rm ${ref.uuid}`,
       cause: error,
