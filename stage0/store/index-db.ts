@@ -86,6 +86,7 @@ function openOrReplace(layout: DataLayout): { db: IndexDb; fresh: boolean } {
 }
 
 // sqlite.org "Result and Error Codes"
+const SQLITE_BUSY = 5;
 const SQLITE_IOERR = 10;
 const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
@@ -106,13 +107,33 @@ function indexError(what: "open" | "read" | "write", path: string, error: unknow
   });
 }
 
+/** Milliseconds that a process waits for others that use the index. */
+const TIMEOUT = 30_000;
+
+/**
+ * SQLite waits for the locks of others by itself, with one exception: a change to WAL mode fails at once while another
+ * process has begun to write, as the one does that makes the tables.
+ */
+function untilNotBusy(work: () => void): void {
+  const end = Date.now() + TIMEOUT;
+  for (;;) {
+    try {
+      work();
+      return;
+    } catch (error) {
+      if (sqliteCode(error) !== SQLITE_BUSY || Date.now() > end) throw error;
+    }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+  }
+}
+
 function open(layout: DataLayout): { db: IndexDb; fresh: boolean } {
   const { DatabaseSync } = process.getBuiltinModule("node:sqlite");
-  const database = new DatabaseSync(layout.index, { timeout: 30_000 });
+  const database = new DatabaseSync(layout.index, { timeout: TIMEOUT });
   const version = () => Number((database.prepare("PRAGMA user_version").get() as Row)["user_version"]);
   let fresh = false;
   if (version() !== SCHEMA_VERSION) {
-    database.exec("PRAGMA journal_mode = WAL");
+    untilNotBusy(() => database.exec("PRAGMA journal_mode = WAL"));
     // Another process may be making the tables at this moment.
     database.exec("BEGIN IMMEDIATE");
     const now = version();
