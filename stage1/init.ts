@@ -19,7 +19,7 @@ import { MS_REC, MS_SLAVE, mount } from "../shared/syscall/mount.ts";
 import { CLONE_NEWNET, CLONE_NEWNS, setns, unshare } from "../shared/syscall/namespace.ts";
 import { writeWhole } from "../shared/write-whole.ts";
 import { furtherCapabilities } from "./nspawn/capabilities.ts";
-import { asksForHugePages, enterCgroups, hideUnused, isLegacy, planCgroups } from "./cgroups/cgroups.ts";
+import { asksForHugePages, enterCgroups, hideUnused, isVersion1, planCgroups } from "./cgroups/cgroups.ts";
 import { type Container, readContainer } from "./container/container.ts";
 import { requireInotify } from "./nspawn/inotify.ts";
 import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts/mounts.ts";
@@ -93,7 +93,7 @@ function start(container: Container, { stdio, notify, network, keepFds }: Start)
   const units = here.inStage1(STAGE1.units);
   mkdirSync(units, { recursive: true });
   const openFiles = callersOpenFiles();
-  for (const unit of containerUnits(manifest, stdio, { limits: limits.apps, legacy: isLegacy(planned), openFiles })) {
+  for (const unit of containerUnits(manifest, stdio, { limits: limits.apps, version1: isVersion1(planned), openFiles })) {
     writeFileSync(`${units}/${unit.name}`, unit.text);
     giveToRoot(`${units}/${unit.name}`, users);
   }

@@ -5,7 +5,7 @@
  * spec's order, without what is absent, empty or default.
  */
 
-import { type Era, isolatorName, modernIsolator, narrowName } from "./legacy.ts";
+import { type Era, isolatorName, modernIsolator, narrowName } from "./early-manifests.ts";
 import {
   absent,
   boolean,

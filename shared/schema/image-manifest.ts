@@ -7,7 +7,7 @@
 import { RktError } from "../errors.ts";
 import { readAnnotations, readApp, readLabels, some, writeApp, writePair } from "./app.ts";
 import { parseJson } from "./json.ts";
-import { eraOf } from "./legacy.ts";
+import { eraOf } from "./early-manifests.ts";
 import {
   absent,
   type Fields,

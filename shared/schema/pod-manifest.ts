@@ -24,7 +24,7 @@ import {
 } from "./app.ts";
 import { APPC_VERSION, type ParseOptions } from "./image-manifest.ts";
 import { parseJson } from "./json.ts";
-import { type Era, eraOf } from "./legacy.ts";
+import { type Era, eraOf } from "./early-manifests.ts";
 import {
   absent,
   boolean,

@@ -18,7 +18,7 @@ import { listedCgroups } from "./cgroups.ts";
 import { refuseOtherLayout } from "./inspect.ts";
 import { type ContainerRef, listContainers, type OwnedContainer, transition } from "./lifecycle.ts";
 import { tryLock } from "./lock.ts";
-import { discard } from "./remove.ts";
+import { removeContainerDirectory } from "./remove.ts";
 import { runStage1Gc } from "./stage1-gc.ts";
 
 export interface CollectOptions {
@@ -109,7 +109,7 @@ export function removeContainer(data: string, container: OwnedContainer, { force
       // Else every later gc would try again.
       if (release === releaseNetworks) rmSync(networkClaim(container.uuid).dir, { recursive: true, force: true });
     }
-  discard(data, container);
+  removeContainerDirectory(data, container);
 }
 
 /** Milliseconds that a release may take. */

@@ -26,7 +26,7 @@ import { O_PATH, openat2, RESOLVE_BENEATH } from "../../shared/syscall/file.ts";
 import { MS_PRIVATE, MS_RDONLY, MS_REC, mount } from "../../shared/syscall/mount.ts";
 import { CLONE_FS, CLONE_NEWNS, chroot, fchdir, unshare } from "../../shared/syscall/namespace.ts";
 import { callersMode } from "../host/caller-mask.ts";
-import { discard } from "../host/discard.ts";
+import { removeAttempt } from "../host/remove-attempt.ts";
 import { openRunning } from "./entrypoint.ts";
 import { readTrees, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
@@ -82,7 +82,7 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
   } finally {
     closeSync(host);
     closeSync(descriptors);
-    discard(temporary);
+    removeAttempt(temporary);
   }
 }
 

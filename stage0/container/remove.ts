@@ -11,7 +11,7 @@ import { removeTree } from "../host/remove-tree.ts";
 import { type OwnedContainer, transition } from "./lifecycle.ts";
 
 /** Removes a directory that never became a container, or no longer is one, and releases its lock. */
-export function discard(data: string, container: OwnedContainer): void {
+export function removeContainerDirectory(data: string, container: OwnedContainer): void {
   try {
     const { dir } = toGarbage(data, container);
     // Last of all what says whose it was: until then it can be listed, and nobody calls it damaged.
@@ -36,9 +36,9 @@ function toGarbage(data: string, container: OwnedContainer): OwnedContainer {
   }
 }
 
-/** As `discard`, on the way out of a failure, which is what counts: what can't be removed now is rubbish for gc. */
+/** Removes the directory after a failure. The failure is what is reported: `rkt gc` removes what this call could not. */
 export function abandon(data: string, container: OwnedContainer): void {
   try {
-    discard(data, container);
+    removeContainerDirectory(data, container);
   } catch {}
 }

@@ -4,7 +4,7 @@ import { lstatSync, renameSync, writeFileSync } from "node:fs";
 import { beside } from "../../shared/beside.ts";
 import { RktError } from "../../shared/errors.ts";
 import { callersMode } from "./caller-mask.ts";
-import { discard } from "./discard.ts";
+import { removeAttempt } from "./remove-attempt.ts";
 
 /**
  * Writes a file that appears whole, in place of one that is there. A link is not followed: in a directory of others it
@@ -21,7 +21,7 @@ export function writeOutputFile(path: string, text: string): void {
     writeFileSync(temporary, text, { mode: callersMode(0o666), flag: "wx" });
     renameSync(temporary, path);
   } catch (error) {
-    discard(temporary);
+    removeAttempt(temporary);
     throw error;
   }
 }

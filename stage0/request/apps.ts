@@ -18,7 +18,7 @@ import {
 } from "../../shared/contract/annotations.ts";
 import { RktError } from "../../shared/errors.ts";
 import { appFromImage, bareApp, requireHost } from "../../shared/schema/image-manifest.ts";
-import { specVersion } from "../../shared/schema/legacy.ts";
+import { specVersion } from "../../shared/schema/early-manifests.ts";
 import { quote } from "../../shared/schema/manifest-error.ts";
 import type { App, ImageID, ImageManifest, NameValue, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
 import { olderThan, toACName, variableName } from "../../shared/schema/values.ts";

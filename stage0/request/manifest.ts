@@ -6,7 +6,7 @@
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { RktError } from "../../shared/errors.ts";
 import { APPC_VERSION, appFromImage, requireHost } from "../../shared/schema/image-manifest.ts";
-import { specVersion } from "../../shared/schema/legacy.ts";
+import { specVersion } from "../../shared/schema/early-manifests.ts";
 import type {
   App,
   ImageManifest,

@@ -12,7 +12,7 @@ import { readStage1Settings, type Settings } from "../config/settings.ts";
 import { hasUnifiedCgroups } from "../container/cgroups.ts";
 import type { OwnedContainer } from "../container/lifecycle.ts";
 import { prepareContainer } from "../container/prepare.ts";
-import { discard } from "../container/remove.ts";
+import { removeContainerDirectory } from "../container/remove.ts";
 import { findImages, imageReference, type WantedImage } from "../fetch/find.ts";
 import { openFinder } from "../fetch/open-finder.ts";
 import { executableDirectory, wantedStage1 } from "../fetch/wanted-stage1.ts";
@@ -137,7 +137,7 @@ function saveUuid(container: OwnedContainer, path: string | undefined, data: str
   try {
     writeOutputFile(path, container.uuid);
   } catch (error) {
-    discard(data, container);
+    removeContainerDirectory(data, container);
     throw new RktError("uuid-file", `cannot write the UUID to ${path}: ${errorText(error)}`, {
       hint: "--uuid-file-save names a file in a directory that is there",
       cause: error,

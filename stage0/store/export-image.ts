@@ -10,7 +10,7 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
 import { callersMode } from "../host/caller-mask.ts";
-import { discard } from "../host/discard.ts";
+import { removeAttempt } from "../host/remove-attempt.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { openBlob } from "./blob.ts";
 import type { MustCheck } from "./layers.ts";
@@ -49,7 +49,7 @@ export async function exportImage(
   } catch (error) {
     throw writeError(file, error);
   } finally {
-    if (made) discard(temporary);
+    if (made) removeAttempt(temporary);
   }
 }
 
@@ -99,7 +99,7 @@ export async function writeDirectory(
   } catch (error) {
     throw writeError(target, error);
   } finally {
-    if (made) discard(temporary);
+    if (made) removeAttempt(temporary);
   }
 }
 

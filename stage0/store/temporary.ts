@@ -9,7 +9,7 @@ import { closeSync, constants, fstatSync, mkdirSync, openSync, readdirSync, rena
 import { errorCode } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/contract/data-directory.ts";
 import { flock, LOCK_EX, LOCK_NB } from "../../shared/syscall/descriptor.ts";
-import { discard } from "../host/discard.ts";
+import { removeAttempt } from "../host/remove-attempt.ts";
 import { removeTree } from "../host/remove-tree.ts";
 
 let counter = 0;
@@ -38,7 +38,7 @@ function owned(path: string, fd: number): Temporary {
     fd,
     keep,
     remove() {
-      if (open) discard(path);
+      if (open) removeAttempt(path);
       keep();
     },
   };

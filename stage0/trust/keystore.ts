@@ -31,7 +31,7 @@ import { dirname, join, relative } from "node:path";
 import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { keystoreLayout } from "../../shared/contract/configuration.ts";
-import { discard } from "../host/discard.ts";
+import { removeAttempt } from "../host/remove-attempt.ts";
 
 /** The configuration directories of GlobalOptions. */
 export interface KeystoreDirs {
@@ -229,7 +229,7 @@ function writeKeyFile(path: string, text: string): void {
       closeSync(dirFd);
     }
   } catch (error) {
-    discard(temporary);
+    removeAttempt(temporary);
     throw unwritable(error);
   }
 }

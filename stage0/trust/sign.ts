@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { discard } from "../host/discard.ts";
+import { removeAttempt } from "../host/remove-attempt.ts";
 import { hostEnvironment } from "../host/environment.ts";
 
 /**
@@ -63,7 +63,7 @@ export function signWithGpg(file: string, output: string, key: string): void {
     { env, stdio: ["inherit", "ignore", "inherit"] },
   );
   if (error !== undefined || status !== 0) {
-    discard(temporary);
+    removeAttempt(temporary);
     const missing = errorCode(error) === "ENOENT";
     throw new RktError(
       "not-signed",

@@ -16,11 +16,11 @@ import { MNT_DETACH, umount } from "../../shared/syscall/mount.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import {
   type Controller,
-  legacySettings,
   noHugePages,
   type Resources,
   type Setting,
   unifiedSettings,
+  version1Settings,
 } from "../units/resources.ts";
 import { appUnit } from "../units/units.ts";
 
@@ -71,13 +71,13 @@ const SYSTEMD = "name=systemd";
  * it, would use the caller's.
  */
 export function hideUnused(planned: readonly PlannedCgroup[]): void {
-  if (!isLegacy(planned)) return;
+  if (!isVersion1(planned)) return;
   for (const hierarchy of hierarchies(readFileSync("/proc/self/mountinfo", "utf8")))
     if (isUnified(hierarchy)) umount(hierarchy.mountPoint, MNT_DETACH);
 }
 
 /** The container's systemd is to have its units in v1. */
-export const isLegacy = (planned: readonly PlannedCgroup[]): boolean =>
+export const isVersion1 = (planned: readonly PlannedCgroup[]): boolean =>
   !planned.some(({ hierarchy }) => isUnified(hierarchy));
 
 const isUnified = ({ controllers }: Hierarchy): boolean => controllers.length === 0;
@@ -92,14 +92,14 @@ export function plan(
   cgroupFile: string,
   needed: readonly Controller[],
 ): PlannedCgroup[] {
-  const legacy = mounted.flatMap(({ controllers }) => controllers);
+  const version1 = mounted.flatMap(({ controllers }) => controllers);
   return mounted.flatMap((hierarchy) => {
     const own = ownCgroup(cgroupFile, hierarchy);
     if (own === undefined) return [];
     const controllers = needed.filter((controller) =>
-      isUnified(hierarchy) ? !legacy.includes(controller) : hierarchy.controllers.includes(controller),
+      isUnified(hierarchy) ? !version1.includes(controller) : hierarchy.controllers.includes(controller),
     );
-    if (isUnified(hierarchy) && legacy.includes(SYSTEMD) && controllers.length === 0) return [];
+    if (isUnified(hierarchy) && version1.includes(SYSTEMD) && controllers.length === 0) return [];
     const parents = isUnified(hierarchy) && controllers.length > 0 ? selfAndAncestors(own) : [own];
     const candidates = parents.map((path) => `${hierarchy.mountPoint}${path === "/" ? "" : path}/rkt-${uuid}`);
     return { hierarchy, candidates, controllers };
@@ -112,7 +112,7 @@ function selfAndAncestors(path: string): string[] {
 
 /** Makes them and moves this process there; answers what the launchers of the apps have to join. */
 export function enterCgroups(planned: readonly PlannedCgroup[], limits: Limits): AppCgroup[] {
-  const legacyProcesses = planned.some(({ hierarchy }) => hierarchy.controllers.includes("pids"));
+  const version1Processes = planned.some(({ hierarchy }) => hierarchy.controllers.includes("pids"));
   return planned.flatMap(({ hierarchy, candidates, controllers }) => {
     const dir = isUnified(hierarchy)
       ? enterUnified(candidates, controllers)
@@ -122,11 +122,11 @@ export function enterCgroups(planned: readonly PlannedCgroup[], limits: Limits):
     if (dir === undefined && unavailable !== undefined) throw noController(unavailable);
     if (dir === undefined) return [];
     const has = ({ controller }: Setting) => controllers.includes(controller);
-    const settings = isUnified(hierarchy) ? unifiedSettings : legacySettings;
+    const settings = isUnified(hierarchy) ? unifiedSettings : version1Settings;
     for (const setting of settings(limits.container).filter(has)) write(dir, setting, "the container");
     if (!limits.hugePages) refuseHugePages(dir, hierarchy);
     if (isUnified(hierarchy)) {
-      if (!legacyProcesses) write(dir, processes(), "the container");
+      if (!version1Processes) write(dir, processes(), "the container");
       return [];
     }
     const cgroups = appCgroups(dir, has, limits.apps);
@@ -187,7 +187,7 @@ function requireRoomForLauncher({ container, apps }: Limits): void {
 }
 
 function neededControllers({ container, apps }: Limits): Controller[] {
-  const settings = [container, ...apps.values()].flatMap(legacySettings);
+  const settings = [container, ...apps.values()].flatMap(version1Settings);
   return [...new Set(settings.map(({ controller }) => controller))];
 }
 
@@ -253,7 +253,7 @@ function processes(reserved = 0): Setting {
 function appCgroups(dir: string, has: (setting: Setting) => boolean, apps: Limits["apps"]): AppCgroup[] {
   const made: AppCgroup[] = [];
   for (const [app, asked] of apps) {
-    const settings = legacySettings(asked).filter(has);
+    const settings = version1Settings(asked).filter(has);
     const [first] = settings;
     if (first === undefined) continue;
     const cgroup = `${dir}/system.slice/${appUnit(app)}`;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bareApp } from "../../shared/schema/image-manifest.ts";
 import type { Isolator, PodManifest } from "../../shared/schema/types.ts";
-import { legacySettings, noHugePages, resourceLimits, unifiedSettings, unitProperties } from "./resources.ts";
+import { noHugePages, resourceLimits, unifiedSettings, unitProperties, version1Settings } from "./resources.ts";
 
 function manifest(ofContainer: Isolator[], ofApp: Isolator[]): PodManifest {
   return {
@@ -87,7 +87,7 @@ for (const c of cases)
       c.unit,
     );
     const text = (settings: { file: string; value: string }[]) => settings.map(({ file, value }) => `${file}=${value}`);
-    assert.deepEqual(text(legacySettings(app)), c.v1);
+    assert.deepEqual(text(version1Settings(app)), c.v1);
     assert.deepEqual(text(unifiedSettings(container)), c.v2);
   });
 

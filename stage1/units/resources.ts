@@ -100,7 +100,7 @@ export function unitProperties({ memory, memoryRequest, cpu, cpuShares }: Resour
 }
 
 /** For a cgroup of v1; cgroup-v1/memory.rst, scheduler/sched-bwc.rst. In an order that the kernel accepts. */
-export function legacySettings({ memory, memoryRequest, cpu, cpuShares }: Resources): Setting[] {
+export function version1Settings({ memory, memoryRequest, cpu, cpuShares }: Resources): Setting[] {
   const settings: Setting[] = [];
   const set = (controller: Controller, file: string, value: bigint | number, optional = false) =>
     settings.push({ controller, file: `${controller}.${file}`, value: String(value), optional });

@@ -111,7 +111,7 @@ test("rkt stop --time: what the units say then", () => {
 });
 
 test("on cgroup v1 what an app leaves behind is not systemd's to kill", () => {
-  const units = containerUnits(manifest({ name: "x" }), "pipe", { legacy: true });
+  const units = containerUnits(manifest({ name: "x" }), "pipe", { version1: true });
   assert.match(text(units, "app-x.service") ?? "", /^KillMode=process$/m);
 });
 

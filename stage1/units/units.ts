@@ -41,7 +41,7 @@ export interface UnitContext {
   /** Of apps, by name. */
   limits?: ReadonlyMap<string, Resources>;
   /** systemd has its units in a hierarchy of cgroup v1. */
-  legacy?: boolean;
+  version1?: boolean;
   /** How many files the apps may have open. */
   openFiles?: ResourceLimit | undefined;
 }
@@ -50,7 +50,7 @@ export interface UnitContext {
 export function containerUnits(
   manifest: PodManifest,
   stdio: StdioMode,
-  { limits = new Map(), legacy = false, openFiles }: UnitContext = {},
+  { limits = new Map(), version1 = false, openFiles }: UnitContext = {},
 ): UnitFile[] {
   const units: UnitFile[] = [
     { name: "default.target", text: defaultTarget(manifest) },
@@ -60,7 +60,7 @@ export function containerUnits(
   for (const app of manifest.apps) {
     units.push(...socketUnits(app, appUnit(app.name)), {
       name: appUnit(app.name),
-      text: appService(app, stdio, previous, { limits: limits.get(app.name), legacy, openFiles }),
+      text: appService(app, stdio, previous, { limits: limits.get(app.name), version1, openFiles }),
     });
     previous = appUnit(app.name);
   }
@@ -145,7 +145,7 @@ function appService(
   app: RuntimeApp,
   stdio: StdioMode,
   previous: string | undefined,
-  { limits, legacy, openFiles }: { limits: Resources | undefined } & Pick<UnitContext, "legacy" | "openFiles">,
+  { limits, version1, openFiles }: { limits: Resources | undefined } & Pick<UnitContext, "version1" | "openFiles">,
 ): string {
   const { signal, seconds } = settings(app);
   const options: UnitOption[] = [
@@ -169,7 +169,7 @@ function appService(
     // Of an app that has not said yet that it is ready, or of its pre-start handler: these are not asked by `ask`.
     ["Service", "KillSignal", String(signal)],
     // Of v1, the first process alone: what it leaves behind, `record` ends (/usr/lib/rkt/left-over).
-    ["Service", "KillMode", legacy === true ? "process" : "mixed"],
+    ["Service", "KillMode", version1 === true ? "process" : "mixed"],
     ["Service", "SendSIGKILL", "yes"],
   ];
   if (openFiles !== undefined) options.push(["Service", "LimitNOFILE", `${openFiles.soft}:${openFiles.hard}`]);
