@@ -38,6 +38,7 @@ const REGISTRY = `registry${"."}npmjs.org`;
 const STAGE = "a stage imports shared/ and itself: what else it needs of another stage is on disk";
 const SHARED = "shared/ imports no stage: every stage carries it";
 const LAYOUT = "paths, variables and annotations of the layout are spelled in shared/contract/ only";
+const SCRIPTS = "scripts have placeholders (build/script-names.ts)";
 const EXECVE = "a stage is left through shared/exec.ts only, which says what is inherited";
 const EXIT = "only main.ts ends the process: throw an RktError, so that cleanup runs and the failure has a message";
 const ENVIRONMENT =
@@ -208,13 +209,45 @@ const cases: { name: string; files: Record<string, string>; expected: string[] }
         'export const e = "--bind=/rkt/status";',
         'export const f = "usr/lib/rkt/node";',
         "export const g = /\\/etc\\/rkt\\/x/;",
+        'export const i = "RKT_ENTER_FDS";',
         // None of the layout's.
-        'export const h = ["dist/rkt", "rkt/a", "/var/lib/rkt-old", "xRKT_LOCK_FDs", "github.com/rkt/x", "/srv/rkt/"];',
+        'export const h = ["dist/rkt", "rkt/a", "/var/lib/rkt-old", "xRKT_LOCK_FD", "github.com/rkt/x", "/srv/rkt/"];',
       ].join("\n"),
       "test/a.ts": 'export const a = "/var/lib/rkt";',
       "README.md": "/var/lib/rkt",
     },
-    expected: [1, 2, 3, 4, 5, 6, 7].map((line) => `stage1/a.ts:${line}: layout-name: ${LAYOUT}`),
+    expected: [1, 2, 3, 4, 5, 6, 7, 8].map((line) => `stage1/a.ts:${line}: layout-name: ${LAYOUT}`),
+  },
+  {
+    name: "layout-name: in the scripts of our stage1 images, comments and units included",
+    files: {
+      "stage1/nspawn/rootfs/usr/lib/rkt/bad": [
+        "#!stage1/rootfs/usr/bin/busybox sh",
+        "# see /usr/lib/rkt/record",
+        "[ -e /rkt/status/x ] && cd /rkt",
+        'echo "$usr/lib/rkt/$@"',
+        'echo "$RKT_LOCK_FD"',
+        "procs=/sys/fs/cgroup/system.slice/app-$app.service/cgroup.procs",
+        "for unit in app-*.service; do",
+        "  echo $".concat("{unit##*/app-}; done"),
+        "echo 1 >/run/rkt-exit-status",
+      ].join("\n"),
+      "stage1/fly/rootfs/x.service": "[Unit]\nAfter=rkt-alive.target\n",
+      "stage1/fly/rootfs/good": [
+        "#!@HERE_ROOT@@BUSYBOX@ sh",
+        '[ -e "@APP_STATUS:$app@" ] && exec @RECORD@ "$@"',
+        '. "$rkt/@HOST_APP_NAME@" # rkt, the-app-x, app-dir, /srv/rkt-old; a/rkts; see shared/contract/',
+      ].join("\n"),
+      "stage1/fly/rootfs/binary": "\0/rkt/status",
+      // For people who write a stage1 without our build.
+      "examples/stage1/init": "cat /rkt/status; echo $RKT_LOCK_FD",
+    },
+    expected: [
+      `stage1/fly/rootfs/x.service:2: layout-name: ${LAYOUT}: ${SCRIPTS}`,
+      ...[1, 2, 3, 4, 5, 6, 7, 8, 9].map(
+        (line) => `stage1/nspawn/rootfs/usr/lib/rkt/bad:${line}: layout-name: ${LAYOUT}: ${SCRIPTS}`,
+      ),
+    ],
   },
   {
     name: "console and exit-status",

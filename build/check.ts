@@ -8,7 +8,7 @@
  */
 
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
 import { dirname, join, posix, relative, resolve } from "node:path";
 import { type Node, type SourceFile, SyntaxKind } from "typescript/unstable/ast";
@@ -37,9 +37,11 @@ import { API } from "typescript/unstable/sync";
 import { errorCode, RktError } from "../shared/errors.ts";
 import { ENTRYPOINTS, LATER_ENTRYPOINTS } from "../shared/contract/annotations.ts";
 import { LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../shared/contract/configuration.ts";
+import { containerLayout } from "../shared/contract/container-directory.ts";
 import { DEFAULT_DATA_DIR } from "../shared/contract/data-directory.ts";
-import { ENV_LOCK_FD } from "../shared/contract/environment.ts";
+import { ENV_PREFIX } from "../shared/contract/environment.ts";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
+import { ALIVE_UNIT, APP_UNIT } from "../shared/contract/units.ts";
 import { ROOT } from "./paths.ts";
 import { program } from "./program.ts";
 
@@ -315,9 +317,11 @@ const LAYOUT_NAMES = new RegExp(
     ),
     `${quoteRegExp(dirname(dirname(ENTRYPOINTS.init)))}/`,
     `${quoteRegExp(dirname(LATER_ENTRYPOINTS.init))}/`,
-    `${ENV_LOCK_FD}(?!\\w)`,
+    `${ENV_PREFIX}[A-Z]`,
   ].join("|")})`,
 );
+
+const LAYOUT_REASON = "paths, variables and annotations of the layout are spelled in shared/contract/ only";
 
 const BANS: readonly Ban[] = [
   {
@@ -340,7 +344,7 @@ const BANS: readonly Ban[] = [
   },
   {
     rule: "layout-name",
-    reason: "paths, variables and annotations of the layout are spelled in shared/contract/ only",
+    reason: LAYOUT_REASON,
     applies: (file) => !isTest(file) && !file.startsWith("shared/contract/"),
     hit: (node) => LAYOUT_NAMES.test(textOf(node) ?? ""),
   },
@@ -361,6 +365,44 @@ const BANS: readonly Ban[] = [
     hit: (node) => usesProcess(node, ["exit", "exitCode", "abort"]),
   },
 ];
+
+// --- scripts ----------------------------------------------------------------------
+
+/**
+ * The files of our stage1 images. Those of the examples are left out: they show who writes a stage1 what the names are, and
+ * their own build knows no placeholders.
+ */
+const STAGE1_FILE = /^stage1\/[^/]+\/rootfs\//;
+
+/** What a script has placeholders for; in comments, too, for the image has them. */
+const SCRIPT_LAYOUT = new RegExp(
+  [
+    // Also below the root as the host sees it, or below a directory that a variable holds.
+    `${quoteRegExp(STAGE1.base)}(?=[/"'\\s]|$)`,
+    `${quoteRegExp(STAGE1.library.slice(STAGE1.programs.length))}/`,
+    `${quoteRegExp(containerLayout("").stage1Rootfs.slice(1))}(?![\\w-])`,
+    quoteRegExp(STAGE1.exitStatus),
+    `${ENV_PREFIX}[A-Z]`,
+    `(?<![\\w-])${quoteRegExp(APP_UNIT.prefix)}(?:[^\\s/]*${quoteRegExp(APP_UNIT.suffix)}|[$*]|\\})`,
+    quoteRegExp(ALIVE_UNIT),
+  ].join("|"),
+);
+
+function* checkScripts(root: string): Generator<Violation> {
+  for (const file of textFiles(root)) {
+    if (!STAGE1_FILE.test(file) || !lstatSync(join(root, file)).isFile()) continue;
+    const text = readFileSync(join(root, file)).toString("latin1");
+    if (text.includes("\0")) continue;
+    for (const [i, line] of text.split("\n").entries())
+      if (SCRIPT_LAYOUT.test(line))
+        yield {
+          file,
+          line: i + 1,
+          rule: "layout-name",
+          reason: `${LAYOUT_REASON}: scripts have placeholders (build/script-names.ts)`,
+        };
+  }
+}
 
 // --- text -------------------------------------------------------------------------
 
@@ -459,7 +501,7 @@ export function check(root: string): Violation[] {
   const packages: PackageJson = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const api = new API({ cwd: root });
   try {
-    const violations = [...checkSources(readSources(root, api), packages), ...checkText(root)];
+    const violations = [...checkSources(readSources(root, api), packages), ...checkScripts(root), ...checkText(root)];
     return violations.sort((a, b) => (a.file === b.file ? a.line - b.line : a.file < b.file ? -1 : 1));
   } finally {
     api.close();

@@ -31,11 +31,12 @@ import { type Loader, type Package, packageLoader, SOURCES, type Source } from "
 import { execHelper } from "./exec-helper.ts";
 import { extractTree } from "./extract.ts";
 import { nodeLicence, ownLicence } from "./licences.ts";
-import { CACHE, DIST, ROOT, VERSION } from "./paths.ts";
+import { CACHE, DIST, VERSION } from "./paths.ts";
 import { choice, existingPath, level, megabytes, program, userPath } from "./program.ts";
 import type { BuiltImage } from "./recipe.ts";
 import { stage1Runtime } from "./runtime.ts";
 import { spdxDocument } from "./sbom.ts";
+import { stage1Assets } from "./script-names.ts";
 import { overlay, skeleton } from "./skeleton.ts";
 
 export const FLAVORS = ["nspawn", "fly"] as const;
@@ -82,7 +83,7 @@ interface FlavorParts {
   runtimeLibraries: readonly string[];
   /** Our executables: the option that replaces it, its place in the image. */
   scripts: Partial<Record<ScriptName, { option: "init" | "launcher"; path: string }>>;
-  /** Directory of files that lie in the image as they are, and those of another flavor's that it has too. */
+  /** Directory of files that lie in the image, with names for placeholders (`stage1Assets`), and those of another flavor's that it has too. */
   assets: string;
   further: readonly { from: string; paths: readonly string[] }[];
   /** A container can have users of its own (ADR 6). */
@@ -305,24 +306,6 @@ async function addLicence(tree: Tree, { name, tree: files }: Package, load: Load
 function addExecutable(tree: Tree, path: string, [executable, ...parts]: readonly string[]): void {
   if (executable !== undefined) addFile(tree, path, readFileSync(executable), 0o755);
   for (const part of parts) addFile(tree, `${dirname(path)}/${basename(part)}`, readFileSync(part), 0o644);
-}
-
-/**
- * A directory of the sources as git has it: whose umask and user made the checkout must not show in the image, nor
- * directories that hold no file, which git does not know.
- */
-function stage1Assets(directory: string): Tree {
-  const tree = readTree(join(ROOT, directory));
-  const files = [...tree].filter(([, entry]) => entry.type !== "directory").map(([path]) => path);
-  const known = [...tree].filter(
-    ([path, entry]) => entry.type !== "directory" || path === "" || files.some((file) => file.startsWith(`${path}/`)),
-  );
-  return new Map(
-    known.map(([path, entry]) => {
-      const mode = entry.type === "symlink" ? 0o777 : entry.type === "directory" || entry.mode & 0o111 ? 0o755 : 0o644;
-      return [path, { ...entry, mode, uid: 0, gid: 0 }];
-    }),
-  );
 }
 
 function flavorAssets(flavor: Flavor): Tree {

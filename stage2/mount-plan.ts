@@ -10,7 +10,8 @@ import type { ErrorCode } from "../shared/error-codes.ts";
 import { basename } from "node:path";
 import { RktError } from "../shared/errors.ts";
 import type { HostPath, Stage1Path } from "../shared/contract/paths.ts";
-import { LAUNCH_EXIT, STAGE1 } from "../shared/contract/stage1-root.ts";
+import { LAUNCH_EXIT, STAGE1, SYSLOG_SOCKET } from "../shared/contract/stage1-root.ts";
+import { APPS_SLICE } from "../shared/contract/units.ts";
 import { CGROUPS, type CgroupView, isUnified } from "./cgroup-views.ts";
 import type { App, Mount, Volume } from "../shared/schema/types.ts";
 import { ownVolumeKey } from "../shared/volumes.ts";
@@ -250,7 +251,7 @@ function cgroupMounts(views: readonly CgroupView[]): MountStep[] {
   const attributes: MountAttribute[] = ["read-only", ...KERNEL];
   const mounts = views.flatMap(({ source, mountPoint, controllers, shared }): MountStep[] => [
     bind(source, appPath(mountPoint), attributes),
-    ...(shared ? [{ kind: "mask", target: appPath(`${mountPoint}/system.slice`) } as const] : []),
+    ...(shared ? [{ kind: "mask", target: appPath(`${mountPoint}/${APPS_SLICE}`) } as const] : []),
     ...(controllers.length > 1
       ? controllers.map((name) => ({ kind: "symlink", target: appPath(`${CGROUPS}/${name}`), to: basename(mountPoint) }) as const)
       : []),
@@ -314,7 +315,7 @@ function kernelFileSystems({ interactive, makesInterfaces }: AppDevices): MountS
     symlink("/dev/stdin", "/proc/self/fd/0"),
     symlink("/dev/stdout", "/proc/self/fd/1"),
     symlink("/dev/stderr", "/proc/self/fd/2"),
-    symlink("/dev/log", "/run/systemd/journal/dev-log"),
+    symlink("/dev/log", `${JOURNAL}/${SYSLOG_SOCKET}`),
     // Shared by the apps of a container, as their IPC namespace is (pods.md).
     bind(stage1Device("shm"), appPath("/dev/shm"), KERNEL),
     optionalBind(stage1Device("mqueue"), appPath("/dev/mqueue"), KERNEL),

@@ -1,6 +1,7 @@
 /** A container directory as processes of the host see it (docs/extend/layout.md). */
 
 import { shortId } from "./image-ids.ts";
+import { STREAM_SUFFIX, type Stream } from "./logs.ts";
 import { type HostPath, hostPath, join } from "./paths.ts";
 
 /** Where apps live in the stage1 root file system. */
@@ -17,9 +18,6 @@ export const CONTAINER_ENTRIES = {
   net: "net",
   pid: "pid",
 } as const;
-
-/** The output streams of an app, as its log calls them. */
-export type Stream = "stdout" | "stderr";
 
 export interface ContainerLayout {
   dir: HostPath;
@@ -90,7 +88,7 @@ export function containerLayout(dir: string): ContainerLayout {
     volumes: join(dir, e.volumes),
     emptyVolume: (name) => join(dir, e.volumes, name),
     log: join(dir, e.log),
-    appLog: (app, stream) => join(dir, e.log, `${app}.${stream === "stdout" ? "out" : "err"}`),
+    appLog: (app, stream) => join(dir, e.log, `${app}${STREAM_SUFFIX[stream]}`),
     net: join(dir, e.net),
     netTeardown: join(dir, e.net, "teardown"),
     networks: join(dir, e.net, "networks"),

@@ -1,5 +1,8 @@
 /** Environment variables by which one program tells the next what it has inherited. */
 
+/** What all of them begin with. */
+export const ENV_PREFIX = "RKT_";
+
 /** Number of the inherited descriptor that holds the container's lock. */
 export const ENV_LOCK_FD = "RKT_LOCK_FD";
 

@@ -1,7 +1,26 @@
 /** The stage1 root file system as processes in it see it, and what the launcher in it says by its exit status. */
 
 import { STAGE2 } from "./container-directory.ts";
+import { STREAM_SUFFIX, type Stream } from "./logs.ts";
 import { type Stage1Path, stage1Path } from "./paths.ts";
+
+/** Names in the directory of the FIFOs. An app's name has no dot, so none of them is another's. */
+export const STDIO = {
+  /** FIFO that is opened and closed when no app is left: the relays then end. */
+  control: "control",
+  /** FIFO that the relays hold open: who reads it learns that the last one has drained. */
+  done: "done",
+  output: (app: string, stream: Stream): string => `${app}${STREAM_SUFFIX[stream]}`,
+  /** Only with standard input passed on from something that is no terminal. */
+  input: (app: string): string => `${app}.in`,
+  /** Of an app that has the terminal itself: FIFO that nobody writes to. */
+  none: (app: string): string => `${app}.none`,
+  /** Directory of the socket that the app's syslog(3) writes to. */
+  syslog: (app: string): string => `${app}.syslog`,
+} as const;
+
+/** Name of that socket. */
+export const SYSLOG_SOCKET = "dev-log";
 
 /**
  * What a launcher writes to, to join a cgroup of v1. Memory is accounted to the process; its number to each thread,
@@ -29,6 +48,8 @@ export const STAGE1 = {
   hostVolumes: stage1Path("/rkt/host-volumes"),
   /** Kernel parameters of the container, `PATH VALUE` a line, the path below /proc/sys; only where there are any. */
   sysctl: stage1Path("/rkt/sysctl"),
+  /** Where the first process mounts /proc to set them, and takes it away again. */
+  proc: stage1Path("/rkt/proc"),
   /** Cgroups of v1 that an app joins: a directory per app, in it a mount per controller. */
   cgroups: stage1Path("/rkt/cgroups"),
   /** What the apps' /etc files of the same names are bound to, where present. */
@@ -43,10 +64,14 @@ export const STAGE1 = {
   sys: stage1Path("/sys"),
   /** All programs and libraries; read-only while a container runs. */
   programs: stage1Path("/usr"),
+  /** Our own programs. */
+  library: stage1Path("/usr/lib/rkt"),
   runtime: stage1Path("/usr/lib/rkt/node"),
   launcher: stage1Path("/usr/lib/rkt/launcher"),
   /** The launcher's last step to the app: a program without threads, loader or libraries. */
   exec: stage1Path("/usr/lib/rkt/exec"),
+  /** What scripts call by name. */
+  bin: stage1Path("/usr/bin"),
   busybox: stage1Path("/usr/bin/busybox"),
   /** Keeps cgroup migrations quick while a container starts, and an order to stop from being lost. */
   warm: stage1Path("/usr/lib/rkt/warm"),
@@ -69,6 +94,14 @@ export const STAGE1 = {
   openFiles: stage1Path("/rkt/open-files"),
   /** Records an app's exit status. */
   record: stage1Path("/usr/lib/rkt/record"),
+  /** The status of the first app that failed, which is the container's. */
+  exitStatus: stage1Path("/run/rkt-exit-status"),
+  /** Ends what an app has left running. */
+  leftOver: stage1Path("/usr/lib/rkt/left-over"),
+  /** Copies an output stream of an app to rkt's own and to the app's log. */
+  relay: stage1Path("/usr/lib/rkt/relay"),
+  /** Of the fly flavor: runs a program of the image's in LuaJIT. */
+  lua: stage1Path("/usr/lib/rkt/lua"),
   /** The launcher under the name by which it works on the host (ADR 5): for a stage1 without a root of its own. */
   hostLauncher: stage1Path("/usr/lib/rkt/host-launcher"),
   /**
@@ -88,12 +121,11 @@ export const STAGE1 = {
   hostVolume: (name: string): Stage1Path => stage1Path(`/rkt/host-volumes/${name}`),
   appCgroups: (app: string): Stage1Path => stage1Path(`/rkt/cgroups/${app}`),
   appCgroup: (app: string, controller: string): Stage1Path => stage1Path(`/rkt/cgroups/${app}/${controller}`),
-  appStdout: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.out`),
-  /** Only with standard input passed on from something that is no terminal. */
-  appStdin: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.in`),
-  /** Directory of the socket that the app's syslog(3) writes to, `dev-log`. */
-  appSyslog: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.syslog`),
-  appStderr: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${app}.err`),
+  appLog: (app: string, stream: Stream): Stage1Path => stage1Path(`/rkt/log/${app}${STREAM_SUFFIX[stream]}`),
+  appStdout: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${STDIO.output(app, "stdout")}`),
+  appStdin: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${STDIO.input(app)}`),
+  appSyslog: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${STDIO.syslog(app)}`),
+  appStderr: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${STDIO.output(app, "stderr")}`),
 } as const;
 
 /** Exit statuses of the launcher when an app cannot be started, beside the app's own (as systemd.exec(5) uses them). */

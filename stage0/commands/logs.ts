@@ -1,7 +1,7 @@
 import { isatty } from "node:tty";
 import { printable, RktError, usageError } from "../../shared/errors.ts";
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
-import type { Stream } from "../../shared/contract/container-directory.ts";
+import type { Stream } from "../../shared/contract/logs.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { readManifest, requireLayout } from "../container/inspect.ts";

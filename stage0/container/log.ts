@@ -11,7 +11,8 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { basename } from "node:path";
 import { errorCode } from "../../shared/errors.ts";
-import { containerLayout, type Stream } from "../../shared/contract/container-directory.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { LOG_BEFORE, LOG_MARK, STREAM_SUFFIX, type Stream } from "../../shared/contract/logs.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
 import {
   openat2IfThere,
@@ -40,7 +41,9 @@ const MAX_FILE = 16 * 1024 * 1024;
 /** Files that one call of `read` goes through: of a log that is rotated as fast as we read, the rest has to wait. */
 const MAX_FILES = 8;
 
-const HEAD = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) (?:stdout|stderr) ([FP]) $/;
+const HEAD = new RegExp(
+  `^(\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{9}Z) (?:${Object.keys(STREAM_SUFFIX).join("|")}) (${LOG_MARK.whole}|${LOG_MARK.part}) $`,
+);
 const HEAD_LENGTH = "2026-01-01T00:00:00.000000000Z stdout F ".length;
 const NEWLINE = 0x0a;
 
@@ -111,8 +114,8 @@ function openStream(log: number, name: string, entry: (time: string, text: Buffe
 /** The file to read after `current`: there are at most two, and both may be newer. */
 function successor(log: number, name: string, current: LogFile | undefined): LogFile | undefined {
   for (;;) {
-    const [before, latest] = [openFile(log, `${name}.1`), openFile(log, name)];
-    const still = openFile(log, `${name}.1`);
+    const [before, latest] = [openFile(log, `${name}${LOG_BEFORE}`), openFile(log, name)];
+    const still = openFile(log, `${name}${LOG_BEFORE}`);
     // Rotated while we looked: what we have opened are not the two that there are.
     const settled = still?.inode === before?.inode;
     const next =
@@ -153,9 +156,9 @@ function readOn(file: LogFile, entry: (time: string, text: Buffer) => LogEntry, 
   // The last line may still be being written.
   for (let end = bytes.indexOf(NEWLINE); end >= 0 && end < length; end = bytes.indexOf(NEWLINE, line)) {
     const head = HEAD.exec(bytes.toString("latin1", line, Math.min(line + HEAD_LENGTH, end)));
-    // With the newline, which an F stands for.
+    // With the newline, which the mark stands for.
     if (head?.[1] !== undefined)
-      entries.push(entry(head[1], bytes.subarray(line + HEAD_LENGTH, head[2] === "F" ? end + 1 : end)));
+      entries.push(entry(head[1], bytes.subarray(line + HEAD_LENGTH, head[2] === LOG_MARK.whole ? end + 1 : end)));
     line = end + 1;
   }
   file.at = start + line;

@@ -12,6 +12,7 @@ import { dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type Hierarchy, hierarchies, ownCgroup } from "../../shared/cgroup-hierarchies.ts";
 import { type HostPath, hostPath } from "../../shared/contract/paths.ts";
+import { APPS_SLICE, appUnitCgroup } from "../../shared/contract/units.ts";
 import { MNT_DETACH, umount } from "../../shared/syscall/mount.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import {
@@ -22,7 +23,6 @@ import {
   unifiedSettings,
   version1Settings,
 } from "../units/resources.ts";
-import { appUnit } from "../units/units.ts";
 
 /** What the container, and each app by name, may use. */
 export interface Limits {
@@ -161,7 +161,7 @@ const RESERVED_PROCESSES = 64;
 
 /** Of the container, and a little less of its apps together: an app that takes all it can get still ends in order. */
 function boundProcesses(dir: string, apps: Iterable<string>): AppCgroup[] {
-  const all = `${dir}/system.slice`;
+  const all = `${dir}/${APPS_SLICE}`;
   mkdirSync(all, { recursive: true });
   write(dir, processes(), "the container");
   write(all, processes(RESERVED_PROCESSES), "the container's apps");
@@ -256,7 +256,7 @@ function appCgroups(dir: string, has: (setting: Setting) => boolean, apps: Limit
     const settings = version1Settings(asked).filter(has);
     const [first] = settings;
     if (first === undefined) continue;
-    const cgroup = `${dir}/system.slice/${appUnit(app)}`;
+    const cgroup = `${dir}/${appUnitCgroup(app)}`;
     mkdirSync(cgroup, { recursive: true });
     for (const setting of settings) write(cgroup, setting, `app ${app}`);
     made.push({ app, controller: first.controller, dir: hostPath(cgroup) });

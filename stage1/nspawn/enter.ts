@@ -19,6 +19,7 @@ import { execve } from "../../shared/exec.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { ENV_ENTER_FDS } from "../../shared/contract/environment.ts";
 import { STAGE1 } from "../../shared/contract/stage1-root.ts";
+import { appUnitCgroup } from "../../shared/contract/units.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { closeOnExecFrom, isTerminal } from "../../shared/syscall/descriptor.ts";
 import { PR_CAPBSET_DROP, prctl } from "../../shared/syscall/process.ts";
@@ -27,7 +28,6 @@ import { readContainer } from "../container/container.ts";
 import { loaderCommand } from "./nspawn-args.ts";
 import { ownsTerminal } from "../container/terminal.ts";
 import type { Users } from "../container/users.ts";
-import { appUnit } from "../units/units.ts";
 
 export interface EnterRequest {
   /** The process that holds the container's lock. */
@@ -109,7 +109,7 @@ function appProcesses(first: number, app: string): number[] {
   const pids = new Set<number>();
   for (const hierarchy of mountedHierarchies()) {
     const path = ownCgroup(cgroupFile, hierarchy)?.replace(/\/init\.scope$/, "");
-    const procs = `${hierarchy.mountPoint}${path}/system.slice/${appUnit(app)}/cgroup.procs`;
+    const procs = `${hierarchy.mountPoint}${path}/${appUnitCgroup(app)}/cgroup.procs`;
     try {
       for (const line of readFileSync(procs, "utf8").split("\n")) if (/^[1-9]\d*$/.test(line)) pids.add(Number(line));
     } catch (error) {
@@ -146,7 +146,7 @@ function openNamespaces(
     const fits =
       readlinkSync(`/proc/self/fd/${mounts}`) !== stage1Mounts &&
       // Still the process it was, and no other of the same number.
-      readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(`/system.slice/${appUnit(app)}\n`);
+      readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(`/${appUnitCgroup(app)}\n`);
     if (fits) return { mounts, cgroups };
   } catch (error) {
     if (!["ENOENT", "ESRCH"].includes(errorCode(error) ?? "")) throw error;

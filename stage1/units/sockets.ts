@@ -9,13 +9,14 @@
 
 import { execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
 import { STAGE1 } from "../../shared/contract/stage1-root.ts";
+import { ALIVE_UNIT, APP_UNIT } from "../../shared/contract/units.ts";
 import type { Port, RuntimeApp } from "../../shared/schema/types.ts";
 import { FAILURE } from "./failure.ts";
 
 const activated = ({ app }: RuntimeApp): Port[] => app?.ports.filter((port) => port.socketActivated) ?? [];
 
 /** A name with a dot is no app's (types.md, AC Name). */
-const socketUnit = (app: string, port: Port): string => `app-${app}.${port.name}.socket`;
+const socketUnit = (app: string, port: Port): string => `${APP_UNIT.prefix}${app}.${port.name}.socket`;
 
 export function socketUnits(app: RuntimeApp, service: string): { name: string; text: string }[] {
   return activated(app).map((port) => ({
@@ -23,7 +24,7 @@ export function socketUnits(app: RuntimeApp, service: string): { name: string; t
     text: writeUnit([
       ["Unit", "Description", `Port ${port.name} of application ${app.name}`],
       ["Unit", "DefaultDependencies", "no"],
-      ["Unit", "After", "rkt-alive.target"],
+      ["Unit", "After", ALIVE_UNIT],
       ["Unit", "Conflicts", "exit.target"],
       // A client that is still waiting when the app has ended does not start it again.
       ["Unit", "BindsTo", service],

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { extractTree } from "../../build/extract.ts";
+import { stage1Assets } from "../../build/script-names.ts";
 import { NOTIFY_ANNOTATION, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "../../shared/contract/annotations.ts";
 import { bareApp } from "../../shared/schema/image-manifest.ts";
 import type { App, NameValue, PodManifest } from "../../shared/schema/types.ts";
@@ -245,10 +247,10 @@ test("an interactive app has the terminal as its controlling one", () => {
   assert.match(service, /^TTYPath=\/dev\/console$/m);
 });
 
-test("systemd-analyze verify accepts them together with the stage1 image's own", (t) => {
+test("systemd-analyze verify accepts them together with the stage1 image's own", async (t) => {
   const root = mkdtempSync(join(tmpdir(), "rkt-units-"));
   t.after(() => rmSync(root, { recursive: true }));
-  cpSync(join(import.meta.dirname, "../nspawn/rootfs"), root, { recursive: true, verbatimSymlinks: true });
+  await extractTree(stage1Assets("stage1/nspawn/rootfs"), root);
   const dir = join(root, "etc/systemd/system");
   mkdirSync(dir, { recursive: true });
   for (const path of ["usr/bin", "usr/lib/rkt", "usr/lib/systemd"]) mkdirSync(join(root, path), { recursive: true });

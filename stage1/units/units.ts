@@ -10,6 +10,7 @@ import { execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
 import { RktError } from "../../shared/errors.ts";
 import { NOTIFY_ANNOTATION, PRE_START_TIMEOUT_ANNOTATION } from "../../shared/contract/annotations.ts";
 import { STAGE1 } from "../../shared/contract/stage1-root.ts";
+import { ALIVE_UNIT, appUnit } from "../../shared/contract/units.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { EventHandler, NameValue, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
 import { FAILURE } from "./failure.ts";
@@ -33,10 +34,6 @@ const stopBound = (seconds: number): number => seconds + 20;
  */
 const systemdLimit = (seconds: number): number => Math.max(seconds + 5, 10);
 
-const ALIVE = "rkt-alive.target";
-
-export const appUnit = (app: string): string => `app-${app}.service`;
-
 export interface UnitContext {
   /** Of apps, by name. */
   limits?: ReadonlyMap<string, Resources>;
@@ -54,7 +51,7 @@ export function containerUnits(
 ): UnitFile[] {
   const units: UnitFile[] = [
     { name: "default.target", text: defaultTarget(manifest) },
-    { name: ALIVE, text: aliveTarget(manifest) },
+    { name: ALIVE_UNIT, text: aliveTarget(manifest) },
   ];
   let previous: string | undefined;
   for (const app of manifest.apps) {
@@ -103,7 +100,7 @@ export function stopTimeDropIns(manifest: PodManifest, seconds: number): UnitFil
   const bound = containerBound(manifest.apps.map(() => seconds));
   const limit = String(systemdLimit(seconds));
   return [
-    { name: `${ALIVE}.d/stop-time.conf`, text: writeUnit([["Unit", "JobTimeoutSec", String(bound)]]) },
+    { name: `${ALIVE_UNIT}.d/stop-time.conf`, text: writeUnit([["Unit", "JobTimeoutSec", String(bound)]]) },
     ...manifest.apps.map(({ name }) => ({
       name: `${appUnit(name)}.d/stop-time.conf`,
       text: writeUnit([["Service", "TimeoutStopSec", limit]]),
@@ -152,10 +149,10 @@ function appService(
     ["Unit", "Description", `Application ${app.name}`],
     ["Unit", "DefaultDependencies", "no"],
     // Started in the manifest's order, and so stopped in the reverse.
-    ["Unit", "After", previous === undefined ? ALIVE : `${ALIVE} ${previous}`],
+    ["Unit", "After", previous === undefined ? ALIVE_UNIT : `${ALIVE_UNIT} ${previous}`],
     ["Unit", "Conflicts", "exit.target"],
     // While any app wants it, the container lives; a failing app ends it at once.
-    ["Unit", "Wants", ALIVE],
+    ["Unit", "Wants", ALIVE_UNIT],
     ...FAILURE,
     ...socketDependencies(app),
     ...readiness(app),
