@@ -25,6 +25,7 @@ export const ERROR_CODES = {
   "bad-network-conf": "A network configuration can't be read or is invalid.",
   "bad-notify-socket": "NOTIFY_SOCKET names nothing that can be notified.",
   "bad-package": "A Debian package is not the one that apt's lists describe. (Building only.)",
+  "bad-placeholder": "A script of a stage1 image has a placeholder that stands for nothing. (Building only.)",
   "bad-platform": "rkt can't be built on this machine. (Building only.)",
   "bad-port": "A port can't be published, or an app can't be started with it.",
   "bad-proxy": "A proxy variable is no URL of a proxy.",
