@@ -126,7 +126,7 @@ async function main(): Promise<void> {
   if (values.long) for (const [name, value] of Object.entries(LONG)) process.env[name] ??= value;
   // What all files have in common: a store with the stage1 image in it (test/helpers/rkt.ts).
   const common = mkdtempSync(join(tmpdir(), "rkt-test-common-"));
-  process.env["RKT_TEST_COMMON"] = common;
+  Object.assign(process.env, { RKT_TEST_COMMON: common });
   try {
     const times = values.long ? { timeout: LONG_TIMEOUT, testTimeout: LONG_TIMEOUT } : {};
     const options = { cwd: ROOT, name: values.name, strict: process.env["CI"] === "true", ...times };
