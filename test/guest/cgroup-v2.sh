@@ -124,6 +124,6 @@ poweroff -f
 END
 
 (cd guest && find . | busybox cpio -o -H newc 2>/dev/null) >initrd
-timeout 600 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 5000 -smp 2 -nographic -no-reboot \
+timeout 1100 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 5000 -smp 2 -nographic -no-reboot \
   -kernel kernel/boot/vmlinuz-* -initrd initrd -append "console=ttyS0 quiet panic=-1" </dev/null | tee console
 grep -q "^all good" console
