@@ -13,6 +13,7 @@ import { NETWORK_STATE, type NetworkClaim, networkClaim } from "./contract/host-
 import { HOST_ENVIRONMENT } from "./program.ts";
 import { makeRuntimeDirectory, openRuntimeFile } from "./runtime-directory.ts";
 import { flock, LOCK_EX, LOCK_NB, LOCK_SH } from "./syscall/descriptor.ts";
+import { sleep } from "./sleep.ts";
 
 export interface ReleaseOptions {
   /** Milliseconds that the release of one container may take. */
@@ -115,7 +116,7 @@ function lockWithin(limit: number, fd: number): boolean {
   const end = Date.now() + limit;
   while (!flock(fd, LOCK_EX | LOCK_NB)) {
     if (Date.now() > end) return false;
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    sleep(10);
   }
   return true;
 }

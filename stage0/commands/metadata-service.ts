@@ -11,6 +11,7 @@ import { DEFAULT_LISTEN } from "../metadata/server.ts";
 import { writeOutputFile } from "../host/output-file.ts";
 import { say } from "../terminal/output.ts";
 import { duration } from "../cli/duration.ts";
+import { sleep } from "../../shared/sleep.ts";
 
 const options = {
   listen: {
@@ -137,7 +138,7 @@ function announce(data: string): { publish(url: string): void; withdraw(): void 
   // Whoever looks whether a service runs has the lock for a moment too.
   let mine = flock(fd, LOCK_EX | LOCK_NB);
   for (let i = 0; i < 10 && !mine; i++) {
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    sleep(10);
     mine = flock(fd, LOCK_EX | LOCK_NB);
   }
   if (!mine) {

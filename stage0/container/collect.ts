@@ -20,6 +20,7 @@ import { type ContainerRef, listContainers, type OwnedContainer, transition } fr
 import { tryLock } from "./lock.ts";
 import { removeContainerDirectory } from "./remove.ts";
 import { runStage1Gc } from "./stage1-gc.ts";
+import { sleep } from "../../shared/sleep.ts";
 
 export interface CollectOptions {
   /** Milliseconds an exited container stays after it was marked. */
@@ -157,7 +158,7 @@ function removeCgroup(dir: string): void {
         throw new RktError("cgroup-busy", `cannot remove cgroup ${dir}: ${errorText(error)}`, { cause: error });
     }
     killAll(dir);
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    sleep(10);
   }
 }
 

@@ -10,6 +10,7 @@ import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import type { HostPath } from "../../shared/contract/paths.ts";
 import { errorCode } from "../../shared/errors.ts";
 import { flock, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../../shared/syscall/descriptor.ts";
+import { sleep } from "../../shared/sleep.ts";
 
 /** An open container directory; `fd` holds the lock until the first `close`. */
 export interface DirectoryLock {
@@ -54,7 +55,7 @@ function lockExclusively(fd: number): boolean {
     // A shared lock is a probe's, or that of another process at this very place.
     if (!flock(fd, LOCK_SH | LOCK_NB) || Date.now() > end) return false;
     flock(fd, LOCK_UN);
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Math.random());
+    sleep(Math.random());
   }
   return true;
 }

@@ -12,6 +12,7 @@ import { rmSync } from "node:fs";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorText, RktError } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/contract/data-directory.ts";
+import { sleep } from "../../shared/sleep.ts";
 
 const SCHEMA_VERSION = 6;
 
@@ -123,7 +124,7 @@ function untilNotBusy(work: () => void): void {
     } catch (error) {
       if (sqliteCode(error) !== SQLITE_BUSY || Date.now() > end) throw error;
     }
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    sleep(10);
   }
 }
 

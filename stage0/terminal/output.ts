@@ -6,6 +6,7 @@
 
 import { writeSync } from "node:fs";
 import { errorCode, printable, RktError } from "../../shared/errors.ts";
+import { sleep } from "../../shared/sleep.ts";
 
 /** Whoever read stdout has gone: what a shell reports for a process that SIGPIPE ended. */
 export const STDOUT_CLOSED = "stdout-closed";
@@ -59,8 +60,6 @@ export function writeError(data: string | Uint8Array): void {
   } catch {}
 }
 
-const sleeper = new Int32Array(new SharedArrayBuffer(4));
-
 function writeAll(fd: number, data: string | Uint8Array): void {
   let rest: Uint8Array = typeof data === "string" ? Buffer.from(data) : data;
   while (rest.length > 0) {
@@ -69,7 +68,7 @@ function writeAll(fd: number, data: string | Uint8Array): void {
     } catch (error) {
       // Somebody else made the pipe or terminal non-blocking, and it is full.
       if (errorCode(error) !== "EAGAIN") throw error;
-      Atomics.wait(sleeper, 0, 0, 5);
+      sleep(5);
     }
   }
 }

@@ -30,6 +30,7 @@ import { readContainer } from "../container/container.ts";
 import { firstProcess } from "../container/first-process.ts";
 import { stopTimeDropIns } from "../units/units.ts";
 import type { Users } from "../container/users.ts";
+import { sleep } from "../../shared/sleep.ts";
 
 export function stop(args: readonly string[]): void {
   const pid = Number(args.find((arg) => arg.startsWith("--pid="))?.slice("--pid=".length));
@@ -115,8 +116,7 @@ const START_LIMIT = 10_000;
 
 /** The kernel drops a signal to a PID 1 that does not expect it (pid_namespaces(7)): systemd must have come so far. */
 function waitUntilListening(pid: number): void {
-  const sleeper = new Int32Array(new SharedArrayBuffer(4));
-  for (const end = Date.now() + START_LIMIT; Date.now() < end; Atomics.wait(sleeper, 0, 0, 5)) {
+  for (const end = Date.now() + START_LIMIT; Date.now() < end; sleep(5)) {
     let status: string;
     try {
       status = readFileSync(`/proc/${firstProcess(pid)}/status`, "utf8");
