@@ -187,7 +187,7 @@ test("what is no key, or not meant so, leaves nothing behind", (t) => {
     [2, /--prefix "example\.com\/": /, "--prefix=example.com/", YES, good],
     [2, /--prefix "\.\.\/\.\.\/etc": /, "--prefix=../../etc", YES, good],
     [2, /--root needs a key/, "--root", YES],
-    [2, /--format is for --list/, "--root", "--format=json", YES, good],
+    [2, /--format is for --list/, "--root", "--format=table", YES, good],
     [2, /--remove needs fingerprints/, "--remove"],
     [2, /unexpected argument/, "--list", good],
     [254, /cannot read the public key: open .*absent: ENOENT/, "--root", YES, good, "absent"],
