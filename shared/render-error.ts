@@ -23,10 +23,9 @@ export interface RenderedError {
 export function renderError(error: unknown, { who, debug = false }: RenderOptions): RenderedError {
   if (!isKnown(error)) return { text: `${who}: internal error: ${stackOf(error, "")}\n`, status: EXIT_FAILURE };
 
-  const root = rootCause(error);
-  let text = `${who}: ${printable(summary(error, root))}\n`;
-  const hint = hintOf(error) ?? hintForErrno(errorCode(root));
-  if (hint !== undefined) text += `hint: ${printable(hint)}\n`;
+  const { message, hint } = errorFacts(error);
+  let text = `${who}: ${message}\n`;
+  if (hint !== undefined) text += `hint: ${hint}\n`;
   if (debug) text += causeTree(error, "");
   return { text, status: error instanceof RktError ? error.exitCode : EXIT_FAILURE };
 }
@@ -44,13 +43,15 @@ export interface ErrorFacts {
 export function errorFacts(error: unknown): ErrorFacts {
   const chain: unknown[] = [];
   for (let [cause] = causesOf(error); cause !== undefined; [cause] = causesOf(cause)) chain.push(cause);
-  const known = isKnown(error);
-  const hint = known ? (hintOf(error) ?? hintForErrno(errorCode(rootCause(error)))) : undefined;
+  const causes = chain.map((cause) => ({ code: errorCode(cause), message: printable(errorText(cause)) }));
+  if (!isKnown(error)) return { code: "internal", message: printable(errorText(error)), hint: undefined, causes };
+  const root = chain.at(-1) ?? error;
+  const hint = hintOf(error) ?? hintForErrno(errorCode(root));
   return {
-    code: known ? (errorCode(error) ?? "internal") : "internal",
-    message: printable(known ? summary(error, rootCause(error)) : errorText(error)),
+    code: errorCode(error) ?? "internal",
+    message: printable(summary(error, root)),
     hint: hint === undefined ? undefined : printable(hint),
-    causes: chain.map((cause) => ({ code: errorCode(cause), message: printable(errorText(cause)) })),
+    causes,
   };
 }
 
@@ -70,11 +71,6 @@ function causesOf(error: unknown): unknown[] {
   if (!(error instanceof Error)) return [];
   const causes: unknown[] = error.cause === undefined ? [] : [error.cause];
   return error instanceof AggregateError ? [...causes, ...error.errors] : causes;
-}
-
-function rootCause(error: unknown): unknown {
-  const [cause] = causesOf(error);
-  return cause === undefined ? error : rootCause(cause);
 }
 
 /** The innermost error that knows a way out is nearest to the trouble; the outermost knows best what was asked for. */

@@ -19,7 +19,7 @@ async function main(): Promise<void> {
     const { errorFacts, renderError } = await import("../shared/render-error.ts");
     const { command, debug, json } = context;
     // A second document would spoil the first.
-    if (json !== undefined && !hasPrinted()) printJson({ error: errorFacts(error) }, json === "indented");
+    if (json !== undefined && !hasPrinted()) printJson({ error: errorFacts(error) }, json.pretty);
     const { text, status } = renderError(error, { who: command === undefined ? "rkt" : `rkt: ${command}`, debug });
     writeError(text);
     process.exitCode = status;

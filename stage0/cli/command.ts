@@ -2,7 +2,7 @@
 
 import type { GlobalOptions } from "./globals.ts";
 import { readOptions, type Values } from "./options.ts";
-import type { Grammar, Line, OptionTable } from "./words.ts";
+import { allOptions, type Grammar, type Line, type OptionTable } from "./words.ts";
 
 export interface Command {
   /** After "rkt": `fetch [options] IMAGE...`. */
@@ -39,6 +39,5 @@ export function readLine<const T extends OptionTable>(
   line: Line,
   table: T,
 ): { options: Values<T>; operands: string[] } {
-  const words = [...line.options, ...line.operands.flatMap((operand) => operand.options)];
-  return { options: readOptions(words, table), operands: line.operands.map(({ text }) => text) };
+  return { options: readOptions(allOptions(line), table), operands: line.operands.map(({ text }) => text) };
 }

@@ -8,7 +8,8 @@ import type { Command, CommandEntry, CommandTable } from "./command.ts";
 import { findCommand, namedCommand } from "./find-command.ts";
 import { globalOptions, readGlobals } from "./globals.ts";
 import type { ErrorContext } from "./error-context.ts";
-import { isKnown, isOption, type Line, type OptionTable, type OptionWord, readOption, scanWords } from "./words.ts";
+import { jsonForm } from "./options.ts";
+import { allOptions, isKnown, isOption, type Line, type OptionTable, type OptionWord, readOption, scanWords } from "./words.ts";
 
 /** Runs the command that `words` ask for. `context` is filled in as it becomes known, for whoever renders an error. */
 export async function runCommand(words: readonly string[], table: CommandTable, context: ErrorContext): Promise<void> {
@@ -30,7 +31,7 @@ export async function runCommand(words: readonly string[], table: CommandTable, 
     command.grammar,
   );
   line.options.unshift(...before.options);
-  context.json = jsonFormat(line);
+  context.json = jsonForm({ format: allOptions(line).findLast(({ name }) => name === "format")?.value });
   const globals = await readGlobals([...given, ...withdrawGlobals(line)]);
   context.debug = globals.debug;
   if (globals.help) {
@@ -40,12 +41,6 @@ export async function runCommand(words: readonly string[], table: CommandTable, 
   checkOperands(entry.name, command, line);
   if (command.needsRoot === true) requireRoot(entry.name);
   await command.run(line, globals, table);
-}
-
-function jsonFormat(line: Line): ErrorContext["json"] {
-  const words = [...line.options, ...line.operands.flatMap((operand) => operand.options)];
-  const format = words.findLast(({ name }) => name === "format")?.value;
-  return format === "json" ? "line" : format === "json-pretty" ? "indented" : undefined;
 }
 
 /** The options before the command's name. */

@@ -40,3 +40,14 @@ function checkExclusive(given: ReadonlyMap<string, unknown>, table: OptionTable)
     first.set(exclusive, name);
   }
 }
+
+/** How JSON is written. */
+export interface JsonForm {
+  /** Indented, for people; else one line, for programs. */
+  pretty: boolean;
+}
+
+/** The JSON that `--format` asks for; undefined: another form. */
+export function jsonForm({ format }: { format: string | undefined }): JsonForm | undefined {
+  return format === "json" || format === "json-pretty" ? { pretty: format === "json-pretty" } : undefined;
+}

@@ -54,6 +54,12 @@ export interface Line {
   operands: Operand[];
 }
 
+/** The options of a line, wherever they stand. */
+export const allOptions = ({ options, operands }: Line): OptionWord[] => [
+  ...options,
+  ...operands.flatMap((operand) => operand.options),
+];
+
 /**
  * How the words of a command are read.
  * - "plain": options stand anywhere, and "--" ends them.

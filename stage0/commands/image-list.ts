@@ -6,7 +6,8 @@ import { jsonText, print } from "../terminal/output.ts";
 import { IMAGE_ORDERS, type ImageOrder } from "../store/image-table.ts";
 import type { StoredImage } from "../store/store.ts";
 import { ago, bytes, table } from "../terminal/table.ts";
-import { formatOption, jsonForm } from "./json-options.ts";
+import { jsonForm } from "../cli/options.ts";
+import { formatOption } from "./json-options.ts";
 
 const options = {
   full: { type: "boolean", description: "whole hashes, bytes, times in RFC 3339" },

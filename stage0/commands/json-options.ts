@@ -23,8 +23,3 @@ export const formatOption = <const Usual extends string>(usual: Usual) =>
       description: `${usual} (the default), json in one line, or json-pretty`,
     },
   }) as const satisfies OptionTable;
-
-/** Undefined: the usual form. */
-export function jsonForm({ format }: { format: string | undefined }): { pretty: boolean } | undefined {
-  return format === "json" || format === "json-pretty" ? { pretty: format === "json-pretty" } : undefined;
-}

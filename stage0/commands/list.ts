@@ -4,7 +4,8 @@ import { type ContainerFacts, inspect } from "../container/inspect.ts";
 import { listContainers } from "../container/lifecycle.ts";
 import { print, printJson, say } from "../terminal/output.ts";
 import { ago, table } from "../terminal/table.ts";
-import { formatOption, jsonForm } from "./json-options.ts";
+import { jsonForm } from "../cli/options.ts";
+import { formatOption } from "./json-options.ts";
 
 const options = {
   full: { type: "boolean", description: "whole UUIDs and image IDs, times in RFC 3339, stage1 images" },

@@ -9,7 +9,8 @@ import { printable, RktError } from "../../shared/errors.ts";
 import { isObject } from "../../shared/schema/place.ts";
 import type { Json } from "../../shared/schema/types.ts";
 import { jsonText, print, say } from "../terminal/output.ts";
-import { formatOption, jsonForm } from "./json-options.ts";
+import { jsonForm } from "../cli/options.ts";
+import { formatOption } from "./json-options.ts";
 import { containerJson } from "./list.ts";
 
 const options = {

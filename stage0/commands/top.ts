@@ -7,7 +7,8 @@ import { type ContainerUsage, containerUsage, type RunningContainer, type Usage 
 import { duration } from "../cli/duration.ts";
 import { print, printJson } from "../terminal/output.ts";
 import { bytes, table } from "../terminal/table.ts";
-import { formatOption, jsonForm } from "./json-options.ts";
+import { jsonForm } from "../cli/options.ts";
+import { formatOption } from "./json-options.ts";
 
 const options = {
   processes: { type: "boolean", description: "a line for each process, too" },

@@ -9,7 +9,7 @@ import type { KeyFacts } from "../trust/public-key.ts";
 import { print, printJson, say, writeError } from "../terminal/output.ts";
 import { table } from "../terminal/table.ts";
 import type { OptionTable } from "../cli/words.ts";
-import { jsonForm } from "./json-options.ts";
+import { jsonForm } from "../cli/options.ts";
 import { checked } from "../cli/values.ts";
 
 const options = {

@@ -10,7 +10,7 @@ import { leastOfApp } from "./isolators.ts";
 import type { AppRequest, ContainerRequest, LaunchRequest, MetadataServiceRequest, ResolverRequest, RunRequest } from "./request.ts";
 import { findReserved } from "./reserved-annotations.ts";
 import { readOptions, type Values } from "../cli/options.ts";
-import type { Line, Operand, OptionTable, OptionWord } from "../cli/words.ts";
+import { allOptions, type Line, type Operand, type OptionTable, type OptionWord } from "../cli/words.ts";
 import { readMaxImageSize, readPullPolicy } from "./pull-options.ts";
 import { appOptions, containerOptions, imageOptions, launchOptions, sharedOptions } from "./run-options.ts";
 import { checked, parseId, parseInteger, parseUniquePairs } from "../cli/values.ts";
@@ -45,7 +45,7 @@ export interface RunLine {
 /** Reads a line that was scanned with `runOptions`. */
 export function readRunLine(line: Line): RunLine {
   const { options: before, operands } = line;
-  const everywhere = [...before, ...operands.flatMap((operand) => operand.options)];
+  const everywhere = allOptions(line);
   const values = readOptions(pick(everywhere, containerOptions), containerOptions);
   const [misplaced] = pick(before, imageOptions);
   if (misplaced !== undefined)
