@@ -67,9 +67,6 @@ for (const image of hostileImages)
       `--dir=${data}`,
       "prepare",
       `--stage1-path=${stage1}`,
-      // Of the program, which no image has, nobody knows then that it is missing.
-      "--volume=bin,kind=empty",
-      "--mount=volume=bin,target=/bin",
       file,
     ];
     const { status, signal, stderr } = spawnSync("time", argv, { encoding: "utf8", timeout: TIME_LIMIT, cwd: home });
