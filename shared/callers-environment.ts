@@ -8,7 +8,10 @@ import { readFileSync } from "node:fs";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-export const callersEnvironment = (): Environment => parseEnvironment(readFileSync("/proc/self/environ"));
+let callers: Environment | undefined;
+
+/** Read once: the kernel gives a process its environment when it starts. */
+export const callersEnvironment = (): Environment => (callers ??= parseEnvironment(readFileSync("/proc/self/environ")));
 
 /** Pure. Of several variables of a name the first counts, as for getenv(3); what has no name or no "=" is none. */
 export function parseEnvironment(bytes: Buffer): Environment {
