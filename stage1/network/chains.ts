@@ -23,6 +23,12 @@ export interface ChainFailure {
 /** The name of a container's own chains: ebtables' have 31 characters at most, iptables' 28. */
 export const containerChain = (containerId: string): string => `RKT-${containerId.replaceAll("-", "").slice(0, 24)}`;
 
+/** Why a program that makes rules failed: it is not there, or the first line of what was said. */
+export function whyFailed(program: string, error: Error | undefined, stderr: string): string {
+  if (error !== undefined && errorCode(error) === "ENOENT") return `there is no ${program}`;
+  return (error === undefined ? stderr : errorText(error)).split("\n")[0] ?? "";
+}
+
 /** Makes chains by input of iptables-restore, unless the first is there; again when somebody has flushed its table. */
 export function installChains(
   tables: string,

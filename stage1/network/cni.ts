@@ -218,6 +218,9 @@ export function addressesOf(result: CniResult | undefined): string[] {
   ) as string[];
 }
 
+/** An address without its prefix length. */
+export const bareAddress = (address: string): string => address.replace(/\/.*/, "");
+
 /** Name servers that the network itself brings. */
 export function nameServersOf(result: CniResult | undefined): string[] {
   const dns = result?.["dns"];

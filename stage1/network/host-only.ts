@@ -13,9 +13,9 @@
 
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { type Chain, containerChain, installChains, removeChains } from "./chains.ts";
-import { addressesOf, type Attachment, type CniResult, containerMac, HOST_PATH, hostVeths } from "./cni.ts";
+import { RktError } from "../../shared/errors.ts";
+import { type Chain, containerChain, installChains, removeChains, whyFailed } from "./chains.ts";
+import { addressesOf, type Attachment, bareAddress, type CniResult, containerMac, HOST_PATH, hostVeths } from "./cni.ts";
 import { linkLocalAddress } from "./source-guard.ts";
 
 /** Of an attachment: what the rules are about. */
@@ -32,7 +32,7 @@ export function pairOf({ conf, containerId }: Attachment, result: CniResult | un
   const [veth] = hostVeths(result);
   const mac = containerMac(result);
   const addresses = addressesOf(result)
-    .map((address) => address.replace(/\/.*/, ""))
+    .map(bareAddress)
     .filter((address) => !address.includes(":"));
   if (veth === undefined || mac === undefined || addresses.length === 0)
     throw new RktError("network-failed", `network ${conf.name}: the plugin has not named the interfaces it has made`, {
@@ -105,9 +105,7 @@ export function keepOnHost(pair: Pair, network: string): string | undefined {
       encoding: "utf8",
     });
     if (status === 0) continue;
-    const missing = error !== undefined && errorCode(error) === "ENOENT";
-    const [line = ""] = (error === undefined ? stderr : errorText(error)).split("\n");
-    return `the container can claim addresses that are not its own by ARP: ${missing ? `there is no ${ARPTABLES}` : line}`;
+    return `the container can claim addresses that are not its own by ARP: ${whyFailed(ARPTABLES, error, stderr)}`;
   }
   return undefined;
 }

@@ -36,6 +36,7 @@ import { flock, LOCK_EX } from "../../shared/syscall/descriptor.ts";
 import { writeWhole } from "../../shared/write-whole.ts";
 import {
   addressesOf,
+  bareAddress,
   type Attachment,
   type CniResult,
   HOST_PATH,
@@ -174,7 +175,7 @@ function joinNetworks(
     writeWhole(here.networks, `${JSON.stringify(joined.map(describe))}\n`, 0o644);
     return {
       namespace,
-      addresses: joined.flatMap(({ result }) => addressesOf(result).map((address) => address.replace(/\/.*/, ""))),
+      addresses: joined.flatMap(({ result }) => addressesOf(result).map(bareAddress)),
       nameServers: joined.flatMap(({ result }) => nameServersOf(result)),
       keepFds: [namespace, lockFd],
       undo,

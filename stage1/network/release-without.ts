@@ -8,7 +8,7 @@
 
 import { createHash } from "node:crypto";
 import { isObject } from "../../shared/schema/place.ts";
-import { addressesOf, type Attachment, type CniResult } from "./cni.ts";
+import { addressesOf, type Attachment, bareAddress, type CniResult } from "./cni.ts";
 import type { PluginConf } from "./network-conf.ts";
 import { quoted } from "./quoted.ts";
 
@@ -69,7 +69,7 @@ done
 
 /** The plugin firewall's rules are about an address. */
 function firewallSweep(address: string): string {
-  const host = address.replace(/\/.*/, "");
+  const host = bareAddress(address);
   const [tables, length] = host.includes(":") ? ["ip6tables", 128] : ["iptables", 32];
   return `  { echo '*filter'
     ${tables}-save -t filter | grep -F -e '-A CNI-FORWARD ' | grep -F ' ${host}/${length} ' | sed 's/^-A /-D /'

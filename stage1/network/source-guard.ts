@@ -14,9 +14,9 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { errorCode, errorText } from "../../shared/errors.ts";
-import { containerChain } from "./chains.ts";
-import { addressesOf, type CniResult, containerMac, HOST_PATH, hostVeths } from "./cni.ts";
+import { errorText } from "../../shared/errors.ts";
+import { containerChain, whyFailed } from "./chains.ts";
+import { addressesOf, bareAddress, type CniResult, containerMac, HOST_PATH, hostVeths } from "./cni.ts";
 import { BRIDGE } from "./default-network.ts";
 
 /** By name: a rule set for the nft variant, which has --noflush. The other would flush what is not ours. */
@@ -28,7 +28,7 @@ export function guardRules(containerId: string, result: CniResult | undefined): 
   const mac = containerMac(result);
   if (veth === undefined || mac === undefined) return undefined;
   const chain = containerChain(containerId);
-  const addresses = addressesOf(result).map((address) => address.replace(/\/.*/, ""));
+  const addresses = addressesOf(result).map(bareAddress);
   const own = addresses.flatMap((address) =>
     address.includes(":")
       ? [`-p IPv6 -s ${mac} --ip6-src ${address} -j RETURN`]
@@ -85,9 +85,7 @@ export function installGuard(rules: string, busybox: string): string | undefined
     stdio: ["pipe", "ignore", "pipe"],
   });
   if (status === 0) return guardLinkLocal(busybox);
-  const missing = error !== undefined && errorCode(error) === "ENOENT";
-  const [line = ""] = (error === undefined ? stderr : errorText(error)).split("\n");
-  return unguarded(missing ? `there is no ${RESTORE}` : line);
+  return unguarded(whyFailed(RESTORE, error, stderr));
 }
 
 const unguarded = (reason: string): string =>
