@@ -10,6 +10,7 @@
 
 import { closeSync, constants, createWriteStream, fstatSync, linkSync, openSync, readSync, renameSync } from "node:fs";
 import { resolve } from "node:path";
+import type { TreesFile } from "../../shared/contract/trees.ts";
 import { readBounded } from "../../shared/bounded-read.ts";
 import { MAX_MANIFEST_BYTES } from "../../shared/schema/json.ts";
 import { readTree, type Tree } from "../../shared/aci/tree.ts";
@@ -44,8 +45,7 @@ export async function exportApp(request: ExportRequest): Promise<WrittenAci> {
   const { container } = request;
   const lock = shareLock(container.dir);
   const pid = lock === "busy" && container.state === "run" ? supervisor(container.dir) : undefined;
-  if (lock === "gone" || (lock === "busy" && pid === undefined))
-    throw new RktError("no-app-root", `container ${container.uuid} is ${phase(container) ?? "gone"}: try again`);
+  if (lock === "gone" || (lock === "busy" && pid === undefined)) throw changing(container);
   try {
     return await write(request, pid);
   } finally {
@@ -53,9 +53,13 @@ export async function exportApp(request: ExportRequest): Promise<WrittenAci> {
   }
 }
 
+const changing = (container: ContainerRef): RktError =>
+  new RktError("no-app-root", `container ${container.uuid} is ${phase(container) ?? "gone"}: try again`);
+
 async function write(request: ExportRequest, pid: number | undefined): Promise<WrittenAci> {
   const output = resolve(request.output);
-  const manifest = exportManifest(request);
+  const trees = readTrees(request.container.dir);
+  const manifest = exportManifest(request, trees);
   const temporary = beside(output);
   const fd = openSync(temporary, "wx", callersMode(0o666));
   // Stored as the app knows them; where the container is mounted, as the host's.
@@ -64,7 +68,7 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
   const descriptors = openSync("/proc/self/fd", O_PATH | constants.O_DIRECTORY);
   try {
     const stream = createWriteStream(temporary, { fd, flush: true });
-    enterRoot(request, pid);
+    enterRoot(request, trees, pid);
     let written: WrittenAci;
     try {
       written = await writeAciTo(stream, { manifest, rootfs: liveTree(mapped, descriptors) });
@@ -87,8 +91,7 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
 }
 
 /** The image's own, less the images below it: their files are among those of the new one. */
-function exportManifest({ container, app }: ExportRequest): string {
-  const { overlay, apps } = readTrees(container.dir);
+function exportManifest({ container, app }: ExportRequest, { overlay, apps }: TreesFile): string {
   const layout = containerLayout(container.dir);
   const dir = apps[app.name]?.dir ?? "";
   const path = layout.appManifest(dir);
@@ -101,8 +104,7 @@ function exportManifest({ container, app }: ExportRequest): string {
 }
 
 /** Makes the app's root this process's: of a running app through the container's mounts, else mounted for us alone. */
-function enterRoot({ container, app }: ExportRequest, pid: number | undefined): void {
-  const { overlay, apps } = readTrees(container.dir);
+function enterRoot({ container, app }: ExportRequest, { overlay, apps }: TreesFile, pid: number | undefined): void {
   const tree = apps[app.name];
   if (tree === undefined) throw new Error(`no tree for app ${app.name}`);
   const { dir } = tree;
@@ -129,8 +131,7 @@ function enterRoot({ container, app }: ExportRequest, pid: number | undefined): 
 /** By the container's own mounts: found once, by a process that is then looked at again, and gone into by what was found. */
 function enterRunning(container: ContainerRef, dir: string): void {
   const found = openRunning(container.dir);
-  if (found === undefined)
-    throw new RktError("no-app-root", `container ${container.uuid} is ${phase(container) ?? "gone"}: try again`);
+  if (found === undefined) throw changing(container);
   try {
     const flags = O_PATH | constants.O_DIRECTORY;
     const root = openat2(found.directory, containerLayout(".").appRootfs(dir), flags, 0, RESOLVE_BENEATH);

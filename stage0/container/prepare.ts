@@ -74,8 +74,7 @@ export async function prepareContainer(request: PrepareRequest): Promise<OwnedCo
   const uuid = request.uuid ?? newUuid();
   // Rendering is the long part and can fail on a bad image: before anything of the container exists.
   const trees = await renderTrees(request);
-  const { treeRootfs } = dataLayout(request.data);
-  const notes = imageNotes(request.manifest, (app) => treeRootfs(trees.apps[app]?.tree ?? ""), request.implicitVolumes);
+  const notes = imageNotes(request.manifest, (app) => appTree(request, trees, app), request.implicitVolumes);
   for (const text of notes) request.note(text);
   requireVolumesSize(request, trees);
   let container = createContainer(request.data, uuid);
@@ -160,6 +159,13 @@ async function renderTrees(request: PrepareRequest): Promise<TreesFile> {
   return { overlay: request.overlay, ...users, stage1: { image: stage1.id, tree: stage1Tree.id }, apps };
 }
 
+/** The rendered image of an app. */
+function appTree({ data }: PrepareRequest, { apps }: TreesFile, app: string): HostPath {
+  const tree = apps[app]?.tree;
+  if (tree === undefined) throw new Error(`no tree for app ${app}`);
+  return dataLayout(data).treeRootfs(tree);
+}
+
 /** The directory of an app's image that a volume of kind "empty" begins as a copy of. */
 function copied({ manifest, implicitVolumes }: PrepareRequest, key: string): { app: string; path: string } | undefined {
   const app = manifest.apps.find(({ name }) => name === implicitVolumes?.get(key));
@@ -170,10 +176,9 @@ function copied({ manifest, implicitVolumes }: PrepareRequest, key: string): { a
 /** Before anything is copied. */
 function requireVolumesSize(request: PrepareRequest, trees: TreesFile): void {
   const { manifest, images, implicitVolumes = new Map<string, string>() } = request;
-  const { treeRootfs } = dataLayout(request.data);
   const sources = [...implicitVolumes.keys()].flatMap((key) => copied(request, key) ?? []);
   for (const [i, { name }] of manifest.apps.entries()) {
-    const tree = treeRootfs(trees.apps[name]?.tree ?? "");
+    const tree = appTree(request, trees, name);
     const found = sources.filter(({ app }) => app === name).flatMap(({ path }) => openInImage(tree, path) ?? []);
     try {
       const directories = found.map((fd) => `/proc/self/fd/${fd}`);
@@ -199,8 +204,8 @@ async function fill(request: PrepareRequest, container: OwnedContainer, trees: T
   for (const [key, volume] of volumesByKey(manifest))
     if (volume.kind === "empty") {
       const source = copied(request, key);
-      const tree = data.treeRootfs(trees.apps[source?.app ?? ""]?.tree ?? "");
-      if (source !== undefined && (await copyFromImage(tree, source.path, layout.emptyVolume(key)))) continue;
+      const target = layout.emptyVolume(key);
+      if (source !== undefined && (await copyFromImage(appTree(request, trees, source.app), source.path, target))) continue;
       makeEmptyVolume(layout.emptyVolume(key), volume);
     }
 
