@@ -3,6 +3,9 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { RktError } from "./errors.ts";
 
+/** Bytes of what the stages keep beside the manifests: a line or an object for each app, network or cgroup. */
+export const MAX_LIST_BYTES = 1024 * 1024;
+
 /** The whole text of a regular file, which is no link; throws "too-large" and "not-a-file", and what open(2) says. */
 export function readBounded(path: string, limit: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);

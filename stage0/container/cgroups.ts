@@ -1,11 +1,10 @@
 /** The cgroups that a container's stage 1 has listed; nothing else may be touched by their names. */
 
 import { existsSync } from "node:fs";
-import { readBounded } from "../../shared/bounded-read.ts";
+import { MAX_LIST_BYTES, readBounded } from "../../shared/bounded-read.ts";
 import { errorCode } from "../../shared/errors.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
-import { MAX_LIST_BYTES } from "./inspect.ts";
 
 /** Directories that may be gone. Only names that carry the container's UUID count. */
 export function listedCgroups(container: HostPath, uuid: string): string[] {
