@@ -37,6 +37,9 @@ export function requireCopiedSize(volumes: CopiedVolumes, maxImageSize: number |
 
 const SLASH = Buffer.from("/");
 
+/** Of an empty file: on some file systems an inode is taken from the space of all. */
+const INODE = 1024;
+
 /** Bytes on the disk of a directory and all in it, each file once. */
 function treeSize(top: string): number {
   const seen = new Set<bigint>();
@@ -44,7 +47,7 @@ function treeSize(top: string): number {
     const { ino, nlink, blocks } = lstatSync(path, { bigint: true });
     if (nlink > 1n && seen.has(ino)) return 0;
     seen.add(ino);
-    return Number(blocks) * 512;
+    return INODE + Number(blocks) * 512;
   };
   // Names need not be text.
   const visit = (directory: Buffer): number =>

@@ -12,7 +12,7 @@
  * becomes writable.
  */
 
-import { closeSync, constants, fstatSync, openSync, readdirSync } from "node:fs";
+import { closeSync, constants, type Dirent, fstatSync, openSync, opendirSync } from "node:fs";
 import { constants as osConstants } from "node:os";
 import { basename, dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
@@ -245,23 +245,50 @@ function openDirectory(parent: number, name: Buffer): number | undefined {
   return openat2(parent, name, constants.O_RDONLY | DIRECTORY, 0, RESOLVE);
 }
 
-/** Removes the files of a directory and lists what directories it has; false when it has none. */
+/**
+ * Removes the files of a directory and lists directories that it has; false when it has none. Names are read in portions,
+ * for there may be millions.
+ */
 function removeFiles(fd: number, directories: Buffer[]): boolean {
   const self = `/proc/self/fd/${fd}`;
   let opened = false;
-  // latin1: one character a byte, whatever the names are.
-  for (const entry of readdirSync(self, { encoding: "latin1", withFileTypes: true })) {
+  for (let full = true; full && directories.length === 0; ) {
+    const entries = portion(self);
+    full = entries.length === PORTION;
+    opened = removePortion(fd, entries, directories, opened);
+  }
+  return directories.length > 0;
+}
+
+/** Names of a directory that are read at once. */
+const PORTION = 20_000;
+
+function portion(path: string): Dirent[] {
+  // One character a byte, whatever the names are. Node.js takes "latin1" here, but its types don't know that.
+  using directory = opendirSync(path, { encoding: "latin1" as BufferEncoding, bufferSize: 1024 });
+  const entries: Dirent[] = [];
+  for (let entry = directory.readSync(); entry !== null; entry = directory.readSync()) {
+    entries.push(entry);
+    if (entries.length === PORTION) break;
+  }
+  return entries;
+}
+
+/** Whether the directory had to be opened for its owner, now or before. */
+function removePortion(fd: number, entries: readonly Dirent[], directories: Buffer[], openedBefore: boolean): boolean {
+  let opened = openedBefore;
+  for (const entry of entries) {
     const name = Buffer.from(entry.name, "latin1");
     try {
       if (entry.isDirectory() || !unlinked(fd, name, true)) directories.push(name);
     } catch (error) {
       if (errorCode(error) !== "EACCES" || opened) throw error;
       opened = true;
-      fchmodat(AT_FDCWD, self, 0o700);
+      fchmodat(AT_FDCWD, `/proc/self/fd/${fd}`, 0o700);
       if (!unlinked(fd, name, true)) directories.push(name);
     }
   }
-  return directories.length > 0;
+  return opened;
 }
 
 /** Removes an empty directory; false when it has been filled since it was read. */
