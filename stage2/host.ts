@@ -56,6 +56,7 @@ export function hostLaunch(manifest: PodManifest, parent: number): HostLaunch {
     helper: here.inStage1(STAGE1.exec),
     parent,
     rootfs: here.appRootfs,
+    account: (app) => here.inStage1(STAGE1.appAccount(app)),
     surroundings: {
       kernelFileSystems,
       // Asked for by who makes a root, not by who enters one.

@@ -37,6 +37,9 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   // The directory is stage 1's; what is joined at the end must be open before.
   const cgroups = plan.cgroups === undefined ? [] : kernel.openCgroups(plan.cgroups);
 
+  const recorded = plan.account?.use === "read" ? kernel.readAccount(plan.account.path) : undefined;
+  const record = plan.account?.use === "write" ? kernel.openAccount(plan.account.path) : undefined;
+
   // --- the app's file system: needs CAP_SYS_ADMIN and stage 1's paths ---
   if ("namespace" in plan.root) {
     if (plan.host === undefined) kernel.leaveCaller();
@@ -52,7 +55,9 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   if (plan.interactive) kernel.reopenTerminal();
 
   // Names mean what the app's own files say; read as root, because they may be closed to the app's user.
-  const account = resolveAccount(plan, kernel.accountSources());
+  // Once the app has begun its files are no longer the image's.
+  const account = recorded ?? resolveAccount(plan, kernel.accountSources());
+  if (record !== undefined) kernel.writeAccount(record, account);
   if (plan.rootOfHost && account.uid !== 0)
     throw new RktError("not-root", `the image calls user ${account.uid} "${plan.user}"`, {
       exitCode: LAUNCH_EXIT.user,

@@ -52,6 +52,8 @@ export const STAGE1 = {
   proc: stage1Path("/rkt/proc"),
   /** Cgroups of v1 that an app joins: a directory per app, in it a mount per controller. */
   cgroups: stage1Path("/rkt/cgroups"),
+  /** Who each app that has begun runs as: a file an app, written by its launcher (stage2/account-record.ts). */
+  accounts: stage1Path("/rkt/accounts"),
   /** What the apps' /etc files of the same names are bound to, where present. */
   etc: stage1Path("/rkt/etc"),
   resolvConf: stage1Path("/rkt/etc/resolv.conf"),
@@ -119,6 +121,7 @@ export const STAGE1 = {
   ready: stage1Path("/rkt/status/_ready"),
   emptyVolume: (name: string): Stage1Path => stage1Path(`/rkt/volumes/${name}`),
   hostVolume: (name: string): Stage1Path => stage1Path(`/rkt/host-volumes/${name}`),
+  appAccount: (app: string): Stage1Path => stage1Path(`/rkt/accounts/${app}`),
   appCgroups: (app: string): Stage1Path => stage1Path(`/rkt/cgroups/${app}`),
   appCgroup: (app: string, controller: string): Stage1Path => stage1Path(`/rkt/cgroups/${app}/${controller}`),
   appLog: (app: string, stream: Stream): Stage1Path => stage1Path(`/rkt/log/${app}${STREAM_SUFFIX[stream]}`),
