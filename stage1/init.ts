@@ -22,13 +22,13 @@ import { furtherCapabilities } from "./nspawn/capabilities.ts";
 import { asksForHugePages, enterCgroups, hideUnused, isVersion1, planCgroups } from "./cgroups/cgroups.ts";
 import { type Container, readContainer } from "./container/container.ts";
 import { requireInotify } from "./nspawn/inotify.ts";
-import { applyMounts, containerHostname, mountPlan, privateRun } from "./mounts/mounts.ts";
+import { applyMounts, containerHostname, planContainerMounts, privateRun } from "./mounts/mounts.ts";
 import { type ContainerNetwork, setUpNetwork } from "./network/network.ts";
 import { loaderCommand, nspawnCommand, type StdioMode } from "./nspawn/nspawn-args.ts";
 import { resourceLimits } from "./units/resources.ts";
 import { ownsTerminal } from "./container/terminal.ts";
 import { containerUnits } from "./units/units.ts";
-import { giveToRoot } from "./container/users.ts";
+import { giveToContainerRoot } from "./container/users.ts";
 
 export function init(): never {
   const container = readContainer();
@@ -88,18 +88,18 @@ function start(container: Container, { stdio, notify, network, keepFds }: Start)
   warm();
   const cgroups = enterCgroups(planned, limits);
   // The apps' processes join by themselves; what may be used stays for root of the host to say.
-  for (const { dir, controller } of cgroups) giveToRoot(`${dir}/${joinFile(controller)}`, users);
+  for (const { dir, controller } of cgroups) giveToContainerRoot(`${dir}/${joinFile(controller)}`, users);
 
   const units = here.inStage1(STAGE1.units);
   mkdirSync(units, { recursive: true });
   const openFiles = callersOpenFiles();
   for (const unit of containerUnits(manifest, stdio, { limits: limits.apps, version1: isVersion1(planned), openFiles })) {
     writeFileSync(`${units}/${unit.name}`, unit.text);
-    giveToRoot(`${units}/${unit.name}`, users);
+    giveToContainerRoot(`${units}/${unit.name}`, users);
   }
-  applyMounts(mountPlan(manifest, uuid, network, cgroups), users);
+  applyMounts(planContainerMounts(manifest, uuid, network, cgroups), users);
   writeFileSync(here.inStage1(STAGE1.openFiles), openFilesText(openFiles), { mode: 0o644 });
-  giveToRoot(here.inStage1(STAGE1.openFiles), users);
+  giveToContainerRoot(here.inStage1(STAGE1.openFiles), users);
 
   // From within the user namespace, nspawn's child may not join it: then nspawn itself does.
   const joined = users === undefined ? undefined : network.namespace;

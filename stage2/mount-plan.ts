@@ -189,7 +189,7 @@ const readOnlySys: MountStep = {
 };
 
 /** Throws "mount-conflict" and "no-such-volume". */
-export function mountPlan(sources: MountSources): MountStep[] {
+export function planAppMounts(sources: MountSources): MountStep[] {
   const { surroundings = IN_STAGE1 } = sources;
   const volumes = volumeMounts(sources, surroundings);
   return [

@@ -1,5 +1,5 @@
 /**
- * Builds an app's root file system: carries out the steps of `mountPlan`, in a
+ * Builds an app's root file system: carries out the steps of `planAppMounts`, in a
  * mount namespace of the app's own.
  *
  * The image is not trusted, nor are the volumes, into which other apps write:

@@ -32,7 +32,7 @@ import type { EnvironmentSources } from "./environment.ts";
 import type { CgroupView } from "./cgroup-views.ts";
 import {
   type MountStep,
-  mountPlan,
+  planAppMounts,
   NOTIFY_SOCKET,
   type SourcePath,
   type Surroundings,
@@ -187,7 +187,7 @@ export function launchPlan(
     streams: host === undefined ? streams(process) : hostStreams(process, interactive),
     root:
       process.command === undefined
-        ? mountPlan({
+        ? planAppMounts({
             surroundings: host?.surroundings,
             rootfs,
             name: process.app,
