@@ -24,7 +24,7 @@ import { annotation } from "../shared/schema/image-manifest.ts";
 import { type KnownIsolators, understandIsolators } from "../shared/schema/isolators.ts";
 import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import { RLIMITS, type Rlimit } from "../shared/schema/rlimits.ts";
-import { allows, isolatorFilter, leaveDefault, type SystemCallFilter, withoutTyping } from "../shared/seccomp.ts";
+import { allows, isolatorFilter, keepDefaultFilter, type SystemCallFilter, withoutTyping } from "../shared/seccomp.ts";
 import type { ResourceLimit } from "../shared/syscall/process.ts";
 import { ALL, boundingSet, capabilityNames, DEFAULT_SET, NET_ADMIN } from "./capabilities.ts";
 import type { EnvironmentSources } from "./environment.ts";
@@ -270,7 +270,7 @@ function systemCalls(isolators: KnownIsolators, bounding: bigint, byDefault: boo
   const own = "os/linux/seccomp-retain-set" in isolators || "os/linux/seccomp-remove-set" in isolators;
   const capabilities = capabilityNames(bounding);
   if (!byDefault) return withoutTyping(own ? isolatorFilter(isolators, capabilities) : undefined);
-  return own || !leaveDefault(capabilities) ? isolatorFilter(isolators, capabilities) : "default";
+  return own || !keepDefaultFilter(capabilities) ? isolatorFilter(isolators, capabilities) : "default";
 }
 
 /** A domain that handles files also forbids mounting (landlock(7)): it is used if the filter forbids that anyway. */
