@@ -82,7 +82,7 @@ async function serve(at: string, globals: GlobalOptions, pidFile: string | undef
     store.list();
     for (let i = 0; i < WARM_UP; i++) await listener.ask("/acMetadata/v1/pod/uuid");
     announcement.publish(listener.url);
-    shut = await listener.letGo();
+    shut = await listener.releaseWaiting();
     if (!globals.quiet) say(`metadata service at ${listener.url}`);
     const timer = idle === undefined ? undefined : endWhenIdle(pods.count, idle, stopped.resolve);
     await stopped.promise;

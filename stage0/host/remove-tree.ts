@@ -1,13 +1,10 @@
 /**
- * Removing what an app or an image has made: trees of any depth and names of
- * any bytes, by descriptors alone. No link is followed, no mount crossed, and
- * however deep the tree a fixed number of descriptors is held: a directory
- * that lies too deep is moved up into the one that is being removed, and
- * awaits its turn there. Killed at any point, the next removal goes on.
+ * Removes trees that an app or an image has made, of any depth and with any names, by descriptors alone. It follows no
+ * link and crosses no mount. It holds a limited number of descriptors: a directory that lies too deep is moved up into
+ * the directory that is being removed, and is removed there later. If it is killed, the next removal goes on.
  *
- * What is immutable or may only be appended to (chattr(1)) loses that first:
- * regular files and directories of the tree itself, by descriptors that were
- * opened without following a link.
+ * Files that are immutable or append-only (chattr(1)) lose these flags first. That is done only for regular files and
+ * directories of the tree itself, by descriptors that were opened without following a link.
  */
 
 import { closeSync, constants, fstatSync, openSync, readdirSync } from "node:fs";
@@ -35,7 +32,10 @@ const DIRECTORY = constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
 /** Directories that are open at once; deeper ones are moved up. */
 const MAX_OPEN = 64;
-/** How often a directory may be found filled again: by another removal's moves, or by who still writes. */
+/**
+ * How often a directory may be filled again while it is removed: another removal may move directories up, or an app may
+ * write.
+ */
 const ROUNDS = 10;
 
 interface Level {
@@ -46,7 +46,7 @@ interface Level {
   rounds: number;
 }
 
-/** Removes a file, or a directory with all in it. Nothing there is fine. */
+/** Removes a file, or a directory with all its contents. A missing file is no error. */
 export function removeTree(path: string): void {
   let parent: number;
   try {
@@ -81,7 +81,7 @@ function notRemoved(path: string, cause: unknown): RktError {
   });
 }
 
-/** As `removeTree`, of a name in a directory; throws what the system says, and `levels` are where it was then. */
+/** As `removeTree`, for a name in a directory. Throws the system's error; `levels` then says how far it has come. */
 export function removeAt(parent: number, name: Buffer, levels: Level[] = []): void {
   if (unlinked(parent, name)) return;
   const enter = (above: number, name: Buffer): void => {
@@ -104,7 +104,7 @@ export function removeAt(parent: number, name: Buffer, levels: Level[] = []): vo
   }
 }
 
-/** False for a directory. `own`: the directory above is of the tree, too. */
+/** Unlinks a file; false for a directory. `own`: the parent directory belongs to the tree, too. */
 function unlinked(parent: number, name: Buffer, own = false): boolean {
   try {
     changeable(parent, name, own, () => unlinkat(parent, name));
@@ -116,7 +116,7 @@ function unlinked(parent: number, name: Buffer, own = false): boolean {
   return true;
 }
 
-/** Does something to a name in a directory; once more when that fails with EPERM, and flags of inodes were why. */
+/** Runs `act`. If it fails with EPERM, clears the inode flags of the file and its parent, and runs it again. */
 function changeable(parent: number, name: Buffer, own: boolean, act: () => void): void {
   try {
     act();
@@ -131,7 +131,7 @@ function changeable(parent: number, name: Buffer, own: boolean, act: () => void)
 function clearFlagsAt(parent: number, name: Buffer): boolean {
   const handle = openat2(parent, name, O_PATH | constants.O_NOFOLLOW, 0, RESOLVE);
   try {
-    // A device is not even opened.
+    // A device or a FIFO must not be opened.
     const stat = fstatSync(handle);
     if (!stat.isFile() && !stat.isDirectory()) return false;
     const fd = openSync(`/proc/self/fd/${handle}`, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -147,13 +147,13 @@ function clearFlagsAt(parent: number, name: Buffer): boolean {
 
 const FIXED = FS_IMMUTABLE_FL | FS_APPEND_FL;
 
-/** Whether there were any. */
+/** Clears the flags. Returns whether any was set. */
 function clearFlags(fd: number): boolean {
   let flags: number;
   try {
     flags = inodeFlags(fd);
   } catch (error) {
-    // A file system without such flags.
+    // The file system has no such flags.
     if (["ENOTTY", "EOPNOTSUPP", "EINVAL"].includes(errorCode(error) ?? "")) return false;
     throw error;
   }
@@ -162,7 +162,7 @@ function clearFlags(fd: number): boolean {
   return true;
 }
 
-/** Undefined when it is gone, or no directory any more and therefore removed. */
+/** Opens a directory. Undefined if it is gone, or is a file by now: then it is removed. */
 function openDirectory(parent: number, name: Buffer): number | undefined {
   try {
     return openat2(parent, name, constants.O_RDONLY | DIRECTORY, 0, RESOLVE);
@@ -172,7 +172,7 @@ function openDirectory(parent: number, name: Buffer): number | undefined {
     if ((code === "ENOTDIR" || code === "ELOOP") && unlinked(parent, name)) return undefined;
     if (code !== "EACCES") throw error;
   }
-  // Closed to its own owner, who may open it again.
+  // EACCES: its mode excludes even its owner, who may change that.
   const fd = openat2(parent, name, O_PATH | DIRECTORY, 0, RESOLVE);
   try {
     changeable(parent, name, false, () => fchmodat(AT_FDCWD, `/proc/self/fd/${fd}`, 0o700));
@@ -182,7 +182,7 @@ function openDirectory(parent: number, name: Buffer): number | undefined {
   return openat2(parent, name, constants.O_RDONLY | DIRECTORY, 0, RESOLVE);
 }
 
-/** Removes the files of a directory and lists what directories it has; false when it has none. */
+/** Removes the files of a directory and lists its directories. False if it has none. */
 function removeFiles(level: Level): boolean {
   const self = `/proc/self/fd/${level.fd}`;
   let opened = false;
@@ -201,7 +201,7 @@ function removeFiles(level: Level): boolean {
   return level.directories.length > 0;
 }
 
-/** Removes an empty directory; false when it has been filled since it was read. */
+/** Removes an empty directory; false if it was filled since it was read. */
 function emptied(above: number, level: Level, own: boolean): boolean {
   try {
     changeable(above, level.name, own, () => unlinkat(above, level.name, AT_REMOVEDIR));
@@ -213,7 +213,7 @@ function emptied(above: number, level: Level, own: boolean): boolean {
   return true;
 }
 
-/** Moves a directory into that of `top`; gives how many names were used for it. */
+/** Moves a directory into that of `top`. `used` names were tried before; returns the new number. */
 function moveUp(from: number, name: Buffer, top: Level, used: number): number {
   for (let n = used; ; n++) {
     const to = Buffer.from(`removed-${process.pid}-${n}`);
@@ -222,7 +222,7 @@ function moveUp(from: number, name: Buffer, top: Level, used: number): number {
       top.directories.push(to);
     } catch (error) {
       const code = errorCode(error);
-      // The name is taken: of an empty directory's rename(2) would have made nothing.
+      // The name is taken. (rename(2) would have replaced an empty directory.)
       if (code === "ENOTEMPTY" || code === "EEXIST" || code === "ENOTDIR") continue;
       if (code !== "ENOENT") throw error;
     }
