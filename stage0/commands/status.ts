@@ -1,5 +1,5 @@
 import { type Command, readLine } from "../cli/command.ts";
-import { breaches } from "../container/breaches.ts";
+import { contractViolations } from "../container/contract-violations.ts";
 import { type ContainerFacts, inspect, readManifest } from "../container/inspect.ts";
 import type { IsolatorFact, isolatorFacts } from "../request/isolators.ts";
 import { type ContainerRef, findContainer, type Phase, phase } from "../container/lifecycle.ts";
@@ -45,7 +45,7 @@ export const command: Command = {
     const isolators = await isolatorsOf(ref);
     const form = jsonForm(given);
     print(form === undefined ? lines(facts, isolators) : jsonText(json(facts, isolators), form.pretty));
-    for (const breach of breaches(findContainer(globals.dir, ref.uuid), facts)) say(breach);
+    for (const violation of contractViolations(findContainer(globals.dir, ref.uuid), facts)) say(violation);
     if (facts.damage !== undefined)
       throw new RktError("damaged-container", `container ${ref.uuid} is damaged: ${facts.damage}`);
   },
