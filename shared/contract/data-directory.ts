@@ -4,7 +4,7 @@ import { type HostPath, hostPath, join } from "./paths.ts";
 
 export const DEFAULT_DATA_DIR = hostPath("/var/lib/rkt");
 
-/** Version of the renderer. It is a part of a tree's ID. */
+/** Version of the form of rendered trees. It is a part of a tree's ID. */
 export const TREE_FORMAT = "2";
 
 /**

@@ -30,7 +30,7 @@ export interface Limits {
    */
   connections: number;
   /**
-   * Simultaneous connections of one address, of which the longest silent one is closed. Also limits its unread bodies.
+   * Simultaneous connections of one address; one more closes its longest silent one. Bounds its bodies in memory, too.
    */
   connectionsOfAddress: number;
 }

@@ -270,8 +270,9 @@ const earlyId = ({ annotations, image }: RuntimeApp): string =>
 
 /**
  * The container manifest in the form of ContainerRuntimeManifest, as the version of the oldest image in the container
- * has it. Before 0.2.0, annotations were an object. Before 0.4.0, isolators had other values, and apps had none: both
- * are left out. Before 0.3.0 a volume listed the mount points that it fulfils, later it had a name: it gets both.
+ * has it. Before 0.2.0, annotations were an object. Before 0.4.0, the values of isolators were texts, and an image's
+ * isolators were only in its own manifest: both are left out. Before 0.3.0 a volume listed the mount points that it
+ * fulfils, later it had a name: it gets both.
  */
 function containerRuntimeManifest({ uuid, manifest }: Pod): string {
   const versions = manifest.apps.map(({ annotations }) => annotation(annotations, EARLY_IMAGE_ANNOTATION));
