@@ -1,6 +1,6 @@
 /**
- * `npm run build`: everything into dist/. What no input has changed since it
- * was made is left alone; inputs are compared by content.
+ * `npm run build`: makes everything in dist/. A target whose inputs have not changed is left alone; inputs are compared
+ * by content.
  */
 
 import { createHash } from "node:crypto";
@@ -23,17 +23,17 @@ import { buildStage1, type Flavor, FLAVORS, flavorDefaults, flavorScripts, flavo
 interface Target {
   name: string;
   output: string;
-  /** Hash of all inputs but the Debian packages. */
+  /** Hash of all inputs except the Debian packages. */
   key(): Promise<string>;
   make(load: Loader): Promise<BuiltImage | undefined>;
 }
 
-/** What is known of a target as it was last made. */
+/** The record of a target that was made. */
 interface Made {
   key: string;
   packages: Record<string, string>;
   id?: string | undefined;
-  /** The output as it was left: touched means made again. */
+  /** Of the output: if it was touched since, it is made again. */
   size: number;
   mtime: number;
 }
@@ -42,7 +42,7 @@ const STATE = join(DIST, ".build.json");
 
 // --- targets --------------------------------------------------------------------
 
-/** The names `--only` knows, in the order they are made and shown. */
+/** All targets, in the order in which they are made and shown. `--only` takes their names. */
 function targets(): Target[] {
   return [rktTarget(), ...FLAVORS.map(stage1Target), ...exampleNames().map(exampleTarget)];
 }
@@ -70,7 +70,7 @@ function stage1Target(flavor: Flavor): Target {
   let scripts: Awaited<ReturnType<typeof flavorScripts>> | undefined;
   const defaults = flavorDefaults(flavor);
   return {
-    // The default one is "stage1", which stands for what is below it too.
+    // The default image is "stage1"; `--only=stage1` also includes "stage1/…".
     name: basename(defaults.output) === DEFAULT_STAGE1_IMAGE ? "stage1" : `stage1/${flavor}`,
     output: defaults.output,
     key: async () => {
@@ -93,7 +93,7 @@ function exampleTarget(name: string): Target {
 
 // --- keys -----------------------------------------------------------------------
 
-/** Hash of parts, each kept apart from the next. */
+/** Hash of a list of parts. Each is hashed by itself, so that no two lists give the same text. */
 function hash(parts: readonly (string | Uint8Array)[]): string {
   const all = createHash("sha256");
   for (const part of parts) all.update(createHash("sha256").update(part).digest());
@@ -102,7 +102,7 @@ function hash(parts: readonly (string | Uint8Array)[]): string {
 
 let builder: Promise<string> | undefined;
 
-/** The builder's own code, and the time stamp it writes. */
+/** Hash of the builder's own code, and of the time stamp that it writes. */
 function builderKey(): Promise<string> {
   builder ??= (async () => {
     const { metafile } = await esbuild({
@@ -122,7 +122,7 @@ function builderKey(): Promise<string> {
   return builder;
 }
 
-// --- what was made --------------------------------------------------------------
+// --- records of made targets ----------------------------------------------------
 
 function readState(): Record<string, Made> {
   try {
@@ -133,7 +133,7 @@ function readState(): Record<string, Made> {
   }
 }
 
-/** Merges into what other builds have written meanwhile. */
+/** Adds to the records, which another build may have changed meanwhile. */
 function recordMade(made: Record<string, Made>): void {
   const temporary = `${STATE}.${process.pid}.tmp`;
   writeFileSync(temporary, `${JSON.stringify({ ...readState(), ...made }, null, 2)}\n`);
@@ -168,7 +168,7 @@ export async function buildAll(only: readonly string[], force: boolean, report: 
         return;
       }
       const start = performance.now();
-      // What fails half-way must not pass for what its state describes.
+      // Removed first, so that the output of a failed build does not look current.
       rmSync(target.output, { force: true });
       const image = await target.make(load);
       const stat = statSync(target.output);
@@ -185,7 +185,7 @@ function line(target: Target, id: string | undefined, took: string): string {
   return `${path} ${size}  ${took.padStart(9)}  ${id === undefined ? "" : shortId(id)}`.trimEnd();
 }
 
-/** A name stands for itself and for what is below it. */
+/** A name stands for the target and for those below it: "examples" for "examples/…". */
 function choose(all: readonly Target[], only: readonly string[]): Target[] {
   const matches = (target: Target, name: string) => target.name === name || target.name.startsWith(`${name}/`);
   const unknown = only.find((name) => !all.some((target) => matches(target, name)));
@@ -197,7 +197,7 @@ function choose(all: readonly Target[], only: readonly string[]): Target[] {
 const HELP = `Usage: npm run build -- [--only=NAME,...] [--force]
 
 Makes dist/rkt, dist/stage1-nspawn.aci, dist/stage1-fly.aci and the example
-images in dist/examples. What no input has changed since it was made is left alone.
+images in dist/examples. A target whose inputs have not changed is left alone.
 
   --only=NAME,...   only these; "examples" is all of them:
                     ${targets()

@@ -1,7 +1,6 @@
 /**
- * The three executables: `rkt`, one ELF file with Node.js inside, and `init`
- * and `launcher`, scripts for the Node.js of the stage1 image. Separate
- * bundles: none contains another stage's code.
+ * Bundles the executables: `rkt`, one ELF file with Node.js inside, and `init` and `launcher`, scripts for the Node.js
+ * of the stage1 image. No bundle contains another stage's code.
  */
 
 import { execFile } from "node:child_process";
@@ -23,7 +22,7 @@ interface Executable {
   plugins: readonly Plugin[];
 }
 
-/** Relative: what runs on the host starts in the container directory. */
+/** The path relative to the container directory, in which programs on the host start. */
 function onHost(path: string): string {
   return containerLayout(".").inStage1(path).replace(/^\.\//, "");
 }
@@ -50,14 +49,14 @@ export const EXECUTABLES = {
 export type ExecutableName = keyof typeof EXECUTABLES;
 export type ScriptName = Exclude<ExecutableName, "rkt">;
 
-/** What code that `Script` runs needs of a CommonJS module. */
+/** Wraps code that `Script` runs, so that it has the variables of a CommonJS module. */
 const FUNCTION = { banner: { js: "(function (require, module, exports) {" }, footer: { js: "})" } };
 
 const CODE_CACHE = join(import.meta.dirname, "code-cache.cjs");
 
 /**
- * Bundles an executable's code, from `entry` unless it is the stage's own, to one CommonJS file. Answers the files
- * that it is made of, their paths below the project.
+ * Bundles an executable's code to one CommonJS file. `entry` replaces the stage's own main.ts. Returns the paths of the
+ * source files, relative to the project.
  */
 export async function bundle(name: ExecutableName, output: string, entry?: string): Promise<string[]> {
   const executable: Executable = EXECUTABLES[name];
@@ -72,9 +71,9 @@ export async function bundle(name: ExecutableName, output: string, entry?: strin
     target: "node26",
     // `import()` becomes a `require` made at that moment: V8's code cache and `import()` exclude each other.
     supported: { "dynamic-import": false },
-    // A script in one file has no modules to find by its address, but dependencies ask for it at start.
+    // Dependencies read it at their start. Any value will do, because a single file has no modules to find.
     define: { "import.meta.url": '"file:///rkt"' },
-    // Names stay, for stacks.
+    // Identifiers are not minified, so that stacks are readable.
     minifyWhitespace: true,
     minifySyntax: true,
     legalComments: "none",
@@ -120,7 +119,7 @@ export async function singleExecutable(main: string, output: string, cache: stri
   const directory = mkdtempSync(`${output}.`);
   const config = join(directory, "sea.json");
   const settings = {
-    // Stacks show this name; a relative one says nothing of the machine that built it.
+    // Stacks show this name. It is relative, so that it does not depend on the machine that built it.
     main: basename(main),
     output: join(directory, "output"),
     executable: await strippedRuntime(cache),
@@ -143,9 +142,8 @@ export async function singleExecutable(main: string, output: string, cache: stri
 
 /**
  * Bundles an executable of a stage1 image into `directory`: a script NAME for the
- * kernel, the code NAME.js, and V8's bytecode of it NAME.cache, which saves
- * compiling what each start runs once. Returns the paths, NAME's first. They
- * belong into the directory of the runtime.
+ * kernel, the code NAME.js, and its V8 bytecode NAME.cache, so that a start need not compile the code. Returns the
+ * paths, NAME's first. The files belong in the directory of the runtime.
  */
 export async function bundleScript(name: ScriptName, directory: string, entry?: string): Promise<string[]> {
   const { interpreter } = EXECUTABLES[name];
@@ -155,14 +153,14 @@ export async function bundleScript(name: ScriptName, directory: string, entry?: 
     string,
   ];
   await bundle(name, code, entry);
-  // Bytecode of other flags than those of the start is refused; of the seed it keeps nothing but the order of its tables.
+  // V8 refuses bytecode that was made with other flags. The seed is fixed, so that the same code gives the same bytes.
   await promisify(execFile)(process.execPath, ["--random-seed=1", HEAP, CODE_CACHE, code, cache]);
   const beside = (path: string) => JSON.stringify(join(dirname(interpreter), basename(path)));
   writeFileSync(
     script,
     `#!${interpreter}
 "use strict";
-// Bytecode of another V8 is refused, and the code compiled as ever.
+// If V8 refuses the bytecode, it compiles the code.
 const { readFileSync } = require("node:fs");
 const { Script } = require("node:vm");
 const code = readFileSync(${beside(code)}, "utf8");

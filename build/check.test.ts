@@ -289,7 +289,7 @@ const cases: { name: string; files: Record<string, string>; expected: string[] }
     },
     expected: [
       "stage0/shed/a.ts:1: direction: stage0/shed is no folder of stage 0 that build/check.ts knows",
-      "stage0/store/store.ts:2: direction: imports stage0/fetch/fetch.ts: where an image comes from is nothing to who vouches for it or keeps it",
+      "stage0/store/store.ts:2: direction: imports stage0/fetch/fetch.ts: the keystore and the store do not know where an image comes from",
     ],
   },
   {

@@ -1,10 +1,9 @@
 /**
- * The project's own rules for its source, each with its reason: who may import
- * whom, and what may be said or called in one place only. A program,
- * `check.ts [DIRECTORY]`; part of `npm run check`.
+ * Checks the project's own rules for its source, each with its reason: which files may import which, and which names
+ * and calls may be in one place only. A program, `check.ts [DIRECTORY]`; part of `npm run check`.
  *
- * Code is judged by TypeScript's own syntax trees, for the files that
- * tsconfig.json names; text by lines, for the files that git would commit.
+ * Rules about code work on TypeScript's syntax trees, for the files that tsconfig.json names. Rules about text work
+ * line by line, for the files that git would commit.
  */
 
 import { execFileSync } from "node:child_process";
@@ -55,10 +54,10 @@ export interface Violation {
 
 const STAGES = ["stage0", "stage1", "stage2"];
 const UNIT_WRITER = "shared/systemd-unit-writer";
-/** Gives the readers of all stages what nobody would write. */
+/** The fuzzer, which imports the readers of all stages. */
 const FUZZ = "test/fuzz";
 
-/** Whose code a file is: its top-level directory, or the package of its own. */
+/** The part of the project that a file belongs to: its top-level directory, or a package inside. */
 function owner(file: string): string {
   if (file.startsWith(`${UNIT_WRITER}/`)) return UNIT_WRITER;
   if (file.startsWith(`${FUZZ}/`)) return FUZZ;
@@ -67,7 +66,7 @@ function owner(file: string): string {
 
 const isTest = (file: string): boolean => file.endsWith(".test.ts") || owner(file).startsWith("test");
 const isStage = (file: string): boolean => STAGES.includes(owner(file));
-/** Part of an executable of ours. */
+/** Whether a file is part of an executable. */
 const isProduct = (file: string): boolean => !isTest(file) && (isStage(file) || owner(file).startsWith("shared"));
 /** The files that render and set the exit status. */
 const isMain = (file: string): boolean => STAGES.some((stage) => file === `${stage}/main.ts`);
@@ -77,7 +76,7 @@ const isMain = (file: string): boolean => STAGES.some((stage) => file === `${sta
 interface Import {
   /** As written; undefined when it is computed. */
   specifier: string | undefined;
-  /** "type" leaves nothing at run time, "static" loads with the module, "dynamic" when it is called. */
+  /** "type" is erased, "static" is loaded with the module, "dynamic" when it is called. */
   kind: "type" | "static" | "dynamic";
   node: Node;
 }
@@ -103,7 +102,7 @@ function importOf(node: Node): Import | undefined {
   return loads ? { specifier: literal(node.arguments[0]), kind: "dynamic", node } : undefined;
 }
 
-/** Who may import whom; a file's own side is always allowed. */
+/** Which parts of the project may import which. A file may always import from its own part. */
 const DIRECTION: Readonly<Record<string, { from: string[]; inTests: string[]; reason: string }>> = {
   ...Object.fromEntries(
     STAGES.map((stage) => [
@@ -128,23 +127,23 @@ const DIRECTION: Readonly<Record<string, { from: string[]; inTests: string[]; re
 };
 
 /**
- * The folders of stage 0, from what knows a person to what is the same for
- * many: a file imports from its own folder and from those after it.
+ * The folders of stage 0, from the command line down to the host: a file imports from its own folder and from those
+ * after it.
  */
 const FOLDERS: readonly (readonly [folder: string, reason: string])[] = [
   ["", "main.ts and the table of commands are what the executable begins with"],
   ["commands", "a command is called by the command line, and by nobody else"],
-  ["request", "what somebody asks for is turned into a container, and no lower part knows who asked"],
-  ["metadata", "the metadata service is told of containers and images; these do without it"],
-  ["container", "a container stands on images; images do not know of containers"],
-  ["fetch", "where an image comes from is nothing to who vouches for it or keeps it"],
-  ["trust", "signatures are verified for whoever has bytes; the store keeps what was verified"],
+  ["request", "a request becomes a container, and the lower folders do not know of requests"],
+  ["metadata", "the metadata service reads containers and images; these do not know of the service"],
+  ["container", "a container uses images; images do not know of containers"],
+  ["fetch", "the keystore and the store do not know where an image comes from"],
+  ["trust", "the store does not know of signatures: it keeps what was verified"],
   ["store", "the store reads archives; an archive does not know where it is kept"],
-  ["archive", "an archive is read for anybody who has one"],
+  ["archive", "the reading of archives depends on no use of them"],
   ["cli", "the words of a command line are read in one way for all commands"],
-  ["config", "configuration is read for whoever needs it"],
-  ["terminal", "what is printed comes from above"],
-  ["host", "the host's own files and programs are the ground"],
+  ["config", "the reading of configuration depends on no use of it"],
+  ["terminal", "the terminal does not know what is printed"],
+  ["host", "the host's own files and programs are the lowest folder"],
 ];
 
 function folderBroken(file: string, target: string): string | undefined {
@@ -163,7 +162,7 @@ function directionBroken(file: string, target: string): string | undefined {
   const side = owner(file);
   const other = owner(target);
   const allowed = DIRECTION[side];
-  // package.json holds the version, which everybody may tell.
+  // package.json holds the version, which every part may print.
   if (side === other || allowed === undefined || target === "package.json") return undefined;
   if (other === UNIT_WRITER) return `imports ${target}: systemd-unit-writer is imported by that name`;
   if (allowed.from.includes(other) || (isTest(file) && allowed.inTests.includes(other))) return undefined;
@@ -210,13 +209,13 @@ function* checkImport(file: string, found: Import, packages: PackageJson): Gener
   }
 }
 
-// --- what loads at every start ----------------------------------------------------
+// --- imports that are loaded at every start -------------------------------------------
 
-/** Own workspaces cost nothing; node:sqlite loads a library. */
+/** Whether an import is slow to load: packages, except our own, and node:sqlite, which loads a library. */
 const isExpensive = (specifier: string): boolean =>
   specifier === "node:sqlite" || (!isBuiltin(specifier) && packageOf(specifier) !== "systemd-unit-writer");
 
-/** Follows the imports that every start of an executable pays for. */
+/** Follows the static imports of an executable, and reports expensive ones. */
 function* eagerPackages(main: string, files: ReadonlyMap<string, Source>): Generator<Violation> {
   const seen = new Set([main]);
   // The set grows while it is walked.
@@ -237,9 +236,8 @@ function* eagerPackages(main: string, files: ReadonlyMap<string, Source>): Gener
 // --- circles ------------------------------------------------------------------------
 
 /**
- * Files that import each other in a circle, types included: none of them can
- * be understood without all the others. One violation for each import by which
- * a walk comes back to a file that it is still in.
+ * Reports files that import each other in a circle, also by types: none of them can be understood without all others.
+ * There is one violation for each import that leads back to a file of the current path.
  */
 function* circles(sources: ReadonlyMap<string, Source>): Generator<Violation> {
   const done = new Set<string>();
@@ -271,7 +269,9 @@ interface Ban {
   hit(node: Node): boolean;
 }
 
-/** `process.NAME`, in any of its spellings: `process?.NAME`, `process["NAME"]`, `import { NAME } from "node:process"`. */
+/**
+ * Finds `process.NAME` in all its spellings: `process?.NAME`, `process["NAME"]`, `import { NAME } from "node:process"`.
+ */
 function usesProcess(node: Node, names: readonly string[]): boolean {
   const name = isImportSpecifier(node)
     ? isProcess(node.parent.parent.parent) && (node.propertyName ?? node.name)
@@ -281,14 +281,14 @@ function usesProcess(node: Node, names: readonly string[]): boolean {
   return name !== false && (isIdentifier(name) || isText(name)) && names.includes(name.text);
 }
 
-/** The global object, or the import of the module that is it. */
+/** Whether a node is the global `process`, or an import of its module. */
 function isProcess(node: Node): boolean {
   return isIdentifier(node)
     ? node.text === "process"
     : isImportDeclaration(node) && /^(?:node:)?process$/.test(importOf(node)?.specifier ?? "");
 }
 
-/** Another name for the object. */
+/** Whether a node gives the object another name. */
 function renamesProcess(node: Node): boolean {
   if (isVariableDeclaration(node)) return node.initializer !== undefined && isProcess(node.initializer);
   if (isNamespaceImport(node)) return isProcess(node.parent.parent);
@@ -307,7 +307,7 @@ function textOf(node: Node): string | undefined {
 
 const quoteRegExp = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
-/** Names that only shared/contract/ may spell; as paths of one's own, with or without the leading slash. */
+/** Names that only shared/contract/ may spell. Paths match with or without the leading slash. */
 const LAYOUT_NAMES = new RegExp(
   `(?<![\\w.-])(?:${[
     // "/rkt" alone is a common name: here it needs its slashes.
@@ -369,12 +369,12 @@ const BANS: readonly Ban[] = [
 // --- scripts ----------------------------------------------------------------------
 
 /**
- * The files of our stage1 images. Those of the examples are left out: they show who writes a stage1 what the names are, and
- * their own build knows no placeholders.
+ * The files of our stage1 images. Those of the examples are left out: they show the names to authors of a stage1, and
+ * their build has no placeholders.
  */
 const STAGE1_FILE = /^stage1\/[^/]+\/rootfs\//;
 
-/** What a script has placeholders for; in comments, too, for the image has them. */
+/** Names for which scripts must use placeholders; in comments, too, because these are part of the image. */
 const SCRIPT_LAYOUT = new RegExp(
   [
     // Also below the root as the host sees it, or below a directory that a variable holds.
@@ -422,14 +422,14 @@ const TEXT_BANS: readonly TextBan[] = [
   {
     rule: "registry-host",
     reason: "which registry packages come from is the installing machine's choice (npm config)",
-    // Reserved names (RFC 2606) are nobody's.
+    // Reserved names (RFC 2606) are allowed.
     pattern: /\bregistry\.(?!example\b)[a-z0-9-]+\.[a-z]{2,}\b|"resolved": "https?:/,
   },
 ];
 
-/** Files that git has or would take. */
+/** The files that git tracks or would add. */
 function textFiles(root: string): string[] {
-  // A checkout may belong to somebody else than root, who runs the tests.
+  // The checkout may belong to another user than root, who runs the tests.
   const options = ["-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
   try {
     const list = execFileSync("git", options, { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
@@ -496,7 +496,7 @@ function* checkSources(sources: ReadonlyMap<string, Source>, packages: PackageJs
   yield* circles(sources);
 }
 
-/** Everything in the project at `root` that breaks a rule, in order of place. */
+/** All violations in the project at `root`, sorted by file and line. */
 export function check(root: string): Violation[] {
   const packages: PackageJson = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const api = new API({ cwd: root });

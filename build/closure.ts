@@ -1,8 +1,7 @@
 /**
- * The libraries that programs need, picked out of Debian packages: a program
- * names libraries (DT_NEEDED), and the package it comes from depends on the
- * packages that hold them (Debian policy 8.6), so the search needs no index of
- * all files of the archive.
+ * Finds the libraries that programs need, in Debian packages. A program names its libraries (DT_NEEDED), and its
+ * package depends on the packages that hold them (Debian policy 8.6): so the search needs no index of all files in
+ * Debian.
  */
 
 import { readFileSync } from "node:fs";
@@ -15,26 +14,26 @@ import { parseElf } from "./elf.ts";
 /** ld.so's own search path in Debian's root (ld.so(8), multiarch). */
 const LIBRARY_DIRS = ["usr/lib/x86_64-linux-gnu", "usr/lib"];
 
-/** Names of packages that hold libraries; their other dependencies (debconf, programs) have nothing for a linker. */
+/** Names of packages with libraries. Other dependencies (debconf, programs) are ignored. */
 const LIBRARY_PACKAGE = /^(lib|zlib1g$)/;
 
-/** What a package taken whole still leaves behind. */
+/** Files that are left out even of a whole package. */
 const DOCUMENTATION = /^usr\/share\/(bug|doc|doc-base|info|lintian|locale|man)\//;
 
 export interface Closure {
-  /** What was asked for and what it needs. */
+  /** The wanted files, and the files that they need. */
   tree: Tree;
-  /** The packages that anything was taken from. */
+  /** The packages of these files. */
   packages: Package[];
 }
 
 export interface ClosureOptions {
   load: Loader;
-  /** Files of packages: package name to the paths wanted of it. */
+  /** The wanted paths, by package name. */
   wanted: ReadonlyMap<string, readonly string[]>;
-  /** Packages of which all but the documentation is wanted. Their links may lead to what is not there. */
+  /** Packages whose files are all wanted, except documentation. Their links may lead to missing files. */
   whole?: readonly string[];
-  /** Files that come from elsewhere (the runtime), and the packages that hold their libraries. */
+  /** Files that are in no package (the runtime), and the packages with their libraries. */
   foreign?: { tree: Tree; packages: readonly string[] };
 }
 
@@ -45,17 +44,17 @@ interface Taken {
   packages: readonly string[];
 }
 
-/** Takes the wanted files and, with them, their interpreters and libraries. */
+/** Collects the wanted files with their interpreters and libraries. */
 export async function closure({ load, wanted, whole = [], foreign }: ClosureOptions): Promise<Closure> {
   const tree: Tree = new Map(foreign?.tree);
   const used = new Map<string, Package>();
-  /** Base names of what was taken. */
+  /** Base names of the files in the tree. */
   const names = new Set<string>();
-  /** Packages in which to look, in the order they became known. */
+  /** The loaded packages, in the order of their loading. */
   const known = new Map<string, Package>();
   let taken: Taken[] = [];
 
-  const take = (p: Package, path: string): boolean => {
+  const addFrom = (p: Package, path: string): boolean => {
     const entry = p.tree.get(path);
     if (entry === undefined) return false;
     if (tree.has(path)) return true;
@@ -64,15 +63,15 @@ export async function closure({ load, wanted, whole = [], foreign }: ClosureOpti
     names.add(posix.basename(path));
     if (entry.type === "symlink") {
       const target = posix.join(posix.dirname(path), entry.target);
-      if (!take(p, target) && !takeFromAny(target) && !whole.includes(p.name))
+      if (!addFrom(p, target) && !addFromAny(target) && !whole.includes(p.name))
         throw new RktError("bad-package", `${p.name}: link ${path} leads to no file: ${target}`);
-    } else if (entry.type === "hardlink") take(p, entry.target);
+    } else if (entry.type === "hardlink") addFrom(p, entry.target);
     else taken.push({ path, entry, packages: p.depends });
     return true;
   };
-  const takeFromAny = (path: string): boolean => tree.has(path) || [...known.values()].some((p) => take(p, path));
-  // What a library needs may also have been loaded by the program that loaded it, from a place only that knows.
-  const isMet = (places: readonly string[]) => names.has(baseName(places)) || places.some(takeFromAny);
+  const addFromAny = (path: string): boolean => tree.has(path) || [...known.values()].some((p) => addFrom(p, path));
+  // By name, too: the program that loads a library may have loaded what that needs, from a directory of its own.
+  const isMet = (places: readonly string[]) => names.has(baseName(places)) || places.some(addFromAny);
 
   const learn = async (packages: readonly string[]) => {
     for (const p of await load(packages)) known.set(p.name, p);
@@ -81,7 +80,7 @@ export async function closure({ load, wanted, whole = [], foreign }: ClosureOpti
   for (const [path, entry] of foreign?.tree ?? []) taken.push({ path, entry, packages: foreign?.packages ?? [] });
   for (const [p, paths] of wantedFiles(known, wanted, whole))
     for (const path of paths)
-      if (!take(p, path)) throw new RktError("bad-package", `package ${p.name} ${p.version} has no file /${path}`);
+      if (!addFrom(p, path)) throw new RktError("bad-package", `package ${p.name} ${p.version} has no file /${path}`);
 
   // In rounds, since each question to apt costs half a second.
   while (taken.length > 0) {
@@ -118,7 +117,7 @@ function programFiles(p: Package): string[] {
   return [...p.tree].filter(([path, e]) => e.type !== "directory" && !DOCUMENTATION.test(path)).map(([path]) => path);
 }
 
-/** The interpreter and the libraries of a program or library, each as the places where it may be. */
+/** The interpreter and the libraries of a file, each as the paths where it may be. */
 function needs({ path, entry }: Taken): string[][] {
   const elf = entry.type === "file" ? parseElf(bytesOf(entry.content)) : undefined;
   if (elf === undefined) return [];
@@ -133,7 +132,7 @@ function bytesOf(content: Content): Uint8Array {
   return "path" in content ? readFileSync(content.path) : content;
 }
 
-/** A RUNPATH directory as a path of the root. */
+/** A RUNPATH directory as a path in the root. */
 function rootPath(directory: string, of: string): string {
   const absolute = directory.replace(/\$ORIGIN|\$\{ORIGIN\}/g, `/${posix.dirname(of)}`);
   return usrMergedPath(posix.normalize(absolute).replace(/^\/+|\/+$/g, ""));

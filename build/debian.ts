@@ -1,12 +1,10 @@
 /**
- * Files of Debian packages, without installing them: fetched by apt into a
- * cache and read by dpkg-deb, or taken from the machine where they are
- * installed.
+ * Reads the files of Debian packages without installing them: apt downloads a package into a cache, and dpkg-deb reads
+ * it. Or they are read from this machine, if the package is installed.
  *
- * Trusts apt for authenticity (its signed lists hold each package's SHA-256,
- * checked again for cached files) and the packages for their content. Trees
- * are usr-merged (`/lib` is `usr/lib` and so on) and their links relative, so
- * that they also lead right when looked at from outside of the root.
+ * apt is trusted for authenticity: its signed lists have each package's SHA-256, which is checked again for cached
+ * files. The packages' contents are trusted. Trees are usr-merged (`/lib` is `usr/lib` and so on), and their links are
+ * relative, so that they are also right for a process outside the root.
  */
 
 import { execFile, spawn } from "node:child_process";
@@ -30,7 +28,7 @@ export interface Package {
   tree: Tree;
 }
 
-/** Loads packages by name, each once. Names that depend on each other should come in one call: it costs one run of apt. */
+/** Loads packages by name, each once. One call with many names is faster, because each call runs apt. */
 export type Loader = (names: readonly string[]) => Promise<Package[]>;
 
 /** Downloaded packages are kept below `cache`. */
@@ -84,19 +82,19 @@ async function fetchPackages(names: readonly string[], cache: string): Promise<P
   });
 }
 
-/** Versions that a build would take now, by package name; none at all when apt does not know one. */
+/** The versions that a build would use now, by package name; empty if apt does not know one of them. */
 export async function candidateVersions(names: readonly string[]): Promise<Record<string, string>> {
   try {
     const stanzas = names.length === 0 ? [] : await candidates(names);
     return Object.fromEntries(stanzas.map(({ name, version }) => [name, version]));
   } catch (error) {
-    // The build that follows for want of a version says what is wrong.
+    // Without versions everything is built again, and that reports the error.
     if (error instanceof RktError) return {};
     throw error;
   }
 }
 
-/** What apt would install now. */
+/** The versions that apt would install now. */
 async function candidates(names: readonly string[]): Promise<Stanza[]> {
   const stanzas = (await aptCacheShow(names)).split("\n\n").map(stanzaOf);
   return names.map((name) => {
@@ -109,7 +107,7 @@ async function candidates(names: readonly string[]): Promise<Stanza[]> {
   });
 }
 
-/** Stanzas of the packages that apt knows: it fails when it does not know one, after it has shown the others. */
+/** The stanzas of the packages that apt knows. If it does not know one, apt-cache fails, but shows the others. */
 async function aptCacheShow(names: readonly string[]): Promise<string> {
   try {
     return (await command("apt-cache", ["show", "--no-all-versions", ...names])).stdout;
@@ -146,12 +144,12 @@ function dependsOf(text: string): string[] {
   return [...new Set(names.filter((name) => name !== ""))];
 }
 
-/** Two builds may share a cache: a package appears in it whole. */
+/** Downloads packages. A package appears in the cache only when it is complete, because two builds may share it. */
 async function download(stanzas: readonly Stanza[], cache: string): Promise<void> {
   const temporary = mkdtempSync(join(cache, "download-"));
   try {
     const wanted = stanzas.map((stanza) => `${stanza.name}=${stanza.version}`);
-    // As root, apt would step down to a user who may not write here.
+    // Run by root, apt would change to another user, which can't write here.
     await command("apt-get", ["download", "--quiet", "-o", "APT::Sandbox::User=root", ...wanted], temporary);
     for (const { file } of stanzas) renameSync(join(temporary, file), join(cache, file));
   } finally {
@@ -176,7 +174,7 @@ async function command(program: string, args: readonly string[], cwd?: string): 
   }
 }
 
-/** The files of a .deb, with the owners and modes its archive says. */
+/** The files of a .deb, with the owners and modes in its archive. */
 async function readDeb(deb: string): Promise<Tree> {
   const { Parser } = await import("tar");
   const tree: Tree = new Map();
@@ -233,7 +231,7 @@ async function installedPackages(names: readonly string[]): Promise<Package[]> {
   });
 }
 
-/** Lines that name nothing (diversions, files that a policy left out) are passed over. */
+/** Reads the listed files. Missing ones (diversions, files that a policy left out) are skipped. */
 function installedTree(files: readonly string[]): Tree {
   const tree: Tree = new Map();
   for (const file of files) {
@@ -252,7 +250,7 @@ function installedTree(files: readonly string[]): Tree {
 /** Top-level directories that are links into /usr (Debian's usr-merge). */
 export const USR_MERGED = ["bin", "sbin", "lib", "lib64"] as const;
 
-/** Where a path of a package lies in a usr-merged root. */
+/** The path in a usr-merged root of a path in a package. */
 export function usrMergedPath(path: string): string {
   const top = path.split("/", 1)[0] ?? "";
   return (USR_MERGED as readonly string[]).includes(top) ? `usr/${path}` : path;

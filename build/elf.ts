@@ -1,6 +1,6 @@
 /**
- * What the dynamic linker will read of an x86-64 ELF file: its interpreter,
- * the libraries it needs and where it looks for them (elf(5), ld.so(8)).
+ * Reads the parts of an x86-64 ELF file that the dynamic linker uses: the interpreter, the needed libraries and their
+ * directories (elf(5), ld.so(8)).
  */
 
 export interface ElfInfo {
@@ -28,7 +28,7 @@ interface Segment {
   size: number;
 }
 
-/** undefined for what is no 64-bit little-endian x86-64 ELF file. */
+/** Undefined for any file that is no 64-bit little-endian x86-64 ELF file. */
 export function parseElf(bytes: Uint8Array): ElfInfo | undefined {
   const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const EM_X86_64 = 62;
@@ -74,7 +74,7 @@ function dynamicEntries(file: Buffer, dynamic: Segment): { tag: number; value: n
   return entries;
 }
 
-/** Where in the file an address of the loaded program lies. */
+/** The offset in the file of an address in the loaded program. */
 function fileOffset(segments: readonly Segment[], address: number): number {
   const holder = segments.find((s) => s.type === PT_LOAD && address >= s.address && address < s.address + s.size);
   if (holder === undefined) throw new Error(`ELF address 0x${address.toString(16)} lies in no segment`);

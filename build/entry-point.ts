@@ -1,17 +1,15 @@
 /**
- * The first instructions of our executables (ADR 9): they take the caller's
- * environment away before a runtime, or a library in it, can obey a part of
- * it, and give a runtime the options of the build. Written here in machine code
- * (x86-64), as build/exec-helper.ts is.
+ * Adds the first instructions of our executables (ADR 9). They remove the caller's environment before the runtime or a
+ * library can use it, and give the runtime the options of the build. They are written here in machine code (x86-64),
+ * like build/exec-helper.ts.
  *
- * The dynamic linker has run by then, and nothing of the program has. It and the
- * C library know the environment by the array on the stack that the kernel made
- * (System V ABI, "Process Initialization"); the array is emptied in place. The
- * texts stay, so a program of ours reads in /proc/self/environ what its caller
- * gave it (shared/environment.ts).
+ * The dynamic linker has run before them, but no code of the program. The program and the C library find the
+ * environment in the array that the kernel has made on the stack (System V ABI, "Process Initialization"): the
+ * instructions empty that array. The texts stay in memory, so our programs can read the caller's variables in
+ * /proc/self/environ (shared/callers-environment.ts).
  *
- * Knows nothing of the program it is put before: an ELF file (elf(5)) gets one
- * more segment at its end, with the code and a longer table of segments.
+ * The code does not depend on the program. The ELF file (elf(5)) gets one more segment at its end, with the code and a
+ * longer table of segments.
  */
 
 import { RktError } from "../shared/errors.ts";
@@ -33,9 +31,9 @@ interface Segment {
   align: number;
 }
 
-/** A copy of the executable that starts without a variable, and with `options` before its arguments. */
+/** A copy of the executable that starts without environment variables, and with `options` before its arguments. */
 export function withOwnEntryPoint(program: Buffer, options: readonly string[] = []): Buffer {
-  // The stack pointer is a multiple of 16 at the entry point.
+  // The stack pointer must stay a multiple of 16.
   if (options.length % 2 !== 0) throw unexpected("the options before its arguments must be even in number");
   const segments = readSegments(program);
   const entry = Number(program.readBigUInt64LE(24));
@@ -50,7 +48,7 @@ export function withOwnEntryPoint(program: Buffer, options: readonly string[] = 
       ? { ...segment, ...place, fileSize: (segments.length + 1) * PHDR, size: (segments.length + 1) * PHDR }
       : segment,
   );
-  // Segments that are loaded stand in the order of their addresses.
+  // Loaded segments must be in the order of their addresses.
   const next = table.findIndex(({ type, address }) => type === PT_LOAD && address > place.address);
   table.splice(next < 0 ? table.findLastIndex(({ type }) => type === PT_LOAD) + 1 : next, 0, own);
 
@@ -65,8 +63,8 @@ export function withOwnEntryPoint(program: Buffer, options: readonly string[] = 
 }
 
 /**
- * A page of the file after its end, at the address where the program's first segment would have it: kernels before 5.18
- * tell a program the address of its segments' table so. It is one that no segment has.
+ * Finds a page after the end of the file whose address is free. Its address must have the same distance to its offset
+ * as the first segment's, because kernels before 5.18 compute the address of the table of segments in this way.
  */
 function freePlace(length: number, segments: readonly Segment[]): { offset: number; address: number } {
   const loaded = segments.filter(({ type }) => type === PT_LOAD);
@@ -89,9 +87,9 @@ function readSegments(program: Buffer): Segment[] {
   const count = program.readUInt16LE(56);
   if (table + count * PHDR > program.length) throw unexpected("its table of segments is cut off");
   const segments = Array.from({ length: count }, (_, i) => readSegment(program, table + i * PHDR));
-  // A static program's C library takes what follows the environment for the auxiliary vector, and would find none.
+  // A static program's C library looks for the auxiliary vector right after the environment, and would not find it.
   if (!segments.some(({ type }) => type === PT_INTERP)) throw unexpected("it is linked statically");
-  // Else the dynamic linker of a program without a fixed address could not know where the program lies.
+  // Without it, the dynamic linker could not find out where a program without a fixed address was loaded.
   if (!segments.some(({ type }) => type === PT_PHDR)) throw unexpected("its table of segments has no entry for itself");
   const entry = Number(program.readBigUInt64LE(24));
   const holds = ({ type, flags, address, fileSize }: Segment) =>
@@ -124,8 +122,8 @@ function writeSegment(program: Buffer, at: number, segment: Segment): void {
 }
 
 /**
- * At the start the stack has argc, argv, a null pointer, envp, a null pointer, and rdx is the dynamic linker's, for the
- * C library. Each instruction with its bytes in hexadecimal.
+ * At the start, the stack has argc, argv, a null pointer, envp and a null pointer. rdx must not be changed: it is the
+ * dynamic linker's, for the C library. Each instruction has its bytes in hexadecimal.
  */
 const EMPTY_ENVIRONMENT: readonly [bytes: string, instruction: string][] = [
   ["48 8b 04 24", "mov rax, [rsp]             ; argc"],
@@ -138,7 +136,7 @@ const EMPTY_ENVIRONMENT: readonly [bytes: string, instruction: string][] = [
   // empty:
 ];
 
-/** Code for the address `from` that goes on at `to`. */
+/** The code, which lies at the address `from` and jumps to `to` at its end. */
 function entryCode(options: readonly string[], { from, to }: { from: number; to: number }): Buffer {
   const words = EMPTY_ENVIRONMENT.map(([bytes]) => hex(bytes));
   const texts = Buffer.from(options.map((option) => `${option}\0`).join(""), "latin1");
@@ -155,12 +153,12 @@ function entryCode(options: readonly string[], { from, to }: { from: number; to:
     const STORE = 12;
     let text = before + n * STORE + 5;
     for (const [i, option] of options.entries()) {
-      // lea rcx, [rip+text]; mov [rsp+16+8*i], rcx. The last takes the place that argv[0] had.
+      // lea rcx, [rip+text]; mov [rsp+16+8*i], rcx. The last one replaces the old argv[0].
       const lea = Buffer.concat([hex("48 8d 0d"), int32(text - (before + i * STORE + 7))]);
       insertion.push(lea, Buffer.from([0x48, 0x89, 0x4c, 0x24, 16 + 8 * i]));
       text += Buffer.byteLength(option, "latin1") + 1;
     }
-    // test rax, rax; jz end. Kernels before 5.18 start a program without any argument, and then nothing can be put before the next.
+    // test rax, rax; jz end. Before Linux 5.18 a program may have no arguments at all: then options can't be inserted.
     words.push(Buffer.concat([hex("48 85 c0 74"), Buffer.from([sizeOf(insertion)])]), ...insertion);
   }
   const end = sizeOf(words) + 5;

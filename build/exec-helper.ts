@@ -1,18 +1,15 @@
 /**
- * The program `exec` of a stage1 image, a static executable of 300 bytes: the
- * launcher's last step to the app (stage2/launch.ts says why). Written here in
- * machine code (x86-64), since the project has no compiler for one that needs
- * no loader and no library.
+ * Makes the program `exec` of a stage1 image, a static executable of 300 bytes that executes the app for the launcher
+ * (stage2/launch.ts says why). It is written here in machine code (x86-64), since the project has no compiler for a
+ * program without a loader and libraries.
  *
  *     exec MESSAGES PATH ARGV0 ARGUMENT...
  *
- * calls execve(2) of PATH with the rest as its arguments and with its own
- * environment. When that fails it writes to standard error what MESSAGES says
- * of the errno, and ends with 203 (LAUNCH_EXIT.exec). MESSAGES are records: the
- * errno as a byte, a text, and a byte 1. Errno 0xff stands for any and is for
- * the last record: the number follows its text. The first record is ENOENT's
- * (2): a script with `#!/proc/self/exe` starts this program, too, and with
- * another first argument it ends instead of starting that script for ever.
+ * It calls execve(2) of PATH, with the rest as arguments and with its own environment. If that fails, it writes the
+ * text for the errno in MESSAGES to standard error, and ends with 203 (LAUNCH_EXIT.exec). MESSAGES are records: the
+ * errno as a byte, a text, and a byte 1. The last record has errno 0xff, which matches any: the number follows its
+ * text. The first record must be ENOENT's (2). Otherwise the program ends at once: a script with `#!/proc/self/exe`
+ * starts this program with other arguments, and would start itself for ever.
  */
 
 import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
@@ -79,7 +76,7 @@ const BASE = 0x400000n;
 const [PT_LOAD, PT_GNU_STACK] = [1, 0x6474e551];
 const [X, W, R] = [1, 2, 4];
 
-/** The executable (elf(5)): one segment, which is the file itself, and a stack that is not executable. */
+/** The executable (elf(5)): one segment, which is the whole file, and a stack that is not executable. */
 export function execHelper(): Buffer {
   const code = Buffer.from(CODE.map(([bytes]) => bytes.replaceAll(" ", "")).join(""), "hex");
   const start = EHDR + 2 * PHDR;

@@ -1,4 +1,4 @@
-/** Lays a tree out on disk, for people and tests to look at; images are unpacked by rkt's own extractor. */
+/** Writes a tree to disk with tar(1), for people and tests. (rkt itself unpacks images with its own extractor.) */
 
 import { spawn } from "node:child_process";
 import { mkdir, rm } from "node:fs/promises";
@@ -7,7 +7,7 @@ import type { Tree } from "../shared/aci/tree.ts";
 import { archive } from "../shared/aci/writer.ts";
 import { RktError } from "../shared/errors.ts";
 
-/** Replaces `directory` by the tree. Owners and devices need root. */
+/** Replaces `directory` by the tree. Only root can set owners and make devices. */
 export async function extractTree(tree: Tree, directory: string): Promise<void> {
   await rm(directory, { recursive: true, force: true });
   await mkdir(directory, { recursive: true });

@@ -1,6 +1,6 @@
 /**
- * The licences of what the executables are made of: rkt's own, Node.js's, and
- * of each npm package that is in the bundle, as it came with the package.
+ * Collects the licences of all parts of the executables: rkt's own, Node.js's, and those of the bundled npm packages,
+ * each from its package.
  */
 
 import { readdirSync, readFileSync } from "node:fs";
@@ -18,7 +18,7 @@ export interface Licence {
   text: string;
 }
 
-/** Of the packages that files of a bundle (paths below the project) come from, by name. */
+/** The licences of a bundle's packages, sorted by name. `inputs` are the bundle's files, relative to the project. */
 export function packageLicences(inputs: readonly string[]): Licence[] {
   const directories = inputs.flatMap((input) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input) ?? []);
   return [...new Set(directories)].map((directory) => licence(directory)).sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -38,7 +38,7 @@ function licence(directory: string): Licence {
   return { name, version, expression: license, text: texts.join("\n\n") };
 }
 
-/** All of them, for people. */
+/** The text of the file LICENSES. */
 export function licenceFile(inputs: readonly string[]): string {
   const packages = packageLicences(inputs);
   const parts = [

@@ -1,13 +1,13 @@
-/** Where the build finds and leaves things. */
+/** The directories of the build. */
 
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 /** The project's directory. */
 export const ROOT = dirname(import.meta.dirname);
-/** What a build makes. */
+/** The outputs of a build. */
 export const DIST = join(ROOT, "dist");
-/** What a build downloads or can make again, kept between builds. */
+/** Downloads and intermediate files, which are kept between builds. */
 export const CACHE = join(ROOT, ".cache");
 
 const packageJson = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {

@@ -1,6 +1,6 @@
 /**
- * The pictures of docs/: each `docs/pictures/NAME.dot`, in the language of
- * Graphviz, becomes `NAME.svg` beside it. A program, `npm run pictures`.
+ * Draws the pictures of docs/: each `docs/pictures/NAME.dot`, in the language of Graphviz, becomes `NAME.svg` beside
+ * it. A program, `npm run pictures`.
  */
 
 import { globSync, readFileSync, writeFileSync } from "node:fs";
@@ -9,12 +9,12 @@ import { instance } from "@viz-js/viz";
 import { ROOT } from "./paths.ts";
 import { program } from "./program.ts";
 
-/** Sources of pictures, relative to the project. */
+/** The pictures' sources, relative to the project. */
 export const sources = (): string[] => globSync("docs/pictures/*.dot", { cwd: ROOT }).sort();
 
 export const pictureOf = (source: string): string => source.replace(/\.dot$/, ".svg");
 
-/** The picture of a source, as the file has it. */
+/** Draws a picture, and returns the text of its file. */
 export async function draw(source: string): Promise<string> {
   const viz = await instance();
   return viz.renderString(readFileSync(join(ROOT, source), "utf8"), { format: "svg" });

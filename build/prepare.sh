@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes a bare machine fit: looks whether it can be at all, installs the Debian packages of the named
-# groups (build/packages.txt) that are missing, and the npm packages. Does nothing where nothing is missing.
+# Prepares a machine: checks that it is suitable, and installs missing Debian packages of the named groups
+# (build/packages.txt) and missing npm packages.
 #
 #   prepare.sh GROUP...
 set -eu

@@ -1,10 +1,10 @@
-/** What the build's programs share as programs: how they fail, and how they tell sizes. */
+/** What the build's programs share: errors, options and sizes. */
 
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { EXIT_FAILURE, errorText, printable, RktError, usageError } from "../shared/errors.ts";
 
-/** Runs a program: errors are rendered on stderr as `rkt` renders its own, and set the exit status. */
+/** Runs a program. An error is printed on stderr, in the form of rkt's own errors, and sets the exit status. */
 export async function program(name: string, main: () => Promise<void>): Promise<void> {
   try {
     await main();
@@ -19,8 +19,8 @@ export async function program(name: string, main: () => Promise<void>): Promise<
 }
 
 /**
- * A path of the command line. npm runs scripts in the project's directory, and says where the person who typed the
- * path was.
+ * Resolves a path of the command line. npm runs scripts in the project's directory; INIT_CWD is the directory in which
+ * the user typed the path.
  */
 export function userPath(path: string): string {
   const { npm_package_json: packageJson, INIT_CWD: typedIn } = process.env;
@@ -28,14 +28,14 @@ export function userPath(path: string): string {
   return resolve(byNpm && typedIn !== undefined ? typedIn : ".", path);
 }
 
-/** A path of the command line that must be there. */
+/** Resolves a path of the command line, which must exist. */
 export function existingPath(option: string, path: string): string {
   const full = userPath(path);
   if (!existsSync(full)) throw usageError(`--${option}: there is no ${full}`);
   return full;
 }
 
-/** What `util.parseArgs` throws is about the command line. */
+/** Makes usage errors of the errors of `util.parseArgs`. */
 function argumentError(error: unknown): unknown {
   if (!(error instanceof Error) || !("code" in error) || !String(error.code).startsWith("ERR_PARSE_ARGS")) return error;
   return usageError(error.message, "--help lists the options");
@@ -48,7 +48,7 @@ export function choice<T extends string>(option: string, value: string, choices:
   return match;
 }
 
-/** `--level` as the writer takes it: absent means the format's own. */
+/** Parses `--level`. Absent: the format's default. */
 export function level(value: string | undefined): { level?: number } {
   if (value === undefined) return {};
   if (!/^\d{1,2}$/.test(value)) throw usageError(`--level takes a number, not ${value}`);

@@ -1,6 +1,6 @@
 #!/bin/sh
-# From a fresh clone to a server in a container: prepares the machine, builds rkt and an image of etcd
-# from Debian's package, runs it, asks it over HTTP, and stops it. Leaves dist/ and the installed packages.
+# From a fresh clone to a server in a container: prepares the machine, builds rkt and an image of etcd from
+# Debian's package, runs it, sends it some requests, and stops it. dist/ and the installed packages remain.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PWD/node_modules/.bin:$PATH"
@@ -28,14 +28,14 @@ trap end EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# As root, whose containers they are; all of it goes to a directory of its own and is removed at the end.
+# Runs as root. All data are in a directory of their own, which is removed at the end.
 set -- run --dir "$work/data" --rm --volume data-dir,kind=empty,uid=500,gid=500,mode=0700 dist/examples/etcd.aci
 echo "==> run"
 echo "\$ sudo dist/rkt $*"
 dist/rkt "$@" >"$work/log" 2>&1 &
 rkt=$!
 
-# etcd says when it is ready by answering; when rkt ends first, its output says why.
+# Waits until etcd answers. If rkt ends before, shows its output.
 until curl --silent --fail --output /dev/null "$url/health"; do
   if ! kill -0 "$rkt" 2>/dev/null; then
     cat "$work/log" >&2

@@ -1,6 +1,5 @@
 /**
- * Builds an image, most often an application's, from a recipe: programs picked out of Debian
- * packages, the libraries they need, and a few files of its own.
+ * Builds an image from a recipe: programs from Debian packages, the libraries that they need, and a few further files.
  */
 
 import { existsSync, readdirSync } from "node:fs";
@@ -29,7 +28,7 @@ export interface Recipe {
   app?: object;
   /** The manifest's annotations: key to value. */
   annotations?: Readonly<Record<string, string>>;
-  /** Files to take, by Debian package. Their libraries follow. */
+  /** Files, by Debian package. Their libraries are added. */
   packages: Readonly<Record<string, readonly string[]>>;
   directories?: Readonly<Record<string, Owner>>;
   files?: Readonly<Record<string, Owner & { text: string }>>;
@@ -38,7 +37,7 @@ export interface Recipe {
 }
 
 export interface BuiltImage extends WrittenAci {
-  /** The Debian packages that anything was taken from. */
+  /** The Debian packages of its files. */
   packages: readonly Package[];
 }
 
@@ -55,7 +54,7 @@ export function recipePath(example: string): string {
   return join(EXAMPLES, example, "image.ts");
 }
 
-/** The files an example is made of. */
+/** The files that make an example. */
 export function recipeFiles(example: string): string[] {
   const directory = dirname(recipePath(example));
   return readdirSync(directory)

@@ -1,7 +1,6 @@
 /**
- * `npm test`: every `*.test.ts` of the project with node's test runner. What
- * they need of the machine, build/prepare.sh has made sure of. Ends with node's
- * own summary.
+ * `npm test`: runs all `*.test.ts` of the project with node's test runner, and ends with its summary. build/prepare.sh
+ * has prepared the machine before.
  */
 
 import { spawnSync } from "node:child_process";
@@ -33,10 +32,13 @@ With CI=true a skipped test is a failure.
 
 /** Milliseconds for one test: the emulated guest takes two minutes by itself, and five beside other tests. */
 const TEST_TIMEOUT = 20 * 60_000;
-/** For all: a process that stays although its tests are done is ended, and named. A busy machine takes three times the usual. */
+/**
+ * Milliseconds for all tests: then processes that still run are ended and named. A busy machine takes three times as
+ * long as usual.
+ */
 const RUN_TIMEOUT = 45 * 60_000;
 const LONG_TIMEOUT = 6 * 60 * 60_000;
-/** What makes a run a long one; a variable that is set already stays. */
+/** Variables of a long run. A variable that is set already stays. */
 const LONG = { RKT_FAULTS_ROUNDS: "1", RKT_SOAK_CYCLES: "500", RKT_FUZZ_SECONDS: "60" };
 const SOAK: string = "test/faults/soak.test.ts";
 
@@ -52,16 +54,16 @@ export interface RunOptions {
   testTimeout?: number;
 }
 
-/** Of the slowest test files, as many are named at the end. */
+/** How many of the slowest test files are named at the end. */
 const SLOWEST = 10;
 
-/** Runs test files, a process each, and reports to stdout; whether all is well. */
+/** Runs test files, each in a process, and reports to stdout. Returns whether all tests pass. */
 export async function runFiles(files: readonly string[], options: RunOptions): Promise<boolean> {
   let good = true;
   const events = run({
     cwd: options.cwd,
     files: files.map((file) => resolve(options.cwd, file)),
-    // No more: some ask within a time that is not ours to choose.
+    // No more processes than processors: some programs under test have timeouts that we can't change.
     concurrency: availableParallelism(),
     timeout: options.testTimeout ?? TEST_TIMEOUT,
     signal: AbortSignal.timeout(options.timeout ?? RUN_TIMEOUT),
@@ -85,7 +87,7 @@ export async function runFiles(files: readonly string[], options: RunOptions): P
   return good;
 }
 
-/** The files whose tests took longest, a line each; nothing for a handful of files. */
+/** The files whose tests took longest, a line each; "" if there are only a few files. */
 function slowest(times: ReadonlyMap<string, number>): string {
   if (times.size <= SLOWEST) return "";
   const sorted = [...times].sort(([, a], [, b]) => b - a).slice(0, SLOWEST);
@@ -93,12 +95,12 @@ function slowest(times: ReadonlyMap<string, number>): string {
   return `the slowest files:\n${lines.join("")}\n`;
 }
 
-/** A skipped test as the failure that it is in CI. */
+/** Turns a skipped test into a failure, for CI. */
 function withoutSkips(event: TestEvent): TestEvent {
   if (event.type !== "test:pass" || event.data.skip === undefined) return event;
   const { skip, details, ...place } = event.data;
   const cause = `skipped: ${typeof skip === "string" && skip !== "" ? skip : "no reason given"}`;
-  // As node's runner has it: a test's own error is the cause, and a string has no stack of ours.
+  // In the form of node's runner: the test's own error is the cause. A string has no stack.
   const error = Object.assign(new Error(cause), { code: "ERR_TEST_FAILURE", cause });
   const data: EventData.TestFail = { ...place, details: { duration_ms: details.duration_ms, error } };
   return { type: "test:fail", data };
@@ -124,13 +126,13 @@ async function main(): Promise<void> {
     throw usageError(`no test file's name contains ${positionals.join(" or ")}`, "a filter is a part of a path");
   if (!values["no-build"] && files.some((file) => file.startsWith("test/"))) buildDist();
   if (values.long) for (const [name, value] of Object.entries(LONG)) process.env[name] ??= value;
-  // What all files have in common: a store with the stage1 image in it (test/helpers/rkt.ts).
+  // All files share this directory: a store with the stage1 image in it (test/helpers/rkt.ts).
   const common = mkdtempSync(join(tmpdir(), "rkt-test-common-"));
   Object.assign(process.env, { RKT_TEST_COMMON: common });
   try {
     const times = values.long ? { timeout: LONG_TIMEOUT, testTimeout: LONG_TIMEOUT } : {};
     const options = { cwd: ROOT, name: values.name, strict: process.env["CI"] === "true", ...times };
-    // A long soak counts what the whole machine has, so nothing else runs beside it.
+    // A long soak counts resources of the whole machine, so nothing else runs beside it.
     const alone = values.long ? files.filter((file) => file === SOAK) : [];
     for (const some of [pureTogether(files.filter((file) => !alone.includes(file)), common), alone])
       if (some.length > 0 && !(await runFiles(some, options))) process.exitCode = 1;

@@ -1,4 +1,4 @@
-/** The Node.js binary that executables and images carry: the pinned one, without its symbols. */
+/** Makes the Node.js binary of executables and images: the pinned one, without its symbols. */
 
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -10,13 +10,13 @@ import { errorText, RktError } from "../shared/errors.ts";
 import { withOwnEntryPoint } from "./entry-point.ts";
 import { NODE_VERSION } from "./paths.ts";
 
-/** V8 collects no garbage, 4 ms each time, before a program has made more than most ever make: 16 MiB. */
+/** V8's first garbage collection comes only after 16 MiB, which most commands never reach. Each would take 4 ms. */
 export const HEAP = "--min-semi-space-size=16";
 
-/** Of every start: a signal must not make the runtime listen for a debugger, which whoever may send one could then be. */
+/** Options of every start. Without --disable-sigusr1, a user who may send signals could attach a debugger. */
 export const OPTIONS = ["--no-warnings", "--disable-sigusr1", HEAP] as const;
 
-/** The real path of what lies behind `/proc/self/cwd` is one of another mount namespace. */
+/** --preserve-symlinks-main: the real path behind `/proc/self/cwd` is one of another mount namespace. */
 const STAGE1_OPTIONS = [...OPTIONS, "--preserve-symlinks-main"];
 
 const made = new Map<string, Promise<string>>();
@@ -38,20 +38,25 @@ async function whole(path: string, make: (output: string) => Promise<void>): Pro
   return path;
 }
 
-/** Path of the stripped binary in `cache`, made there unless it is. */
+/** Path of the stripped binary in `cache`. It is made if it is missing. */
 export const strippedRuntime = (cache: string): Promise<string> =>
   once(join(cache, `node-${NODE_VERSION}-stripped`), strip);
 
-/** Path of the binary of a stage1 image in `cache`, made there unless it is: it has its options, and no environment. */
+/**
+ * Path of a stage1 image's binary in `cache`, with its options and without an environment. It is made if it is missing.
+ */
 export async function stage1Runtime(cache: string): Promise<string> {
   const stripped = await strippedRuntime(cache);
-  // What the same code makes of the same options can be kept.
+  // The name has a hash of the code and the options, so that a change of these makes a new file.
   const code = readFileSync(join(import.meta.dirname, "entry-point.ts"));
   const key = createHash("sha256").update(code).update(STAGE1_OPTIONS.join("\0")).digest("hex").slice(0, 16);
   return once(`${stripped}-stage1-${key}`, async (output) => giveEntryPoint(stripped, output, STAGE1_OPTIONS));
 }
 
-/** Writes to `output` the executable `program` as it starts without an environment, and with `options`. */
+/**
+ * Writes to `output` the executable `program` with our entry point: it starts without an environment, and with
+ * `options`.
+ */
 export function giveEntryPoint(program: string, output: string, options: readonly string[] = []): void {
   writeFileSync(output, withOwnEntryPoint(readFileSync(program), options), { mode: 0o755 });
 }

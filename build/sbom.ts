@@ -1,6 +1,6 @@
 /**
- * What an image is made of, as SPDX 2.3 (ISO/IEC 5962): the Debian packages
- * that anything was taken from, and Node.js. Same inputs, same text.
+ * Lists the parts of an image as SPDX 2.3 (ISO/IEC 5962): the Debian packages of its files, and Node.js. The same
+ * inputs give the same text.
  */
 
 import { createHash } from "node:crypto";
@@ -8,7 +8,7 @@ import type { Package } from "./debian.ts";
 import { NODE_VERSION, VERSION } from "./paths.ts";
 
 export interface SbomOptions {
-  /** Of the image. */
+  /** The image's name. */
   name: string;
   packages: readonly Package[];
   /** Seconds since the epoch. */
@@ -75,7 +75,7 @@ function part(
   };
 }
 
-/** A package URL: what scanners look vulnerabilities up by. */
+/** A package URL, by which scanners look up vulnerabilities. */
 const debianUrl = ({ name, version }: Package): string =>
   `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}?arch=amd64`;
 

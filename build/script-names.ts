@@ -1,7 +1,6 @@
 /**
- * The names in the scripts of the stage1 images: what a script and a program of
- * ours agree on stands in it as a placeholder, `@NAME@` or `@NAME:ARGUMENT@`,
- * and gets its value from shared/contract/ when an image is built.
+ * Fills in the names in the scripts of the stage1 images. A script has a placeholder, `@NAME@` or `@NAME:ARGUMENT@`,
+ * for each name that it shares with our programs. The build replaces it by the value in shared/contract/.
  */
 
 import { readFileSync } from "node:fs";
@@ -15,11 +14,11 @@ import { STAGE1, STDIO, SYSLOG_SOCKET } from "../shared/contract/stage1-root.ts"
 import { ALIVE_UNIT, APP_UNIT, APPS_SLICE, appUnitCgroup } from "../shared/contract/units.ts";
 import { ROOT } from "./paths.ts";
 
-/** Paths of the container directory as the working directory of who runs there. */
+/** Paths relative to the container directory. */
 const layout = containerLayout(".");
 const here = (path: string): string => path.replace(/^\.\//, "");
 
-/** A function takes the placeholder's argument: an app's name, or what a shell makes into one. */
+/** A function gets the placeholder's argument: an app's name, or a shell's expansion that becomes one. */
 export const SCRIPT_NAMES: Readonly<Record<string, string | ((argument: string) => string)>> = {
   // In the stage1 root.
   BASE: STAGE1.base,
@@ -82,10 +81,10 @@ export const SCRIPT_NAMES: Readonly<Record<string, string | ((argument: string) 
 };
 
 const PLACEHOLDER = /@([A-Z][A-Z0-9_]+)(?::([^@\s]+))?@/g;
-/** What looks like the beginning of one. A shell's "$@" is none. */
+/** A text that looks like the beginning of a placeholder. A shell's "$@" does not match. */
 const LEFT = /@[A-Z][A-Z0-9_]+\S*/;
 
-/** The text with each placeholder's value in its place; `file` is for who has to mend it. */
+/** Replaces all placeholders in a text; `file` is its name in errors. */
 export function expandNames(text: string, file: string): string {
   const lines = text.split("\n").map((line, i) => {
     const refuse = (what: string) =>
@@ -110,9 +109,8 @@ export function expandNames(text: string, file: string): string {
 }
 
 /**
- * A directory of the sources as git has it, with the names in its scripts: whose umask and user made the checkout must
- * not show in the image, nor directories that hold no file, which git does not know. Links and files that are no text
- * stay as they are.
+ * Reads a directory of the sources, with the names in its scripts filled in. The result depends only on what git has:
+ * not on the umask or user of the checkout, nor on empty directories. Links and binary files are not changed.
  */
 export function stage1Assets(directory: string): Tree {
   const tree = readTree(join(ROOT, directory));

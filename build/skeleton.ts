@@ -1,4 +1,4 @@
-/** What every root file system we build has in common. */
+/** The common parts of all root file systems that we build. */
 
 import { addDirectory, addSymlink, type Tree } from "../shared/aci/tree.ts";
 import { USR_MERGED } from "./debian.ts";
@@ -26,7 +26,7 @@ export function skeleton(): Tree {
   return tree;
 }
 
-/** Lays one tree over another; a directory that is there stays as it is. */
+/** Adds one tree to another. A directory that exists already keeps its attributes. */
 export function overlay(tree: Tree, over: Tree): void {
   for (const [path, entry] of over)
     if (path !== "" && !(entry.type === "directory" && tree.get(path)?.type === "directory")) tree.set(path, entry);

@@ -1,6 +1,5 @@
 /**
- * esbuild plugins that keep out of a bundle what it does not need. Each says
- * what it replaces, and why that is safe.
+ * esbuild plugins that leave unneeded code out of a bundle. Each says what it replaces, and why that is safe.
  */
 
 import { builtinModules } from "node:module";
@@ -11,10 +10,9 @@ import { ROOT } from "./paths.ts";
 const packageFile = (...path: string[]): string => join(ROOT, "node_modules", ...path);
 
 /**
- * yargs and yargs-parser by their own entries for browsers, which need nothing
- * of a platform: no locale files, no search for a package.json, no stack of the
- * caller. `stage0/cli/help.ts`, which has yargs lay out the help, uses none of
- * those. What the entry imports from the web is resolved to the packages here.
+ * Uses yargs's and yargs-parser's own entries for browsers: these read no locale files, do not search for a
+ * package.json, and inspect no stack. `stage0/cli/help.ts`, the only user of yargs, needs none of that. Imports from
+ * the web in these entries are resolved to the installed packages.
  */
 const yargsWithoutPlatform: Plugin = {
   name: "yargs-without-platform",
@@ -32,9 +30,8 @@ const yargsWithoutPlatform: Plugin = {
 };
 
 /**
- * cliui with its own layout, for text like our help: it has no escape sequences,
- * and every character is one column wide. cliui's own entry would bring
- * `Intl.Segmenter` and the tables of East Asian widths.
+ * cliui's layout with simple functions for widths: our help has no escape sequences, and each character is one column
+ * wide. cliui's own entry would bring `Intl.Segmenter` and the tables of East Asian widths.
  */
 const CLIUI = `
 import { cliui } from ${JSON.stringify(packageFile("cliui", "build", "lib", "index.js"))};
@@ -62,14 +59,12 @@ function wrapLine(line, width) {
 export default (options) => cliui(options, { stringWidth, stripAnsi, wrap });
 `;
 
-/** Modules that Node.js has loaded before any program begins: importing them costs nothing. */
+/** Modules that Node.js has loaded already when a program begins. */
 const AT_HAND = new Set(["buffer", "events", "fs", "module", "path", "timers", "url", "util"]);
 
 /**
- * Evaluates Node's own modules when something of them is first used, not when
- * a module that imports them is loaded: `node:crypto` alone costs 5 ms. esbuild's
- * CommonJS output reads an import's members where they are used, so a getter
- * for each member is enough.
+ * Loads Node's own modules at their first use, and not at the start: `node:crypto` alone takes 5 ms. esbuild's CommonJS
+ * output reads an import's members where they are used, so a getter for each member is enough.
  */
 export const lazyBuiltins: Plugin = {
   name: "lazy-builtins",

@@ -1,11 +1,9 @@
 /**
- * Builds a stage1 image: what runs between the host and the apps of a
- * container. A program of its own (`npm run build:stage1 -- --help`), and the
- * step of `npm run build`.
+ * Builds a stage1 image, which has the programs between the host and a container's apps. It is a program
+ * (`npm run build:stage1 -- --help`), and a step of `npm run build`.
  *
- * The image carries its own systemd, nspawn, shell and libraries, picked out
- * of Debian packages by need, so that the host needs none of them. Same inputs,
- * same image ID.
+ * The image has its own systemd, nspawn, shell and libraries, from Debian packages, so that the host needs none of
+ * them. The same inputs give the same image ID.
  */
 
 import { readFileSync } from "node:fs";
@@ -42,7 +40,7 @@ import { overlay, skeleton } from "./skeleton.ts";
 export const FLAVORS = ["nspawn", "fly"] as const;
 export type Flavor = (typeof FLAVORS)[number];
 
-/** What the nspawn flavor takes of Debian, by package; libraries follow by need. */
+/** Files of the nspawn flavor, by Debian package. The libraries that they need are added. */
 const NSPAWN_PACKAGES: ReadonlyMap<string, readonly string[]> = new Map([
   [
     "systemd",
@@ -65,30 +63,31 @@ const NSPAWN_PACKAGES: ReadonlyMap<string, readonly string[]> = new Map([
       ...["bandwidth", "firewall", "portmap", "sbr", "tuning", "vrf"],
     ].map((plugin) => `usr/lib/cni/${plugin}`),
   ],
-  // Both stay in a container, for its streams (ADR 4): the libraries they have in common with systemd cost no memory twice.
+  // Both run in each container, for its streams (ADR 4). They share libraries with systemd, to save memory.
   ["coreutils", ["usr/bin/cat"]],
   ["luajit", ["usr/bin/luajit"]],
 ]);
 
-/** Packages that hold the libraries of the Node.js binary, which is no Debian package itself. */
+/** Packages with the libraries of the Node.js binary, which is not from Debian. */
 const RUNTIME_LIBRARIES = ["libc6", "libstdc++6", "libgcc-s1", "libatomic1"];
 
 const inRoot = (path: string): string => path.replace(/^\/+/, "");
 
 interface FlavorParts {
   picked: ReadonlyMap<string, readonly string[]>;
-  /** Programs of the image that are busybox under another name. */
+  /** Names under which the image has busybox as a program. */
   busybox: readonly string[];
-  /** Packages of the libraries that Node.js finds in the image; the fly flavor's only runs on the host. */
+  /** Packages with the libraries of Node.js. Empty for fly: there Node.js uses the host's libraries. */
   runtimeLibraries: readonly string[];
-  /** Our executables: the option that replaces it, its place in the image. */
+  /** Our executables: the option that replaces one, and its path in the image. */
   scripts: Partial<Record<ScriptName, { option: "init" | "launcher"; path: string }>>;
-  /** Directory of files that lie in the image, with names for placeholders (`stage1Assets`), and those of another flavor's that it has too. */
+  /** Directory of further files (`stage1Assets`). */
   assets: string;
+  /** Files from another flavor's directory. */
   further: readonly { from: string; paths: readonly string[] }[];
-  /** A container can have users of its own (ADR 6). */
+  /** A container can have its own users (ADR 6). */
   privateUsers: boolean;
-  /** Releasing what lies outside of the container directory takes no entrypoint: cgroups are listed (docs/extend/layout.md). */
+  /** There is no `gc`: stage 0 itself removes the cgroups, which are listed (docs/extend/layout.md). */
   entrypoints: readonly Entrypoint[];
 }
 
@@ -126,7 +125,7 @@ const PARTS: Record<Flavor, FlavorParts> = {
 
 const FILES: readonly [path: string, text: string][] = [
   ["etc/group", "root:x:0:\nnogroup:x:65534:\n"],
-  // Empty rather than absent: systemd then fills it in without taking this for a machine's first boot (machine-id(5)).
+  // Empty: systemd fills it in. If it were absent, systemd would assume the machine's first boot (machine-id(5)).
   ["etc/machine-id", ""],
   ["etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"],
   ["etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"],
@@ -149,16 +148,16 @@ export interface Stage1Options {
   cache: string;
   compression: Compression;
   level?: number;
-  /** The flavor's executables as `flavorScripts` made them; made anew unless given. */
+  /** The flavor's executables, from `flavorScripts`; by default they are made here. */
   scripts?: ReadonlyMap<ScriptName, readonly string[]> | undefined;
-  /** Others in their places, each with the files it reads beside it. */
+  /** Executables that replace the flavor's own, each with the files that it reads. */
   init?: readonly string[] | undefined;
   launcher?: readonly string[] | undefined;
-  /** Debian packages whose files are all added, but for documentation. */
+  /** Debian packages whose files are all added, except documentation. */
   packages: readonly string[];
-  /** Files or directories of the host to add, and where: absolute paths of the image. */
+  /** Files or directories of the host to add, with their absolute paths in the image. */
   files: readonly { source: string; target: string }[];
-  /** Also leave the root file system in this directory. */
+  /** Also write the root file system to this directory. */
   keepTree?: string | undefined;
 }
 
@@ -173,7 +172,7 @@ export const STAGE1_DEFAULTS: Stage1Options = {
   files: [],
 };
 
-/** What a flavor is called, and where it is written. */
+/** The default name and output file of a flavor. */
 export function flavorDefaults(flavor: Flavor): Stage1Options {
   const image = `stage1-${flavor}`;
   return { ...STAGE1_DEFAULTS, flavor, output: join(DIST, `${image}.aci`), name: `coreos.com/rkt/${image}` };
@@ -194,7 +193,10 @@ export async function buildStage1(options: Stage1Options, load = stage1Loader(op
   return { ...written, packages };
 }
 
-/** The founding document has init at the top. What the host executes of a running container lies where nothing in it can write. */
+/**
+ * `init` is in the root directory, by the original design. The other entrypoints, which the host executes while the
+ * container runs, are in a directory that is read-only then.
+ */
 const entrypointPath = (entrypoint: Entrypoint): string =>
   entrypoint !== "init" ? `${dirname(STAGE1.launcher)}/${entrypoint}` : `/${entrypoint}`;
 
@@ -228,7 +230,7 @@ function stage1Loader(options: Stage1Options): Loader {
   return packageLoader(options.source, options.cache);
 }
 
-/** The executables of a flavor, by name, each with the files it reads beside it; not those that others stand in for. */
+/** Bundles the executables of a flavor, except those that `others` replaces. Each has its list of files. */
 export async function flavorScripts(
   flavor: Flavor,
   others: Pick<Stage1Options, "init" | "launcher"> = {},
@@ -271,12 +273,12 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   addFile(tree, PACKAGE_LIST, picked.packages.map((p) => `${p.name} ${p.version}\n`).join(""));
   for (const [name, { option, path }] of Object.entries(scripts))
     addExecutable(tree, inRoot(path), options[option] ?? bundled.get(name as ScriptName) ?? []);
-  // Compiled here, because it takes milliseconds and each app starts with it.
+  // The filter is compiled here, because that takes milliseconds and every app needs it.
   addFile(tree, inRoot(STAGE1.exec), execHelper(), 0o755);
   if (options.flavor === "nspawn")
     addFile(tree, inRoot(STAGE1.defaultFilter), filterProgram(defaultFilter()), 0o644);
-  // Else Node.js would ask the directories above, on the host, what kind of module a script without a suffix is. It asks
-  // beside the name that a script was started by: `init` is a link in the root.
+  // Node.js looks for a package.json that says what kind of module a script without a suffix is. Without these it would
+  // search in the directories above, on the host. It begins beside the script's name; `init` is a link in the root.
   for (const directory of ["", `${inRoot(dirname(STAGE1.runtime))}/`])
     addFile(tree, `${directory}package.json`, '{"type":"commonjs"}\n');
   if (scripts.init !== undefined)
@@ -290,7 +292,7 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   return { tree, packages: picked.packages };
 }
 
-/** Debian policy 12.5; packages of one source may share a directory. */
+/** Adds a package's licence (Debian policy 12.5). Packages of one source may share a directory. */
 async function addLicence(tree: Tree, { name, tree: files }: Package, load: Loader): Promise<void> {
   const directory = `usr/share/doc/${name}`;
   const shared = files.get(directory);
@@ -302,7 +304,7 @@ async function addLicence(tree: Tree, { name, tree: files }: Package, load: Load
   }
 }
 
-/** An executable, and beside it the files it is made of. */
+/** Adds an executable, and beside it the files that it reads. */
 function addExecutable(tree: Tree, path: string, [executable, ...parts]: readonly string[]): void {
   if (executable !== undefined) addFile(tree, path, readFileSync(executable), 0o755);
   for (const part of parts) addFile(tree, `${dirname(path)}/${basename(part)}`, readFileSync(part), 0o644);
@@ -316,7 +318,7 @@ function flavorAssets(flavor: Flavor): Tree {
   return tree;
 }
 
-/** The bytes of a flavor that come from the sources. */
+/** The parts of a flavor that come from the project's sources. */
 export async function flavorSources(
   flavor: Flavor,
   scripts: ReadonlyMap<ScriptName, readonly string[]>,
@@ -327,7 +329,7 @@ export async function flavorSources(
   return [...parts, ...assets];
 }
 
-/** A file or directory of the host as the tree below `target`. */
+/** A file or directory of the host, as a tree with its files at `target`. */
 function placed(source: string, target: string): Tree {
   const root = readTree(source, { owner: { uid: 0, gid: 0 } });
   const base = inRoot(target).replace(/\/+$/, "");

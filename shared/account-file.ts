@@ -1,17 +1,17 @@
-/** /etc/passwd and /etc/group of an image, which may be anything but such files. */
+/** Reads an image's /etc/passwd and /etc/group, which may be anything: a device, a FIFO, a huge file. */
 
 import { constants, fstatSync, openSync, readSync } from "node:fs";
 import { errorCode, RktError } from "./errors.ts";
 
-/** Far more than any, little enough to hold in memory. */
+/** More than any real file has, and little enough to hold in memory. */
 const MAX_ACCOUNT_FILE = 1 << 20;
 
 /**
- * Opens a file that was found already (O_PATH), for nothing but reading. Nobody waits for who has a lease on it (fcntl(2),
- * F_SETLEASE), which may be a process of the app: the kernel would wait for 45 seconds.
+ * Opens for reading a file that was found before (O_PATH). It does not wait for a lease (fcntl(2), F_SETLEASE): a
+ * process of the app may hold one, and the kernel would wait for 45 seconds.
  */
 export function openAccountFile(found: number, path: string, exitCode: number): number {
-  // Opening a device or a FIFO does something.
+  // Opening a device or a FIFO has effects.
   if (!fstatSync(found).isFile()) throw badAccountFile(path, "is not a regular file", exitCode);
   try {
     return openSync(`/proc/self/fd/${found}`, constants.O_RDONLY | constants.O_NONBLOCK);

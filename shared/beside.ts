@@ -1,4 +1,7 @@
 import { randomUUID } from "node:crypto";
 
-/** A name beside `path` that nobody can foresee, for what is to take its place. Still to be made exclusively. */
+/**
+ * An unpredictable name beside `path`, for a file that will replace it. The caller must still create it exclusively
+ * (O_EXCL).
+ */
 export const beside = (path: string, suffix = "tmp"): string => `${path}.${randomUUID()}.${suffix}`;

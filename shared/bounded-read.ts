@@ -1,4 +1,4 @@
-/** Reading what somebody else may have made large, endless, or something else than a file. */
+/** Reads files that others may have made large, endless, or something else than a file. */
 
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { RktError } from "./errors.ts";
@@ -6,21 +6,23 @@ import { RktError } from "./errors.ts";
 /** Bytes of what the stages keep beside the manifests: a line or an object for each app, network or cgroup. */
 export const MAX_LIST_BYTES = 1024 * 1024;
 
-/** The whole text of a regular file, which is no link; throws "too-large" and "not-a-file", and what open(2) says. */
+/**
+ * The whole text of a regular file. A link is not followed. Throws "too-large", "not-a-file" and the errors of open(2).
+ */
 export function readBounded(path: string, limit: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const stat = fstatSync(fd);
     if (!stat.isFile()) throw new RktError("not-a-file", `${path} is not a regular file`);
     if (stat.size > limit) throw new RktError("too-large", `${path} has ${stat.size} bytes, more than ${limit}`);
-    // It may have grown meanwhile.
+    // One byte more, because the file may have grown meanwhile.
     return beginning(fd, Math.min(stat.size + 1, limit));
   } finally {
     closeSync(fd);
   }
 }
 
-/** The first bytes of a file that the kernel makes as it is read (proc(5), cgroups(7)): its text up to `limit`. */
+/** The beginning, up to `limit`, of a file whose size stat(2) does not know, such as one of proc(5) or cgroups(7). */
 export function readBeginning(path: string, limit: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -30,7 +32,7 @@ export function readBeginning(path: string, limit: number): string {
   }
 }
 
-/** The lines of a file that may have any number of them, each of bounded length; longer ones come in pieces. */
+/** The lines of a file of any length. A line that is longer than `limit` comes in pieces. */
 export function* readLines(path: string, limit = 65536): Generator<string, void, undefined> {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -51,7 +53,7 @@ export function* readLines(path: string, limit = 65536): Generator<string, void,
 }
 
 function beginning(fd: number, limit: number): string {
-  // The kernel gives most files whole by one read(2), if there is room.
+  // With enough room, one read(2) returns most files of the kernel whole.
   let buffer = Buffer.allocUnsafe(Math.min(limit, 65536));
   let length = 0;
   for (;;) {

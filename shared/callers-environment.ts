@@ -1,7 +1,7 @@
 /**
- * The environment that this program was started with. Our executables begin by emptying the one that the runtime and its
- * libraries look at (ADR 9), so process.env is empty in them, and no variable steers what we do not know of. What the kernel was given
- * stays in /proc/self/environ (proc_pid_environ(5)). Trusts nothing of it: the module that uses a variable checks it.
+ * The environment that this program was started with. Our executables first empty the environment that the runtime and
+ * its libraries see (ADR 9): process.env is empty, so that no variable controls them behind our back. The original is
+ * still in /proc/self/environ (proc_pid_environ(5)). It is not trusted: a module that uses a variable checks it.
  */
 
 import { readFileSync } from "node:fs";
@@ -10,10 +10,10 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 let callers: Environment | undefined;
 
-/** Read once: the kernel gives a process its environment when it starts. */
+/** The caller's environment. It is read once, since the kernel does not change it. */
 export const callersEnvironment = (): Environment => (callers ??= parseEnvironment(readFileSync("/proc/self/environ")));
 
-/** Pure. Of several variables of a name the first counts, as for getenv(3); what has no name or no "=" is none. */
+/** Pure. If a name is there twice, the first is used, as by getenv(3). An entry without a name or "=" is skipped. */
 export function parseEnvironment(bytes: Buffer): Environment {
   // Without a prototype: a variable may be called `__proto__`.
   const environment: Record<string, string> = Object.create(null);
@@ -25,8 +25,8 @@ export function parseEnvironment(bytes: Buffer): Environment {
   return environment;
 }
 
-/** Lets the runtime see these of the caller's variables: for what it, and not our own code, reads them. */
-export function showRuntime(names: readonly string[]): void {
+/** Puts some of the caller's variables into process.env, for code of the runtime that reads them there. */
+export function exposeToRuntime(names: readonly string[]): void {
   const environment = callersEnvironment();
   for (const name of names) {
     const value = environment[name];

@@ -1,6 +1,5 @@
 /**
- * Which hierarchies of cgroups a mount namespace has, and where a process is in
- * them: from the texts of /proc. Pure.
+ * Finds the cgroup hierarchies of a mount namespace, and a process's cgroup in each, in the texts of /proc. Pure.
  */
 
 export interface Hierarchy {
@@ -12,7 +11,9 @@ export interface Hierarchy {
 const unescapeOctal = (text: string): string =>
   text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
 
-/** The cgroup mounts of a mountinfo file (proc_pid_mountinfo(5)): only those that show the hierarchy's root. */
+/**
+ * The cgroup mounts in a mountinfo file (proc_pid_mountinfo(5)), except those that show a part outside our namespace.
+ */
 export function hierarchies(mountinfo: string): Hierarchy[] {
   const found: Hierarchy[] = [];
   for (const line of mountinfo.split("\n")) {

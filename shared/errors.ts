@@ -1,24 +1,23 @@
 /**
- * What an operation that failed has to say: a code scripts can match, one
- * sentence for the person, a hint with the way out, and the cause beneath.
+ * The error of a failed operation: a code that scripts can match, one sentence for the user, a hint with the way out,
+ * and the cause.
  *
- * Leaves name the operation and the object ("open /x: EACCES"); each layer
- * that adds something adds one noun ("cannot extract image sha512-…"). A
- * plain `Error` is reserved for states that cannot happen: the renderer shows
- * its stack, an RktError's only under --debug.
+ * The innermost error names the operation and the object ("open /x: EACCES"); each layer above may add its own object
+ * ("cannot extract image sha512-…"). A plain `Error` is for states that cannot happen: its stack is always shown, an
+ * RktError's only with --debug.
  */
 
 import type { ErrorCode } from "./error-codes.ts";
 
-/** rkt could not do what was asked (rkt's own failure, not the app's). */
+/** Exit status if rkt itself, and not the app, has failed. */
 export const EXIT_FAILURE = 254;
-/** The command line is wrong. */
+/** Exit status if the command line is wrong. */
 export const EXIT_USAGE = 2;
 
 export interface RktErrorOptions {
-  /** What the person can do about it; one sentence without the word "hint". */
+  /** What the user can do about it; one sentence without the word "hint". */
   hint?: string | undefined;
-  /** Exit status of the process, 254 unless told. */
+  /** Exit status of the process; 254 by default. */
   exitCode?: number;
   cause?: unknown;
 }
@@ -38,7 +37,7 @@ export class RktError extends Error {
   }
 }
 
-/** The command line asks for something that has no meaning: exit status 2. */
+/** The command line is wrong: exit status 2. */
 export function usageError(message: string, hint?: string): RktError {
   return new RktError("usage", message, { exitCode: EXIT_USAGE, hint });
 }
@@ -71,7 +70,8 @@ export function printable(text: string): string {
     return text;
   return (
     text
-      // A password may hold an "@", too. For URL parsers and slips, "http:user:password@host" is a URL as well.
+      // A password may hold an "@", too. "http:user:password@host" counts as a URL: a URL parser accepts it, and users
+      // mistype.
       .replace(/([a-z][a-z0-9+.-]{0,31}:\/\/|https?:[\\/]*)[^/\s]+@/gi, "$1***@")
       .replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, (c) => {
         const code = c.charCodeAt(0);
@@ -83,5 +83,5 @@ export function printable(text: string): string {
   );
 }
 
-/** A URL that is none, as a person typed it: whatever its password holds, nothing of it remains. */
+/** Hides the credentials of a malformed URL that a user typed: everything before the last "@". */
 export const withoutCredentials = (url: string): string => url.replace(/^([^:/?#]*:[\\/]*).*@/s, "$1***@");

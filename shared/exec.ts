@@ -1,15 +1,15 @@
 /**
- * Leaving a stage: the only module that calls execve(2).
+ * Leaves a stage: the only module that calls execve(2).
  *
- * Trusts its caller for the path and arguments. Node.js marks the descriptors
- * it opens close-on-exec, so only 0–2 and those named in `keepFds` go on.
+ * It trusts its caller for the path and the arguments. Node.js marks the descriptors that it opens close-on-exec, so
+ * the new program inherits only 0–2 and `keepFds`.
  */
 
 import { constants } from "node:os";
 import { isOpenFd, setCloseOnExec } from "./syscall/descriptor.ts";
 import { exitGroup, filterAndExecveat, unblockSignal } from "./syscall/process.ts";
 
-/** Replaces this process; returns only by throwing, with execve(2)'s error. `keepFds` stay open across the call. */
+/** Replaces this process. Never returns; throws the error of execve(2). `keepFds` stay open. */
 export function execve(
   path: string,
   argv: readonly string[],
@@ -30,18 +30,18 @@ export interface OpenProgram {
 }
 
 /**
- * As `execve`, of a program that is open. A system call `filter` holds from just before it, so when it was installed and
- * execve fails, it holds for what follows.
+ * As `execve`, but the program is an open file. A system call `filter` is installed just before. If execve(2) then
+ * fails, the filter stays in force.
  */
 export function execveOpen({ fd, argv, env }: OpenProgram, keepFds: readonly number[], filter?: Uint8Array): never {
   unblockSignal(constants.signals.SIGUSR1);
-  // As process.execve does: Node.js marks all that it inherits.
+  // As process.execve does: Node.js marks all inherited descriptors close-on-exec.
   for (const kept of [0, 1, 2, ...keepFds]) if (isOpenFd(kept)) setCloseOnExec(kept, false);
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   filterAndExecveat(filter, fd, argv, variables);
 }
 
-/** Ends this process without the runtime's own clean-up, which may take calls that a filter denies. */
+/** Ends this process without the runtime's own clean-up, which may make calls that a filter denies. */
 export function exitNow(status: number): never {
   exitGroup(status);
   throw new Error("exit_group returned");

@@ -1,6 +1,9 @@
 import { type Dir, opendirSync, type Stats, statSync } from "node:fs";
 
-/** Whether a process has the directory open: a recycled pid has not. One entry at a time: a process may have a million. */
+/**
+ * Whether a process has the directory open, which another process that got the same pid has not. It reads one entry at
+ * a time, because a process may have a million open files.
+ */
 export function holdsDirectory(pid: number, dir: Stats): boolean {
   let descriptors: Dir;
   try {

@@ -1,13 +1,12 @@
-/** What a volume is made of: a file or directory of the host's, by the path that was given. */
-
 import { closeSync } from "node:fs";
 import { errorCode, RktError } from "./errors.ts";
 import { AT_EMPTY_PATH, AT_FDCWD, O_PATH, openat2, RESOLVE_NO_SYMLINKS } from "./syscall/file.ts";
 import { OPEN_TREE_CLONE, openTree } from "./syscall/mount.ts";
 
 /**
- * A detached clone of the mount at `source`, as open_tree(2) makes it; `flags` may be AT_RECURSIVE. No link is
- * followed: an app that has a volume can put one where another's source is, and it would lead anywhere on the host.
+ * Clones a volume's source, a file or directory of the host, as a detached mount (open_tree(2)); `flags` may be
+ * AT_RECURSIVE. No symbolic link is followed: an app could make one in its volume, where another volume has its source,
+ * and it would lead anywhere on the host.
  */
 export function cloneHostSource(source: string, flags: number): number {
   const fd = openWithoutLinks(source);

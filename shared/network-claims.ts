@@ -1,8 +1,7 @@
 /**
- * Networks of containers that have ended without having been released: their
- * waiter was killed, or still works. Any `rkt` can release them, whatever data
- * directory they were of, and without knowing how (`networkClaim`): the scripts
- * are those that root's stage 1 has left in a directory that only root can write to.
+ * Releases the networks of ended containers whose waiter was killed, or is not done. Any `rkt` can do that for
+ * containers of any data directory: it just runs the scripts that stage 1 has left (`networkClaim`). These are trusted,
+ * because only root can write to their directory.
  */
 
 import { closeSync, existsSync, fstatSync, lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
@@ -18,7 +17,7 @@ import { sleep } from "./sleep.ts";
 export interface ReleaseOptions {
   /** Milliseconds that the release of one container may take. */
   limit: number;
-  /** Also what has failed before. */
+  /** Try again, too, where a release has failed before. */
   again: boolean;
 }
 
@@ -28,8 +27,8 @@ export interface UnreleasedNetworks {
 }
 
 /**
- * Releases the networks of all containers that have ended; when another
- * process is at it, waits for that. Gives what could not be released.
+ * Releases the networks of all ended containers. If another process does that already, waits for it. Returns those that
+ * could not be released.
  */
 export function releaseDeadNetworks(options: ReleaseOptions): UnreleasedNetworks[] {
   let uuids: string[];
@@ -52,18 +51,18 @@ export function releaseDeadNetworks(options: ReleaseOptions): UnreleasedNetworks
   });
 }
 
-/** Runs what is left of a release; gives the reason when it fails. */
+/** Runs the remaining steps of a release. Returns the reason if it fails. */
 export function releaseClaim(uuid: string, limit: number): string | undefined {
   const claim = networkClaim(uuid);
   if (!existsSync(claim.teardown)) {
-    // Killed before it was written, or after the release.
+    // Stage 1 was killed before it wrote the script, or the release is done.
     removeUnused(claim);
     return undefined;
   }
   return runRelease(claim.teardown, "/", limit);
 }
 
-/** Runs a script that stage 1 has left for a release, within milliseconds; gives the reason when it fails. */
+/** Runs a release script of stage 1, for `limit` milliseconds at most. Returns the reason if it fails. */
 export function runRelease(script: string, cwd: string, limit: number): string | undefined {
   const { spawnSync } = process.getBuiltinModule("node:child_process");
   const done = spawnSync("sh", [script], {
@@ -72,19 +71,19 @@ export function runRelease(script: string, cwd: string, limit: number): string |
     stdio: ["ignore", "ignore", "pipe"],
     encoding: "utf8",
     timeout: limit,
-    // It ignores the others.
+    // The script ignores the other signals.
     killSignal: "SIGKILL",
   });
-  // Another process may have done it, and taken the script away before sh could open it.
+  // Another process may have done the release, and removed the script before sh could open it.
   if (done.status === 0 || !existsSync(resolve(cwd, script))) return undefined;
   return done.error === undefined ? done.stderr.trim().replaceAll(/\s*\n\s*/g, " ") : errorText(done.error);
 }
 
-/** Takes the claim of a container that has none: gives the descriptor that holds its lock. */
+/** Makes the claim of a new container. Returns the descriptor that holds its lock. */
 export function makeClaim(uuid: string): number {
   const claim = networkClaim(uuid);
   for (;;) {
-    const fd = makeIfLeft(claim);
+    const fd = openNewLock(claim);
     if (fd === undefined) continue;
     if (!lockWithin(CLAIM_LIMIT, fd)) {
       closeSync(fd);
@@ -92,14 +91,14 @@ export function makeClaim(uuid: string): number {
         hint: "a release of its networks has not ended yet: try again",
       });
     }
-    // A release removes the file while it holds the lock: then this one is nobody's.
-    if (isThere(fd, claim)) return fd;
+    // A release may have removed the file while it held the lock: then another file must be made.
+    if (isLockFile(fd, claim)) return fd;
     closeSync(fd);
   }
 }
 
-/** Undefined when another process, which has found it unused, has removed the directory meanwhile. */
-function makeIfLeft(claim: NetworkClaim): number | undefined {
+/** Undefined if another process, which took the directory for unused, has removed it meanwhile. */
+function openNewLock(claim: NetworkClaim): number | undefined {
   try {
     makeRuntimeDirectory(claim.dir);
     return openRuntimeFile(claim.lock);
@@ -109,7 +108,7 @@ function makeIfLeft(claim: NetworkClaim): number | undefined {
   }
 }
 
-/** Milliseconds. Whoever looks for ended containers holds each lock for a moment. */
+/** Milliseconds. A process that looks for ended containers holds each lock for a moment. */
 const CLAIM_LIMIT = 5000;
 
 function lockWithin(limit: number, fd: number): boolean {
@@ -134,7 +133,10 @@ function hasEnded(claim: NetworkClaim): boolean {
   }
 }
 
-/** Whoever was killed before it had a lock has left an empty directory. Whoever is about to lock it makes it again. */
+/**
+ * Removes an empty directory: a process left it that was killed before it made the lock. If a process is just about to
+ * make the lock, it makes the directory again.
+ */
 function removeEmpty(claim: NetworkClaim): void {
   try {
     rmdirSync(claim.dir);
@@ -152,7 +154,8 @@ function openIfThere(claim: NetworkClaim): number | undefined {
   }
 }
 
-function isThere(fd: number, claim: NetworkClaim): boolean {
+/** Whether the descriptor is of the file that has the lock's name now. */
+function isLockFile(fd: number, claim: NetworkClaim): boolean {
   try {
     return lstatSync(claim.lock).ino === fstatSync(fd).ino;
   } catch (error) {
@@ -161,7 +164,7 @@ function isThere(fd: number, claim: NetworkClaim): boolean {
   }
 }
 
-/** A claim without a script holds nothing of the host. */
+/** Removes a claim without a script: it holds nothing of the host. */
 function removeUnused(claim: NetworkClaim): void {
   const fd = openIfThere(claim);
   if (fd === undefined) return;

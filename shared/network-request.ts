@@ -1,6 +1,6 @@
 /**
- * What the container manifest asks of the network: stage 0 refuses what can't
- * be before anything is made, stage 1 does it. Pure.
+ * Reads from the container manifest which networks and ports it asks for. Stage 0 uses this to refuse invalid requests
+ * early, stage 1 to fulfil them. Pure.
  */
 
 import { RktError } from "./errors.ts";
@@ -17,7 +17,7 @@ export interface NetworkChoice {
 /** "none": a network namespace with loopback alone. */
 export type NetworkRequest = "host" | "none" | NetworkChoice[];
 
-/** What CNI calls a port mapping (CONVENTIONS.md, portMappings). */
+/** A port mapping of CNI (CONVENTIONS.md, portMappings). */
 export interface PortMapping {
   hostPort: number;
   containerPort: number;
@@ -25,7 +25,7 @@ export interface PortMapping {
   hostIP?: string;
 }
 
-/** Stands for every network of the administrator's and the default one; no network is called so. */
+/** Stands for the default network and all of the administrator's. No network can have this name. */
 export const ALL_NETWORKS = "all";
 
 /** CNI's rule for a network's name (SPEC.md, "Network configuration format"). */
@@ -60,7 +60,7 @@ function refuse(text: string, reason: string): never {
   });
 }
 
-/** The ports to publish, ranges spelled out. */
+/** The ports to publish. A range becomes one mapping for each port. */
 export function portMappings(manifest: PodManifest): PortMapping[] {
   const there = manifest.apps.flatMap(({ app }) => app?.ports ?? []);
   const mappings = manifest.ports.flatMap((exposed) => {
@@ -99,7 +99,7 @@ function mappingsOf({ name, hostPort, hostIP }: ExposedPort, port: Port): PortMa
   }));
 }
 
-/** Ports of a container without a network of its own: there is nothing to publish. */
+/** Refuses to publish ports of a container without its own network. */
 export function refusePorts(network: "host" | "none", ports: readonly PortMapping[]): void {
   for (const port of ports) {
     if (network === "host" && port.hostPort === port.containerPort && port.hostIP === undefined) continue;

@@ -1,6 +1,6 @@
 /**
- * The socket of sd_notify(3). Its name comes from the environment of rkt's caller, who may not be root (sudo): nothing is
- * made or written where it leads, and what is mounted from there is what was looked at, a socket.
+ * The socket of sd_notify(3). Its name comes from the environment of rkt's caller, who may be an ordinary user (sudo).
+ * So nothing is created or written at that path, and only the object that was checked, a socket, is mounted.
  */
 
 import { closeSync, fstatSync } from "node:fs";
@@ -8,10 +8,10 @@ import { errorText, RktError } from "./errors.ts";
 import { AT_EMPTY_PATH, AT_FDCWD, O_PATH, openat2, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS } from "./syscall/file.ts";
 import { OPEN_TREE_CLONE, openTree } from "./syscall/mount.ts";
 
-/** What NOTIFY_SOCKET names: a file, or ("@…") a socket of the network namespace. Undefined: nobody is to be notified. */
+/** What NOTIFY_SOCKET names: a file, or ("@…") a socket of the network namespace. */
 export type NotifySocket = { kind: "file"; path: string } | { kind: "abstract"; name: string };
 
-/** Throws "bad-notify-socket". */
+/** Undefined if nobody is to be notified. Throws "bad-notify-socket". */
 export function parseNotifySocket(value: string | undefined): NotifySocket | undefined {
   if (value === undefined || value === "") return undefined;
   if (value.startsWith("@") && value.length > 1) return { kind: "abstract", name: value };

@@ -1,16 +1,14 @@
 /**
- * What a program of rkt's says when it fails, in all stages. Pure: the text for
- * stderr and the exit status.
+ * Renders an error, in all stages: the text for stderr and the exit status. Pure.
  *
- * An RktError is one line and perhaps a hint; --debug adds everything beneath
- * it. Any other error is a defect of rkt, whose stack is shown; an errno that
- * nobody wrapped counts as known, for it names its operation and object.
+ * An RktError is one line and perhaps a hint; --debug adds its causes. Any other error is a bug of rkt, and its stack
+ * is shown. A plain errno is no bug, because its message names the operation and the object.
  */
 
 import { EXIT_FAILURE, errorCode, errorText, printable, RktError } from "./errors.ts";
 
 export interface RenderOptions {
-  /** Who failed: `rkt: run`, `rkt: stage1`, `rkt: app web`. */
+  /** The program that failed: `rkt: run`, `rkt: stage1`, `rkt: app web`. */
   who: string;
   debug?: boolean;
 }
@@ -35,11 +33,11 @@ export interface ErrorFacts {
   code: string;
   message: string;
   hint?: string | undefined;
-  /** What lies beneath, the nearest first. */
+  /** The causes, the outermost first. */
   causes: { code?: string | undefined; message: string }[];
 }
 
-/** An error for a program. */
+/** The facts of an error, for programs (`--format=json`). */
 export function errorFacts(error: unknown): ErrorFacts {
   const chain: unknown[] = [];
   for (let [cause] = causesOf(error); cause !== undefined; [cause] = causesOf(cause)) chain.push(cause);
@@ -60,7 +58,7 @@ function isKnown(error: unknown): error is Error {
   return error instanceof Error && "syscall" in error && /^E[A-Z0-9]+$/.test(errorCode(error) ?? "");
 }
 
-/** The message, and what lies at the bottom of it unless it says so already. */
+/** The message, followed by that of the innermost cause if it does not contain it. */
 function summary(error: Error, root: unknown): string {
   const message = errorText(error);
   const bottom = errorText(root);
@@ -73,7 +71,7 @@ function causesOf(error: unknown): unknown[] {
   return error instanceof AggregateError ? [...causes, ...error.errors] : causes;
 }
 
-/** The innermost error that knows a way out is nearest to the trouble; the outermost knows best what was asked for. */
+/** The hint of the outermost error that has one: that error knows best what was asked for. */
 function hintOf(error: unknown): string | undefined {
   if (error instanceof RktError && error.hint !== undefined) return error.hint;
   for (const cause of causesOf(error)) {
@@ -99,7 +97,7 @@ function hintForErrno(code: string | undefined): string | undefined {
   }
 }
 
-/** Every error beneath, the deeper the further right, each with its code, further findings and stack. */
+/** The tree of causes, indented by depth, each with its code, further findings and stack. */
 function causeTree(error: unknown, indent: string): string {
   let text = `${indent}${stackOf(error, indent)}\n`;
   if (error instanceof Error && "errors" in error && Array.isArray(error.errors))

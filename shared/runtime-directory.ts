@@ -1,7 +1,6 @@
 /**
- * The directories below /run/rkt, which the containers of all data directories
- * share. Root acts on what lies there, firewall rules among it, so nobody else
- * may be able to put anything there.
+ * Makes the directories below /run/rkt, which the containers of all data directories share. Root runs scripts from
+ * there, so only root may be able to write there.
  */
 
 import { constants, lstatSync, mkdirSync, openSync } from "node:fs";
@@ -9,7 +8,9 @@ import { errorCode, errorText, RktError } from "./errors.ts";
 import { RUNTIME_DIR } from "./contract/host-state.ts";
 import type { HostPath } from "./contract/paths.ts";
 
-/** Makes `path`, which is below /run/rkt, and what is missing above it. Throws "foreign-runtime" when others may write there. */
+/**
+ * Makes `path`, below /run/rkt, and its missing parents. Throws "foreign-runtime" if others than root may write there.
+ */
 export function makeRuntimeDirectory(path: HostPath): void {
   const below = path.slice(RUNTIME_DIR.length).split("/").slice(1);
   let directory: string = RUNTIME_DIR;
@@ -41,7 +42,7 @@ function makeOne(path: string): void {
   });
 }
 
-/** Opens a file of such a directory to lock it; made where it is missing, and never by way of a link. */
+/** Opens a file in such a directory, to lock it. A missing file is made; a link is not followed. */
 export function openRuntimeFile(path: HostPath): number {
   return openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
 }

@@ -1,11 +1,9 @@
 /**
- * From a filter of system calls to the program that the kernel runs before
- * each of them (seccomp(2), struct sock_filter): a search by halves for the
- * call's number, for 64-bit and for 32-bit programs, and where it depends on
- * arguments, a look at these. Pure.
+ * Compiles a system call filter into the program that the kernel runs before each call (seccomp(2), struct
+ * sock_filter): a binary search for the call's number, for 64-bit and for 32-bit programs, then tests of arguments
+ * where rules have some. Pure.
  *
- * It is not libseccomp's work because that lets pass, or takes for one that is
- * known, each call that is younger than it is.
+ * libseccomp is not used, because it handles a call that is newer than itself like an allowed or a known one.
  */
 
 import type { FilterAction, FilterRule, SystemCallFilter } from "./seccomp.ts";
@@ -15,7 +13,7 @@ const RETURN_KILL_PROCESS = 0x80000000;
 const RETURN_ERRNO = 0x00050000;
 const RETURN_ALLOW = 0x7fff0000;
 
-/** Where struct seccomp_data has what. */
+/** Offsets in struct seccomp_data. */
 const AT_NUMBER = 0;
 const AT_MACHINE = 4;
 const atArgument = (index: number): number => 16 + 8 * index;
@@ -23,9 +21,9 @@ const atArgument = (index: number): number => 16 + 8 * index;
 /** AUDIT_ARCH_*, linux/audit.h. */
 const MACHINES = { x86_64: 0xc000003e, i386: 0x40000003 };
 
-/** Calls of the x32 kind have this bit. Their numbers mean others than ours. */
+/** Calls of the x32 ABI have this bit. Their numbers have other meanings. */
 const X32 = 0x40000000;
-/** By which a tracer has a call skipped; the kernel answers ENOSYS. */
+/** The number by which a tracer makes the kernel skip a call, which then fails with ENOSYS. */
 const NO_CALL = 0xffffffff;
 
 interface Instruction {
@@ -48,7 +46,7 @@ function answer(action: FilterAction): Instruction {
   return { code: 0x06, value };
 }
 
-/** The filter as the kernel wants it (struct sock_filter[]); a call of any other machine ends the process. */
+/** Compiles the filter to struct sock_filter[]. A call of any other architecture kills the process. */
 export function filterProgram(filter: SystemCallFilter): Buffer {
   const [long, short] = [ofMachine("x86_64", filter), ofMachine("i386", filter)];
   const instructions = [
@@ -72,7 +70,7 @@ export function filterProgram(filter: SystemCallFilter): Buffer {
   return program;
 }
 
-/** Numbers from `first` to the next range's, and what decides of them. */
+/** The call numbers from `first` to the next range's, and the instructions that decide about them. */
 interface Range {
   first: number;
   decision: Instruction[];
@@ -95,11 +93,14 @@ function ofMachine(machine: keyof typeof MACHINES, filter: SystemCallFilter): In
   return search(ranges.filter(({ decision: own }, i) => i === 0 || !isSame(own, ranges[i - 1]?.decision)));
 }
 
-/** Two of which one answer is the whole of each. */
+/** Whether both decisions are the same single answer. */
 const isSame = ([a, ...more]: Instruction[], other: Instruction[] | undefined): boolean =>
   more.length === 0 && other?.length === 1 && a?.value === other[0]?.value;
 
-/** What is said of the calls for which this one stands. Of arguments that are in memory a filter knows nothing: refused. */
+/**
+ * The rules of a call that stands for others, made from theirs. A filter can't read the arguments of those, which are
+ * in memory, so a call whose rules test arguments is refused.
+ */
 function partRules(
   call: string,
   rules: ReadonlyMap<string, FilterRule[]>,
@@ -122,7 +123,7 @@ function decision(rules: readonly FilterRule[], otherwise: FilterAction): Instru
   const instructions: Instruction[] = [];
   for (const { action, arguments: tests } of rules) {
     if (tests === undefined) return [...instructions, answer(action)];
-    // From the last: each leads past those after it, and past the answer.
+    // Built from the last test to the first: a test that fails skips all that follow it, and the answer.
     let own = [answer(action)];
     for (const { index, mask: bits, value } of tests.toReversed()) {
       const masked = bits === 0xffffffff ? [] : [mask(bits)];
@@ -133,7 +134,7 @@ function decision(rules: readonly FilterRule[], otherwise: FilterAction): Instru
   return [...instructions, answer(otherwise)];
 }
 
-/** A jump on a condition reaches 255 instructions, another as far as it has to. */
+/** A conditional jump can skip 255 instructions; an unconditional one can skip any number. */
 const NEAR = 255;
 
 function search(ranges: readonly Range[]): Instruction[] {

@@ -1,23 +1,22 @@
 /**
- * Which system calls an app may make: from its isolators (ace.md,
- * "os/linux/seccomp-*-set") to a filter that `seccomp-program.ts` can compile,
- * and the filter of an app that says nothing (ADR 7). Pure.
+ * Which system calls an app may make. Translates its isolators (ace.md, "os/linux/seccomp-*-set") into a filter that
+ * `seccomp-program.ts` can compile, and has the default filter of apps without such isolators (ADR 7). Pure.
  */
 
 import type { KnownIsolators, SeccompSet } from "./schema/isolators.ts";
 import { callsOfCapabilities, errorNumber, expandSystemCalls } from "./schema/system-calls.ts";
 
-/** What becomes of a call; a number is the errno it fails with. "kill" ends the process with SIGSYS. */
+/** What happens to a call: a number is the errno with which it fails; "kill" ends the process with SIGSYS. */
 export type FilterAction = "allow" | "kill" | number;
 
 export interface FilterRule {
   call: string;
   action: FilterAction;
-  /** The rule fits a call whose arguments all are so. */
+  /** The rule matches a call if all tests hold. */
   arguments?: readonly ArgumentTest[];
 }
 
-/** On the lower 32 bits of one argument, by its number: that `value` is what is left of them under the mask. */
+/** Holds if the lower 32 bits of argument `index`, under the mask, are `value`. */
 export interface ArgumentTest {
   index: number;
   mask: number;
@@ -25,35 +24,38 @@ export interface ArgumentTest {
 }
 
 export interface SystemCallFilter {
-  /** For calls without a rule that fits. */
+  /** For calls without a matching rule. */
   otherwise: FilterAction;
   /** For numbers without a name (`system-call-numbers.ts`). */
   unknown: FilterAction;
-  /** Of one call's rules the first that fits holds. */
+  /** The first matching rule of a call decides. */
   rules: FilterRule[];
 }
 
-/** Of an argument. */
+/** Mask for a whole argument. */
 const WHOLE = 0xffffffff;
 
 const EPERM = 1;
 const ENOSYS = 38;
 
-/** CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET: a namespace makes its maker root in it. */
+/**
+ * CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET: a process is root in a user namespace that it makes.
+ */
 const NAMESPACE_FLAGS = 0x7e020000;
 
-/** TIOCSTI and TIOCLINUX type on a terminal what another will read. */
+/** TIOCSTI and TIOCLINUX put characters into a terminal's input, which another program then reads. */
 const TYPING_REQUESTS = [0x5412, 0x541c];
 
-/** TIOCCONS takes what the kernel writes to the host's console. */
+/** TIOCCONS redirects the output of the host's console. */
 const CONSOLE_REQUEST = 0x541d;
 
 /**
- * Types of ioctl(2) requests, its second byte, that file systems have, and the numbers that are for one file and its
- * owner. The others do something to the file system as a whole by any file of it, an empty volume say, mostly for
- * CAP_SYS_ADMIN: XFS opens files by their handles, btrfs reads its trees, which hold small files, ext4 changes its size
- * and UUID, and each can be frozen or shut down. A number that is younger than this list may be one of these, so it is
- * refused. Sizes and directions of requests vary, and do not count (linux/fs.h, fscrypt.h, fsverity.h, btrfs.h, fs/ext4/ext4.h, xfs_fs.h).
+ * Types (the second byte) of file systems' ioctl(2) requests, each with the numbers of requests that concern one file
+ * and its owner: these are allowed. Other requests act on the whole file system, through any of its files, such as one
+ * in an empty volume. Most need CAP_SYS_ADMIN: XFS opens files by handle, btrfs reads its trees, which hold small
+ * files, ext4 changes its size and UUID, and each can be frozen or shut down. A number that is newer than this list may
+ * be such a request, so it is refused. The size and direction bits of a request are ignored (linux/fs.h, fscrypt.h,
+ * fsverity.h, btrfs.h, fs/ext4/ext4.h, xfs_fs.h).
  */
 const FILE_SYSTEM_REQUESTS: readonly { type: number; ordinary: readonly number[] }[] = [
   // Attributes and versions of files, their extents, verity; what encryption a file has. Not to encrypt or to add a key:
@@ -70,29 +72,31 @@ const FILE_SYSTEM_REQUESTS: readonly { type: number; ordinary: readonly number[]
 ];
 
 /**
- * AF_ALG, the kernel's cryptography, which has been a way to root (CVE-2026-31431), and AF_VSOCK, whose ports are the
- * host's in every network namespace.
+ * AF_ALG, the kernel's cryptography, through which users have become root (CVE-2026-31431), and AF_VSOCK, whose ports
+ * are the host's in every network namespace.
  */
 const REFUSED_FAMILIES = [38, 40];
 
 const AF_NETLINK = 16;
 
 /**
- * Protocols of AF_NETLINK that look at the network of the socket and at the capabilities over it: NETLINK_ROUTE, SOCK_DIAG,
- * XFRM, NETFILTER, GENERIC; and AUDIT, which CAP_AUDIT_WRITE of the default set is for, and without which sshd and login let
- * nobody in. Others are the host's in every network: CONNECTOR tells of all processes, ISCSI, SCSITRANSPORT, RDMA and
- * CRYPTO set up devices and ciphers (linux/netlink.h).
+ * Allowed protocols of AF_NETLINK. NETLINK_ROUTE, SOCK_DIAG, XFRM, NETFILTER and GENERIC belong to the socket's network
+ * namespace, and check capabilities over it. AUDIT needs CAP_AUDIT_WRITE, which is in the default set; without it sshd
+ * and login let nobody in. Other protocols reach the host from every network namespace: CONNECTOR reports all
+ * processes; ISCSI, SCSITRANSPORT, RDMA and CRYPTO set up devices and ciphers (linux/netlink.h).
  */
 const NETLINK_PROTOCOLS = [0, 4, 6, 9, 12, 16];
 
-/** By which libusb and libudev hear of devices, and by which CAP_SYS_ADMIN speaks to all who listen as the kernel does. */
+/**
+ * libusb and libudev learn of devices by it. With CAP_SYS_ADMIN, an app could send such messages in the kernel's name.
+ */
 const NETLINK_KOBJECT_UEVENT = 15;
 
 /**
- * Types of ioctl(2) requests, beside those of FILE_SYSTEM_REQUESTS, that are left to an app with CAP_SYS_ADMIN: those of what every app has,
- * and those of devices, which an app has only if it was given one. Each other type may be a file system's, and so be a
- * way to all of it from any file: CIFS has 0xcf, nilfs2 0x6e, bcachefs 0xbc, UDF 0x6c, HFS+ 0x68, autofs 0x93, OCFS2 0x6f.
- * 0xb7 is that of namespaces, by which some kernels open the host's, and 0x52 the random numbers' (ioctl-number.rst).
+ * Further types of ioctl(2) requests that an app with CAP_SYS_ADMIN may make: those of files that every app has, and
+ * those of devices, which an app has only if it was given one. Any other type may be a file system's, and reach all of
+ * it from any file: CIFS has 0xcf, nilfs2 0x6e, bcachefs 0xbc, UDF 0x6c, HFS+ 0x68, autofs 0x93, OCFS2 0x6f. 0xb7 is
+ * that of namespaces, by which some kernels open the host's, and 0x52 that of random numbers (ioctl-number.rst).
  */
 const ORDINARY_TYPES = [
   // Terminals and pipes, sockets and interfaces, wireless, epoll, seccomp's supervisors.
@@ -108,25 +112,25 @@ const ORDINARY_TYPES = [
 /** Single requests of other types: FIGETBSZ, FS_IOC_GETVERSION, RNDGETENTCNT, directories and attributes of VFAT, PIDFD_GET_INFO. */
 const ORDINARY_REQUESTS = [0x0002, 0x7601, 0x5200, 0x7201, 0x7202, 0x7210, 0x7213, 0xff0b];
 
-/** PER_LINUX and PER_LINUX32, each with UNAME26, and to ask. Others make attacks on memory easier. */
+/** PER_LINUX and PER_LINUX32, each also with UNAME26, and the query. Others make attacks on memory easier. */
 const PERSONALITIES = [0, 8, 0x20000, 0x20008, 0xffffffff];
 
 /**
- * Of an app without a seccomp isolator: what ordinary programs need, and what its further capabilities are for. CAP_SYS_ADMIN
- * adds nothing, and takes what it would be root on the host by.
+ * The filter of an app without a seccomp isolator. It allows the calls that ordinary programs need, and those that its
+ * further capabilities are for. CAP_SYS_ADMIN adds no call, and forbids those by which it would be root on the host.
  */
 export function defaultFilter(capabilities: readonly string[] = []): SystemCallFilter {
   const set = ["@rkt/default-whitelist", ...callsOfCapabilities(capabilities)];
   return retaining({ set, errno: "EPERM" }, capabilities);
 }
 
-/** Whether the default filter of an app with these capabilities is that of one with none. */
-export const leaveDefault = (capabilities: readonly string[]): boolean =>
+/** Whether the default filter of an app with these capabilities is the same as without them. */
+export const keepDefaultFilter = (capabilities: readonly string[]): boolean =>
   callsOfCapabilities(capabilities).length === 0 && !administers(capabilities);
 
 const administers = (capabilities: readonly string[]): boolean => capabilities.includes("CAP_SYS_ADMIN");
 
-/** The filter that isolators ask for, of an app with these capabilities; undefined for one that may do everything. */
+/** The filter that an app's isolators ask for; undefined if it may make all calls. */
 export function isolatorFilter(
   isolators: KnownIsolators,
   capabilities: readonly string[] = [],
@@ -140,8 +144,8 @@ export function isolatorFilter(
 }
 
 /**
- * A filter, or none, and beyond it no typing on a terminal. For an app that shares its caller's: what it typed there a
- * shell of the host would read (CVE-2017-5226).
+ * Adds to a filter, or to none, that the app may not type on a terminal. For an app that shares its caller's terminal:
+ * a shell of the host would read what it typed there (CVE-2017-5226).
  */
 export function withoutTyping(
   filter: SystemCallFilter = { otherwise: "allow", unknown: "allow", rules: [] },
@@ -152,7 +156,7 @@ export function withoutTyping(
   return { ...filter, rules: [...typing, ...filter.rules] };
 }
 
-/** Whether a filter lets a call pass; "partly": it depends on arguments. */
+/** Whether a filter allows a call; "partly": it depends on arguments. */
 export function allows({ otherwise, rules }: SystemCallFilter, call: string): "yes" | "partly" | "no" {
   const own = rules.filter((rule) => rule.call === call);
   const actions = own.map(({ action }) => action);
@@ -166,13 +170,16 @@ const blocked = ({ errno }: SeccompSet): FilterAction => (errno === undefined ? 
 const expand = (names: readonly string[]): Set<string> =>
   new Set(names.flatMap((name) => expandSystemCalls(name) ?? []));
 
-/** Whether one of the default lists is among the names, by which arguments are looked at. */
+/** Whether a default list is among the names: then the rules about arguments apply, too. */
 export const namesDefault = ({ set }: SeccompSet): boolean => set.some((name) => /^@.*\/default-/.test(name));
 
-/** Without which no app starts, returns from a signal or ends. No wildcard takes them away; their names do, but for execve. */
+/**
+ * Calls that every app needs to start, to return from a signal and to end. Only their own names can remove them, not a
+ * wildcard.
+ */
 const LIFE_CYCLE = ["execve", "execveat", "exit", "exit_group", "rt_sigreturn", "sigreturn"];
 
-/** By which the launcher starts its helper (stage2/launch.ts): a program that is open, by its descriptor. */
+/** The call by which the launcher starts its helper (stage2/launch.ts): execveat(2) of an open file (AT_EMPTY_PATH). */
 const STARTS_HELPER: FilterRule = {
   call: "execveat",
   action: "allow",
@@ -208,7 +215,7 @@ function retaining(isolator: SeccompSet, capabilities: readonly string[]): Syste
     : [];
   return {
     otherwise: action,
-    // C libraries then do without; of a list of nothing but names no more is meant than it says.
+    // At ENOSYS, C libraries use another call. A list of nothing but names allows exactly these, so others are blocked.
     unknown: namesDefault(isolator) ? ENOSYS : action,
     rules: inPlaceOf(
       [...calls].map((call): FilterRule => ({ call, action: "allow" })),
@@ -218,19 +225,19 @@ function retaining(isolator: SeccompSet, capabilities: readonly string[]): Syste
   };
 }
 
-/** Named, a call is meant as it is. */
+/** Replaces plain rules by rules about arguments, except for calls that the isolator names itself. */
 function inPlaceOf(plain: FilterRule[], special: FilterRule[], { set }: SeccompSet): FilterRule[] {
   const better = special.filter(({ call }) => !set.includes(call));
   const replaced = new Set(better.map(({ call }) => call));
   return [...plain.filter(({ call }) => !replaced.has(call)), ...better];
 }
 
-/** What the default lists mean of calls that have other uses besides. */
+/** The rules of the default lists for calls that are allowed only with some arguments. */
 function argumentRules(action: FilterAction, capabilities: readonly string[]): FilterRule[] {
   return [
     when("clone", 0, 0, "allow", NAMESPACE_FLAGS),
     { call: "clone", action },
-    // Its flags are in memory, which no filter reads; C libraries then use clone.
+    // Its flags are in memory, which a filter can't read. At ENOSYS, C libraries use clone.
     { call: "clone3", action: ENOSYS },
     ...TYPING_REQUESTS.map((request) => when("ioctl", 1, request, action)),
     when("ioctl", 1, CONSOLE_REQUEST, action),
@@ -257,7 +264,7 @@ function argumentRules(action: FilterAction, capabilities: readonly string[]): F
   ];
 }
 
-/** Of an ioctl(2) request its number and type, and its type. */
+/** Masks of an ioctl(2) request: number and type, and type alone. */
 const [REQUEST, REQUEST_TYPE] = [0xffff, 0xff00];
 
 const when = (call: string, index: number, value: number, action: FilterAction, mask = WHOLE): FilterRule => ({

@@ -4,9 +4,9 @@ import { errorCode } from "./errors.ts";
 import { pidfdOpen, pidfdSendSignal } from "./syscall/process.ts";
 
 /**
- * Sends signals to a process if it is the one that is meant. `isMeant` looks at what has the number now. The pidfd
- * names that very process: when it has ended, the signals reach nobody, whoever has its number by then. Says whether
- * the process was there to be told.
+ * Sends signals to a process, if it is the intended one: `isMeant` checks the process that has the pid now. The pidfd
+ * stays with that process: if it ends, no other process gets the signals, even one with the same pid. Returns whether
+ * they were sent.
  */
 export function signalProcess(pid: number, signals: readonly NodeJS.Signals[], isMeant: () => boolean): boolean {
   try {

@@ -1,6 +1,6 @@
 /**
- * How an app is asked to end: which signal, and how long it may take. Both
- * stand in annotations of the app, which the image's may be. Pure.
+ * How an app is stopped: by which signal, and how long it may take. Annotations of the app, or of its image, say so.
+ * Pure.
  */
 
 import { constants } from "node:os";
@@ -12,11 +12,11 @@ import type { NameValue } from "./schema/types.ts";
 export interface StopSettings {
   /** Number of the signal. */
   signal: number;
-  /** Seconds until what still runs is killed. */
+  /** Seconds until processes that still run are killed. */
   seconds: number;
 }
 
-/** Seconds, unless the image or the user says otherwise; as podman and docker. */
+/** Seconds by default, as in podman and docker. */
 export const STOP_TIMEOUT = 10;
 /** Eleven days. */
 const MAX_SECONDS = 999_999;
@@ -24,12 +24,12 @@ const MAX_SECONDS = 999_999;
 const REAL_TIME = 34;
 const LAST_SIGNAL = 64;
 
-/** Whole seconds of an annotation; undefined for anything else. */
+/** Parses whole seconds; undefined for any other text. */
 export function stopSeconds(text: string): number | undefined {
   return /^(?:0|[1-9][0-9]{0,5})$/.test(text) && Number(text) <= MAX_SECONDS ? Number(text) : undefined;
 }
 
-/** Number of a signal as kill(1) takes it: `SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+3`; undefined for what is none. */
+/** Number of a signal in any form of kill(1): `SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+3`; undefined for any other text. */
 export function signalNumber(text: string): number | undefined {
   const name = text.toUpperCase().replace(/^SIG/, "");
   const realTime = /^RTMIN(?:\+([0-9]{1,2}))?$/.exec(name);
@@ -42,7 +42,7 @@ export function signalNumber(text: string): number | undefined {
   return number === undefined || number > LAST_SIGNAL ? undefined : number;
 }
 
-/** Throws "bad-annotation". */
+/** Reads an app's annotations. Throws "bad-annotation". */
 export function stopSettings(app: string, annotations: readonly NameValue[]): StopSettings {
   const read = (name: string, reader: (text: string) => number | undefined, otherwise: number, rule: string) => {
     const text = annotation(annotations, name);

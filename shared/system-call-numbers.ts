@@ -1,8 +1,6 @@
 /**
- * Numbers of system calls, for 64-bit and 32-bit programs on x86-64
- * (arch/x86/entry/syscalls/syscall_64.tbl and syscall_32.tbl of Linux 7.0).
- * What the kernel has added since then has no name here, and no filter of ours
- * lets it pass unless it lets everything pass that it does not name.
+ * Numbers of system calls, for 64-bit and 32-bit programs on x86-64 (arch/x86/entry/syscalls/syscall_64.tbl and
+ * syscall_32.tbl of Linux 7.0). A newer call has no name here. A filter treats it as `unknown`.
  */
 
 /** In the order of their numbers; "@N" sets the number of the next name. */
@@ -113,8 +111,8 @@ export function systemCallNumbers(machine: "x86_64" | "i386"): ReadonlyMap<strin
 }
 
 /**
- * Calls of 32-bit programs that stand for others, by their first argument
- * (socketcall(2), ipc(2)); the others also have numbers of their own.
+ * Calls of 32-bit programs that stand for others, which their first argument selects (socketcall(2), ipc(2)). Those
+ * also have their own numbers.
  */
 export const MULTIPLEXERS: readonly { call: string; mask: number; parts: Readonly<Record<string, number>> }[] = [
   {
@@ -128,7 +126,7 @@ export const MULTIPLEXERS: readonly { call: string; mask: number; parts: Readonl
   },
   {
     call: "ipc",
-    // Above them is a version (sys_ipc of the kernel).
+    // The upper bits are a version (sys_ipc of the kernel).
     mask: 0xffff,
     parts: {
       ...{ semop: 1, semget: 2, semctl: 3, semtimedop: 4, msgsnd: 11, msgrcv: 12, msgget: 13, msgctl: 14 },

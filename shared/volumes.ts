@@ -1,14 +1,14 @@
-/** What a container's volumes are called on disk, by all stages. Pure. */
+/** The keys by which all stages name a container's volumes on disk. Pure. */
 
 import type { PodManifest, Volume } from "./schema/types.ts";
 
 /**
- * Of a volume that a mount brings itself, which is that mount's alone (pods.md, "appVolume"): the app, and the mount's
- * place among the app's. No volume of the container can be called so: names have no dots.
+ * The key of a volume that only one mount uses (pods.md, "appVolume"): the app's name and the mount's index. No volume
+ * of the container can have such a name, because names have no dots.
  */
 export const ownVolumeKey = (app: string, mount: number): string => `${app}.${mount}`;
 
-/** Every volume of the container by its key: the container's own by their names. */
+/** All volumes of a container by key. The key of a volume that the apps share is its name. */
 export function volumesByKey({ volumes, apps }: Pick<PodManifest, "volumes" | "apps">): Map<string, Volume> {
   const byKey = new Map(volumes.map((volume) => [volume.name, volume]));
   for (const app of apps)

@@ -1,10 +1,10 @@
 import { renameSync, rmSync, writeFileSync } from "node:fs";
 
 /**
- * Writes a file that whoever reads it meanwhile finds whole, or not at all. Nobody else may write it at the same time:
- * until it is whole it has a name of its own, which is the same each time, so that what a killed process has left there
- * is replaced by the next one. `temporary` is that name, in the same file system, where whoever looks through the
- * file's directory must not find it.
+ * Replaces a file, so that a reader finds it either complete or not at all. No two processes may write it at the same
+ * time: `temporary`, its name until it is complete, is always the same, so that the next process replaces the one of a
+ * killed process. Give another `temporary`, in the same file system, if readers of the directory must not find such a
+ * file.
  */
 export function writeWhole(path: string, text: string, mode: number, temporary = `${path}.tmp`): void {
   rmSync(temporary, { force: true });

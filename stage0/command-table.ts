@@ -1,4 +1,4 @@
-/** The commands there are, in the order of the help. A command's module is loaded when the command is chosen. */
+/** The commands, in the order of the help. A command's module is loaded only when the command is run. */
 
 import type { CommandEntry, CommandTable } from "./cli/command.ts";
 
@@ -146,7 +146,7 @@ const commands: readonly CommandEntry[] = [
   },
 ];
 
-/** What the commands of two words do, by their first. */
+/** Descriptions of the groups of commands. */
 const groups: Readonly<Record<string, string>> = { image: "Works with the images in the store." };
 
 export const commandTable: CommandTable = { commands, groups };

@@ -18,7 +18,7 @@ async function main(): Promise<void> {
     }
     const { errorFacts, renderError } = await import("../shared/render-error.ts");
     const { command, debug, json } = context;
-    // A second document would spoil the first.
+    // If the command has printed JSON already, a second document would make the output invalid.
     if (json !== undefined && !hasPrinted()) printJson({ error: errorFacts(error) }, json.pretty);
     const { text, status } = renderError(error, { who: command === undefined ? "rkt" : `rkt: ${command}`, debug });
     writeError(text);

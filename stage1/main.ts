@@ -24,7 +24,8 @@ function main(): void {
   entrypoint(process.argv.slice(2));
 }
 
-// Whoever started this: with 077 no app that is not root could enter its root, with 000 others could write to it.
+// The caller's mask is not used: with 077 only an app that runs as root could enter its root, with 000 others could
+// write there.
 process.umask(0o022);
 try {
   main();

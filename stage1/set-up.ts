@@ -18,9 +18,9 @@ import { writeWhole } from "../shared/write-whole.ts";
 import { asksForHugePages, enterCgroups, isVersion1, planCgroups } from "./cgroups/cgroups.ts";
 import type { Container } from "./container/container.ts";
 import { closeInput, stdioMode } from "./container/stdio.ts";
-import { giveToRoot } from "./container/users.ts";
+import { giveToContainerRoot } from "./container/users.ts";
 import type { Flavor, Prepared } from "./flavor.ts";
-import { applyMounts, mountPlan } from "./mounts/mounts.ts";
+import { applyMounts, planContainerMounts } from "./mounts/mounts.ts";
 import { setUpNetwork } from "./network/network.ts";
 import { resourceLimits } from "./units/resources.ts";
 import { containerUnits } from "./units/units.ts";
@@ -61,7 +61,7 @@ function setUpMounts(
   flavor.beforeCgroups();
   const entered = enterCgroups(cgroups, limits);
   // The apps' processes join by themselves; what may be used stays for root of the host to say.
-  for (const { dir, controller } of entered) giveToRoot(`${dir}/${joinFile(controller)}`, users);
+  for (const { dir, controller } of entered) giveToContainerRoot(`${dir}/${joinFile(controller)}`, users);
 
   const units = here.inStage1(STAGE1.units);
   mkdirSync(units, { recursive: true });
@@ -72,11 +72,11 @@ function setUpMounts(
     openFiles,
   })) {
     writeFileSync(`${units}/${unit.name}`, unit.text);
-    giveToRoot(`${units}/${unit.name}`, users);
+    giveToContainerRoot(`${units}/${unit.name}`, users);
   }
-  applyMounts(mountPlan(manifest, uuid, network, entered), users);
+  applyMounts(planContainerMounts(manifest, uuid, network, entered), users);
   writeFileSync(here.inStage1(STAGE1.openFiles), openFilesText(openFiles), { mode: 0o644 });
-  giveToRoot(here.inStage1(STAGE1.openFiles), users);
+  giveToContainerRoot(here.inStage1(STAGE1.openFiles), users);
   return { cgroups, openFiles };
 }
 

@@ -1,7 +1,6 @@
 /**
- * Users and groups of an app: passwd(5) and group(5) files as text, and the
- * spec's rules on top (aci.md, "user", "group"). Pure; the files come from the
- * image and are not trusted: a line that is no entry is passed over, as libc does.
+ * Finds the user and groups of an app in the texts of its passwd(5) and group(5) files, by the spec's rules (aci.md,
+ * "user", "group"). Pure. The files are the image's and not trusted: an invalid line is skipped, as libc does.
  */
 
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
@@ -13,17 +12,17 @@ import type { NameValue } from "../shared/schema/types.ts";
 export interface Account {
   uid: number;
   gid: number;
-  /** The user's, where the image has an entry for the uid. */
+  /** The user's name, if the image has an entry for the uid. */
   name?: string | undefined;
   home: string;
   shell?: string | undefined;
-  /** Further groups that the image's /etc/group puts the user in; none for a user that is not given by name. */
+  /** Further groups that the image's /etc/group names for the user; none for a user that is given as a number. */
   groups: number[];
 }
 
-/** What an app's root file system says. */
+/** What the app's root file system says about users and groups. */
 export interface AccountSources {
-  /** Text of /etc/passwd and /etc/group, "" where there is none. */
+  /** Texts of /etc/passwd and /etc/group; "" for a missing file. */
   passwd: string;
   group: string;
   /** Owner of a file, by its path in the app's root. */
@@ -37,7 +36,7 @@ interface User {
   shell: string;
 }
 
-/** (uid_t)-1 means "leave it" to setresuid(2). */
+/** One less than the highest number: setresuid(2) takes (uid_t)-1 for "no change". */
 const MAX_ID = 0xfffffffe;
 
 function parseId(text: string | undefined): number | undefined {
@@ -46,7 +45,7 @@ function parseId(text: string | undefined): number | undefined {
   return id <= MAX_ID ? id : undefined;
 }
 
-/** The fields of each line of a passwd or group file; a field can't reach execve with a NUL in it. */
+/** The fields of each line of a passwd or group file. A line with a NUL is skipped: execve(2) could not pass it on. */
 function* entries(text: string): Generator<string[]> {
   for (const line of text.split("\n")) {
     const fields = line.split(":");
@@ -54,7 +53,7 @@ function* entries(text: string): Generator<string[]> {
   }
 }
 
-/** Of images that have no entry for user 0, as systemd has it (nss-systemd(8)). */
+/** For images without an entry for user 0. The values are systemd's (nss-systemd(8)). */
 const ROOT: User = { name: "root", uid: 0, home: "/root", shell: "/bin/sh" };
 
 /** The first user that fits, as libc's getpwnam and getpwuid find it. */
@@ -79,7 +78,7 @@ function findGroup(group: string, wanted: string): number | undefined {
 export interface AskedAccount {
   user: string;
   group: string;
-  /** Those that are numbers, even if the image has a name of the same digits. */
+  /** Which of the two are numbers, even if the image has a user or group with such a name. */
   numeric?: readonly ("user" | "group")[];
 }
 
@@ -90,25 +89,26 @@ export function numericIds(annotations: readonly NameValue[]): ("user" | "group"
 }
 
 /**
- * Who an app runs as: a name of the image's own files, else a number, else the
- * owner of the file that a path names. Root needs no entry: images without
- * /etc/passwd run too. Throws "unknown-user" and "unknown-group".
+ * Resolves the user and group of an app. Each is a name from the image's files, else a number, or a path, which stands
+ * for the owner of that file. Root needs no entry, so that images without /etc/passwd run. Throws "unknown-user" and
+ * "unknown-group".
  */
 export function resolveAccount(app: AskedAccount, sources: AccountSources): Account {
   const [isUid, isGid] = [app.numeric?.includes("user") === true, app.numeric?.includes("group") === true];
   const { uid, entry } = resolveUser(app.user, isUid, sources);
   const gid = resolveGid(app.group, isGid, sources);
+  // A user that is given as a number gets no further groups, as with Docker.
   const named = !isUid && entry !== undefined && entry.name === app.user;
   const groups = named ? groupsOf(sources.group, entry.name, gid) : [];
   return { uid, gid, name: entry?.name, home: entry?.home ?? "/", shell: entry?.shell, groups };
 }
 
-/** As initgroups(3). Whoever gives a number asks for that number alone (as Docker, too, has it). */
-function groupsOf(group: string, user: string, but: number): number[] {
+/** The groups that have the user as a member, as initgroups(3) finds them, except the user's own. */
+function groupsOf(group: string, user: string, except: number): number[] {
   const gids = new Set<number>();
   for (const [, , id, members = ""] of entries(group)) {
     const gid = parseId(id);
-    if (gid !== undefined && gid !== but && members.split(",").includes(user)) gids.add(gid);
+    if (gid !== undefined && gid !== except && members.split(",").includes(user)) gids.add(gid);
   }
   return [...gids];
 }
@@ -123,7 +123,7 @@ function resolveUser(
     entry: findUser(passwd, (u) => u.uid === uid) ?? (uid === ROOT.uid ? ROOT : undefined),
   });
   if (user.startsWith("/")) return byUid(ownerOf(user, "user", owner).uid);
-  // Two names may share a uid: the one asked for counts.
+  // Two names may share a uid, so the name is looked up first.
   const entry = isUid ? undefined : findUser(passwd, ({ name }) => name === user);
   if (entry !== undefined) return { uid: entry.uid, entry };
   const uid = parseId(user) ?? (user === "root" ? 0 : undefined);

@@ -1,20 +1,19 @@
 /**
- * Paths in an app's root while that root is being built: where a mount of the
- * plan goes, found by descriptors.
+ * Finds the targets of mounts while an app's root is built.
  *
- * Nobody who can write to the image's tree or to a volume is trusted, and some
- * of them run already: another app that shares a volume replaces a directory
- * by a link at any moment (CVE-2019-16884, CVE-2021-30465). So a path is walked
- * one component at a time, each opened below the directory before it, and what
- * was opened is what gets mounted on: nothing is looked up twice.
+ * Nothing in the image's tree or in a volume is trusted, and it may change at any moment: another app that shares a
+ * volume may replace a directory by a symbolic link (CVE-2019-16884, CVE-2021-30465). So a path is walked one component
+ * at a time. Each is opened below the directory before it, the mount goes onto the last descriptor, and nothing is
+ * looked up twice.
  *
- * - A path below a mount of the plan is walked from that mount's own root.
- * - Only the image's own tree may have links on the way. A link in a volume or
- *   in a file system of the kernel's is refused, and so is "..".
- * - A link or a mount never leads into a file system of the kernel's, nor onto
- *   the root directory, nor onto what another step has mounted.
- * - A link of the image that belongs to an ordinary user leads to that user's
- *   files only: an app may have made it before its handler runs.
+ * - A path below a mount of the plan is walked from the root of that mount.
+ * - Only the image's own tree may have symbolic links on the path. In a volume or a kernel file system, a link and ".."
+ *   are refused.
+ * - A link or a mount never leads into a kernel file system, nor onto the root directory, nor onto the mount of another
+ *   step.
+ * - A link of the image that belongs to an ordinary user leads only to that user's files: an app may have made it
+ * before
+ *   its handler runs.
  */
 
 import { closeSync, constants } from "node:fs";
@@ -34,41 +33,43 @@ import {
 } from "../shared/syscall/file.ts";
 import { type AppPath, contains } from "./mount-plan.ts";
 
-/** A mount of the plan that is in its place. */
+/** A mount of the plan that has been made. */
 export interface PlacedMount {
-  /** Its root directory, or the file that it is. */
+  /** Its root: a directory, or a file. */
   fd: number;
-  /** The kernel's number of it (statx(2), stx_mnt_id). */
+  /** The kernel's id of the mount (statx(2), stx_mnt_id). */
   id: bigint;
-  /** Where the plan has it. */
+  /** Its target in the plan. */
   target: AppPath;
-  /** The tree that the app's image is unpacked to, or a file system of the kernel's, or a volume. */
+  /** The image's tree, a kernel file system, or a volume. */
   kind: "image" | "kernel" | "volume";
-  /** The launcher may make and remove what is missing or in the way: it is no directory of the host's. */
+  /**
+   * It is the container's and not a directory of the host's: the launcher may make targets there, and replace files.
+   */
   own: boolean;
 }
 
 /** The mounts of a root so far, in order; the first is the image's. */
 export type AppRoot = PlacedMount[];
 
-/** What a path leads to. To dispose of it closes its descriptors. */
+/** The file or directory at the end of a path. Disposing of it closes its descriptors. */
 export interface Reached extends Disposable {
   /** O_PATH. */
   fd: number;
   status: Status;
-  /** The directory it is in; undefined when it is the root of a mount. */
+  /** The directory that holds it; undefined if it is the root of a mount. */
   parent: number | undefined;
   name: string;
-  /** See `PlacedMount.own`, of the mount that it lies on. */
+  /** `PlacedMount.own` of the mount that it lies on. */
   own: boolean;
-  /** It was missing. */
+  /** It was missing, and the launcher has made it. */
   made: boolean;
 }
 
 /** As many links as the kernel follows in one path (path_resolution(7)). */
 const MAX_LINKS = 40;
 
-/** Where file systems of the kernel's are. No link of the image puts them elsewhere. */
+/** The places of kernel file systems. No link of the image can move them. */
 const KERNEL = /^\/(?:proc|sys|dev)(?:\/|$)/;
 export const isKernelPath = (path: string): boolean => KERNEL.test(path);
 
@@ -79,27 +80,27 @@ interface Step {
 
 interface Opened {
   fd: number;
-  /** It was missing. */
+  /** It was missing, and the launcher has made it. */
   made: boolean;
 }
 
-/** A walk on its way. */
+/** The state of a walk. */
 interface Walk {
   root: AppRoot;
   target: AppPath;
-  /** Components still to go. */
+  /** The components that remain. */
   rest: string[];
-  /** The directories that it has come through since the mount's root, with that first. */
+  /** The directories from the mount's root, which is the first, to the current one. */
   steps: Step[];
-  /** Of the last directory: the plan's mount, or the one below which the kernel has further ones. */
+  /** The plan's mount that the current directory lies on, perhaps in a further mount below it. */
   mount: PlacedMount;
   own: boolean;
   links: number;
-  /** A link of this user was followed. */
+  /** The owner of a link that was followed, if that is an ordinary user. */
   linkOwner: number | undefined;
 }
 
-/** Walks to a path; undefined when something on the way is missing and nothing is to be made. */
+/** Walks to a path. Undefined if a component is missing and `make` is not given. */
 export function reach(root: AppRoot, target: AppPath, make?: "directory" | "file"): Reached | undefined {
   const mount = root.findLast((one) => contains(one.target, target));
   if (mount === undefined) throw new Error("an app's root begins with the image's mount");
@@ -122,19 +123,19 @@ export function reach(root: AppRoot, target: AppPath, make?: "directory" | "file
     }
     return arrive(walk, name, made);
   } finally {
-    // The first belongs to its mount.
+    // The first descriptor belongs to its mount.
     for (const { fd } of walk.steps.slice(1)) closeSync(fd);
   }
 }
 
-/** As `reach`, and makes what is missing: owned by root, directories 0755 (ace.md, "Volume Setup"). */
+/** As `reach`, but makes missing components: owned by root, directories 0755 (ace.md, "Volume Setup"). */
 export function reachOrMake(root: AppRoot, target: AppPath, make: "directory" | "file"): Reached {
   const reached = reach(root, target, make);
   if (reached === undefined) throw new Error(`nothing was made at ${target}`);
   return reached;
 }
 
-/** Puts an empty directory in the place of a file. To dispose of the answer closes the file as well. */
+/** Replaces a file by an empty directory. Disposing of the result closes the file as well. */
 export function replaceByDirectory(file: Reached): Reached {
   if (file.parent === undefined) throw conflict("a file is mounted there already");
   if (!file.own) throw foreign();
@@ -172,7 +173,7 @@ function leaveDirectory(walk: Walk): void {
   if (walk.steps.length > 1) closeSync((walk.steps.pop() as Step).fd);
 }
 
-/** Opens the name itself, be it a link. */
+/** Opens the next component; a symbolic link is not followed. */
 function openNext(walk: Walk, name: string, make: "directory" | "file" | undefined): Opened | undefined {
   const directory = last(walk);
   const flags = O_PATH | constants.O_NOFOLLOW;
@@ -186,17 +187,17 @@ function openNext(walk: Walk, name: string, make: "directory" | "file" | undefin
     if (walk.rest.length > 0 || make === "directory") mkdirat(directory.fd, name, 0o755);
     else mknodat(directory.fd, name, constants.S_IFREG | 0o644, 0n);
   } catch (error) {
-    // Somebody else has made it meanwhile, of whatever kind.
+    // Another process has made it meanwhile, perhaps of another kind.
     if (errorCode(error) !== "EEXIST") throw error;
     made = false;
   }
   return { fd: openat2(directory.fd, name, flags, 0, RESOLVE_BENEATH), made };
 }
 
-/** Goes on from what was opened: into it, or along it when it is a link. */
+/** Continues the walk at what was opened; follows it if it is a link. */
 function enter(walk: Walk, fd: number): void {
   const next: Step = { fd, status: status(fd) };
-  // From here on it is closed with the others.
+  // From here on `reach` closes it.
   walk.steps.push(next);
   if (next.status.isSymbolicLink) followLink(walk, next);
   else if (next.status.mountId !== (walk.steps.at(-2) as Step).status.mountId) crossMount(walk, next);
@@ -209,7 +210,7 @@ function followLink(walk: Walk, link: Step): void {
   if (++walk.links > MAX_LINKS) throw conflict("too many symbolic links are on its way");
   const to = readlinkat(link.fd);
   if (link.status.uid !== 0) walk.linkOwner = link.status.uid;
-  // Relative to its directory, or to the root.
+  // Back to the link's directory, or to the root for an absolute link.
   const keep = to.startsWith("/") ? 1 : walk.steps.length - 1;
   for (const { fd } of walk.steps.splice(keep)) closeSync(fd);
   walk.rest.unshift(...components(to));
@@ -218,7 +219,7 @@ function followLink(walk: Walk, link: Step): void {
 function crossMount(walk: Walk, next: Step): void {
   const placed = walk.root.findLast(({ id }) => id === next.status.mountId);
   if (placed === undefined) {
-    // A mount of the host's that came with a volume, or one of the kernel's in /sys: part of what it came with.
+    // A mount that came with a recursive volume, or with /sys: it counts as a part of that.
     if (walk.mount.kind === "image") throw conflict("it leads onto a mount that is not the container's");
     walk.own = false;
     return;
@@ -230,7 +231,7 @@ function crossMount(walk: Walk, next: Step): void {
   walk.own = placed.own;
 }
 
-/** What an ordinary user's link leads to must be that user's. */
+/** An ordinary user's link may lead only to files of that user. */
 function requireOwner({ linkOwner }: Walk, { uid }: Status): void {
   if (linkOwner !== undefined && uid !== linkOwner)
     throw conflict(`a symbolic link of user ${linkOwner} is on its way, and leads to a file of user ${uid}`);
@@ -238,11 +239,11 @@ function requireOwner({ linkOwner }: Walk, { uid }: Status): void {
 
 function arrive(walk: Walk, name: string, made: boolean): Reached {
   const end = last(walk);
-  // A link or ".." has led there: the plan has no such target.
+  // A link or ".." has led to the root: no step of the plan has it as its target.
   if (walk.mount.kind === "image" && walk.steps.length === 1) throw conflict("it leads to the app's root itself");
   if (!made) requireOwner(walk, end.status);
   const parent = walk.steps.at(-2)?.fd;
-  // What is handed out stays open. A mount's root belongs to its mount.
+  // The last two descriptors stay open for the caller, but a mount's root belongs to its mount.
   const kept = walk.steps.splice(Math.max(1, walk.steps.length - 2));
   const dispose = () => {
     for (const { fd } of kept) closeSync(fd);

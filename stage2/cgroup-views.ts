@@ -1,30 +1,27 @@
 /**
- * What an app sees of cgroups: its own, where it looks for its limits. Programs
- * read them at the root of each hierarchy (/sys/fs/cgroup/memory.max), or at
- * the path that /proc/self/cgroup says, below the part that mountinfo says is
- * mounted. Pure.
+ * Which cgroups an app sees: its own, so that it finds its limits. Programs look for them at the root of each hierarchy
+ * (/sys/fs/cgroup/memory.max), or at the path in /proc/self/cgroup, below the part that mountinfo calls mounted. Pure.
  *
- * On v2 both are the root: the app has a cgroup namespace. On v1 an app's
- * launcher joins its cgroups when it has given up the right to make one, so
- * /proc/self/cgroup says more than the root, and mountinfo says the same.
+ * On v2 the app has a cgroup namespace, so that both are the root. On v1 the launcher joins the app's cgroups only when
+ * it can no longer make a namespace: /proc/self/cgroup then names the whole path, and so does mountinfo.
  */
 
 import { type Hierarchy, ownCgroup } from "../shared/cgroup-hierarchies.ts";
 import type { Stage1Path } from "../shared/contract/paths.ts";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
 
-/** Where a host has them. */
+/** Where hosts mount the hierarchies. */
 export const CGROUPS = "/sys/fs/cgroup";
 
-/** One hierarchy, as it will be for the app. */
+/** One hierarchy, as the app will see it. */
 export interface CgroupView {
-  /** A mount point of stage 1, and of the app. */
+  /** The mount point, in stage 1 and in the app. */
   mountPoint: string;
-  /** The cgroup in stage 1. */
+  /** The cgroup's path in stage 1. */
   source: Stage1Path;
-  /** Of v1; more than one have links to the mount point. Empty for v2. */
+  /** Controllers of v1; if a hierarchy has several, each has a link to the mount point. Empty for v2. */
   controllers: string[];
-  /** It is the container's: the app has none of its own here, and other apps may. */
+  /** The cgroup is the container's: this app has none of its own in the hierarchy, but other apps may have. */
   shared: boolean;
 }
 

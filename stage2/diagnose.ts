@@ -1,10 +1,9 @@
 /**
- * Why a program did not start: execve(2) answers one errno for a dozen
- * mistakes, most of them in how an image was made. Looks at the file as the
- * kernel does, in its order, and names the first thing that is wrong.
+ * Finds out why a program did not start. execve(2) returns the same errno for a dozen mistakes, most of them in how an
+ * image was made. This looks at the file as the kernel does, in the kernel's order, and names the first mistake.
  *
- * Runs in the app's root with the app's rights. The files are the image's:
- * nothing in them is trusted, little of them is read.
+ * It runs in the app's root with the app's rights. The files are the image's: they are not trusted, and only a little
+ * of them is read.
  */
 
 import {
@@ -34,10 +33,10 @@ export function diagnose(path: string, error: unknown): string {
   );
 }
 
-/** What can be seen before the attempt; undefined when nothing is wrong with it, as far as its format is known here. */
+/** Checks a program before it is executed. Undefined if no mistake is found. */
 export const findProblem = (path: string): string | undefined => problem(path, 0);
 
-/** Of a program with which nothing is wrong that can be seen: what each errno of execve(2) then means. */
+/** What each errno of execve(2) means for a program in which `findProblem` finds no mistake. */
 export function failureReasons(path: string): ReadonlyMap<number, string> {
   const closed = noexec(path) ?? "EACCES";
   const all = { ...REASONS, ENOEXEC: UNKNOWN_FORMAT, EACCES: closed, ENOENT: "no such file", EPERM: "EPERM" };
@@ -46,7 +45,7 @@ export function failureReasons(path: string): ReadonlyMap<number, string> {
 
 const UNKNOWN_FORMAT = "this kernel does not know its format";
 
-/** Errors that say enough by themselves. */
+/** Errors whose meaning does not depend on the file. */
 const REASONS: Record<string, string> = {
   E2BIG: "the arguments and the environment are too long",
   ELOOP: "its path has too many symbolic links, a loop of them, or a link of /proc",
@@ -57,10 +56,10 @@ const REASONS: Record<string, string> = {
   ETXTBSY: "the file is open for writing",
 };
 
-/** As many scripts as the kernel lets interpret each other. */
+/** How many scripts in turn the kernel accepts as each other's interpreter. */
 const MAX_SCRIPTS = 5;
 
-/** What keeps a file from being a program, undefined when nothing is found. */
+/** Why a file can't be executed; undefined if no mistake is found. */
 function problem(file: string, scripts: number): string | undefined {
   let stat: Stats;
   try {
@@ -79,7 +78,7 @@ function problem(file: string, scripts: number): string | undefined {
   return contentProblem(file, scripts);
 }
 
-/** What keeps a file from being anybody's program, as the end of a sentence. */
+/** Why nobody could execute a file, as the end of a sentence. */
 function notAProgram(stat: Stats): string | undefined {
   if (stat.isDirectory()) return "it is a directory";
   if (!stat.isFile()) return "it is not a regular file";
@@ -89,8 +88,8 @@ function notAProgram(stat: Stats): string | undefined {
 const modeText = ({ mode }: Stats): string => (mode & 0o7777).toString(8).padStart(4, "0");
 
 /**
- * Not by a link of /proc: the interpreter that a script names may lead through the root of one of the runtime's other
- * threads, which is stage 1's still, in fly the host's.
+ * Opens a file without following links of /proc: a script's interpreter may lead through /proc/self/task/TID/root. The
+ * runtime's other threads still have the old root there: stage 1's, in fly the host's.
  */
 const openInRoot = (file: string, flags: number): number => openat2(AT_FDCWD, file, flags, 0, RESOLVE_NO_MAGICLINKS);
 
@@ -100,7 +99,7 @@ function danglingLink(file: string): string | undefined {
     link = openInRoot(file, O_PATH | constants.O_NOFOLLOW);
     return `it is a link to "${readlinkat(link)}", which does not exist`;
   } catch {
-    // Not even a link.
+    // Nothing has that name, or it is no link.
     return undefined;
   } finally {
     if (link !== undefined) closeSync(link);
@@ -116,7 +115,7 @@ function mayExecute(file: string): boolean {
   }
 }
 
-/** The kernel looks at this much of a script (BINPRM_BUF_SIZE); an ELF header fits. */
+/** The kernel reads this many bytes of a script (BINPRM_BUF_SIZE). An ELF header fits. */
 const HEAD = 256;
 
 function contentProblem(file: string, scripts: number): string | undefined {
@@ -166,7 +165,7 @@ function interpreterProblem(path: string, remark: string, scripts: number): stri
 
 // --- ELF ----------------------------------------------------------------------------
 
-/** e_machine of what images are made for (elf.h). */
+/** Values of e_machine that images are made for (elf.h). */
 const MACHINES: Record<number, string> = {
   2: "sparc",
   3: "i386",
@@ -189,10 +188,10 @@ const TYPES: Record<number, string> = { 1: "an object file", 4: "a core dump" };
 const PT_INTERP = 3;
 /** PATH_MAX: the kernel refuses a longer interpreter. */
 const MAX_INTERPRETER = 4096;
-/** A page of program headers is the kernel's limit too. */
+/** The kernel's own limit: a page of program headers. */
 const MAX_PROGRAM_HEADERS = 4096;
 
-/** elf(5): the fields that the kernel looks at before it starts a program. */
+/** Checks the fields of elf(5) that the kernel reads before it starts a program. */
 function elfProblem(fd: number, head: Buffer): string | undefined {
   const damaged = "it is a damaged ELF file";
   const wide = head[4] === 2;
@@ -227,7 +226,7 @@ function elfProblem(fd: number, head: Buffer): string | undefined {
   return undefined;
 }
 
-/** Which C library an image lacks, by the name of its loader. */
+/** Names the C library that the image lacks, judged by the name of its loader. */
 function libraryRemark(interpreter: string, wide: boolean): string {
   const library = /\/ld-musl/.test(interpreter) ? "musl" : /\/ld-linux/.test(interpreter) ? "glibc" : undefined;
   const words = [wide ? "" : "a 32-bit program", library === undefined ? "" : `linked with ${library}`];
@@ -237,7 +236,7 @@ function libraryRemark(interpreter: string, wide: boolean): string {
 
 // --- mounts -------------------------------------------------------------------------
 
-/** Whether a file lies on a mount that runs nothing (proc_pid_mountinfo(5)). */
+/** Names the mount with "noexec" that a file lies on, if there is one (proc_pid_mountinfo(5)). */
 function noexec(path: string): string | undefined {
   try {
     const file = realpathSync(path);
@@ -249,7 +248,7 @@ function noexec(path: string): string | undefined {
         String.fromCharCode(Number.parseInt(octal, 8)),
       );
       const holds = point === "/" || file === point || file.startsWith(`${point}/`);
-      // Of two mounts on one place the later one is on top.
+      // If two mounts have the same mount point, the later one is on top.
       if (point !== "" && holds && point.length >= mountPoint.length) [mountPoint, options] = [point, fields[5] ?? ""];
     }
     return options.split(",").includes("noexec") ? `${mountPoint} is mounted noexec` : undefined;

@@ -1,6 +1,4 @@
-/**
- * The environment of an app (appc spec, ace.md "Execution Environment"). Pure.
- */
+/** Makes the environment of an app (appc spec, ace.md "Execution Environment"). Pure. */
 
 import type { Account } from "./accounts.ts";
 import { DEFAULT_PATH } from "../shared/program.ts";
@@ -10,21 +8,20 @@ export interface EnvironmentSources {
   /** Name of the app in this container. */
   app: string;
   account: Account;
-  /** The manifest's, in its order. */
+  /** The variables of the manifest, in its order. */
   environment: readonly { readonly name: string; readonly value: string }[];
   metadataUrl?: string | undefined;
-  /** Of an image made before 0.6.0: its name and acVersion. */
+  /** For an image of a specification before 0.6.0: its name and acVersion. */
   early?: { readonly image: string; readonly acVersion: string } | undefined;
-  /** TERM of the terminal the app is given. */
+  /** TERM of the app's terminal. */
   terminal?: string | undefined;
-  /** What the launcher was given and passes on: socket activation, readiness. */
+  /** Variables of the launcher's that it passes on, for socket activation and readiness. */
   passed: Readonly<Record<string, string>>;
 }
 
 /**
- * Variables by name. The app's own win over the defaults and over each other
- * in their order; what the spec and systemd's protocols promise wins over
- * the app's.
+ * Variables by name. The app's variables replace the defaults, and a later one replaces an earlier one. The variables
+ * that the spec and systemd's protocols promise replace the app's.
  */
 export function appEnvironment(sources: EnvironmentSources): Record<string, string> {
   const { account } = sources;
@@ -39,7 +36,7 @@ export function appEnvironment(sources: EnvironmentSources): Record<string, stri
   if (account.shell !== undefined) env["SHELL"] = account.shell;
   if (sources.terminal !== undefined) env["TERM"] = sources.terminal;
   for (const { name, value } of sources.environment) env[name] = value;
-  // What is not in the specification of its time, an early app may refuse: the first validators do.
+  // An early app may refuse a variable that its specification does not have: the validators of that time do.
   const { early } = sources;
   env["AC_APP_NAME"] = early?.image ?? sources.app;
   if (sources.metadataUrl !== undefined && (early === undefined || !olderThan(early.acVersion, "0.2.0")))

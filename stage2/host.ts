@@ -1,7 +1,6 @@
 /**
- * The launcher on the host (ADR 5): in the container directory instead of in a
- * stage1 root, for apps that are isolated by their file system alone. They
- * share the host's kernel file systems, network, name and processes.
+ * The launcher of the fly flavor (ADR 5). It runs on the host, in the container directory, instead of in a stage1 root.
+ * Its app has a file system of its own, and shares the host's kernel file systems, network, hostname and processes.
  */
 
 import { spawnSync } from "node:child_process";
@@ -23,10 +22,10 @@ import type { HostLaunch } from "./plan.ts";
 
 const here = containerLayout(".");
 
-/** Of the isolators that the launcher does not apply itself, those of stage 1. */
+/** Isolators that stage 1 applies, not the launcher: in fly they have no effect. */
 const STAGE1_ISOLATORS = /^(resource\/.*|os\/linux\/(cpu-shares|selinux-context)|os\/unix\/sysctl)$/;
 
-/** The one app of the container. Throws "not-on-host" for what takes more isolation than there is. */
+/** Returns the container's one app. Throws "not-on-host" if the manifest asks for isolation that fly does not have. */
 export function onlyApp(manifest: PodManifest): string {
   const version = annotation(manifest.annotations, INTERFACE_VERSION_ANNOTATION) ?? STAGE1_INTERFACE_VERSION;
   if (version !== STAGE1_INTERFACE_VERSION)
@@ -59,7 +58,7 @@ export function hostLaunch(manifest: PodManifest, parent: number): HostLaunch {
     account: (app) => here.inStage1(STAGE1.appAccount(app)),
     surroundings: {
       kernelFileSystems,
-      // Asked for by who makes a root, not by who enters one.
+      // A getter, because it writes files: only the process that builds the root calls it, not one that enters.
       get etc() {
         return etcFiles(manifest);
       },
@@ -74,7 +73,7 @@ function kernelFileSystems(): MountStep[] {
   return paths.map((path) => ({ ...bind(hostPath(path), appPath(path)), recursive: true, host: true }));
 }
 
-/** The host's own files, unless the user asked for others. */
+/** The host's files, or those that the user asked for. */
 function etcFiles(manifest: PodManifest): Surroundings["etc"] {
   const resolvConf = annotation(manifest.annotations, ANNOTATIONS.resolvConf) ?? "host";
   const hosts = annotation(manifest.annotations, ANNOTATIONS.hosts) ?? "host";
@@ -101,7 +100,10 @@ function written(path: HostPath, text: string): HostPath {
   return path;
 }
 
-/** An interactive app gets the caller's input, or a terminal in the place of the caller's: by who has made its streams. */
+/**
+ * Asks `streams`, which has made the app's streams, for the caller's input or for a terminal, if the app is
+ * interactive.
+ */
 export function askForInput(manifest: PodManifest, fds: string | undefined): void {
   if (annotation(manifest.annotations, ANNOTATIONS.interactive) !== "true" || fds === undefined) return;
   const [request = -1, terminal] = fds.split(",").map(Number);
@@ -112,7 +114,7 @@ export function askForInput(manifest: PodManifest, fds: string | undefined): voi
   writeSync(request, terminal === undefined ? "p" : "t");
 }
 
-/** What comes before the app: its supervisor learns of it, its handler runs to the end. */
+/** Prepares the app's start: writes the files that fly's `init` reads, and runs the pre-start handler to its end. */
 export function beginApp(manifest: PodManifest, name: string, imagesApp: App | undefined): void {
   const app = manifest.apps[0]?.app ?? imagesApp;
   const socket = app?.ports.find(({ socketActivated }) => socketActivated);
@@ -126,7 +128,7 @@ export function beginApp(manifest: PodManifest, name: string, imagesApp: App | u
   written(here.inStage1(STAGE1.hostStop), `${signal} ${seconds}\n`);
   if (handles("post-stop")) written(here.inStage1(STAGE1.hostPostStop), "");
   if (handles("pre-start")) preStart(name);
-  // Who says himself that he is ready says it to whoever started rkt, whose socket he has.
+  // An app that reports its readiness itself does so to rkt's caller: it has the caller's socket.
   if (annotation(manifest.apps[0]?.annotations ?? [], NOTIFY_ANNOTATION) !== "true") written(here.ready, "");
 }
 

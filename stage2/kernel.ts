@@ -1,10 +1,9 @@
 /**
- * What `launch` asks of the operating system, one method per step of the
- * drop; tests record the order. `linux` is the real thing.
+ * The operations that `launch` needs of the operating system, one method for each step. `linux` implements them; tests
+ * record their order instead.
  *
- * Everything here is synchronous and on the main thread: namespaces,
- * capabilities and no_new_privs belong to a thread, and the one that calls
- * execve(2) is the one that the app becomes.
+ * All methods are synchronous and run on the main thread: namespaces, capabilities and no_new_privs belong to a thread,
+ * and the thread that calls execve(2) becomes the app.
  */
 
 import {
@@ -68,36 +67,39 @@ import type { RunningApp, Separation } from "./plan.ts";
 import { cannotExecute, findProgram } from "./program.ts";
 
 export interface Kernel {
-  /** Opens a FIFO in the place of a standard stream, if it exists. */
+  /** Replaces a standard stream by a FIFO, if that exists. */
   connect(fd: 0 | 1 | 2, fifo: SourcePath): void;
-  /** Closes this process to tracers and readers of /proc/PID, and has it leave no core; until execve(2) or a change of user. */
-  hide(): void;
-  /** Puts this process, and all it will start, into a Landlock domain of its own, where the kernel has them. */
-  separate(without: Separation): void;
-  /** A mount namespace of its own. What happens in stage 1's reaches it (unmounting above all), never the reverse. */
+  /**
+   * Until execve(2) or a change of user, no process may trace this one or read its files in /proc/PID, and it leaves no
+   * core.
+   */
+  makeUndumpable(): void;
+  /** Puts this process, and all that it will start, into its own Landlock domain, if the kernel supports that. */
+  enterLandlockDomain(without: Separation): void;
+  /** Makes a mount namespace. Changes in stage 1's, above all unmounts, propagate to it, but never the other way. */
   unshareMounts(): void;
-  /** A cgroup namespace of its own: the root is the cgroup that this process is in. */
+  /** Makes a cgroup namespace: its root is the cgroup that this process is in. */
   unshareCgroups(): void;
-  /** Answers a descriptor of the app's root. */
+  /** Returns a descriptor of the app's root. */
   buildRoot(steps: readonly MountStep[]): number;
-  /** Makes it the root of the mount namespace and lets go of the old one. */
+  /** Makes it the root of the mount namespace, and unmounts the old root. */
   enterRoot(root: number): void;
-  /** Answers descriptors of the `cgroup.procs` below; none where the directory is not there. */
+  /** Opens the `cgroup.procs` below the directory; none if that does not exist. */
   openCgroups(dir: SourcePath): number[];
   joinCgroups(cgroups: readonly number[]): void;
-  /** Lets go of the terminal of whoever enters. */
-  leaveCaller(): void;
-  /** Becomes one of the processes of an app that runs: its cgroups, its mount namespace. */
+  /** Starts a new session, so that the command has no hold on the caller's terminal. */
+  leaveSession(): void;
+  /** Joins a running app: its cgroups and its mount namespace. */
   joinApp(app: RunningApp): void;
   /**
-   * Lets the process end with its parent, so that no command outlives the `rkt enter` it belongs to. Without a `parent`
-   * it is whoever that is, but the container's first process.
+   * Ties the life of this process to its parent's, so that no command outlives its `rkt enter`. Without `parent`, any
+   * parent is accepted except PID 1, which would say that the real one has ended.
    */
   endWithParent(parent: number | undefined): void;
-  /** Opens the terminal by the name it has in the app's root. */
+  /** Opens the terminal again, by its name in the app's root. */
   reopenTerminal(): void;
-  /** Makes the standard streams a user's, if they are FIFOs, pipes or terminals. */
-  giveStreams(uid: number): void;
+  /** Gives the standard streams to a user, if they are FIFOs, pipes or terminals. */
+  chownStreams(uid: number): void;
   accountSources(): AccountSources;
   /** The record of who the app runs as: opened while stage 1's root can be reached, written later. */
   openAccount(path: SourcePath): number;
@@ -105,34 +107,34 @@ export interface Kernel {
   readAccount(path: SourcePath): Account | undefined;
   /** Undoes what Node.js set up for itself and execve would keep; `openFiles` is what the process may have open then. */
   resetProcess(openFiles: ResourceLimit | undefined): void;
-  /** Of this process, and of what it becomes. */
+  /** Sets a resource limit of this process, and so of the app. */
   setLimit(number: number, limit: ResourceLimit): void;
-  /** The capabilities this process can use. */
+  /** The capabilities that this process can use. */
   permitted(): bigint;
-  /** Takes everything else out of the bounding set. */
-  boundCapabilities(keep: bigint): void;
+  /** Drops all other capabilities from the bounding set. */
+  limitBoundingSet(keep: bigint): void;
   setGroups(gids: readonly number[]): void;
   setGid(gid: number): void;
   setUid(uid: number): void;
-  /** Lets `setUid` leave the permitted capabilities as they are. */
+  /** Makes `setUid` keep the permitted capabilities. */
   keepCapabilities(): void;
-  /** Permitted and effective; none is inheritable or ambient. */
+  /** Sets the permitted and effective capabilities; none is inheritable or ambient. */
   setCapabilities(set: bigint): void;
   setNoNewPrivileges(): void;
   changeDirectory(path: string): void;
   findProgram(name: string, searchPath: string): string;
-  /** What will keep the program from starting. */
+  /** Why the program can't start, if that can be seen before. */
   findProblem(path: string): string | undefined;
-  /** What execve(2) means by each errno, of a program that looks right. */
+  /** What each errno of execve(2) means for a program without a visible problem. */
   failureReasons(path: string): ReadonlyMap<number, string>;
   /** The BPF program of a filter. */
   compileFilter(filter: SystemCallFilter | "default"): Uint8Array;
   setOomScoreAdj(value: number): void;
-  /** Opens the helper by which the program is executed (STAGE1.exec); close-on-exec. */
+  /** Opens the helper that executes the program (STAGE1.exec); close-on-exec. */
   openHelper(path: SourcePath): number;
   /**
-   * Becomes the helper, which becomes the program, or writes what `failures` says. Only the standard streams and the
-   * `sockets` after them go on. The filter holds from just before.
+   * Becomes the helper, which becomes the program, or writes a message of `failures`. The program inherits only the
+   * standard streams and the `sockets` after them. The filter is installed just before.
    */
   execute(helper: number, program: Program, failures: Failures, filter: Uint8Array | undefined): never;
   warn(text: string): void;
@@ -142,25 +144,25 @@ export interface Program {
   path: string;
   argv: readonly string[];
   env: Readonly<Record<string, string>>;
-  /** Sockets passed on, as descriptors from 3. */
+  /** Number of sockets that it inherits, as descriptors from 3. */
   sockets: number;
 }
 
-/** What is said on standard error when execve(2) fails. */
+/** The messages on standard error if execve(2) fails. */
 export interface Failures {
   /** Whole lines, by errno. */
   byErrno: ReadonlyMap<number, string>;
-  /** The beginning of a line, which the number of any other errno ends. */
+  /** For any other errno: the beginning of a line that its number completes. */
   otherwise: string;
 }
 
 /**
- * The version of Landlock's interface from which a domain can be had that takes nothing away but this. A domain has to
- * handle something. The first version lets none move files between directories.
+ * The first version of Landlock's interface in which a domain can restrict this and nothing else. A domain must
+ * restrict something. In version 1 every domain also forbids moving files between directories.
  */
 const SEPARATION_SINCE: Readonly<Record<Separation, number>> = { mounts: 2, signals: 6 };
 
-/** The highest number a set of 64 bits has room for. */
+/** The highest number in a set of 64 bits. */
 const MAX_CAPABILITY = 63;
 
 /** The soft limit that select(2) can cope with, and that systemd gives services (systemd.exec(5), LimitNOFILE=). */
@@ -194,11 +196,11 @@ export const linux: Kernel = {
     closeSync(opened);
   },
 
-  hide() {
+  makeUndumpable() {
     prctl(PR_SET_DUMPABLE, 0n);
   },
 
-  separate(without) {
+  enterLandlockDomain(without) {
     const version = landlockVersion();
     if (version < SEPARATION_SINCE[without]) return;
     const ruleset =
@@ -252,11 +254,11 @@ export const linux: Kernel = {
     for (const fd of cgroups) writeSync(fd, "0");
   },
 
-  leaveCaller() {
+  leaveSession() {
     try {
       setsid();
     } catch (error) {
-      // It leads a group, and so the session that was made for it and its pty.
+      // EPERM: it leads a process group already, and so the session that was made for it and its pty.
       if (errorCode(error) !== "EPERM") throw error;
     }
   },
@@ -273,7 +275,7 @@ export const linux: Kernel = {
     unshare(CLONE_FS);
     setns(namespace, CLONE_NEWNS);
     process.chdir("/");
-    // A namespace in which the launcher is still at work has stage 1's root.
+    // As long as the app's launcher still builds the root, the namespace has stage 1's.
     const root = statSync("/");
     if (root.dev !== expected.dev || root.ino !== expected.ino)
       throw new RktError("not-running", "it has no root of its own yet: try again", { exitCode: LAUNCH_EXIT.mount });
@@ -281,7 +283,7 @@ export const linux: Kernel = {
 
   endWithParent(parent) {
     prctl(PR_SET_PDEATHSIG, BigInt(os.signals.SIGKILL));
-    // The container's first process takes orphans: the parent ended before.
+    // If the parent has ended already, the container's PID 1 is this process's parent now.
     const orphan = parent === undefined ? process.ppid === 1 : process.ppid !== parent;
     if (orphan) throw new RktError("interrupted", "the process that waits for it has ended");
   },
@@ -300,10 +302,10 @@ export const linux: Kernel = {
     closeSync(terminal);
   },
 
-  giveStreams(uid) {
+  chownStreams(uid) {
     for (const fd of [0, 1, 2]) {
       const stat = fstatSync(fd);
-      // /dev/null is a stream of everybody's. Of a terminal the group, tty, stays (grantpt(3)).
+      // Other processes use /dev/null too, so it is left alone. A terminal keeps its group, tty (grantpt(3)).
       if (stat.isFIFO() || isTerminal(fd)) fchownSync(fd, uid, stat.gid);
     }
   },
@@ -323,10 +325,10 @@ export const linux: Kernel = {
   resetProcess(openFiles) {
     resetSignal(os.signals.SIGPIPE);
     resetSignal(os.signals.SIGXFSZ);
-    // A shell lets what it starts in the background ignore them.
+    // A shell makes its background processes ignore these two.
     resetSignal(os.signals.SIGINT);
     resetSignal(os.signals.SIGQUIT);
-    // Node.js raised it to the hard limit at its start.
+    // Node.js has raised the soft limit to the hard one.
     const { hard: most } = getrlimit(RLIMIT_NOFILE);
     const { soft, hard } = openFiles ?? { soft: OPEN_FILES, hard: most };
     setrlimit(RLIMIT_NOFILE, { soft: soft < most ? soft : most, hard: hard < most ? hard : most });
@@ -336,13 +338,13 @@ export const linux: Kernel = {
 
   permitted: () => capget().permitted,
 
-  boundCapabilities(keep) {
+  limitBoundingSet(keep) {
     for (let number = 0; number <= MAX_CAPABILITY; number++) {
       if ((keep >> BigInt(number)) & 1n) continue;
       try {
         prctl(PR_CAPBSET_DROP, BigInt(number));
       } catch (error) {
-        // Past the last capability of this kernel.
+        // EINVAL: this kernel has no more capabilities.
         if (errorCode(error) === "EINVAL") return;
         throw error;
       }
@@ -368,7 +370,7 @@ export const linux: Kernel = {
   },
 
   changeDirectory(path) {
-    // Not process.chdir: /proc/self/task/N/root, say, is the root that the runtime's other threads still have.
+    // process.chdir would follow links such as /proc/self/task/TID/root: the runtime's other threads have the old root.
     const fd = openat2(AT_FDCWD, path, O_PATH | constants.O_DIRECTORY, 0, RESOLVE_NO_MAGICLINKS);
     try {
       fchdir(fd);
@@ -382,7 +384,7 @@ export const linux: Kernel = {
     try {
       closeSync(openat2(AT_FDCWD, path, O_PATH, 0, RESOLVE_NO_MAGICLINKS));
     } catch (error) {
-      // Whatever else is wrong with it, execve(2) will say.
+      // execve(2) reports all other problems.
       if (errorCode(error) === "ELOOP" && statSync(path, { throwIfNoEntry: false }) !== undefined)
         throw cannotExecute(path, "its path leads through a link of /proc, out of the app's root");
     }
@@ -422,7 +424,7 @@ export const linux: Kernel = {
 
 const { ENOENT } = os.errno;
 
-/** As the helper reads them (build/exec-helper.ts). */
+/** Encodes the messages in the helper's format (build/exec-helper.ts). */
 function messages({ byErrno, otherwise }: Failures): Buffer {
   const record = (errno: number, text: string) => [Buffer.of(errno), Buffer.from(text), Buffer.of(1)];
   const missing = record(ENOENT, byErrno.get(ENOENT) ?? `${otherwise}${ENOENT}\n`);
@@ -430,7 +432,7 @@ function messages({ byErrno, otherwise }: Failures): Buffer {
   return Buffer.concat([...missing, ...others.flatMap(([errno, text]) => record(errno, text)), ...record(0xff, otherwise)]);
 }
 
-/** The file may be anything the image's maker liked, and to open a FIFO or a device as root does something. */
+/** Opens the file with O_PATH first: the image may have a FIFO or a device there, which root must not open. */
 function readAccountFile(path: string, exitCode: number): string {
   let fd: number;
   try {

@@ -60,8 +60,8 @@ function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): {
   };
   const kernel: Kernel = {
     connect: (fd, fifo) => step("connect", fd, fifo),
-    hide: () => step("hide"),
-    separate: (without) => step("separate", without),
+    makeUndumpable: () => step("makeUndumpable"),
+    enterLandlockDomain: (without) => step("enterLandlockDomain", without),
     unshareCgroups: () => step("unshareCgroups"),
     unshareMounts: () => step("unshareMounts"),
     buildRoot: (steps) => {
@@ -74,11 +74,11 @@ function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): {
       return [30];
     },
     joinCgroups: (cgroups) => step("joinCgroups", `[${cgroups.join()}]`),
-    leaveCaller: () => step("leaveCaller"),
+    leaveSession: () => step("leaveSession"),
     joinApp: (app) => step("joinApp", app.namespace, app.rootfs, `[${app.cgroups.join()}]`),
     endWithParent: () => step("endWithParent"),
     reopenTerminal: () => step("reopenTerminal"),
-    giveStreams: (uid) => step("giveStreams", uid),
+    chownStreams: (uid) => step("chownStreams", uid),
     accountSources: () => {
       step("accountSources");
       return { passwd: PASSWD, group: GROUP, owner: () => ({ uid: 1, gid: 1 }) };
@@ -95,7 +95,7 @@ function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): {
     resetProcess: () => step("resetProcess"),
     setLimit: (number, { soft, hard }) => step("setLimit", number, soft, hard),
     permitted: () => (1n << 41n) - 1n,
-    boundCapabilities: (keep) => step("boundCapabilities", capabilityNames(keep).length),
+    limitBoundingSet: (keep) => step("limitBoundingSet", capabilityNames(keep).length),
     setGroups: (gids) => step("setGroups", `[${gids.join()}]`),
     setGid: (gid) => step("setGid", gid),
     setUid: (uid) => step("setUid", uid),
@@ -160,12 +160,12 @@ writeAccount 70 0 0
 giveStreams 0
 separate mounts
 resetProcess
-boundCapabilities 14
+limitBoundingSet 14
 setGroups []
 setGid 0
 keepCapabilities
 setUid 0
-hide
+makeUndumpable
 setCapabilities 15
 changeDirectory /
 findProgram web
@@ -219,11 +219,11 @@ writeAccount 70 33 34
 giveStreams 33
 separate signals
 resetProcess
-boundCapabilities 1
+limitBoundingSet 1
 setGroups [5,6]
 setGid 34
 setUid 33
-hide
+makeUndumpable
 setCapabilities 0
 changeDirectory /srv
 findProgram web
@@ -239,24 +239,24 @@ execute by 60: /bin/web [web] HOME=/var/www 1 sockets filtered`,
 function narrowed(app: Partial<App>): string[] {
   const { kernel, log } = recording();
   assert.throws(() => launch({ ...plan(app), narrowsUsers: true, bounding: ALL, ...boundingOf(app) }, kernel));
-  return log.filter((line) => /^(boundCapabilities|setNoNewPrivileges|setCapabilities|keepCapabilities)/.test(line));
+  return log.filter((line) => /^(limitBoundingSet|setNoNewPrivileges|setCapabilities|keepCapabilities)/.test(line));
 }
 const boundingOf = ({ isolators = [] }: Partial<App>) => (isolators.length === 0 ? {} : { bounding: 1n });
 const CHOWN: App["isolators"] = [{ name: "os/linux/capabilities-retain-set", value: { set: ["CAP_CHOWN"] } }];
 
 test("on the host another user than root, and a root with less, gains nothing by a program", () => {
-  const none = ["boundCapabilities 0", "setCapabilities 0", "setNoNewPrivileges"];
+  const none = ["limitBoundingSet 0", "setCapabilities 0", "setNoNewPrivileges"];
   assert.deepEqual(narrowed({ user: "www", group: "www" }), none);
   assert.deepEqual(narrowed({ user: "www", group: "www", isolators: CHOWN }), none);
-  assert.deepEqual(narrowed({ isolators: CHOWN }), ["boundCapabilities 1", "setCapabilities 1", "setNoNewPrivileges"]);
-  assert.deepEqual(narrowed({}), ["boundCapabilities 41", "keepCapabilities", "setCapabilities 41"]);
+  assert.deepEqual(narrowed({ isolators: CHOWN }), ["limitBoundingSet 1", "setCapabilities 1", "setNoNewPrivileges"]);
+  assert.deepEqual(narrowed({}), ["limitBoundingSet 41", "keepCapabilities", "setCapabilities 41"]);
 });
 
 test("on the host root is user 0, whatever the image calls root", () => {
   const { kernel, log } = recording();
   const asRoot = { ...plan({ user: "www" }), rootOfHost: true };
   assert.throws(() => launch(asRoot, kernel), { code: "not-root", message: 'the image calls user 33 "www"' });
-  assert.ok(!log.some((line) => line.startsWith("giveStreams")));
+  assert.ok(!log.some((line) => line.startsWith("chownStreams")));
 });
 
 test("with users of the container's own, the cgroups are joined as root, and no later", () => {
@@ -306,10 +306,10 @@ const fault = (syscall: string, code: string): Error => Object.assign(new Error(
 
 test("what it takes to install a filter nobody keeps without one", () => {
   const text = order({ user: "www", group: "www" }, [{ name: ANNOTATIONS.insecure, value: "seccomp" }]);
-  assert.doesNotMatch(text, /compileFilter|keepCapabilities|separate/);
+  assert.doesNotMatch(text, /compileFilter|keepCapabilities|enterLandlockDomain/);
   assert.match(text, /setCapabilities 0\n/);
   assert.match(text, /unfiltered$/);
-  assert.match(order({ user: "www", group: "www" }), /keepCapabilities\nsetUid 33\nhide\nsetCapabilities 1\n/);
+  assert.match(order({ user: "www", group: "www" }), /keepCapabilities\nsetUid 33\nmakeUndumpable\nsetCapabilities 1\n/);
 });
 
 test("an app that its own filter would keep from saying why it cannot start is not tried", () => {
@@ -360,7 +360,7 @@ test("capabilities asked for by name and not to be had are said", () => {
 
 const failures: { step: keyof Kernel; error: Error; message: RegExp; exitCode: number }[] = [
   {
-    step: "boundCapabilities",
+    step: "limitBoundingSet",
     error: fault("prctl 24", "EPERM"),
     message: /^cannot drop capabilities: prctl 24: EPERM$/,
     exitCode: 218,

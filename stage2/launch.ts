@@ -1,10 +1,9 @@
 /**
- * The drop: from root in stage 1 to one process of an app, in one line of
- * steps that does not come back. The order is the point; each step says why it
- * stands where it does.
+ * Turns the launcher, which is root in stage 1, into one process of an app, step by step. The order of the steps
+ * matters: each says why it stands where it does.
  *
- * Trusted: stage 1 and the container manifest. Not trusted: everything in the
- * app's root file system, and every process of other apps, which run already.
+ * Stage 1 and the container manifest are trusted. The app's root file system is not, nor are the processes of other
+ * apps, which may run already.
  */
 
 import { resolveAccount } from "./accounts.ts";
@@ -21,20 +20,20 @@ import type { Failures, Kernel } from "./kernel.ts";
 import type { LaunchPlan } from "./plan.ts";
 import { cannotExecute } from "./program.ts";
 
-/** What `rkt enter` runs when it is not told what. */
+/** The command of `rkt enter` without a command. */
 const SHELL = "/bin/sh";
 
-/** Becomes the process that the plan describes; returns only by throwing. */
+/** Becomes the process that the plan describes. Never returns; throws if a step fails. */
 export function launch(plan: LaunchPlan, kernel: Kernel): never {
-  // First of all, so that what is left to go wrong is said where the app's own messages go.
+  // First, so that all messages about later failures go to the app's own output.
   for (const { fd, fifo } of plan.streams) kernel.connect(fd, fifo);
 
-  // What needs files or libraries of stage 1.
+  // These need files of stage 1, which are out of reach in the app's root.
   const helper = kernel.openHelper(plan.helper);
   const filter = plan.filter === undefined ? undefined : compile(plan.filter, kernel);
   if (plan.oomScoreAdj !== undefined) setOomScoreAdj(plan, plan.oomScoreAdj, kernel);
 
-  // The directory is stage 1's; what is joined at the end must be open before.
+  // The launcher joins the cgroups at the end, but can open their files only here: the directory is stage 1's.
   const cgroups = plan.cgroups === undefined ? [] : kernel.openCgroups(plan.cgroups);
 
   const recorded = plan.account?.use === "read" ? kernel.readAccount(plan.account.path) : undefined;
@@ -42,15 +41,15 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
 
   // --- the app's file system: needs CAP_SYS_ADMIN and stage 1's paths ---
   if ("namespace" in plan.root) {
-    if (plan.host === undefined) kernel.leaveCaller();
+    if (plan.host === undefined) kernel.leaveSession();
     kernel.joinApp(plan.root);
   } else {
-    // Before its mounts, which show it from the namespace's root on.
+    // Before the mounts: a mount of cgroups shows the root of the namespace in which it was made.
     if (plan.cgroupNamespace) kernel.unshareCgroups();
     kernel.unshareMounts();
     kernel.enterRoot(kernel.buildRoot(plan.root));
   }
-  // From here on a path is the app's: nothing of stage 1 can be opened any more, so nothing must be loaded.
+  // From here on every path is in the app's root. No file of stage 1 can be opened, so no module may be loaded.
 
   if (plan.interactive) kernel.reopenTerminal();
 
@@ -63,27 +62,27 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
       exitCode: LAUNCH_EXIT.user,
       hint: `on the host root is user 0: --user=${account.uid} --group=${account.gid} after the image says what is meant`,
     });
-  // While there is still the right to; a program that has dropped root opens /dev/stdout by its own. Stage 1 has made
-  // them for this process: they are nobody else's.
-  kernel.giveStreams(account.uid);
+  // Before CAP_CHOWN is dropped. The app's user must own the streams to open /dev/stdout. No other process uses them.
+  kernel.chownStreams(account.uid);
   const env = appEnvironment({ ...plan.environment, account });
 
-  // As rkt and runc: root has its bounding set, another user nothing but what file capabilities give him; on the host,
-  // not these either.
+  // As in rkt 1.30 and runc: root gets its bounding set. Another user gets only what file capabilities give, and on the
+  // host not even these.
   const narrowed = plan.narrowsUsers && (account.uid !== 0 || plan.bounding !== ALL);
   const bounding = narrowed && account.uid !== 0 ? 0n : plan.bounding;
   const noNewPrivileges = plan.noNewPrivileges || narrowed;
 
-  // --- privileges: each step needs a capability that a later one takes ---
-  // Nobody can look into this process (main.ts). The other way round: what it becomes reaches no process of another app or of stage 1. After the last mount, which
-  // a domain may forbid; it takes CAP_SYS_ADMIN, too.
+  // --- privileges: each step needs a capability that a later step drops ---
+  // main.ts has hidden this process from all others. The Landlock domain does the reverse: the app reaches no process
+  // of another app or of stage 1. It comes after the last mount, because it may forbid mounting, and needs
+  // CAP_SYS_ADMIN.
   const { separation } = plan;
   if (separation !== undefined)
     attempt("separation", "keep it apart from other apps", () => {
-      kernel.separate(separation);
+      kernel.enterLandlockDomain(separation);
     });
   kernel.resetProcess(plan.openFiles);
-  // To raise a hard limit takes CAP_SYS_RESOURCE, which few apps have.
+  // Before capabilities are dropped: raising a hard limit needs CAP_SYS_RESOURCE, which few apps have.
   for (const { name, number, limit } of plan.limits)
     attempt("limits", `set the limit ${name} to ${rlimitText(limit.soft)}:${rlimitText(limit.hard)}`, () => {
       kernel.setLimit(number, limit);
@@ -94,53 +93,55 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
       `rkt: app ${plan.app}: capabilities not available in this container: ${capabilityNames(unavailable).join(", ")}`,
     );
   attempt("capabilities", "drop capabilities", () => {
-    // Before the user changes, which would take CAP_SETPCAP.
-    kernel.boundCapabilities(bounding);
+    // Before the user changes, because that drops CAP_SETPCAP.
+    kernel.limitBoundingSet(bounding);
   });
-  // v1 lets nobody but the host's root move another's process: who is to become another must be there before.
+  // Before the user changes: afterwards cgroup v1 refuses, because only the host's root may move another user's
+  // process.
   if (plan.privateUsers) joinCgroups(cgroups, kernel);
   attempt("group", "set the groups", () => {
-    // Groups before the user, who may not change them.
-    // Of those that the image names, a container with users of its own may not have each.
+    // Before the user changes: an ordinary user can't change its groups.
+    // A container with its own users has only PRIVATE_IDS groups; others that the image names are left out.
     const known = plan.privateUsers ? account.groups.filter((gid) => gid < PRIVATE_IDS) : account.groups;
     kernel.setGroups([...new Set([...plan.supplementaryGIDs, ...known])]);
     kernel.setGid(account.gid);
   });
-  // To install a filter takes CAP_SYS_ADMIN, or no_new_privs. execve then takes it from whom it is not meant for:
-  // the bounding set has lost it, and an ordinary user's capabilities end there.
+  // Installing a filter needs CAP_SYS_ADMIN or no_new_privs. An app does not keep the capability: execve(2) drops all
+  // that are not in the bounding set, and all of an ordinary user.
   const loads = filter !== undefined && !noNewPrivileges ? SYS_ADMIN : 0n;
   attempt("user", `become user ${account.uid}`, () => {
     if (loads !== 0n) kernel.keepCapabilities();
     kernel.setUid(account.uid);
-    // The change of user has set it to what fs.suid_dumpable says. Until execve this process runs a program of stage 1;
-    // with no more rights than other apps' root has, it would be theirs to trace, and the program to open by /proc/PID/exe.
-    kernel.hide();
+    // Again, because the change of user has reset it to fs.suid_dumpable. Until execve this process runs a program of
+    // stage 1, with no more rights than the root of another app: that could trace it, and open the program by
+    // /proc/PID/exe.
+    kernel.makeUndumpable();
   });
   attempt("capabilities", "drop capabilities", () => {
     kernel.setCapabilities((account.uid === 0 ? bounding : 0n) | loads);
   });
 
-  // As the app's user, whose access to it is what counts.
+  // As the app's user, who must have access to the directory.
   changeDirectory(plan.workingDirectory, kernel);
   const [name = ""] = plan.argv;
   const program = kernel.findProgram(name, env["PATH"] ?? DEFAULT_PATH);
 
   if (noNewPrivileges) kernel.setNoNewPrivileges();
-  // A change of user would undo it.
+  // After the change of user, which would undo it.
   if (plan.host !== undefined || "namespace" in plan.root) kernel.endWithParent(plan.host?.parent);
 
-  // Under the filter this process can do no more than the app, and it does not see the attempt: what there is to be
-  // said is found out before.
+  // Looks for a problem now: under the filter this process can do no more than the app, and the helper, which executes
+  // the program, can't look.
   const problem = kernel.findProblem(program);
   if (problem !== undefined && plan.filter !== "default" && plan.filter !== undefined)
     throw cannotExecute(program, problem, { hint: hint(plan, program) });
-  // What the launcher used is not the app's, whose limits may be less than that.
+  // As late as possible: what the launcher has used must not count for the app, whose limits may be lower.
   if (!plan.privateUsers) joinCgroups(cgroups, kernel);
   try {
-    // The filter last, so that it need not allow the launcher's own calls. The helper, because the kernel looks the
-    // program up, and the interpreter that a script names, while the other threads of this runtime still have the
-    // root that stage 1 has, in fly the host's: `#!/proc/self/task/TID/root/...` would lead there, to files that the
-    // app then has open (CVE-2019-5736, CVE-2024-21626). The helper has no other threads, and no other descriptors.
+    // The filter comes last, so that it need not allow the launcher's own calls. The helper executes the program,
+    // because this runtime has other threads with the old root: stage 1's, in fly the host's. A script could lead there
+    // by `#!/proc/self/task/TID/root/...`, and the app would then have files of that root open (CVE-2019-5736,
+    // CVE-2024-21626). The helper has no other threads, and no other descriptors.
     const failures = failuresOf(plan, program, problem, kernel);
     return kernel.execute(helper, { path: program, argv: plan.argv, env, sockets: plan.listenFds }, failures, filter);
   } catch (error) {
@@ -149,12 +150,14 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   }
 }
 
-/** Who fails, as an error of the launcher's names it. */
-export const whoFails = (app: string | undefined): string => (app === undefined ? "rkt" : `rkt: app ${printable(app)}`);
+/** The beginning of the launcher's error messages. */
+export const messagePrefix = (app: string | undefined): string => (app === undefined ? "rkt" : `rkt: app ${printable(app)}`);
 
-/** What the helper says when the program cannot be executed: what was seen before, else what the errno means. */
+/**
+ * The helper's messages if the program can't be executed: the problem that was found before, else the errno's meaning.
+ */
 function failuresOf(plan: LaunchPlan, program: string, problem: string | undefined, kernel: Kernel): Failures {
-  const who = whoFails(plan.app);
+  const who = messagePrefix(plan.app);
   const lines = (reason: string) => renderError(cannotExecute(program, reason, { hint: hint(plan, program) }), { who }).text;
   const reasons = [...kernel.failureReasons(program)].map(([errno, reason]) => [errno, lines(problem ?? reason)] as const);
   return { byErrno: new Map(reasons), otherwise: renderError(cannotExecute(program, "errno "), { who }).text.slice(0, -1) };
@@ -175,7 +178,7 @@ function noFilter(error: unknown): RktError {
   });
 }
 
-/** Less than it has takes CAP_SYS_RESOURCE, which the container itself may not have. */
+/** Lowering the score needs CAP_SYS_RESOURCE, which rkt itself may not have. */
 function setOomScoreAdj(plan: LaunchPlan, value: number, kernel: Kernel): void {
   try {
     kernel.setOomScoreAdj(value);

@@ -1,12 +1,10 @@
 /**
- * Stage 2's executable: `launcher APP [pre-start|post-stop]`, started by
- * systemd in the stage1 root once for each process of an app, and `launcher
- * APP enter COMMAND…`, started by stage 1's entrypoint of that name. Ends by
- * becoming the process; says why on standard error and in its exit status
- * (LAUNCH_EXIT) if it can't.
+ * Stage 2's executable. systemd starts `launcher APP [pre-start|post-stop]` in the stage1 root, once for an app and for
+ * each of its handlers. Stage 1's entrypoint `enter` starts `launcher APP enter COMMAND…`. The launcher becomes that
+ * process. If it can't, it says why on standard error and in its exit status (LAUNCH_EXIT).
  *
- * Called `host-launcher`, it does the same on the host, from the container
- * directory (ADR 5); without arguments it is for the only app there is.
+ * Under the name `host-launcher` it does the same for fly, on the host, in the container directory (ADR 5). Without
+ * arguments it starts the container's only app.
  */
 
 import { existsSync, readdirSync, readFileSync, writeSync } from "node:fs";
@@ -26,14 +24,14 @@ import type { App, PodManifest } from "../shared/schema/types.ts";
 import { type CgroupView, cgroupViews } from "./cgroup-views.ts";
 import { askForInput, beginApp, hostLaunch, onlyApp } from "./host.ts";
 import { linux } from "./kernel.ts";
-import { launch, whoFails } from "./launch.ts";
-import { withoutOtherApps } from "./own-section.ts";
+import { launch, messagePrefix } from "./launch.ts";
+import { withoutOtherApps } from "./without-other-apps.ts";
 import { appDirectory, launchPlan, type Process } from "./plan.ts";
 
 function main(argv: readonly string[], parent: number): never {
   if (basename(process.argv[1] ?? "") === basename(STAGE1.hostLauncher)) return onHost(argv, parent);
   const asked = parseArguments(argv);
-  // Stage 1 gives a service no stderr: what is refused below must be said where the app's own messages go.
+  // Stage 1 gives a service no stderr: messages about failures go to the app's own.
   if (asked.command === undefined) linux.connect(2, STAGE1.appStderr(asked.app));
   const manifest = parsePodManifest(withoutOtherApps(read(STAGE1.manifest), asked.app));
   const cgroups = asked.command === undefined ? cgroupsOf(asked.app) : undefined;
@@ -72,13 +70,13 @@ function parseArguments([app, event, ...rest]: readonly string[]): Process {
   return { app, event };
 }
 
-/** stage 0 writes an app section for each app; a manifest written by hand may leave it to the image. */
+/** The image's app section, for a manifest that was written by hand without one. Stage 0 writes one for each app. */
 function imageApp(manifest: PodManifest, name: string, directory: (appDir: string) => string): App | undefined {
   if (manifest.apps.find((app) => app.name === name)?.app !== undefined) return undefined;
   return parseImageManifest(read(`${directory(appDirectory(manifest, name))}/manifest`)).app;
 }
 
-/** A stage1 that says nothing leaves it to us. */
+/** The limit that stage 1 has written down; undefined if it has written none. */
 function openFilesOfStage1(): ReturnType<typeof parseOpenFiles> {
   try {
     return parseOpenFiles(readFileSync(STAGE1.openFiles, "utf8"));
@@ -104,17 +102,17 @@ function read(path: string): Buffer {
 }
 
 const argv = process.argv.slice(2);
-// Before anything that takes time: who it is later shows whether it still waits.
+// Read at once: if the parent ends meanwhile, `endWithParent` sees that it has changed.
 const parent = process.ppid;
 process.umask(0o022);
 try {
-  // Before the manifest of all apps is read, and before a file of an app is opened: root of another app can send this
-  // process SIGQUIT and raise its limit of cores (prlimit(2)), and it must leave none in an app's root.
-  linux.hide();
+  // Before it reads the manifest of all apps and opens a file of an app: the root of another app can raise this
+  // process's limit of cores (prlimit(2)) and send it SIGQUIT, and its core must not land in an app's root.
+  linux.makeUndumpable();
   main(argv, parent);
 } catch (error) {
-  const { text, status } = renderError(error, { who: whoFails(argv[0]) });
+  const { text, status } = renderError(error, { who: messagePrefix(argv[0]) });
   writeSync(2, text);
-  // A system call filter may hold already, which forbids what the runtime does on its own way out.
+  // Ends at once: a system call filter may be in place that forbids what the runtime does when it ends.
   exitNow(status);
 }

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import type { App, Volume } from "../shared/schema/types.ts";
 import type { CgroupView } from "./cgroup-views.ts";
-import { describeStep, type MountSources, type MountStep, mountPlan } from "./mount-plan.ts";
+import { describeStep, type MountSources, type MountStep, planAppMounts } from "./mount-plan.ts";
 
 const DIR = "sha512-00000000000000000000000000000000";
 
@@ -51,7 +51,7 @@ function line(step: MountStep): string {
   return [describeStep(step), ...notes].filter((text) => text !== "").join(" ");
 }
 
-const lines = (sources: MountSources) => mountPlan(sources).map(line).join("\n");
+const lines = (sources: MountSources) => planAppMounts(sources).map(line).join("\n");
 
 test("the whole plan of an app without volumes", () => {
   assert.equal(
@@ -364,5 +364,5 @@ const refused: { name: string; sources: Partial<MountSources>; message: string }
 
 for (const c of refused)
   test(`refuses ${c.name}`, () => {
-    assert.throws(() => mountPlan({ ...plain, ...c.sources }), { name: "RktError", message: c.message, exitCode: 226 });
+    assert.throws(() => planAppMounts({ ...plain, ...c.sources }), { name: "RktError", message: c.message, exitCode: 226 });
   });

@@ -1,9 +1,9 @@
 /**
- * What an app's root file system is made of: the list of mounts, in order,
- * from the container manifest. Pure; `mount.ts` carries it out.
+ * Plans the mounts of an app's root file system, in order, from the container manifest. Pure; `mount.ts` carries the
+ * plan out.
  *
- * Paths in the app's root come from the manifest and mean what the app would
- * see: links in the image are resolved later, by the kernel, inside that root.
+ * A target is a path in the manifest, as the app would use it. `mount.ts` later resolves symbolic links inside the
+ * root.
  */
 
 import type { ErrorCode } from "../shared/error-codes.ts";
@@ -36,9 +36,9 @@ const stage1Device = (name: string): Stage1Path => stage1(`/dev/${name}`);
 export type MountAttribute = "read-only" | "nosuid" | "nodev" | "noexec";
 
 export type MountStep =
-  /** The app's rootfs becomes a mount of its own. */
+  /** Makes the app's rootfs a mount. */
   | { kind: "root"; source: SourcePath; attributes: MountAttribute[] }
-  /** A new instance of a kernel file system; where the kernel refuses one to a user namespace, a bind of `otherwise`. */
+  /** Mounts a new kernel file system. If the kernel refuses that to a user namespace, binds `otherwise` instead. */
   | {
       kind: "filesystem";
       type: "proc" | "sysfs" | "tmpfs" | "devpts";
@@ -47,42 +47,44 @@ export type MountStep =
       options: Readonly<Record<string, string>>;
       otherwise?: SourcePath;
     }
-  /** A bind mount; the target becomes what the source is, a directory or a file. */
+  /** A bind mount; a missing target is made a directory or a file, as the source is. */
   | {
       kind: "bind";
       source: SourcePath;
       target: AppPath;
       attributes: MountAttribute[];
       recursive: boolean;
-      /** Without the source there is nothing to do. */
+      /** If the source does not exist, the step does nothing. */
       optional: boolean;
-      /** A file of the app's own that says something stays. */
+      /** If the target is a file with content, the step does nothing. */
       fallback?: boolean;
-      /** The volume behind it, for messages. */
+      /** The volume's name, for messages. */
       volume?: string;
-      /** Of a volume from the host's /dev the place there: without "nodev" where the file system is the one of devices. */
+      /**
+       * For a volume from the host's /dev: its path there. It loses "nodev" if it lies in the file system of devices.
+       */
       inDev?: AppPath;
-      /** The socket to notify, by a name that on the host comes from the environment of rkt's caller. */
+      /** It is the sd_notify(3) socket. In fly, its path comes from the environment of rkt's caller. */
       notify?: boolean;
-      /** A directory or file of the host's: nothing is created or replaced there when another is mounted in it. */
+      /** The source is the host's: nothing is created or replaced in it to mount something else there. */
       host?: boolean;
     }
   | { kind: "directory"; target: AppPath; mode: number }
-  /** `fallback`: what is there stays. */
+  /** `fallback`: if the target exists, the step does nothing. */
   | { kind: "symlink"; target: AppPath; to: string; fallback?: boolean }
-  /** Hides a file or directory, where there is one. */
+  /** Hides a file or directory, if it exists. */
   | { kind: "mask"; target: AppPath }
-  /** Protects what is mounted already, where there is something. `recursive` reaches the mounts below. */
+  /** Sets attributes of a path that exists already. `recursive` includes the mounts below it. */
   | { kind: "protect"; target: AppPath; attributes: MountAttribute[]; recursive: boolean };
 
 type BindStep = Extract<MountStep, { kind: "bind" }>;
 
-/** What a root is put together from, wherever the launcher works. */
+/** The parts of a root that differ between a stage1 root (IN_STAGE1) and fly, on the host (host.ts). */
 export interface Surroundings {
   kernelFileSystems(devices: AppDevices): MountStep[];
-  /** What the files of /etc become; undefined: they stay the image's. */
+  /** Sources of files in /etc; undefined: the image's file stays. */
   etc: Record<"resolvConf" | "hosts" | "hostname" | "machineId", SourcePath | undefined>;
-  /** The directory of an app's syslog socket, where it has one of its own. */
+  /** The directory of an app's syslog socket, if apps have one. */
   syslog?(app: string): SourcePath;
   /** Keys are those of volumesByKey. */
   emptyVolume(key: string): SourcePath;
@@ -97,44 +99,44 @@ export const IN_STAGE1: Surroundings = {
   hostVolume: STAGE1.hostVolume,
 };
 
-/** What an app finds in /dev beyond what all have. */
+/** Which further devices an app has in /dev. */
 export interface AppDevices {
   /** The app has the container's terminal. */
   interactive: boolean;
-  /** It can make network interfaces, in a network of the container's own. */
+  /** The app can make network interfaces in the container's own network. */
   makesInterfaces: boolean;
 }
 
 export interface MountSources extends AppDevices {
-  /** IN_STAGE1 unless told. */
+  /** IN_STAGE1 by default. */
   surroundings?: Surroundings | undefined;
   rootfs: SourcePath;
-  /** Of the app in the container. */
+  /** The app's name in the container. */
   name: string;
   app: App;
   readOnlyRootFS: boolean;
   mounts: readonly Mount[];
-  /** The container's; a mount's own `appVolume` comes first (pods.md). */
+  /** The container's volumes; a mount's own `appVolume` comes first (pods.md). */
   volumes: readonly Volume[];
-  /** Hide what tells about the host, and keep what changes it read-only. */
+  /** Hide kernel interfaces that tell about the host, and make those that change it read-only. */
   protectPaths: boolean;
-  /** The user asked for an /etc/hosts of his own. */
+  /** The user asked for a particular /etc/hosts. */
   hostsAsked: boolean;
-  /** What the app sees of cgroups; none on the host, whose own it sees. */
+  /** The cgroups that the app sees; undefined in fly, where it sees the host's. */
   cgroups?: readonly CgroupView[] | undefined;
   /** systemd's notification socket, when the app is to say that it is ready. */
   notifySocket?: SourcePath | undefined;
 }
 
-/** Where an app finds the notification socket, as on a host. */
+/** The notification socket in the app, where a host has it. */
 export const NOTIFY_SOCKET = appPath("/run/systemd/notify");
 
 const KERNEL: MountAttribute[] = ["nosuid", "nodev", "noexec"];
 const DEVICE: MountAttribute[] = ["read-only", "nosuid", "noexec"];
 
 /**
- * Pseudo-terminals of one app. The kernel has 3072 for all that is not in the host's own mount namespace
- * (kernel.pty.max less kernel.pty.reserve, sysctl/kernel.rst): no app may have all of them.
+ * Pseudo-terminals of one app. All containers of a host share 3072 (kernel.pty.max less kernel.pty.reserve,
+ * sysctl/kernel.rst): no app may use up all of them.
  */
 const MAX_PTYS = 1024;
 
@@ -142,8 +144,8 @@ const MAX_PTYS = 1024;
 const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /**
- * Kernel interfaces that tell about the host or change it: the lists of runc and Docker, and what root alone may read
- * there, which tells of the memory of everybody (docs/operate/security.md).
+ * Kernel interfaces that tell about the host: those that runc and Docker hide, and files that only root may read,
+ * because they show the memory use of all processes (docs/operate/security.md).
  */
 const MASKED = [
   "/proc/acpi",
@@ -166,6 +168,7 @@ const MASKED = [
   "/sys/firmware",
   "/sys/kernel/vmcoreinfo",
 ];
+/** Kernel interfaces that change the host. */
 const READ_ONLY = ["/proc/bus", "/proc/dynamic_debug", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 const PROTECTED: readonly MountStep[] = [
@@ -180,7 +183,7 @@ const PROTECTED: readonly MountStep[] = [
   ),
 ];
 
-/** For the host's own, which no surroundings of ours have made so. */
+/** In fly /sys is the host's, and writable. */
 const readOnlySys: MountStep = {
   kind: "protect",
   target: appPath("/sys"),
@@ -188,18 +191,18 @@ const readOnlySys: MountStep = {
   recursive: true,
 };
 
-/** Throws "mount-conflict" and "no-such-volume". */
-export function mountPlan(sources: MountSources): MountStep[] {
+/** The mounts of an app's root, in order. Throws "mount-conflict" and "no-such-volume". */
+export function planAppMounts(sources: MountSources): MountStep[] {
   const { surroundings = IN_STAGE1 } = sources;
   const volumes = volumeMounts(sources, surroundings);
   return [
-    // Without nodev, CAP_MKNOD of the default set would be enough to open the host's disks.
+    // Without nodev, an app could open the host's disks: CAP_MKNOD is in the default set.
     { kind: "root", source: sources.rootfs, attributes: ["nodev"] },
     ...surroundings.kernelFileSystems(sources),
     ...cgroupMounts(sources.cgroups ?? []),
     ...(sources.protectPaths ? PROTECTED : []),
     ...(sources.protectPaths && surroundings !== IN_STAGE1 ? [readOnlySys] : []),
-    // On disk, not a tmpfs: event handlers are processes with mounts of their own, and share it with the app.
+    // On disk, not a tmpfs: an event handler has its own mounts, and shares /tmp with its app.
     { kind: "directory", target: appPath("/tmp"), mode: 0o1777 },
     ...etcFiles(surroundings.etc, volumes, sources.hostsAsked),
     ...(volumes.some(({ target }) => contains(target, MTAB.target)) ? [] : [MTAB]),
@@ -210,17 +213,20 @@ export function mountPlan(sources: MountSources): MountStep[] {
   ];
 }
 
-/** Where syslog(3) leads to, as on a host with systemd. */
+/** The directory of the socket that /dev/log leads to, as on a host with systemd. */
 const JOURNAL = appPath("/run/systemd/journal");
 
-/** A directory, because its socket may come a moment after it. A volume of the host's has its own in that place, or none. */
+/**
+ * Binds the directory and not the socket, because the relay may make the socket a moment later. If a volume of the
+ * host's covers the place, the app gets what that has there.
+ */
 function syslog(app: string, surroundings: Surroundings, volumes: readonly BindStep[]): MountStep[] {
   const covered = volumes.some(({ host, target }) => host === true && contains(target, JOURNAL));
   if (surroundings.syslog === undefined || covered) return [];
   return [optionalBind(surroundings.syslog(app), JOURNAL, ["read-only", ...KERNEL])];
 }
 
-/** For programs that read it where the kernel's list of mounts is meant (docker makes it, too). */
+/** Some programs read the list of mounts from here (Docker makes it, too). */
 const MTAB: Extract<MountStep, { kind: "symlink" }> = {
   kind: "symlink",
   target: appPath("/etc/mtab"),
@@ -228,7 +234,7 @@ const MTAB: Extract<MountStep, { kind: "symlink" }> = {
   fallback: true,
 };
 
-/** Last, when all mount points exist; volumes and the kernel's file systems keep their own attributes. */
+/** The last step, after all mount points were made. Volumes and kernel file systems keep their own attributes. */
 const readOnlyRoot: MountStep = {
   kind: "protect",
   target: appPath("/"),
@@ -244,7 +250,7 @@ function optionalBind(source: SourcePath, target: AppPath, attributes: MountAttr
   return { ...bind(source, target, attributes), optional: true };
 }
 
-/** Each hierarchy where a host has it, and of the app's own cgroup on; of another app's nothing is seen. */
+/** Mounts each hierarchy where a host has it. The app's own cgroup is its root, so that other apps' are not visible. */
 function cgroupMounts(views: readonly CgroupView[]): MountStep[] {
   if (views.length === 0) return [];
   const target = appPath(CGROUPS);
@@ -256,7 +262,7 @@ function cgroupMounts(views: readonly CgroupView[]): MountStep[] {
       ? controllers.map((name) => ({ kind: "symlink", target: appPath(`${CGROUPS}/${name}`), to: basename(mountPoint) }) as const)
       : []),
   ]);
-  // v2 alone is mounted there itself.
+  // v2 alone: the one hierarchy is mounted at CGROUPS itself.
   if (views.some(({ mountPoint }) => mountPoint === CGROUPS)) return mounts;
   return [
     { kind: "filesystem", type: "tmpfs", target, attributes: KERNEL, options: { mode: "0755", size: "64k" } },
@@ -265,7 +271,7 @@ function cgroupMounts(views: readonly CgroupView[]): MountStep[] {
   ];
 }
 
-/** Whether an app has a cgroup namespace: its launcher is in its cgroup of v2 from the first. */
+/** Whether an app gets a cgroup namespace: on v2, where its launcher starts in the app's cgroup. */
 export const wantsCgroupNamespace = (views: readonly CgroupView[]): boolean => views.some(isUnified);
 
 function kernelFileSystems({ interactive, makesInterfaces }: AppDevices): MountStep[] {
@@ -280,7 +286,7 @@ function kernelFileSystems({ interactive, makesInterfaces }: AppDevices): MountS
       options: {},
       otherwise: stage1("/proc"),
     },
-    // Of the container's network, and without the cgroups of stage 1.
+    // A new sysfs shows the container's network, and does not have stage 1's mounts of cgroups.
     {
       kind: "filesystem",
       type: "sysfs",
@@ -296,10 +302,11 @@ function kernelFileSystems({ interactive, makesInterfaces }: AppDevices): MountS
       attributes: KERNEL,
       options: { mode: "0755", size: "64k" },
     },
-    // Binds rather than mknod(2), which a device cgroup or user namespace may refuse. A read-only mount does not
-    // keep anyone from writing to a device, only from changing the mode and owner of stage 1's file.
+    // Bind mounts, because a device cgroup or user namespace may refuse mknod(2). A device on a read-only mount can
+    // still be written to, but the mode and owner of stage 1's file can't be changed.
     ...DEVICES.map((name) => bind(stage1Device(name), device(name), DEVICE)),
-    // Whoever has it open attaches to each interface of the network that has no owner, and needs no capability for that.
+    // Only for apps that can make interfaces: with it a process attaches to any interface without an owner, and needs
+    // no capability for that.
     ...(makesInterfaces ? [optionalBind(stage1Device("net/tun"), device("net/tun"), DEVICE)] : []),
     { kind: "directory", target: appPath("/dev/pts"), mode: 0o755 },
     {
@@ -316,26 +323,25 @@ function kernelFileSystems({ interactive, makesInterfaces }: AppDevices): MountS
     symlink("/dev/stdout", "/proc/self/fd/1"),
     symlink("/dev/stderr", "/proc/self/fd/2"),
     symlink("/dev/log", `${JOURNAL}/${SYSLOG_SOCKET}`),
-    // Shared by the apps of a container, as their IPC namespace is (pods.md).
+    // The apps of a container share these, as they share its IPC namespace (pods.md).
     bind(stage1Device("shm"), appPath("/dev/shm"), KERNEL),
     optionalBind(stage1Device("mqueue"), appPath("/dev/mqueue"), KERNEL),
-    // There must be one (OS-SPEC.md); only who has the terminal, where there is a terminal, gets what it leads to.
+    // /dev/console must exist (OS-SPEC.md). It is the terminal for an interactive app, and null for others.
     bind(stage1Device("null"), device("console"), DEVICE),
     ...(interactive ? [optionalBind(stage1Device("console"), device("console"))] : []),
   ];
 }
 
 /**
- * Names and addresses as stage 1 chose them. An app's own /etc/hosts stays
- * unless the user asked for another (OS-SPEC.md, "Common Files"); whoever mounts a
- * volume over one of the files brings his own.
+ * Mounts the files that stage 1 has written for names and addresses. An image's own /etc/hosts stays, except when the
+ * user asked for another (OS-SPEC.md, "Common Files"). A file that a volume covers is left out.
  */
 function etcFiles(etc: Surroundings["etc"], volumes: readonly { target: AppPath }[], hostsAsked: boolean): MountStep[] {
   const files: { source: SourcePath | undefined; target: AppPath; fallback: boolean }[] = [
     { source: etc.resolvConf, target: appPath("/etc/resolv.conf"), fallback: false },
     { source: etc.hosts, target: appPath("/etc/hosts"), fallback: !hostsAsked },
     { source: etc.hostname, target: appPath("/etc/hostname"), fallback: false },
-    // The image's would be the same in all containers.
+    // An image's machine-id would be the same in all its containers.
     { source: etc.machineId, target: appPath("/etc/machine-id"), fallback: false },
   ];
   return files
@@ -345,12 +351,12 @@ function etcFiles(etc: Surroundings["etc"], volumes: readonly { target: AppPath 
     );
 }
 
-/** Whether a path is the other or lies below it. */
+/** Whether `inner` is `outer` or lies below it. */
 export function contains(outer: AppPath, inner: AppPath): boolean {
   return outer === "/" || inner === outer || inner.startsWith(`${outer}/`);
 }
 
-/** The volumes, outer mounts before those inside them. */
+/** The mounts of volumes, outer ones before those inside them. */
 function volumeMounts(sources: MountSources, { hostVolume, emptyVolume }: Surroundings): BindStep[] {
   const planned: BindStep[] = [];
   for (const [i, mount] of sources.mounts.entries()) {
@@ -375,7 +381,7 @@ function volumeMounts(sources: MountSources, { hostVolume, emptyVolume }: Surrou
       host,
       ...inDev(volume),
     };
-    // Whoever gave the volume decides; who says nothing leaves it to the image.
+    // The volume decides whether it is read-only; if it does not say, the image does.
     const point = sources.app.mountPoints.find(({ path }) => appPath(path) === target);
     if (volume.readOnly ?? point?.readOnly === true) step.attributes.unshift("read-only");
     planned.push(step);
@@ -385,7 +391,7 @@ function volumeMounts(sources: MountSources, { hostVolume, emptyVolume }: Surrou
 
 const depth = (path: AppPath): number => path.split("/").length;
 
-/** A volume from the host's /dev may be there for its devices. */
+/** A volume from the host's /dev may be meant to give the app devices. */
 function inDev({ kind, source }: Volume): Pick<BindStep, "inDev"> {
   const dev = appPath("/dev");
   if (kind !== "host" || source === undefined || !contains(dev, appPath(source))) return {};
@@ -396,7 +402,7 @@ function failure(code: ErrorCode, message: string): RktError {
   return new RktError(code, message, { exitCode: LAUNCH_EXIT.mount });
 }
 
-/** What a step does, for messages: `cannot ${describeStep(step)}: …`. */
+/** Describes a step for messages: `cannot ${describeStep(step)}: …`. */
 export function describeStep(step: MountStep): string {
   switch (step.kind) {
     case "root":

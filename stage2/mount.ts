@@ -1,10 +1,8 @@
 /**
- * Builds an app's root file system: carries out the steps of `mountPlan`, in a
- * mount namespace of the app's own.
+ * Builds an app's root file system: carries out the steps of `planAppMounts` in the app's own mount namespace.
  *
- * The image is not trusted, nor are the volumes, into which other apps write:
- * `app-root.ts` finds each target, and what it found is held by a descriptor
- * until something is mounted on it. Sources are stage 1's own paths.
+ * The image is not trusted, nor are the volumes, to which other apps may write. So `app-root.ts` opens each target, and
+ * the mount goes onto that descriptor. Sources are stage 1's own paths.
  */
 
 import { chmodSync, closeSync, constants, readFileSync } from "node:fs";
@@ -50,7 +48,7 @@ import { appPath, describeStep, type MountAttribute, type MountStep } from "./mo
 
 type Step<K extends MountStep["kind"]> = Extract<MountStep, { kind: K }>;
 
-/** Carries the steps out; answers a descriptor of the new root. Throws "mount-failed", naming the step. */
+/** Carries the steps out. Returns a descriptor of the new root. Throws "mount-failed", which names the step. */
 export function buildRoot(steps: readonly MountStep[]): number {
   const root: AppRoot = [];
   for (const step of steps) {
@@ -98,7 +96,7 @@ function apply(root: AppRoot, step: MountStep): void {
   }
 }
 
-/** Puts a mount that is nowhere yet on a target; its descriptor stays open with it. */
+/** Attaches a detached mount to a target. Its descriptor stays open until the root is complete. */
 function place(root: AppRoot, fd: number, target: Reached, mount: Omit<PlacedMount, "fd" | "id">): void {
   moveMountTo(fd, target.fd);
   root.push({ fd, id: status(fd).mountId, ...mount });
@@ -106,7 +104,7 @@ function place(root: AppRoot, fd: number, target: Reached, mount: Omit<PlacedMou
 
 // --- steps ------------------------------------------------------------------------
 
-/** The clone is attached where the rootfs lies: pivot_root(2) wants a mount point. */
+/** Mounts a clone of the rootfs onto the rootfs itself: pivot_root(2) needs a mount point. */
 function mountRoot(root: AppRoot, step: Step<"root">): void {
   const tree = openTree(AT_FDCWD, step.source, OPEN_TREE_CLONE);
   mountSetattr(tree, "", attributeFlags(step.attributes), 0);
@@ -133,8 +131,8 @@ function fileSystem({ type, options, attributes, otherwise }: Step<"filesystem">
 }
 
 /**
- * Without what is mounted below, where that hides nothing: the kernel refuses to uncover a directory to a user namespace
- * that did not mount what is on it (mount_namespaces(7)).
+ * Clones a mount without the mounts below it, if the kernel allows that. It refuses (EINVAL) to show a user namespace a
+ * directory that a mount from outside covers (mount_namespaces(7)): then these are cloned, too.
  */
 function cloneAlone(source: string): number {
   try {
@@ -153,7 +151,7 @@ function bindMount(root: AppRoot, step: Step<"bind">): void {
     closeSync(tree);
     return;
   }
-  // What is mounted at its source from now on does not belong here.
+  // Private: a file system that is mounted at the source later must not appear here.
   const options = { recursive: step.recursive, propagation: MS_PRIVATE };
   mountSetattr(tree, "", attributeFlags(bindAttributes(step)), 0, options);
   const kind = step.volume === undefined && isKernelPath(step.target) ? "kernel" : "volume";
@@ -164,7 +162,7 @@ function cloneTree({ source, recursive, optional, host, notify }: Step<"bind">):
   const depth = recursive ? AT_RECURSIVE : 0;
   if (notify === true) return cloneNotifySocket(source);
   try {
-    // In a stage1 without a root of its own it is the host's own path.
+    // In fly the source is a path of the host.
     return host === true ? cloneHostSource(source, depth) : openTree(AT_FDCWD, source, OPEN_TREE_CLONE | depth);
   } catch (error) {
     if (optional && errorCode(error) === "ENOENT") return undefined;
@@ -178,9 +176,9 @@ function bindAttributes({ attributes, inDev, source }: Step<"bind">): MountAttri
 }
 
 /**
- * Whether a source is in the file system that the host has for its devices: not in another one that is mounted there,
- * /dev/shm say, into which an app with CAP_MKNOD may have been let. Where /dev is a tmpfs, as in a container, a source of
- * that has the same place in it as in /dev (proc_pid_mountinfo(5)).
+ * Whether a source lies in the host's file system of devices, and not in another one that is mounted below /dev, such
+ * as /dev/shm: there, another app with CAP_MKNOD may have made a device. If the host's /dev is a tmpfs, as in a
+ * container, the source must have the same path in the tmpfs as in /dev (proc_pid_mountinfo(5)).
  */
 function isOfDevices(source: string, inDev: string): boolean {
   using opened = held(openat2(AT_FDCWD, source, O_PATH, 0, RESOLVE_NO_SYMLINKS));
@@ -193,14 +191,16 @@ function isOfDevices(source: string, inDev: string): boolean {
   return type === "devtmpfs" || type === "devpts" || (type === "tmpfs" && isSamePlace(root ?? "", source, inDev, own));
 }
 
-/** A clone's root is the place itself; on the host the mount's is above it. */
+/**
+ * Whether the source's path in its file system is `inDev`: the mount's root there, and the path below the mount point.
+ */
 function isSamePlace(root: string, source: string, inDev: string, mount: string): boolean {
   const target = mount.split(" ")[4] ?? "";
   const below = appPath(source).slice(target === "/" ? 0 : target.length);
   return appPath(`${root}/${below}`) === inDev;
 }
 
-/** A target of the source's kind: made where it is missing, a file replaced by a directory (ace.md, "Volume Setup"). */
+/** Finds or makes a target of the source's kind. A file is replaced by a directory (ace.md, "Volume Setup"). */
 function bindTarget(root: AppRoot, step: Step<"bind">, directory: boolean): Reached {
   const target = reachOrMake(root, step.target, directory ? "directory" : "file");
   if (target.status.isDirectory === directory) return target;
@@ -208,10 +208,10 @@ function bindTarget(root: AppRoot, step: Step<"bind">, directory: boolean): Reac
   return replaceByDirectory(target);
 }
 
-/** One that is there stays as it is. */
+/** Makes a directory. One that exists is not changed. */
 function makeDirectory(root: AppRoot, step: Step<"directory">): void {
   using directory = reachOrMake(root, step.target, "directory");
-  // mkdir(2) heeds the umask, which would take the sticky directory's write permissions.
+  // mkdir(2) applies the umask, which would remove write permissions.
   if (directory.made) chmodSync(fdPath(directory.fd), step.mode);
 }
 
@@ -237,7 +237,7 @@ function mask(root: AppRoot, step: Step<"mask">): void {
       ? makeFileSystem("tmpfs", { mode: "0555" }, attributeFlags(["read-only", "nosuid", "nodev", "noexec"]))
       : openTree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE),
   );
-  // The mode of the device is everybody's.
+  // Read-only, so that nobody changes the mode of /dev/null, which all share.
   mountSetattr(nothing.fd, "", MOUNT_ATTR_RDONLY, 0);
   moveMountTo(nothing.fd, target.fd);
 }
@@ -248,7 +248,7 @@ function protect(root: AppRoot, step: Step<"protect">): void {
     mountSetattr(image.fd, "", attributeFlags(step.attributes), 0, { recursive: step.recursive });
     return;
   }
-  // A mount of ours, which is complete by now.
+  // A mount of an earlier step, which is complete by now.
   const made = root.findLast((one) => one.target === step.target && one.kind === "kernel" && one.own);
   if (made !== undefined) {
     mountSetattr(made.fd, "", attributeFlags(step.attributes), 0, { recursive: step.recursive });
@@ -262,7 +262,7 @@ function protect(root: AppRoot, step: Step<"protect">): void {
   moveMountTo(tree.fd, target.fd);
 }
 
-/** A path for calls that take no descriptor, by the /proc of stage 1. */
+/** A path for calls that take no descriptor. /proc is still stage 1's. */
 const fdPath = (fd: number): string => `/proc/self/fd/${fd}`;
 
 interface Held extends Disposable {

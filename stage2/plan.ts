@@ -1,7 +1,6 @@
 /**
- * From the container manifest to everything the launcher is going to do for
- * one process of one app. Pure: what can be refused is refused here, before
- * anything has changed.
+ * Plans, from the container manifest, everything that the launcher will do for one process of one app. Pure: all errors
+ * of the manifest are found here, before anything has changed.
  */
 
 import { numericIds } from "./accounts.ts";
@@ -25,14 +24,14 @@ import { annotation } from "../shared/schema/image-manifest.ts";
 import { type KnownIsolators, understandIsolators } from "../shared/schema/isolators.ts";
 import type { App, EventHandler, PodManifest, RuntimeApp } from "../shared/schema/types.ts";
 import { RLIMITS, type Rlimit } from "../shared/schema/rlimits.ts";
-import { allows, isolatorFilter, leaveDefault, type SystemCallFilter, withoutTyping } from "../shared/seccomp.ts";
+import { allows, isolatorFilter, keepDefaultFilter, type SystemCallFilter, withoutTyping } from "../shared/seccomp.ts";
 import type { ResourceLimit } from "../shared/syscall/process.ts";
 import { ALL, boundingSet, capabilityNames, DEFAULT_SET, NET_ADMIN } from "./capabilities.ts";
 import type { EnvironmentSources } from "./environment.ts";
 import type { CgroupView } from "./cgroup-views.ts";
 import {
   type MountStep,
-  mountPlan,
+  planAppMounts,
   NOTIFY_SOCKET,
   type SourcePath,
   type Surroundings,
@@ -43,13 +42,13 @@ export type EventName = EventHandler["name"];
 
 export interface LaunchPlan {
   app: string;
-  /** The program by which the app's is executed (STAGE1.exec). */
+  /** The program that executes the app's program (STAGE1.exec). */
   helper: SourcePath;
-  /** FIFOs that replace the standard streams, where they exist. */
+  /** FIFOs that replace the standard streams, if they exist. */
   streams: { fd: 0 | 1 | 2; fifo: SourcePath }[];
-  /** Steps that make the app's root; for `enter`, where to find the one that is there. */
+  /** The steps that build the app's root; for `enter`, the running app that is joined. */
   root: MountStep[] | RunningApp;
-  /** As the manifest has them: names mean something in the app's root only. */
+  /** As the manifest has them: the launcher resolves names in the app's root. */
   user: string;
   group: string;
   /**
@@ -63,67 +62,67 @@ export interface LaunchPlan {
   environment: Omit<EnvironmentSources, "account">;
   workingDirectory: string;
   argv: string[];
-  /** Capabilities that the app can have at most. */
+  /** The most capabilities that the app can have. */
   bounding: bigint;
-  /** Of these, the ones asked for by name: it is worth a warning when they can't be had. */
+  /** Those that the app asked for by name: a warning tells if one is not available. */
   retained: bigint;
   noNewPrivileges: boolean;
   /**
-   * A user other than root, or a root with less than all capabilities, gets no more by executing a program: its setuid
-   * files would make it the host's root.
+   * In fly: a user other than root, or a root without all capabilities, gains no rights by executing a program. A
+   * setuid file would make it the host's root.
    */
   narrowsUsers: boolean;
   /**
-   * The user is called root, and has all capabilities of the host's: of what `/proc` and `/sys` have nothing is kept from it.
-   * Whether the image's files agree is known when it is mounted.
+   * In fly: the app's user is called root and has all capabilities, so nothing in `/proc` and `/sys` is hidden from it.
+   * The launcher checks later, in the app's root, that this user is uid 0.
    */
   rootOfHost: boolean;
-  /** System calls; "default" for the one that stage 1 has compiled. */
+  /** The system call filter; "default" for the compiled one in the stage1 image. */
   filter: SystemCallFilter | "default" | undefined;
-  /** Limits that the app asks for, by their numbers (getrlimit(2)). */
+  /** Resource limits that the app asks for, with their numbers (getrlimit(2)). */
   limits: { name: string; number: number; limit: Rlimit }[];
-  /** How much likelier than others the kernel ends it when memory is short (proc_pid_oom_score_adj(5)). */
+  /** See proc_pid_oom_score_adj(5). */
   oomScoreAdj: number | undefined;
   /** The app has the container's terminal. */
   interactive: boolean;
-  /** Directory of the cgroups that the process joins; one that enters has joined the running app's. */
+  /** Directory of the cgroups that the process joins; undefined for `enter`, which joins the running app's. */
   cgroups: Stage1Path | undefined;
-  /** A cgroup namespace, whose root is the cgroup that the process is in; one that enters has joined the running app's. */
+  /** Make a cgroup namespace, whose root is the process's cgroup; false for `enter`, which joins the running app's. */
   cgroupNamespace: boolean;
-  /** The container has users of its own. */
+  /** The container has its own users. */
   privateUsers: boolean;
-  /** How many files it may have open; undefined: as usual for a service. */
+  /** How many files it may have open; undefined: as many as a systemd service. */
   openFiles: ResourceLimit | undefined;
-  /** Sockets passed on, as descriptors from 3 (sd_listen_fds(3)). */
+  /** Number of sockets that it inherits, as descriptors from 3 (sd_listen_fds(3)). */
   listenFds: number;
-  /** The app is a process among the host's: in the session it was started from, and ended with its parent. */
+  /** In fly: the app runs on the host, stays in the session of its caller, and ends with this parent. */
   host: Pick<HostLaunch, "parent"> | undefined;
-  /** A Landlock domain for the process, and what that takes away besides other apps' processes. */
+  /** A Landlock domain, which closes off the processes of other apps, and what else it forbids. */
   separation: Separation | undefined;
 }
 
-/** Mounting and unmounting; or signals to processes that are not below it. */
+/** Forbids mounting and unmounting, or signals to processes outside the domain. */
 export type Separation = "mounts" | "signals";
 
-/** An app that runs, for who enters it. */
+/** A running app that `enter` joins. */
 export interface RunningApp {
-  /** Descriptor of its mount namespace, and what has to be the root there. */
+  /** Descriptor of its mount namespace, and the directory that must be the root there. */
   namespace: number;
   rootfs: SourcePath;
   /** Descriptors of the `cgroup.procs` of its cgroups. */
   cgroups: number[];
 }
 
-/** What the launcher was given. */
+/** What the launcher inherits from its parent, and finds in its surroundings. */
 export interface Inherited {
   pid: number;
   /** The capabilities of the container's root. */
   permitted: bigint;
   env: Environment;
   openFiles?: ResourceLimit | undefined;
-  /** What stage 1 has of cgroups for the app. */
+  /** The cgroups that the app will see. */
   cgroups?: readonly CgroupView[] | undefined;
-  /** On the host instead of in a stage1 root. */
+  /** In fly: the launcher runs on the host. */
   host?: HostLaunch | undefined;
 }
 
@@ -139,20 +138,20 @@ export interface HostLaunch {
 export interface Process {
   /** Name of the app in the container. */
   app: string;
-  /** An event handler's; the app itself without. */
+  /** The event whose handler runs; undefined: the app itself. */
   event?: EventName | undefined;
-  /** What enters the app while it runs. */
+  /** The command that `enter` runs in the running app. */
   command?: readonly string[];
 }
 
-/** Which directory of stage 1 holds an app: its rootfs and its image's manifest. */
+/** The name of the directory with the app's rootfs and its image's manifest. */
 export function appDirectory(manifest: PodManifest, app: string): string {
   const dir = appDirs(manifest.apps).get(app);
   if (dir === undefined) throw new RktError("no-such-app", "the container manifest has no app of that name");
   return dir;
 }
 
-/** `imageApp` stands in for a manifest without an app section of its own (pods.md, "app"). */
+/** Makes the plan. `imageApp` is for a container manifest without an app section (pods.md, "app"). */
 export function launchPlan(
   manifest: PodManifest,
   process: Process,
@@ -193,7 +192,7 @@ export function launchPlan(
     streams: host === undefined ? streams(process) : hostStreams(process, interactive),
     root:
       process.command === undefined
-        ? mountPlan({
+        ? planAppMounts({
             surroundings: host?.surroundings,
             rootfs,
             name: process.app,
@@ -202,7 +201,7 @@ export function launchPlan(
             mounts: runtime.mounts,
             volumes: manifest.volumes,
             interactive,
-            // A network is owned by the host's users, so one of the container's own users has no right to it.
+            // Not with private users: the host's user namespace owns the network, so they have no rights to it.
             makesInterfaces: !privateUsers && networkRequest(manifest) !== "host" && (capabilities & NET_ADMIN) !== 0n,
             protectPaths: !rootOfHost && !unprotected.has("paths"),
             hostsAsked: annotation(manifest.annotations, ANNOTATIONS.hosts) !== undefined,
@@ -220,7 +219,7 @@ export function launchPlan(
       environment: app.environment,
       metadataUrl: annotation(manifest.annotations, ANNOTATIONS.metadataUrl),
       early: early(runtime),
-      // Who enters brings a terminal of his own, or none and no TERM.
+      // `enter` sets TERM if it has made a terminal.
       terminal: interactive || process.command !== undefined ? inherited.env["TERM"] : undefined,
       passed: passed.env,
     },
@@ -235,7 +234,7 @@ export function launchPlan(
     separation: host === undefined && !unprotected.has("seccomp") ? separation(filter) : undefined,
     limits: limits(known, manifest.apps.length),
     oomScoreAdj: known["os/linux/oom-score-adj"],
-    // On the host the terminal has its name in the app's root too.
+    // In fly the terminal has the same name in the app's root: it need not be opened again.
     interactive: interactive && process.command === undefined && host === undefined,
     cgroups: process.command === undefined && host === undefined ? STAGE1.appCgroups(process.app) : undefined,
     cgroupNamespace: process.command === undefined && wantsCgroupNamespace(inherited.cgroups ?? []),
@@ -247,8 +246,9 @@ export function launchPlan(
 }
 
 /**
- * A core has the memory of a process. Beside others an app has none unless it asks: root of another one may set its soft
- * limit (prlimit(2)) and send it SIGQUIT, but can't raise a hard limit.
+ * The app's resource limits. If the container has other apps, an app may leave no core, unless it asks for that: a core
+ * holds its memory, and the root of another app could raise its soft limit (prlimit(2)) and send it SIGQUIT. The hard
+ * limit can't be raised.
  */
 function limits(known: KnownIsolators, apps: number): LaunchPlan["limits"] {
   const asked = new Map(known[RLIMITS_ISOLATOR] ?? []);
@@ -278,15 +278,15 @@ function unprotectedBy({ annotations }: PodManifest): Set<Protection> {
   );
 }
 
-/** On the host there is no default but that an app does not type on its caller's terminal. */
+/** The system call filter. In fly there is no default one, but no app may type on its caller's terminal (TIOCSTI). */
 function systemCalls(isolators: KnownIsolators, bounding: bigint, byDefault: boolean): LaunchPlan["filter"] {
   const own = "os/linux/seccomp-retain-set" in isolators || "os/linux/seccomp-remove-set" in isolators;
   const capabilities = capabilityNames(bounding);
   if (!byDefault) return withoutTyping(own ? isolatorFilter(isolators, capabilities) : undefined);
-  return own || !leaveDefault(capabilities) ? isolatorFilter(isolators, capabilities) : "default";
+  return own || !keepDefaultFilter(capabilities) ? isolatorFilter(isolators, capabilities) : "default";
 }
 
-/** A domain that handles files keeps from mounting (landlock(7)), which is no loss where the filter does so anyway. */
+/** A domain that handles files also forbids mounting (landlock(7)): it is used if the filter forbids that anyway. */
 function separation(filter: LaunchPlan["filter"]): Separation {
   const mounts = (allowed: SystemCallFilter) => MOUNTING.some((call) => allows(allowed, call) !== "no");
   return filter === undefined || (filter !== "default" && mounts(filter)) ? "signals" : "mounts";
@@ -312,7 +312,7 @@ function command(app: App, process: Process): string[] {
   return exec;
 }
 
-/** A handler writes where its app does, but does not eat the app's input. Who enters has streams of his own. */
+/** A handler has its app's output, but not its input. A command of `enter` has its own streams. */
 function streams({ app, event, command }: Process): LaunchPlan["streams"] {
   if (command !== undefined) return [];
   const output: LaunchPlan["streams"] = [
@@ -322,13 +322,13 @@ function streams({ app, event, command }: Process): LaunchPlan["streams"] {
   return event === undefined ? [{ fd: 0, fifo: STAGE1.appStdin(app) }, ...output] : output;
 }
 
-/** `streams` has made those that there are; one for input is read if asked to. */
+/** In fly, stage 1's `streams` has made the streams. Only an interactive app reads its input; others get /dev/null. */
 function hostStreams({ command, event }: Process, interactive: boolean): LaunchPlan["streams"] {
   if (command !== undefined || (interactive && event === undefined)) return [];
   return [{ fd: 0, fifo: hostPath("/dev/null") }];
 }
 
-/** Of the launcher's own environment an app gets what two of systemd's protocols need, and only if meant for it. */
+/** The variables that the app inherits: those of sd_listen_fds(3) and sd_notify(3), if they are meant for it. */
 function passedOn({ pid, env }: Inherited): {
   env: Record<string, string>;
   listenFds: number;
@@ -343,7 +343,7 @@ function passedOn({ pid, env }: Inherited): {
     if (env["LISTEN_FDNAMES"] !== undefined) passed["LISTEN_FDNAMES"] = env["LISTEN_FDNAMES"];
   }
   const socket = parseNotifySocket(env["NOTIFY_SOCKET"]);
-  // An abstract socket belongs to the network namespace, not to a root.
+  // An abstract socket belongs to the network namespace, so its name is the same in the app's root.
   if (socket !== undefined) passed["NOTIFY_SOCKET"] = socket.kind === "file" ? NOTIFY_SOCKET : socket.name;
   return { env: passed, listenFds, notifySocket: socket?.kind === "file" ? (socket.path as SourcePath) : undefined };
 }

@@ -1,6 +1,6 @@
 /**
- * Which file `exec[0]` of an app means: the search of execvp(3), in the app's
- * own PATH, with the app's rights (aci.md, "exec").
+ * Finds the file of an app's `exec[0]`, as execvp(3) does: in the app's own PATH, with the app's rights (aci.md,
+ * "exec").
  */
 
 import { accessSync, constants, statSync } from "node:fs";
@@ -8,7 +8,7 @@ import { RktError } from "../shared/errors.ts";
 import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
 import { diagnose } from "./diagnose.ts";
 
-/** A path with a slash stands for itself. Throws "cannot-execute". */
+/** Finds a program. A name with a slash is a path. Throws "cannot-execute". */
 export function findProgram(name: string, searchPath: string): string {
   if (name.includes("/")) return name;
   let unusable: string | undefined;
@@ -25,7 +25,7 @@ export function findProgram(name: string, searchPath: string): string {
   throw cannotExecute(name, `not found in PATH (${searchPath})`);
 }
 
-/** Where a program is looked for, in order (execvp(3)): a path stands for itself, relative to the working directory. */
+/** The paths where a program is looked for, in order (execvp(3)). */
 function programPaths(name: string, searchPath: string): string[] {
   if (name.includes("/")) return [name];
   // An empty component is the working directory.

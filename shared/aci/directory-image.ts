@@ -1,4 +1,4 @@
-/** An image from a manifest and a directory of this machine. */
+/** Makes an image from a manifest and a directory. */
 
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ export interface DirectoryImage {
   manifest: string;
   /** The directory that becomes the root file system. */
   rootfs: string;
-  /** Where to write; by default in `directory`, under the image's own name. */
+  /** The file to write; by default one in `directory` that is named as the image. */
   output: string | undefined;
   directory: string;
   /** Owner of all files, in place of their own. */
@@ -24,7 +24,10 @@ export interface DirectoryImage {
   mode?: number;
 }
 
-/** `finish` is called with the file before that takes its place at `output`. If it throws, no file is left. */
+/**
+ * Writes the image. `finish` is called with the complete file before it is renamed to `output`; if it throws, no file
+ * is left.
+ */
 export async function writeDirectoryImage(
   image: DirectoryImage,
   finish: (file: string, output: string) => Promise<void> = async () => {},

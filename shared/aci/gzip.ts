@@ -1,15 +1,14 @@
 /**
- * gzip on all cores, as pigz does it: blocks of fixed size are compressed side
- * by side, each with the end of the block before as its dictionary, and joined
- * to one ordinary gzip member (RFC 1952). The output depends on the input and
- * the level only, and not on the number of cores.
+ * gzip on all cores, as pigz does it. Blocks of a fixed size are compressed in parallel, each with the end of the block
+ * before as its dictionary, and joined to one ordinary gzip member (RFC 1952). The output depends on the input and the
+ * level, not on the number of cores.
  */
 
 import { promisify } from "node:util";
 import { constants, crc32, deflateRaw } from "node:zlib";
 
 const BLOCK_SIZE = 1 << 20;
-/** Reach of deflate's back references (RFC 1951). */
+/** How far back deflate's references reach (RFC 1951). */
 const WINDOW = 32768;
 
 /** ID, method deflate, no flags, mtime 0, no extra flags, OS "unknown". */
@@ -34,7 +33,7 @@ export async function* gzip(
     // A sync flush ends the block on a byte boundary and leaves the stream open.
     const options = { level, finishFlush: constants.Z_SYNC_FLUSH, ...(dictionary === undefined ? {} : { dictionary }) };
     const compressed = deflate(block, options);
-    // Its failure is handled below, where it is awaited.
+    // Its failure is handled where it is awaited, below.
     compressed.catch(() => undefined);
     pending.push(compressed);
     dictionary = block.subarray(-WINDOW);

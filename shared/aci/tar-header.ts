@@ -1,10 +1,9 @@
 /**
- * Headers of a tar archive, made by node-tar: ustar, and before it a pax
- * extended header (POSIX.1-2017, pax) where ustar has no room. Pure: the same
- * fields give the same bytes, whoever the process is and wherever it runs.
+ * Makes the headers of a tar archive with node-tar: a ustar header, and before it a pax extended header (POSIX.1-2017,
+ * pax) for values that do not fit. Pure: the same fields give the same bytes on every machine and for every user.
  *
- * node-tar knows no extended attributes, and takes every value for text. The
- * records of attributes, which have any bytes, are therefore made here (ADR 2).
+ * node-tar supports no extended attributes, and treats every value as text. Values of attributes can have any bytes, so
+ * their records are made here (ADR 2).
  */
 
 import { posix } from "node:path";
@@ -29,7 +28,7 @@ export interface HeaderFields {
   xattrs?: ReadonlyMap<string, Buffer> | undefined;
 }
 
-/** What node-tar calls the types. */
+/** node-tar's names of the types. */
 const TYPES = {
   file: "File",
   directory: "Directory",
@@ -52,19 +51,21 @@ export function header(fields: HeaderFields): Buffer {
     devmin: fields.minor ?? 0,
   }).encode(main);
   const records: Buffer[] = [];
-  // All that may not have fitted: which of them it was node-tar does not say.
+  // All values that may not have fitted: node-tar does not say which did not.
   if (needsPax)
     records.push(Buffer.from(new Pax({ path, uid, gid, size, mtime, ...(linkpath && { linkpath }) }).encodeBody()));
   records.push(...xattrRecords(fields.xattrs));
   return records.length === 0 ? main : Buffer.concat([...extendedHeader(path, Buffer.concat(records)), main]);
 }
 
-/** Zero bytes that follow `size` bytes of content. */
+/** The number of zero bytes that follow `size` bytes of content. */
 export function padding(size: number): number {
   return (BLOCK - (size % BLOCK)) % BLOCK;
 }
 
-/** A member whose content is records for the next. Its name is for readers that don't know pax, and may be cut. */
+/**
+ * A pax header: a member whose content is records for the next member. Only readers that don't know pax use its name.
+ */
 function extendedHeader(path: string, records: Buffer): Buffer[] {
   const block = Buffer.alloc(BLOCK);
   new Header({

@@ -1,6 +1,5 @@
 /**
- * A description of a root file system, for an image: from a directory on disk,
- * from memory, or both mixed.
+ * A description of an image's root file system. Its files come from a directory on disk, from memory, or both.
  *
  * Paths are relative to the root, without a leading or trailing slash; the
  * root itself is "". A tree need not name its parent directories: the writer
@@ -36,7 +35,7 @@ export type Entry = Attributes &
 
 export type Tree = Map<string, Entry>;
 
-/** Sets a path, replacing what was there. */
+/** Adds a file, or replaces the entry at its path. */
 export function addFile(tree: Tree, path: string, content: Content | string, mode = 0o644, uid = 0, gid = 0): void {
   const bytes = typeof content === "string" ? Buffer.from(content) : content;
   tree.set(path, { type: "file", content: bytes, mode, uid, gid });
@@ -56,7 +55,9 @@ const HOST_XATTRS = /^(trusted\.|security\.(selinux|ima|evm|SMACK64|apparmor))/;
 const S_IFMT = 0o170000;
 const S_IFIFO = 0o010000;
 
-/** Limits of a path below the root. The archive has "rootfs/" before it, and readers take 512 components and PATH_MAX at most. */
+/**
+ * Limits of a path below the root. In the archive it follows "rootfs/", and readers accept 512 components and PATH_MAX.
+ */
 const MAX_DEPTH = 511;
 const MAX_PATH = 4096 - "rootfs/".length;
 
@@ -70,14 +71,14 @@ function refuseDeep(path: string): void {
 }
 
 /**
- * Errors of system calls on a path when the file, or a directory above it, was removed or became another kind of file
- * meanwhile. EINVAL is from readlink(2) on what is no link any more, ENOTDIR from readdir(3) on what is no directory.
+ * Errors of system calls that say that a file, or a directory above it, was removed or replaced meanwhile. readlink(2)
+ * fails with EINVAL if the file is no link any more, readdir(3) with ENOTDIR if it is no directory.
  */
 const GONE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EINVAL"]);
 
 export interface ReadOptions {
   owner?: { uid: number; gid: number };
-  /** Programs may be writing in the directory: files that vanish meanwhile are left out, and so are sockets. */
+  /** Programs may write in the directory at the same time: files that vanish, and sockets, are left out. */
   live?: boolean;
 }
 
@@ -163,15 +164,14 @@ function deviceNumbers(dev: bigint): { major: number; minor: number } {
   };
 }
 
-/** Order of the UTF-8 bytes, which no locale changes. A directory comes before its files. */
+/** Sorts by the UTF-8 bytes, independent of the locale. A directory comes before its files. */
 export function byBytes(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
 /**
- * The tree in the order of an archive. It is sorted; missing parents are added
- * (root's, mode 0755). The first of a file's names has its content, and the
- * others are hard links to that.
+ * The entries in the order of an archive: sorted, with missing parents added (owner root, mode 0755). If a file has
+ * several names, the first has its content, and the others are hard links to the first.
  */
 export function archiveOrder(tree: Tree): [path: string, entry: Entry][] {
   const complete: Tree = new Map(tree);
@@ -202,7 +202,7 @@ export function archiveOrder(tree: Tree): [path: string, entry: Entry][] {
   });
 }
 
-/** The path whose entry a hard link stands for; any other path is its own. */
+/** The path with the content of a hard link. For any other entry, its own path. */
 function linkSource(tree: Tree, path: string): string {
   const seen = new Set<string>();
   for (let at = path; ; ) {

@@ -2,9 +2,8 @@
  * Writes App Container Images (appc spec, aci.md): a tar archive of `manifest`
  * and `rootfs/`, compressed or not.
  *
- * Deterministic: the archive, and so the image ID, follows from the manifest's
- * text, the tree and the time stamp alone; owners are numbers, entries sorted.
- * Memory does not grow with the files' sizes.
+ * The archive, and so the image ID, depends on nothing but the manifest's text, the tree and the time stamp. Memory
+ * does not grow with the files' sizes.
  */
 
 import { spawn } from "node:child_process";
@@ -58,11 +57,11 @@ export interface WriteOptions {
   level?: number;
   /** Mode of the file, under the umask; 0666 by default. */
   mode?: number;
-  /** Called with the whole file before that takes its place. If it throws, no file is left. */
+  /** Called with the complete file before it is renamed to its place. If it throws, no file is left. */
   finish?(file: string): Promise<void>;
 }
 
-/** Writes the image to `output`, which appears whole or not at all. */
+/** Writes the image to `output`. The file appears there only when it is complete. */
 export async function writeAci(output: string, source: AciSource, options: WriteOptions = {}): Promise<WrittenAci> {
   const temporary = beside(output);
   await mkdir(dirname(output), { recursive: true });
@@ -163,19 +162,19 @@ async function* contentOf(content: Content): AsyncGenerator<Buffer> {
     read += (chunk as Buffer).length;
     if (read <= content.size) yield chunk as Buffer;
   }
-  // The header was written with the file's earlier size: with another size all that follows would be misread.
+  // The header with the file's earlier size is written already: with another size the archive would be damaged.
   if (read !== content.size)
     throw new RktError("file-changed", `${content.path} changed while the image was written`, {
       hint: "build the image from files that nobody writes",
     });
 }
 
-type Stage = (input: AsyncIterable<Buffer>) => AsyncGenerator<Buffer>;
+type Compressor = (input: AsyncIterable<Buffer>) => AsyncGenerator<Buffer>;
 
 const ZSTD_LEVEL = 19;
 const XZ_LEVEL = 6;
 
-function compressor(compression: Compression, level: number | undefined): Stage {
+function compressor(compression: Compression, level: number | undefined): Compressor {
   switch (compression) {
     case "gzip":
       return (input) => gzip(input, level === undefined ? {} : { level });
@@ -199,7 +198,10 @@ async function* through(transform: NodeJS.ReadWriteStream, input: AsyncIterable<
   await fed;
 }
 
-/** By xz(1), since Node.js has no encoder. The number of threads is fixed: one thread writes other bytes than several. */
+/**
+ * Compresses with xz(1), since Node.js has no encoder. The number of threads is fixed, because the output depends on
+ * it.
+ */
 async function* xz(input: AsyncIterable<Buffer>, level: number): AsyncGenerator<Buffer> {
   const child = spawn("xz", ["--compress", "--stdout", "--threads=4", "--block-size=16MiB", `-${level}`], {
     // The caller's XZ_OPT would add arguments, and the caller's PATH could name another program.

@@ -1,6 +1,6 @@
 /** Annotation keys of images and of container manifests, and the isolator that rkt adds to the specification's. */
 
-/** What rkt's own annotations begin with; of these, who writes an app may only use PRE_START_TIMEOUT_ANNOTATION. */
+/** Prefix of rkt's own annotations. Of these, a user may only set PRE_START_TIMEOUT_ANNOTATION. */
 export const RESERVED_ANNOTATIONS = "coreos.com/rocket/";
 
 /** Annotations of a stage1 image's manifest: the entrypoints, absolute paths in its rootfs. */
@@ -13,12 +13,12 @@ export const ENTRYPOINTS = {
 
 export type Entrypoint = keyof typeof ENTRYPOINTS;
 
-/** Annotation of a stage1 image's manifest, and of a container's: the STAGE1_INTERFACE_VERSION it was made for. */
+/** Annotation of a stage1 image's manifest, and of a container's: the STAGE1_INTERFACE_VERSION that it was made for. */
 export const INTERFACE_VERSION_ANNOTATION = "coreos.com/rocket/stage1/interface-version";
 
 /**
- * What images that were made for rkt 1.0 to 1.30 call the same. Their interface version 1 declares no more than a program
- * that starts the container; what later versions add (2 to 5) is a protocol that this rkt does not speak.
+ * The same annotations in images that were made for rkt 1.0 to 1.30. Their interface version 1 is just a program that
+ * starts the container. This rkt does not support the protocol that their versions 2 to 5 add.
  */
 export const LATER_ENTRYPOINTS: Readonly<Record<Entrypoint, string>> = {
   init: "coreos.com/rkt/stage1/run",
@@ -29,17 +29,17 @@ export const LATER_ENTRYPOINTS: Readonly<Record<Entrypoint, string>> = {
 
 export const LATER_INTERFACE_VERSION = "coreos.com/rkt/stage1/interface-version";
 
-/** How a stage1 image's manifest names what `rkt` executes, and the interface that it was made for. */
+/** The annotation keys that a stage1 image uses for its entrypoints and its interface version. */
 export interface Stage1Names {
   entrypoints: Readonly<Record<Entrypoint, string>>;
   interfaceVersion: string;
-  /** They are those of rkt 1.0 to 1.30. */
+  /** The keys are those of rkt 1.0 to 1.30. */
   later: boolean;
 }
 
 /**
- * An image has one set of names. One that has both is made for both: of it the `init` counts, and no entrypoint that rkt
- * 1.30 would call with other arguments.
+ * Finds the set of keys that an image uses. If it has both, it is made for both kinds of rkt, and ours are used: rkt
+ * 1.30 would call the other entrypoints with other arguments.
  */
 export function stage1Names(annotations: readonly { name: string; value: string }[]): Stage1Names {
   const has = (key: string) => annotations.some(({ name }) => name === key);
@@ -49,7 +49,7 @@ export function stage1Names(annotations: readonly { name: string; value: string 
   return { entrypoints: LATER_ENTRYPOINTS, interfaceVersion: declared, later: true };
 }
 
-/** Annotation of a stage1 image's manifest: "true" when it can give a container users of its own (ADR 6). */
+/** Annotation of a stage1 image's manifest: "true" if it can give a container its own users (ADR 6). */
 export const PRIVATE_USERS_SUPPORT = "coreos.com/rocket/stage1/private-users";
 
 /** Annotations of the container manifest: stage 0's options for stage 1. */
@@ -59,58 +59,64 @@ export const ANNOTATIONS = {
   hostname: "coreos.com/rocket/hostname",
   /** "true": the one app has the terminal. */
   interactive: "coreos.com/rocket/interactive",
-  /** "host", "none", or the networks asked for. */
+  /** "host", "none", or a list of networks (see network-request.ts). */
   network: "coreos.com/rocket/network",
   /** "host": the host's resolv.conf as it is; "none": no file; else its text. Absent: stage 1's choice. */
   resolvConf: "coreos.com/rocket/resolv-conf",
   /** "host": the host's /etc/hosts; else lines to add to it. */
   hosts: "coreos.com/rocket/hosts",
-  /** Configuration directories, ":" between them, the first one over the next; absent: the usual ones. */
+  /** Configuration directories, joined by ":"; an earlier one takes precedence. Absent: the default ones. */
   configDirs: "coreos.com/rocket/config-dirs",
   metadataUrl: "coreos.com/rocket/metadata-url",
-  /** "true": the container has a user namespace of its own; its ids are in the file `users`. */
+  /** "true": the container has its own user namespace; its ids are in the file `users`. */
   privateUsers: "coreos.com/rocket/private-users",
-  /** Of volumes of kind "host", by commas: those whose files have the same ids in a container with users of its own. */
+  /** Volumes of kind "host", joined by ",", whose owners are mapped to the container's own users. */
   mappedVolumes: "coreos.com/rocket/mapped-volumes",
-  /** Which of `PROTECTIONS` the apps do without, by commas. */
+  /** Which of `PROTECTIONS` are switched off for the apps, joined by ",". */
   insecure: "coreos.com/rocket/insecure-options",
   debug: "coreos.com/rocket/debug",
   created: "coreos.com/rocket/created",
 } as const;
 
-/** What an app has unless the user turns it off by name (`--insecure-options`). */
+/** Protections of every app. The user can switch each off by its name (`--insecure-options`). */
 export const PROTECTIONS = ["capabilities", "paths", "seccomp"] as const;
 
 export type Protection = (typeof PROTECTIONS)[number];
 
-/** Annotation of an image, or an app of the container manifest: "true" when the app says sd_notify(3) that it is ready. */
+/**
+ * Annotation of an image, or of an app in the container manifest: "true" if the app reports its readiness
+ * (sd_notify(3)).
+ */
 export const NOTIFY_ANNOTATION = "appc.io/executor/supports-systemd-notify";
 
-/** Annotations of an image, or an app of the container manifest: how the app is asked to end, and how many seconds it may take. */
+/**
+ * Annotations of an image, or of an app in the container manifest: the signal that stops the app, and the seconds that
+ * it may take.
+ */
 export const STOP_SIGNAL_ANNOTATION = "appc.io/executor/stop-signal";
 
 export const STOP_TIMEOUT_ANNOTATION = "appc.io/executor/stop-timeout";
 
 /**
- * Annotation of an app of the container manifest: acVersion of its image, when that was made before 0.6.0. Apps had no
- * names of their own then, and found in their environment what their specification promised, and nothing else.
+ * Annotation of an app in the container manifest: acVersion of its image, if that is below 0.6.0. Such an app has no
+ * name of its own, and gets only the variables that its specification promises.
  */
 export const EARLY_IMAGE_ANNOTATION = "coreos.com/rocket/early-image";
 
 /**
- * Annotation of an app of the container manifest: `sha256-` and 64 hex digits, of the same bytes that the image's ID is
- * the SHA-512 of. There when an image of the container was made before 0.2.0, when image IDs were that.
+ * Annotation of an app in the container manifest: the SHA-256 of its image, `sha256-` and 64 hex digits. It is there if
+ * an image of the container was made before specification 0.2.0, when this was an image's ID.
  */
 export const IMAGE_SHA256_ANNOTATION = "coreos.com/rocket/image-sha256";
 
 /**
- * Annotation of an app of the container manifest: "user", "group" or "user,group", those that the command line gave as
- * numbers. The image's own value may be a name that consists of digits; the operator's is a number whatever the image
- * calls its users (CVE-2016-3697).
+ * Annotation of an app in the container manifest: "user", "group" or "user,group", those that the command line gave as
+ * numbers. An operator's number is always an id. An image's own value may be a name that consists of digits
+ * (CVE-2016-3697).
  */
 export const NUMERIC_IDS_ANNOTATION = "coreos.com/rocket/numeric-ids";
 
-/** Isolator of an app: limits of its processes (getrlimit(2)). The specification has none for them. */
+/** Isolator of an app: limits of its processes (getrlimit(2)). The specification has no such isolator. */
 export const RLIMITS_ISOLATOR = "coreos.com/rocket/rlimits";
 
 /** Annotation of an app: seconds that its pre-start handler may take. */

@@ -1,4 +1,4 @@
-/** The configuration directories, and where stage1 images and network plugins are looked for. */
+/** The configuration directories, and the places of stage1 images and network plugins. */
 
 import { type HostPath, hostPath, join } from "./paths.ts";
 
@@ -6,7 +6,7 @@ export const SYSTEM_CONFIG_DIR = hostPath("/usr/lib/rkt");
 export const LOCAL_CONFIG_DIR = hostPath("/etc/rkt");
 export const KEYSTORE = "trustedkeys";
 
-/** Of the configuration directories: files of rkt's documented kinds, `*.json`. */
+/** Directories in a configuration directory for rkt's documented kinds of files, `*.json`. */
 export const CONFIG_SUBDIRECTORIES = { auth: "auth.d", paths: "paths.d", stage1: "stage1.d" } as const;
 
 /** The trusted keys of one configuration directory: files named by a key's fingerprint. */
@@ -16,7 +16,7 @@ export interface KeystoreLayout {
   root: HostPath;
   /** Directories of keys for the images whose names begin with a prefix. */
   prefixes: HostPath;
-  /** Of `example.com/app`, that is `example.com/app`: identifiers are safe as paths. */
+  /** The directory of one prefix. A prefix is an identifier, and so safe as a path. */
   prefix(prefix: string): HostPath;
 }
 
@@ -26,15 +26,15 @@ export function keystoreLayout(configDir: string): KeystoreLayout {
   return { dir, root: join(dir, "root.d"), prefixes, prefix: (prefix) => join(prefixes, prefix) };
 }
 
-/** Looked for beside the `rkt` executable first, then in the system paths. */
+/** rkt looks for it beside its executable first, then in STAGE1_IMAGE_DIRS. */
 export const DEFAULT_STAGE1_IMAGE = "stage1-nspawn.aci";
 
 export const STAGE1_IMAGE_DIRS = [hostPath("/usr/lib/rkt/stage1-images"), hostPath("/usr/local/lib/rkt/stage1-images")];
 
-/** Of the configuration directories: CNI network configurations, `*.conf` and `*.conflist`. */
+/** Directory in a configuration directory for CNI network configurations, `*.conf` and `*.conflist`. */
 export const NETWORK_CONFIG = "net.d";
 
-/** CNI plugins of the administrator's, looked for before those of the stage1 image. */
+/** Directories of the administrator's CNI plugins. They come before the stage1 image's. */
 export const NETWORK_PLUGIN_DIRS = [
   hostPath("/etc/rkt/plugins/net"),
   hostPath("/usr/local/lib/rkt/plugins/net"),

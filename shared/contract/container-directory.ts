@@ -33,37 +33,43 @@ export interface ContainerLayout {
   appManifest(appDir: string): HostPath;
   appRootfs(appDir: string): HostPath;
   overlay: HostPath;
-  /** Which rendered tree stage1 and each app stand on: `{"stage1": id, "apps": {name: {dir, tree}}}`. */
+  /** The rendered trees below stage1 and each app (trees.ts). */
   trees: HostPath;
   /** Upper and work directories: of "stage1", or of an app's directory name. */
   upper(of: string): HostPath;
   work(of: string): HostPath;
   status: HostPath;
   appStatus(app: string): HostPath;
-  /** There as soon as every app has been started, and is ready if it says so. No app can have that name. */
+  /**
+   * Exists as soon as all apps have been started, and those that report their readiness are ready. No app can have that
+   * name.
+   */
   ready: HostPath;
   /** Directories behind volumes of kind "empty". */
   volumes: HostPath;
   emptyVolume(name: string): HostPath;
   log: HostPath;
-  /** What an app wrote last to a stream; `.1` is the file before (ADR 4). */
+  /** The latest output of an app to a stream; `.1` is the file before (ADR 4). */
   appLog(app: string, stream: Stream): HostPath;
   net: HostPath;
-  /** Shell script that releases the networks: run in the container directory, as often as one likes; removes itself when done. */
+  /**
+   * Shell script that releases the networks. It runs in the container directory, may run repeatedly, and removes itself
+   * at the end.
+   */
   netTeardown: HostPath;
-  /** JSON, a list of `{name, interface, addresses, ports}`: what the container has. */
+  /** The container's networks: JSON, a list of `{name, interface, addresses, ports}`. */
   networks: HostPath;
-  /** Pid of the process that `init` became, which holds the lock: the container's PID 1, or its parent (ADR 1). */
+  /** Pid of the process that `init` became and that holds the lock: the container's PID 1, or its parent (ADR 1). */
   pid: HostPath;
   /** The cgroup directories made for the container, one a line. */
   cgroups: HostPath;
-  /** `FIRST COUNT`: the host's ids that are the container's own 0 and following, users and groups alike. */
+  /** `FIRST COUNT`: the range of the host's ids, for users and groups, that are 0 and following in the container. */
   users: HostPath;
-  /** In the container's mount namespace alone: the user namespace (nsfs) that mounts are mapped by (ADR 6). */
+  /** The user namespace (nsfs) for id-mapped mounts (ADR 6). It is there only in the container's mount namespace. */
   userNamespace: HostPath;
 }
 
-/** Paths of one container directory; `dir` may be "." for a stage whose cwd it is. */
+/** Paths of one container directory. `dir` is "." for a stage that has it as its working directory. */
 export function containerLayout(dir: string): ContainerLayout {
   const e = CONTAINER_ENTRIES;
   const stage1Rootfs = join(dir, e.stage1, "rootfs");
@@ -100,9 +106,8 @@ export function containerLayout(dir: string): ContainerLayout {
 }
 
 /**
- * The seed's directory name of each app, in the manifest's order: `sha512-`
- * and 32 hex digits; a second app of the same image gets `-2`, and so on.
- * Every stage derives the same names from the container manifest alone.
+ * The directory name of each app, in the manifest's order: `sha512-` and 32 hex digits; a second app of the same image
+ * gets `-2`, and so on. Every stage derives the same names from the container manifest.
  */
 export function appDirs(apps: readonly { name: string; image: { id: string } }[]): Map<string, string> {
   const used = new Map<string, number>();

@@ -4,14 +4,13 @@ import { type HostPath, hostPath, join } from "./paths.ts";
 
 export const DEFAULT_DATA_DIR = hostPath("/var/lib/rkt");
 
-/** Label of rendered image trees: which blob and renderer made them. */
+/** Version of the form of rendered trees. It is a part of a tree's ID. */
 export const TREE_FORMAT = "2";
 
 /**
- * In the order of a container's life. `embryo`: being made; `prepare`: images
- * are being set up; `prepared`: waits for run-prepared; `run`: running while
- * the lock is held, exited when it is free; `exited-garbage`: marked by gc,
- * kept for a grace period; `garbage`: to be removed now.
+ * In the order of a container's life. `embryo`: rkt makes the directory; `prepare`: rkt sets up the images; `prepared`:
+ * it waits for run-prepared; `run`: it runs while the lock is held, and has exited when the lock is free;
+ * `exited-garbage`: gc has marked it, and keeps it for a grace period; `garbage`: to be removed now.
  */
 export const STATES = ["embryo", "prepare", "prepared", "run", "exited-garbage", "garbage"] as const;
 
@@ -37,17 +36,17 @@ export interface DataLayout {
   /** A rendered tree's root file system. */
   treeRootfs(id: string): HostPath;
   treeManifest(id: string): HostPath;
-  /** Temporary files of the store, on the same file system: anything here without a lock is rubbish. */
+  /** Temporary files of the store, on the same file system. A file without a lock is garbage. */
   tmp: HostPath;
   index: HostPath;
   locks: HostPath;
-  /** Held (flock(2)): shared by who needs what is in the store, exclusively by who takes away from it. */
+  /** Lock (flock(2)): shared while a process needs objects of the store, exclusive while it removes some. */
   storeLock: HostPath;
   /** The URL of the metadata service, which holds a lock on the file while it runs. */
   metadataService: HostPath;
-  /** A Unix socket of systemd's, if there is one: to connect to it starts the service. */
+  /** A Unix socket of systemd's, if there is one: a connection to it starts the service. */
   metadataActivation: HostPath;
-  /** The key that its signatures are made with. */
+  /** The key with which the service signs. */
   metadataKey: HostPath;
 }
 

@@ -1,47 +1,47 @@
-/** What containers of all data directories share of the host, below /run: as short-lived as the host's processes. */
+/** State that containers of all data directories share. It lies below /run, so a reboot removes it. */
 
 import { type HostPath, hostPath, join } from "./paths.ts";
 
-/** What containers of all data directories share; as short-lived as the host's processes. */
 export const RUNTIME_DIR = hostPath("/run/rkt");
 
-/** What containers of all data directories share of the host's network; as short-lived as that is. */
+/** The part for the host's network. */
 export const NETWORK_STATE = {
   dir: hostPath("/run/rkt/net"),
-  /** Held (flock(2)) by whoever adds to or takes from the network. */
+  /** Lock (flock(2)) of a process that adds a container to the network or removes one. */
   lock: (network: string): HostPath => hostPath(`/run/rkt/net/${network}.lock`),
-  /** Held by whoever uses the plugin portmap, whose first chains all networks have in common; no network is called so. */
+  /**
+   * Lock of a process that runs the plugin portmap: all networks share its first chains. No network can have that name.
+   */
   portmapLock: hostPath("/run/rkt/net/.portmap.lock"),
   /** host-local's leases: a directory per network, a file per address. */
   leases: hostPath("/run/rkt/net/leases"),
   /** One file per published port: `PROTOCOL-PORT[-ADDRESS]`, which holds the container's UUID. */
   ports: hostPath("/run/rkt/net/ports"),
-  /** JSON: the subnets of the default network while it is there. */
+  /** JSON: the subnets of the default network while it exists. */
   subnets: hostPath("/run/rkt/net/default.json"),
-  /** Likewise, of the network that reaches no further than the host. */
+  /** Likewise, for the network "default-restricted". */
   restrictedSubnets: hostPath("/run/rkt/net/default-restricted.json"),
   /** A directory per container that has networks, named by its UUID: see `networkClaim`. */
   claims: hostPath("/run/rkt/net/containers"),
 } as const;
 
 /**
- * What releases a container's networks, and what says whether the container
- * lives. It lies beside what the networks hold of the host, since the
- * container's data directory may be lost before that is released.
+ * The script that releases a container's networks, and the lock that says whether the container still runs. They lie
+ * below /run, because the container's data directory may be lost before the networks are released.
  */
 export interface NetworkClaim {
   dir: HostPath;
-  /** Locked (flock(2)): exclusively by the container while it lives, shared by each process that releases its networks. */
+  /** Lock (flock(2)): exclusive by the container while it runs, shared by each process that releases its networks. */
   lock: HostPath;
-  /** Locked by the one process that carries the steps out. */
+  /** Lock of the one process that carries the steps out. */
   releasing: HostPath;
   /** Shell script that carries the steps out; with the argument "wait" it waits for the container's end. */
   teardown: HostPath;
   /** The steps, one file each, carried out last name first. */
   steps: HostPath;
-  /** There when a step has failed. */
+  /** Exists if a step has failed. */
   failed: HostPath;
-  /** What is being written for the container's networks, before it is whole and in its place. */
+  /** A file that is being written, before it is complete and renamed. */
   temporary: HostPath;
 }
 
@@ -58,8 +58,11 @@ export function networkClaim(uuid: string): NetworkClaim {
   };
 }
 
-/** Ids of a container with users of its own. */
+/** Number of ids of a container with its own users. */
 export const PRIVATE_IDS = 65_536;
 
-/** Which ids are in use, of containers of all data directories: a lock (F_OFD_SETLK) on byte N is on those from N * PRIVATE_IDS. */
+/**
+ * The ids in use by containers of all data directories: a lock (F_OFD_SETLK) on byte N reserves those from N *
+ * PRIVATE_IDS.
+ */
 export const USER_RANGES = hostPath("/run/rkt/users");

@@ -3,11 +3,11 @@
 /** The output streams of an app, as its log calls them. */
 export type Stream = "stdout" | "stderr";
 
-/** What follows the app's name in the name of a stream's FIFO and of its log. */
+/** Suffix after the app's name, in the names of a stream's FIFO and of its log. */
 export const STREAM_SUFFIX: Readonly<Record<Stream, string>> = { stdout: ".out", stderr: ".err" };
 
-/** What follows the name of a log in that of the file before it. */
+/** Suffix of the older of a log's two files. */
 export const LOG_BEFORE = ".1";
 
-/** A line is `TIME STREAM MARK TEXT`: after the text the app wrote a newline, or it did not, yet. */
+/** A line is `TIME STREAM MARK TEXT`. The mark says whether the app wrote a newline after the text. */
 export const LOG_MARK = { whole: "F", part: "P" } as const;

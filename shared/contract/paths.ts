@@ -3,10 +3,8 @@
  * file name, environment variable and annotation key that two programs agree
  * on; no other file spells one. Pure: no I/O.
  *
- * Two views of the same files exist and must not be mixed: `HostPath` is a
- * path as a host process sees it, `Stage1Path` as a process inside the
- * container's stage1 root does. They are branded, so mixing them fails to
- * compile.
+ * A file has two paths, which must not be mixed: a `HostPath` is for processes on the host, a `Stage1Path` for
+ * processes in the container's stage1 root. The types are branded, so that a mix does not compile.
  */
 
 declare const hostBrand: unique symbol;

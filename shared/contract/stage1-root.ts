@@ -1,19 +1,19 @@
-/** The stage1 root file system as processes in it see it, and what the launcher in it says by its exit status. */
+/** Paths in the stage1 root file system, and the launcher's exit statuses. */
 
 import { STAGE2 } from "./container-directory.ts";
 import { STREAM_SUFFIX, type Stream } from "./logs.ts";
 import { type Stage1Path, stage1Path } from "./paths.ts";
 
-/** Names in the directory of the FIFOs. An app's name has no dot, so none of them is another's. */
+/** Names in the directory of the FIFOs. They are unique, because an app's name has no dot. */
 export const STDIO = {
-  /** FIFO that is opened and closed when no app is left: the relays then end. */
+  /** FIFO that is opened and closed when all apps have ended: then the relays end. */
   control: "control",
-  /** FIFO that the relays hold open: who reads it learns that the last one has drained. */
+  /** FIFO that the relays hold open: a reader meets its end when the last relay has ended. */
   done: "done",
   output: (app: string, stream: Stream): string => `${app}${STREAM_SUFFIX[stream]}`,
-  /** Only with standard input passed on from something that is no terminal. */
+  /** FIFO for standard input, if rkt passes its own on and that is no terminal. */
   input: (app: string): string => `${app}.in`,
-  /** Of an app that has the terminal itself: FIFO that nobody writes to. */
+  /** For an app that has the terminal: FIFO that nobody writes to. */
   none: (app: string): string => `${app}.none`,
   /** Directory of the socket that the app's syslog(3) writes to. */
   syslog: (app: string): string => `${app}.syslog`,
@@ -23,16 +23,15 @@ export const STDIO = {
 export const SYSLOG_SOCKET = "dev-log";
 
 /**
- * What a launcher writes to, to join a cgroup of v1. Memory is accounted to the process; its number to each thread,
- * and one is all that execve(2) leaves: the kernel moves that without waiting.
+ * The file that a launcher writes to join a v1 cgroup. The kernel moves a single thread without waiting, and execve(2)
+ * leaves only that one: so `tasks` will do for pids, which counts threads. Memory is counted by process.
  */
 export const joinFile = (controller: string): "tasks" | "cgroup.procs" =>
   controller === "pids" ? "tasks" : "cgroup.procs";
 
 /**
- * The container directory as processes in the stage1 root see it: parts of it
- * bind-mounted below `/rkt`, so that what they write are plain files of the
- * container directory.
+ * Paths for processes in the stage1 root. Parts of the container directory are bind-mounted below `/rkt`, so that what
+ * these processes write lands in the container directory.
  */
 export const STAGE1 = {
   /** Mount point of the parts below. */
@@ -46,15 +45,15 @@ export const STAGE1 = {
   stdio: stage1Path("/rkt/stdio"),
   /** Volumes of kind "host": one mount per volume name. */
   hostVolumes: stage1Path("/rkt/host-volumes"),
-  /** Kernel parameters of the container, `PATH VALUE` a line, the path below /proc/sys; only where there are any. */
+  /** Kernel parameters of the container, if it has any: lines `PATH VALUE`, the path below /proc/sys. */
   sysctl: stage1Path("/rkt/sysctl"),
-  /** Where the first process mounts /proc to set them, and takes it away again. */
+  /** The first process mounts proc here to set them, and unmounts it again. */
   proc: stage1Path("/rkt/proc"),
   /** Cgroups of v1 that an app joins: a directory per app, in it a mount per controller. */
   cgroups: stage1Path("/rkt/cgroups"),
-  /** Who each app that has begun runs as: a file an app, written by its launcher (stage2/account-record.ts). */
+  /** The user and groups that each app began with: one file for each app, written by its launcher (stage2/account-record.ts). */
   accounts: stage1Path("/rkt/accounts"),
-  /** What the apps' /etc files of the same names are bound to, where present. */
+  /** Files that are bind-mounted over those of the same names in an app's /etc, if they exist. */
   etc: stage1Path("/rkt/etc"),
   resolvConf: stage1Path("/rkt/etc/resolv.conf"),
   hosts: stage1Path("/rkt/etc/hosts"),
@@ -62,7 +61,7 @@ export const STAGE1 = {
   machineId: stage1Path("/rkt/etc/machine-id"),
   /** Where systemd finds the units made for this container. */
   units: stage1Path("/etc/systemd/system"),
-  /** Mounted by stage 1 where the container has a network of its own, else by nspawn. */
+  /** Stage 1 mounts it if the container has its own network; otherwise nspawn does. */
   sys: stage1Path("/sys"),
   /** All programs and libraries; read-only while a container runs. */
   programs: stage1Path("/usr"),
@@ -72,21 +71,21 @@ export const STAGE1 = {
   launcher: stage1Path("/usr/lib/rkt/launcher"),
   /** The launcher's last step to the app: a program without threads, loader or libraries. */
   exec: stage1Path("/usr/lib/rkt/exec"),
-  /** What scripts call by name. */
+  /** Programs that scripts call by name. */
   bin: stage1Path("/usr/bin"),
   busybox: stage1Path("/usr/bin/busybox"),
   /** Keeps cgroup migrations quick while a container starts, and an order to stop from being lost. */
   warm: stage1Path("/usr/lib/rkt/warm"),
-  /** The system call filter of an app that asks for nothing, compiled: struct sock_filter[]. */
+  /** The compiled default system call filter: struct sock_filter[]. */
   defaultFilter: stage1Path("/usr/lib/rkt/default-filter.bpf"),
   /** First process of the container: starts the output relays, becomes systemd. */
   pid1: stage1Path("/usr/lib/rkt/pid1"),
   setpriv: stage1Path("/usr/bin/setpriv"),
-  /** Runs a command on streams of its own. */
+  /** Runs a command on new streams. */
   streams: stage1Path("/usr/lib/rkt/streams"),
   /** Runs an event handler of an app. */
   handler: stage1Path("/usr/lib/rkt/handler"),
-  /** Says that an app's socket could not be opened. */
+  /** Reports that an app's socket could not be opened. */
   noSocket: stage1Path("/usr/lib/rkt/no-socket"),
   /** Asks all processes of an app to end. */
   ask: stage1Path("/usr/lib/rkt/ask"),
@@ -98,17 +97,17 @@ export const STAGE1 = {
   record: stage1Path("/usr/lib/rkt/record"),
   /** The status of the first app that failed, which is the container's. */
   exitStatus: stage1Path("/run/rkt-exit-status"),
-  /** Ends what an app has left running. */
+  /** Kills the processes that an app has left. */
   leftOver: stage1Path("/usr/lib/rkt/left-over"),
   /** Copies an output stream of an app to rkt's own and to the app's log. */
   relay: stage1Path("/usr/lib/rkt/relay"),
-  /** Of the fly flavor: runs a program of the image's in LuaJIT. */
+  /** For fly: runs a Lua program of the image. */
   lua: stage1Path("/usr/lib/rkt/lua"),
-  /** The launcher under the name by which it works on the host (ADR 5): for a stage1 without a root of its own. */
+  /** For fly: the launcher's name when it runs on the host (ADR 5). */
   hostLauncher: stage1Path("/usr/lib/rkt/host-launcher"),
   /**
-   * What it tells the shell that waits for it: the app's name and pid; that the app has a handler for its end; with which
-   * signal and how many seconds it is asked to end.
+   * For fly: files that the launcher writes for `init`. They hold the app's name and pid; say that the app has a
+   * post-stop handler; and hold the signal that stops the app, with the seconds that it may take.
    */
   hostApp: stage1Path("/rkt/app"),
   hostPostStop: stage1Path("/rkt/post-stop"),
@@ -131,7 +130,7 @@ export const STAGE1 = {
   appStderr: (app: string): Stage1Path => stage1Path(`/rkt/stdio/${STDIO.output(app, "stderr")}`),
 } as const;
 
-/** Exit statuses of the launcher when an app cannot be started, beside the app's own (as systemd.exec(5) uses them). */
+/** Exit statuses of the launcher if it can't start an app (the numbers are those of systemd.exec(5)). */
 export const LAUNCH_EXIT = {
   chdir: 200,
   limits: 205,
@@ -146,5 +145,5 @@ export const LAUNCH_EXIT = {
   internal: 254,
 } as const;
 
-/** CNI plugins of the stage1 image, a path of its root. */
+/** Directory of the stage1 image's CNI plugins. */
 export const STAGE1_PLUGINS = stage1Path("/usr/lib/cni");

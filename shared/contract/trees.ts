@@ -1,6 +1,6 @@
 /**
- * The file `trees` of a container directory: what its file systems stand on.
- * Stage 0 and gc read it, also when the container runs no more. Pure.
+ * The file `trees` of a container directory: which rendered trees of the store its file systems use. Stage 0 reads it,
+ * also after the container has ended. Pure.
  */
 
 import { RktError } from "../errors.ts";
@@ -24,7 +24,7 @@ export interface RenderedTree {
 
 export const formatTrees = (trees: TreesFile): string => `${JSON.stringify(trees)}\n`;
 
-/** Throws "damaged-container" for any other text. Each name becomes a part of a path, so none may be a path itself. */
+/** Parses the file. Throws "damaged-container". Each name becomes a part of a path, so it may not be a path itself. */
 export function parseTrees(text: string): TreesFile {
   const file = record(parse(text), "it");
   const apps: TreesFile["apps"] = Object.create(null);

@@ -1,8 +1,7 @@
 /**
- * The parts image and pod manifests share: names with values, isolators, and
- * the app section (aci.md, "Image Manifest Schema"). Readers take a place and
- * answer the final form; writers take the final form and answer JSON in the
- * spec's order, without what is absent, empty or default.
+ * The parts that image and pod manifests share: names with values, isolators, and the app section (aci.md, "Image
+ * Manifest Schema"). A reader takes a place and returns the final form. A writer takes the final form and returns JSON
+ * in the spec's order, without absent, empty and default values.
  */
 
 import { type Era, isolatorName, modernIsolator, narrowName } from "./early-manifests.ts";
@@ -38,11 +37,11 @@ import {
   variableName,
 } from "./values.ts";
 
-/** The id above it is -1, which chown(2) and setresgid(2) take for "leave it". */
+/** The id above it is -1, which chown(2) and setresgid(2) take for "no change". */
 export const MAX_ID = 4_294_967_294;
 const MAX_PORT = 65_535;
 
-/** A list or a map, undefined when it is empty: `JSON.stringify` leaves it out. */
+/** Undefined for an empty list or map, so that `JSON.stringify` leaves it out. */
 export function some<T extends object>(list: T): T | undefined {
   return Object.keys(list).length === 0 ? undefined : list;
 }
@@ -51,7 +50,7 @@ export function some<T extends object>(list: T): T | undefined {
 
 type Pair = [name: Place, value: Place];
 
-/** A list of `{name, value}`; `{name, val}` before 0.2.0. */
+/** A list of `{name, value}`, or, before 0.2.0, of `{name, val}`. */
 function listed(place: Place): Pair[] {
   return items(place).map((item) => {
     const field = fields(item);
@@ -59,13 +58,13 @@ function listed(place: Place): Pair[] {
   });
 }
 
-/** Annotations were a plain object in 0.1.x, the environment before 0.3.0. */
+/** Such a list, or a plain object: annotations were one in 0.1.x, the environment before 0.3.0. */
 function listedOrMapped(place: Place): Pair[] {
   if (!isObject(place.value)) return listed(place);
   return entries(place).map(([name, value]) => [{ ...value, value: name }, value]);
 }
 
-/** As in the Go code, a missing value is the empty text. */
+/** As in the spec's Go code, a missing value is the empty text. */
 function readPairs(pairs: Pair[], nameRule: Rule, valueRule: (name: string) => Rule | undefined): NameValue[] {
   const result = pairs.map(([namePlace, valuePlace]) => {
     const name = string(namePlace, nameRule);
@@ -78,7 +77,7 @@ function readPairs(pairs: Pair[], nameRule: Rule, valueRule: (name: string) => R
 
 const labelName: Rule = (name) => (name === "name" ? "must be another name" : acIdentifier(name));
 
-/** Any os and arch are read: `imageMatchesHost` is for who wants to run the image. */
+/** Any os and arch are accepted here; `imageMatchesHost` checks them before an image is run. */
 export function readLabels(place: Place): NameValue[] {
   return readPairs(listed(place), labelName, () => undefined);
 }
@@ -93,7 +92,7 @@ export function readAnnotations(place: Place): NameValue[] {
   return readPairs(listedOrMapped(place), acIdentifier, (name) => ANNOTATIONS.get(name));
 }
 
-/** A map of the user's own names; without a prototype, as these may be any text. */
+/** A map whose names the user chose. It has no prototype, because a name may be any text. */
 export function readUserMap(place: Place): Record<string, string> {
   const map: Record<string, string> = Object.create(null);
   for (const [name, value] of entries(place)) map[name] = optionalString(value) ?? "";
@@ -102,7 +101,7 @@ export function readUserMap(place: Place): Record<string, string> {
 
 // --- isolators -------------------------------------------------------------------
 
-/** Values stay as they are: `isolators.ts` understands them. */
+/** Values are not checked here: `isolators.ts` reads them. */
 export function readIsolators(place: Place, era: Era): Isolator[] {
   return items(place).map((item) => {
     const field = fields(item);
@@ -138,7 +137,7 @@ export function readApp(field: Fields, era: Era): App {
   };
 }
 
-/** May be empty since 0.7.2. A text is split at white space; one that would need a shell's rules is refused. */
+/** May be empty since 0.7.2. A text is split at white space; a text with quotes or other shell syntax is refused. */
 function readExec(place: Place): string[] {
   if (typeof place.value !== "string") return items(place).map((word) => string(word, argument));
   const line = string(place, (text) =>
@@ -166,7 +165,7 @@ function readEventHandlers(place: Place): EventHandler[] {
   return handlers;
 }
 
-/** Of mount points, ports and volumes. */
+/** Reads the name of a mount point, port or volume. */
 export function readName(place: Place, era: Era): string {
   const value = era.wideNames && typeof place.value === "string" ? narrowName(place.value) : place.value;
   return string({ ...place, value }, acName);

@@ -47,7 +47,7 @@ export const CAPABILITIES = [
   "CAP_CHECKPOINT_RESTORE",
 ] as const;
 
-/** The set of an app that says nothing (ace.md, os/linux/capabilities-remove-set). */
+/** The set of an app without such an isolator (ace.md, os/linux/capabilities-remove-set). */
 export const DEFAULT_CAPABILITIES: readonly string[] = [
   "CAP_AUDIT_WRITE",
   "CAP_CHOWN",

@@ -1,8 +1,7 @@
 /**
- * What images said before the spec's final form, and what it becomes. The
- * readers accept old names of members wherever they meet them (`fields(place)`
- * with old names), whatever acVersion claims: early tools were free with it.
- * Only where one spelling changed its meaning does acVersion decide.
+ * Translates manifests of earlier versions of the spec into the final form. The readers accept old names of members
+ * everywhere (`fields(place)` with old names), whatever acVersion says, because early tools often set it wrong.
+ * acVersion decides only where one spelling has changed its meaning.
  *
  * docs/use/images.md has the whole table, with sources.
  */
@@ -13,18 +12,18 @@ import type { Isolator, Json } from "./types.ts";
 import { olderThan } from "./values.ts";
 
 export interface Era {
-  /** AC Names could have "." and "/" (before 0.6.0). */
+  /** AC Names can have "." and "/" (before 0.6.0). */
   readonly wideNames: boolean;
-  /** A resource/cpu of 500 was half a core (before 0.7.0). */
+  /** A resource/cpu of 500 is half a core (before 0.7.0). */
   readonly millicores: boolean;
-  /** Tools let an app pass without user and group (before 0.5.0). */
+  /** An app may lack user and group (before 0.5.0). */
   readonly accountsOptional: boolean;
 }
 
-/** The version of the spec that an acVersion stands for: tools of 0.1.x wrote "1.0.0", which was never one. */
+/** The version of the spec that an acVersion stands for: tools of 0.1.x wrote "1.0.0", which never existed. */
 export const specVersion = (acVersion: string): string => (acVersion === "1.0.0" ? "0.1.0" : acVersion);
 
-/** `first`: a kind of manifest that 0.1.0 had and then lost; its acVersion may be "1.0.0". */
+/** `first`: the manifest is of a kind that only 0.1.0 had. */
 export function eraOf(acVersion: string, first: boolean): Era {
   const before = (version: string): boolean => first || olderThan(specVersion(acVersion), version);
   return {
@@ -34,12 +33,12 @@ export function eraOf(acVersion: string, first: boolean): Era {
   };
 }
 
-/** An AC Name of today for one of before 0.6.0: `volume/var.tmp` becomes `volume-var-tmp`. */
+/** Makes an AC Name from a name of before 0.6.0: `volume/var.tmp` becomes `volume-var-tmp`. */
 export function narrowName(name: string): string {
   return /^[a-z0-9](?:[a-z0-9./-]*[a-z0-9])?$/.test(name) ? name.replace(/[./]/g, "-") : name;
 }
 
-/** The table of 0.1.0 used capitals, and a slash at the end. */
+/** Names of isolators in 0.1.0, which had capitals, or a slash at the end. */
 const SPELLINGS: Readonly<Record<string, string>> = {
   "blockIO/readBandwidth": "block-io/read-bandwidth",
   "blockIO/writeBandwidth": "block-io/write-bandwidth",
@@ -50,12 +49,12 @@ const SPELLINGS: Readonly<Record<string, string>> = {
   privateNetwork: "private-network",
 };
 
-/** Before the name is judged. */
+/** The isolator's name of today. Called before the name is checked. */
 export function isolatorName(name: string): string {
   return Object.hasOwn(SPELLINGS, name) ? (SPELLINGS[name] ?? name) : name;
 }
 
-/** The isolator of today that means the same; one that has none stays, and is unknown to everyone. */
+/** The isolator of today with the same meaning. One without an equivalent stays as it is, and counts as unknown. */
 export function modernIsolator({ name, value }: Isolator, era: Era): Isolator {
   if (name === "os/linux/capabilities-revoke-set") return { name: "os/linux/capabilities-remove-set", value };
   if (name === "resource/cpu" && era.millicores) return { name, value: millicores(value) };
@@ -74,7 +73,7 @@ export function modernIsolator({ name, value }: Isolator, era: Era): Isolator {
   return { name, value };
 }
 
-/** Plain numbers get the unit they meant; what has one already was written with cores in mind. */
+/** Plain numbers get the unit "m". A value that has a unit already was meant in cores. */
 function millicores(value: Json): Json {
   if (!isObject(value)) return value;
   const result: { [name: string]: Json } = Object.create(null);

@@ -24,7 +24,7 @@ import {
 import type { App, Dependency, ImageManifest, NameValue } from "./types.ts";
 import { acIdentifier, acVersion, dependencyID, isPlaceholder, oneOf, pathInApp } from "./values.ts";
 
-/** The form that is written. */
+/** The version of the spec that rkt writes. */
 export const APPC_VERSION = "0.8.11";
 
 export interface ParseOptions {
@@ -32,7 +32,7 @@ export interface ParseOptions {
   object?: string;
 }
 
-/** Kinds of 0.1.0: the members of the app section stood at the top; filesets were what others depend on. */
+/** Kinds of 0.1.0. In the first, the members of the app section stood at the top; the second was for dependencies. */
 const APP_KIND = "AppManifest";
 const FILESET_KIND = "FilesetManifest";
 const kindRule = oneOf("ImageManifest");
@@ -61,7 +61,7 @@ export function parseImageManifest(input: string | Uint8Array, options: ParseOpt
   });
 }
 
-/** Version, os and arch were members of their own in 0.1.0. */
+/** In 0.1.0, version, os and arch were members instead of labels. */
 function readImageLabels(field: Fields): NameValue[] {
   const labels = readLabels(field("labels"));
   for (const name of ["version", "os", "arch"]) {
@@ -91,7 +91,7 @@ function readPaths(places: Place[]): string[] {
   return places.map((path) => string(path, pathInApp));
 }
 
-/** The builders of 0.1.0 listed the manifest itself too. */
+/** Builders of 0.1.0 also listed the manifest itself, as "fileset". */
 function readFileset(files: Place): string[] {
   return readPaths(items(files).filter((file) => file.value !== "fileset"));
 }
@@ -120,7 +120,7 @@ export function formatImageManifest(manifest: ImageManifest): string {
 
 // --- questions about images -------------------------------------------------------
 
-/** An app to change: its lists are copies. Throws "no-app" when the image is not made to run by itself. */
+/** A copy of the image's app section, which the caller may change. Throws "no-app" if the image has none. */
 export function appFromImage(manifest: ImageManifest): App {
   if (manifest.app === undefined) {
     throw new RktError("no-app", `image ${manifest.name} has no app section`, {
@@ -141,7 +141,7 @@ export function appFromImage(manifest: ImageManifest): App {
   };
 }
 
-/** What an image without an app section runs as, once somebody says what: root, and nothing else. */
+/** The app of an image without an app section, when the user says what to run: as root, with nothing else. */
 export function bareApp(exec: readonly string[]): App {
   return {
     exec: [...exec],
@@ -158,7 +158,7 @@ export function bareApp(exec: readonly string[]): App {
   };
 }
 
-/** Without a prototype, as these have names from outside. */
+/** The copy has no prototype, because its names come from outside. */
 function copyUserMap(map: Readonly<Record<string, string>>): Record<string, string> {
   return Object.assign(Object.create(null), map);
 }
@@ -171,10 +171,12 @@ export function annotation(list: readonly NameValue[], name: string): string | u
   return list.find((entry) => entry.name === name)?.value;
 }
 
-/** Other names of this host's architecture, as kernels, Docker and Node.js say it. */
+/** The names of this host's architecture by kernels, Docker and Node.js. */
 const HOST_ARCH: readonly (string | undefined)[] = ["amd64", "x86_64", "x86-64", "x64", undefined];
 
-/** Whether linux/amd64 can run it. An image without os is for every host, whatever its arch (aci.md, "labels"). */
+/**
+ * Whether linux/amd64 can run an image. An image without os is for every host, whatever its arch (aci.md, "labels").
+ */
 export function imageMatchesHost(labels: readonly NameValue[]): boolean {
   const os = annotation(labels, "os");
   return os === undefined || (os === "linux" && HOST_ARCH.includes(annotation(labels, "arch")));

@@ -1,9 +1,9 @@
 /**
- * The well-known isolators (ace.md, "Isolators") as typed values. Manifests are
- * read without understanding them, so that an image can be listed, stored and
- * inspected whatever its isolators say; who enforces one asks here.
+ * The well-known isolators (ace.md, "Isolators") as typed values. The readers of manifests do not check them, so that
+ * an image with a wrong isolator can still be stored, listed and inspected. The code that enforces an isolator reads it
+ * here.
  *
- * Every function throws ManifestError naming the place in the manifest.
+ * Every function throws ManifestError, which names the place in the manifest.
  */
 
 import { RLIMITS_ISOLATOR } from "../contract/annotations.ts";
@@ -30,13 +30,13 @@ import { parseRlimit, RLIMITS, type Rlimit } from "./rlimits.ts";
 import { errorName, systemCall } from "./system-calls.ts";
 import type { Isolator, Json } from "./types.ts";
 
-/** Where a value stands: `{object: "manifest", path: "app.isolators[2].value"}`. */
+/** The place of a value: `{object: "manifest", path: "app.isolators[2].value"}`. */
 export interface Where {
   object: string;
   path: string;
 }
 
-/** Amounts in base units; a request that is not given is the limit (ace.md). */
+/** Amounts in base units. The default request is the limit (ace.md). */
 export interface Resource {
   request: bigint | undefined;
   limit: bigint | undefined;
@@ -45,7 +45,7 @@ export interface Resource {
 export interface SeccompSet {
   /** Names of system calls, and wildcards like `@appc.io/all`. */
   set: string[];
-  /** What a blocked call fails with: "EPERM". Without it the app dies of SIGSYS. */
+  /** The error of a blocked call, such as "EPERM". Undefined: the app dies of SIGSYS. */
   errno: string | undefined;
 }
 
@@ -66,7 +66,10 @@ export function parseMemory(value: Json, where: Where): Resource {
   return read(value, where, (place) => readResource(place, 0));
 }
 
-/** resource/cpu: thousandths of a core. No limit may be less than one of them, but none at all: it would be raised to it. */
+/**
+ * resource/cpu: thousandths of a core. A limit below 1m, except 0, is an error, because it would silently be raised to
+ * 1m.
+ */
 export function parseCPU(value: Json, where: Where): Resource {
   return read(value, where, (place) => {
     const resource = readResource(place, 3);
@@ -110,7 +113,7 @@ const CONTROL = /[\u0000-\u001f]/;
 
 function amountOf({ value }: Place, scale: 0 | 3 | 9): bigint | undefined {
   const text = typeof value === "number" ? String(value) : typeof value === "string" ? value : "";
-  // As the Go code, which trims the JSON: a tab or a newline is an escape there.
+  // As the spec's Go code, which trims spaces of the JSON text: a tab or a newline is an escape there, and not trimmed.
   return parseQuantity(CONTROL.test(text) ? text : text.trim(), scale);
 }
 
@@ -124,7 +127,7 @@ export function parseSeccomp(value: Json, where: Where): SeccompSet {
   return read(value, where, readSeccomp);
 }
 
-/** os/linux/seccomp-remove-set: all calls it names are blocked, so it may not name the one that starts the app. */
+/** os/linux/seccomp-remove-set: it may not name the call that starts the app, because that would be blocked. */
 export function parseSeccompRemove(value: Json, where: Where): SeccompSet {
   return read(value, where, (place) => {
     const result = readSeccomp(place);
@@ -134,7 +137,7 @@ export function parseSeccompRemove(value: Json, where: Where): SeccompSet {
   });
 }
 
-/** The rule that a remove-set breaks. */
+/** Why a remove-set is refused: it names the call that starts the app. */
 export function removesStart(set: readonly string[]): string | undefined {
   if (!set.includes("execve") || set.includes("@appc.io/empty")) return undefined;
   return "must not have execve: no app starts without it";
@@ -185,7 +188,7 @@ export function parseSELinuxContext(value: Json, where: Where): SELinuxContext {
   });
 }
 
-/** A name becomes a path below /proc/sys: no empty part, so no way up. */
+/** A name becomes a path below /proc/sys. It has no empty part, and so no "..". */
 const SYSCTL = /^[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)+$/;
 const sysctlValue: Rule = (text) =>
   /[\u0000-\u0008\u000a-\u001f\u007f]/.test(text) ? "must not contain control characters" : undefined;
@@ -202,7 +205,7 @@ export function parseSysctl(value: Json, where: Where): Map<string, string> {
   });
 }
 
-/** RLIMITS_ISOLATOR: `{"nofile": {"soft": 1024, "hard": "unlimited"}}`; without `hard` it is the soft one. */
+/** RLIMITS_ISOLATOR: `{"nofile": {"soft": 1024, "hard": "unlimited"}}`. `hard` is the same as `soft` by default. */
 export function parseRlimits(value: Json, where: Where): Map<string, Rlimit> {
   return read(value, where, (place) => {
     const limits = new Map<string, Rlimit>();
@@ -225,7 +228,7 @@ function readRlimit(place: Place): bigint | undefined {
   return limit;
 }
 
-// --- all of a list -----------------------------------------------------------------
+// --- a whole list ------------------------------------------------------------------
 
 export interface KnownIsolators {
   "resource/memory"?: Resource;
@@ -266,8 +269,8 @@ const PARSERS: { readonly [N in Name]-?: (value: Json, where: Where) => KnownIso
 };
 
 /**
- * Enforced by nobody, of these the last one in a list counts, as in the Go code. A second one of any other kind is an
- * error: neither of two limits may be dropped in silence.
+ * Nobody enforces these: of several, the last one in the list is used, as in the spec's Go code. A second one of any
+ * other kind is an error, because neither of two limits may be dropped silently.
  */
 const REPEATABLE: readonly string[] = ["resource/block-bandwidth", "resource/block-iops", "resource/network-bandwidth"];
 
@@ -277,9 +280,8 @@ const EXCLUSIVE: readonly (readonly [Name, Name])[] = [
 ];
 
 /**
- * What a list of isolators asks for, and the names of those nobody knows: an
- * executor may ignore these, but must say so (ace.md, "Isolators"). `where` is
- * the list's place: `{object: "manifest", path: "app.isolators"}`.
+ * Reads a list of isolators. `unknown` are the names of those that rkt does not know: an executor may ignore them, but
+ * must say so (ace.md, "Isolators"). `where` is the list's place: `{object: "manifest", path: "app.isolators"}`.
  */
 export function understandIsolators(
   isolators: readonly Isolator[],

@@ -1,12 +1,9 @@
 /**
- * JSON (RFC 8259) from strangers. `JSON.parse` reads the same grammar, but what
- * it lets pass would be understood differently by different readers of one
- * manifest; that is refused here, with the JSON path: a name given twice,
- * integers a double cannot hold, halves of surrogate pairs, U+0000. Size, depth
- * and the number of parts are limited.
+ * Parses JSON (RFC 8259) that is not trusted. `JSON.parse` accepts texts that different readers understand differently.
+ * This parser refuses these, and names the JSON path: a name that is given twice, integers that a double cannot hold,
+ * halves of surrogate pairs, U+0000. It limits the size, the depth and the number of parts.
  *
- * Objects in the result have no prototype, so `__proto__` and `constructor`
- * are names like any other.
+ * Objects in the result have no prototype, so that `__proto__` and `constructor` are ordinary names.
  */
 
 import { joinPath, ManifestError, problem, quote, type Step } from "./manifest-error.ts";
@@ -15,7 +12,7 @@ import type { Json } from "./types.ts";
 /** A manifest that lists every file of a large image in its pathWhitelist stays below this. */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 export const MAX_DEPTH = 64;
-/** Objects and lists in one document: they, not texts, make a small document big in memory. */
+/** Objects and lists in one document: these, not texts, need much more memory than their JSON. */
 export const MAX_PARTS = 10_000;
 
 const OPEN_BRACE = 0x7b;
@@ -137,7 +134,7 @@ export function parseJson(input: string | Uint8Array, object: string): Json {
     return plain;
   }
 
-  /** Strings with escapes, and those that are wrong: finds the place. */
+  /** Reads a string with escapes. Reports the place in one that is malformed. */
   function escapedString(start: number): string {
     at = start + 1;
     for (;;) {

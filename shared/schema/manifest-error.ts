@@ -1,6 +1,5 @@
 /**
- * What is wrong with a manifest: one sentence per problem, each naming the
- * object, the JSON path and the rule that is broken.
+ * The errors in a manifest: one sentence for each, with the object, the JSON path and the broken rule.
  */
 
 import { RktError } from "../errors.ts";

@@ -1,12 +1,10 @@
 /**
- * Reading typed values out of parsed JSON. A place is a value together with
- * where it stands; what is wrong is noted there and reading goes on with a
- * stand-in, so that one run finds every problem. `finish` turns problems into
- * a ManifestError: stand-ins never leave a reader.
+ * Reads typed values from parsed JSON. A place is a value with its path in the document. A reader reports what is wrong
+ * with a place and goes on with a stand-in, so that one run finds all problems. `finish` then throws them as a
+ * ManifestError: a stand-in never leaves a reader.
  *
- * As in the spec's Go code, null is the same as absent, unknown members are
- * ignored, and members' names match without regard to case (the spec's own
- * example writes `supplementaryGids`).
+ * As in the spec's Go code, null is the same as absent, unknown members are ignored, and upper and lower case are the
+ * same in members' names (the spec's own example writes `supplementaryGids`).
  */
 
 import { joinPath, ManifestError, problem, quote, type Step } from "./manifest-error.ts";
@@ -19,9 +17,9 @@ export interface Place {
 }
 
 interface Document {
-  /** What errors call it: "manifest". */
+  /** Its name in errors: "manifest". */
   readonly object: string;
-  /** Where its root is, when it is itself part of something. */
+  /** The path of its root, if the document is a part of a larger one. */
   readonly base: string;
   readonly problems: string[];
 }
@@ -46,14 +44,14 @@ export function report(place: Place, rule: string): void {
   if (problems.length === MAX_PROBLEMS) finish(place, undefined);
 }
 
-/** Notes that there is no value; not again where no object is that could have it. */
+/** Reports that a value is missing; not if its parent is no object, which was reported before. */
 export function reportMissing(place: Place): void {
   const { parent, step } = place;
   if (typeof step === "string" && "value" in parent && !isObject(parent.value)) return;
   report(place, "is required");
 }
 
-/** The result of reading; throws what was noted anywhere in the document. */
+/** Returns the result of reading, or throws the problems that were reported anywhere in the document. */
 export function finish<T>(place: Place, result: T): T {
   let at = place;
   while ("parent" in at.parent) at = at.parent;
@@ -66,10 +64,10 @@ export function absent(place: Place): boolean {
   return place.value === undefined || place.value === null;
 }
 
-/** The member of this name, or of the first of the old names; it is an error to give two of them. */
+/** Gets the member with this name, or else with one of its old names. Two of them are an error. */
 export type Fields = (name: string, ...oldNames: string[]) => Place;
 
-/** As in the Go code: the letters that have another case, which are "ſ" for "s" and the sign of Kelvin for "k", too. */
+/** Lower case, as the spec's Go code compares: "ſ" counts as "s", and the sign of Kelvin as "k". */
 const fold = (name: string): string => name.toLowerCase().replaceAll("ſ", "s");
 
 /** The members of an object. */
@@ -108,7 +106,7 @@ export function items(place: Place): Place[] {
   return [];
 }
 
-/** The members of an object whose names are the user's; none when it is absent. */
+/** The members of an object whose names the user chose; none when it is absent. */
 export function entries(place: Place): [name: string, value: Place][] {
   if (absent(place)) return [];
   if (isObject(place.value)) return Object.keys(place.value).map((name) => [name, member(place, name)]);

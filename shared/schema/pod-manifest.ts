@@ -1,9 +1,7 @@
 /**
- * Pod manifests (pods.md, "Pod Manifest Schema"). `parsePodManifest` reads the
- * container manifest on disk, where every app has its image's ID;
- * `parsePodTemplate` what `--pod-manifest` names, of every version of the spec:
- * ContainerRuntimeManifests of 0.1.0 to 0.4.0, pod manifests from 0.5.0 on,
- * and templates, which leave an image's ID out.
+ * Pod manifests (pods.md, "Pod Manifest Schema"). `parsePodManifest` reads the container manifest on disk, in which
+ * every app has its image's ID. `parsePodTemplate` reads the file of `--pod-manifest`, of every version of the spec:
+ * ContainerRuntimeManifests of 0.1.0 to 0.4.0, and pod manifests from 0.5.0 on, which may leave out an image's ID.
  */
 
 import {
@@ -90,7 +88,7 @@ export function parsePodManifest(input: string | Uint8Array, options: ParseOptio
   });
 }
 
-/** Before 0.5.0. */
+/** The kind before 0.5.0. */
 const CONTAINER_KIND = "ContainerRuntimeManifest";
 
 /** Throws ManifestError. Bytes must be UTF-8. */
@@ -117,13 +115,13 @@ export function parsePodTemplate(input: string | Uint8Array, options: ParseOptio
 }
 
 function readTemplateApp(field: Fields, era: Era, early: boolean): TemplateApp {
-  // Before 0.4.0 `app` was what `name` became; then it is what differs from the image.
+  // Before 0.4.0, `app` was the name; later it is an app section that replaces the image's.
   const app = field("app");
   const section = typeof app.value === "string" && early ? undefined : app;
   const called = early && absent(field("name")) ? app : field("name");
   const imagePlace = field("image");
   const image = fields(early && absent(imagePlace) ? { ...imagePlace, value: {} } : imagePlace);
-  // An app of before 0.4.0 is called as its image.
+  // Before 0.4.0, an app had the name of its image.
   const imageName = early && absent(image("name")) ? called : image("name");
   const id = early && absent(image("id")) ? field("imageID") : image("id");
   const given = isPlaceholder(id.value) ? undefined : optionalString(id, dependencyID);
@@ -144,7 +142,7 @@ function readTemplateApp(field: Fields, era: Era, early: boolean): TemplateApp {
   };
 }
 
-/** As rkt calls an app that it is not told a name for: the last part of its image's. */
+/** The default name of an app: the last part of its image's name. */
 const appName = (imageName: string): string => toACName(imageName.slice(imageName.lastIndexOf("/") + 1));
 
 function readTemplateMount(field: Fields, era: Era): TemplateMount {
@@ -153,7 +151,7 @@ function readTemplateMount(field: Fields, era: Era): TemplateMount {
   return { volume: readName(field("volume"), era), mountPoint: readName(mountPoint, era) };
 }
 
-/** A volume without a name is called as the first mount point that it fulfils. */
+/** A volume without a name gets that of the first mount point that it fulfils. */
 function readTemplateVolumes(list: Place, era: Era): TemplateVolume[] {
   const members = items(list).map(fields);
   const result = members.map((field) => {
@@ -166,7 +164,7 @@ function readTemplateVolumes(list: Place, era: Era): TemplateVolume[] {
   return result;
 }
 
-/** A list of objects with a name each of its own. */
+/** A list of objects, each with a unique name. */
 function readNamed<T extends { name: string }>(
   list: Place,
   read: (field: Fields) => T,

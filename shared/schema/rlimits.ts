@@ -1,6 +1,6 @@
 /** Limits of a process (getrlimit(2)), by the names that prlimit(1) and podman have for them. */
 
-/** By the kernel's numbers (asm-generic/resource.h). */
+/** In the order of the kernel's numbers (asm-generic/resource.h). */
 export const RLIMITS = [
   ...["cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile"],
   ...["memlock", "as", "locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime"],

@@ -1,7 +1,7 @@
 /**
- * os/unix/sysctl: kernel parameters of a container. Only those that the
- * kernel has once per namespace are a container's own; every other one is the
- * host's (namespaces(7), ipc_namespaces(7), and Documentation/admin-guide/sysctl).
+ * os/unix/sysctl: kernel parameters of a container. A container may set only parameters that the kernel has separately
+ * for each namespace; all others are the host's (namespaces(7), ipc_namespaces(7), and
+ * Documentation/admin-guide/sysctl).
  */
 
 import { RktError } from "../errors.ts";
@@ -10,14 +10,13 @@ import type { PodManifest } from "./types.ts";
 
 const IPC = "auto_msgmni msgmax msgmnb msgmni sem shm_rmid_forced shmall shmmax shmmni".split(" ");
 
-/** How the paths of parameters begin that are a network namespace's. */
+/** Prefix of the paths of a network namespace's parameters. */
 export const NETWORK_PARAMETERS = "net/";
 
 /**
- * What the container and its apps ask for: path below /proc/sys to value. The
- * container's comes before an app's. Throws "bad-isolator" for what is not a
- * container's to set, or what two apps, or one under two spellings, want to be different. `onReplaced` hears of an
- * app's that has another value by the container.
+ * The parameters that the container and its apps ask for, as a map from the path below /proc/sys to the value. The
+ * container's value replaces an app's; `onReplaced` is told of that. Throws "bad-isolator" for a parameter that a
+ * container may not set, and for different values of two apps, or of one app under two spellings.
  */
 export function sysctlSettings(
   { isolators, apps }: PodManifest,
@@ -51,7 +50,10 @@ export function sysctlSettings(
   return new Map([...settings].map(([path, { value }]) => [path, value]));
 }
 
-/** As sysctl(8): the first separator is the one; the other kind is then part of a name and means what it is in /proc. */
+/**
+ * As sysctl(8): the first "." or "/" is the separator. The other character is then a part of names, and swapped in
+ * /proc.
+ */
 export function sysctlPath(name: string): string {
   const dots = /[./]/.exec(name)?.[0] === ".";
   return dots ? name.replace(/[./]/g, (separator) => (separator === "." ? "/" : ".")) : name;

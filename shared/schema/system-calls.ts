@@ -1,14 +1,16 @@
 /**
- * Names of system calls, and the sets of them that isolators may name (ace.md,
- * "os/linux/seccomp-*-set"; rkt's own and Docker's for compatibility). What a
- * set means for calls that depend on their arguments is in `../seccomp.ts`.
+ * The names of system calls, and the sets of them that isolators may name (ace.md, "os/linux/seccomp-*-set"; rkt's own
+ * and Docker's for compatibility). `../seccomp.ts` adds the rules for calls whose arguments matter.
  */
 
 import type { Rule } from "./place.ts";
 
 const words = (text: string): string[] => text.trim().split(/\s+/);
 
-/** The names that libseccomp knows, of all machines, and x86 up to Linux 7.0: one that x86 has not is a name, and filters nothing. */
+/**
+ * All names that libseccomp knows, for all architectures, and those of x86 up to Linux 7.0. A name that x86 does not
+ * have is accepted, and has no effect.
+ */
 const NAMES = `
 _llseek _newselect _sysctl accept accept4 access acct add_key adjtimex afs_syscall alarm arch_prctl arm_fadvise64_64
 arm_sync_file_range bdflush bind bpf break breakpoint brk cachectl cacheflush cachestat capget capset chdir chmod
@@ -67,8 +69,9 @@ export function isSystemCall(name: string): boolean {
 }
 
 /**
- * What an ordinary program needs: Docker's and containerd's list of what needs no capability, but for calls that have
- * been, or could be, the way out of a container (ADR 7). The kernel itself asks for CAP_SYS_CHROOT.
+ * The calls that ordinary programs need: Docker's and containerd's list of calls that need no capability, without those
+ * that have been, or could be, a way out of a container (ADR 7). chroot is here, because the kernel checks
+ * CAP_SYS_CHROOT.
  */
 const ALLOWED = `
 _llseek _newselect accept accept4 access alarm arch_prctl bind brk cachestat capget capset chdir chmod chown chown32
@@ -108,7 +111,7 @@ uname unlink unlinkat uprobe uretprobe utime utimensat utimensat_time64 utimes v
 write writev
 `;
 
-/** What a capability is for, and that has no other use than that. ADR 7 says why others have none. */
+/** Calls that a capability is for and that have no other use. ADR 7 says why other capabilities add none. */
 const BY_CAPABILITY: Readonly<Record<string, string>> = {
   CAP_SYS_NICE: "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
   CAP_SYS_PTRACE: "kcmp pidfd_getfd process_madvise process_vm_readv process_vm_writev ptrace",
@@ -117,14 +120,14 @@ const BY_CAPABILITY: Readonly<Record<string, string>> = {
   CAP_SYSLOG: "syslog",
 };
 
-/** Calls of the default filter that an app with these capabilities may make besides. */
+/** Further calls that the default filter allows to an app with these capabilities. */
 export const callsOfCapabilities = (capabilities: readonly string[]): string[] =>
   capabilities.flatMap((capability) => {
     const calls = BY_CAPABILITY[capability];
     return calls === undefined ? [] : words(calls);
   });
 
-/** They stand for other calls, and what is said of these holds for them. */
+/** Calls that stand for others: the rules of those hold for them. */
 const MULTIPLEXERS = ["ipc", "socketcall"];
 
 const allowed = (): string[] => words(ALLOWED);
@@ -151,7 +154,7 @@ export function expandSystemCalls(name: string): string[] | undefined {
   return isSystemCall(name) ? [name] : undefined;
 }
 
-/** Case counts, as in the kernel's headers. */
+/** Names are case-sensitive, as in the kernel's headers. */
 export const systemCall: Rule = (text) => {
   if (expandSystemCalls(text) !== undefined) return undefined;
   return text.startsWith("@")
@@ -161,7 +164,7 @@ export const systemCall: Rule = (text) => {
 
 // --- error numbers ------------------------------------------------------------------
 
-/** By number from 1, "-" where there is none (linux/errno.h, x86). */
+/** In the order of their numbers from 1; "-" for a number without a name (linux/errno.h, x86). */
 const ERRORS = `
 EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES EFAULT ENOTBLK EBUSY EEXIST
 EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ENOTTY ETXTBSY EFBIG ENOSPC ESPIPE EROFS EMLINK EPIPE EDOM
@@ -177,7 +180,7 @@ ENOTRECOVERABLE ERFKILL EHWPOISON
 `;
 
 const SECOND_NAMES: Readonly<Record<string, string>> = {
-  // A misspelling in an example of the specification (0.8.5), and so in images.
+  // An example in the specification (0.8.5) misspells it, and so do images.
   EACCESS: "EACCES",
   EDEADLOCK: "EDEADLK",
   ENOTSUP: "EOPNOTSUPP",

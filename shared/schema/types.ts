@@ -1,7 +1,7 @@
 /**
- * The appc manifests as the stages use them: the spec's nouns, final form
- * (0.8.11). Older spellings exist only inside the reader (`image-manifest.ts`),
- * which turns them into these. Absent lists are empty, absent flags false.
+ * The types of the appc manifests in the spec's final form (0.8.11), with the spec's own names. The readers
+ * (`image-manifest.ts`, `pod-manifest.ts`) translate older spellings into these. Absent lists are empty, absent flags
+ * false.
  *
  * Source: appc spec, aci.md "Image Manifest Schema", pods.md "Pod Manifest Schema", types.md.
  */
@@ -39,10 +39,10 @@ export interface MountPoint {
 
 export interface Port {
   name: ACName;
-  /** "tcp", "udp", or what else an image says: the field is informational (aci.md). */
+  /** "tcp", "udp" or any other text: the field is informational (aci.md). */
   protocol: string;
   port: number;
-  /** Length of the range that starts at `port`; 1 unless told. */
+  /** Length of the range that starts at `port`; 1 by default. */
   count: number;
   socketActivated: boolean;
 }
@@ -73,7 +73,7 @@ export interface Dependency {
 }
 
 export interface ImageManifest {
-  /** What the image says; the form is 0.8.11's all the same. */
+  /** The version that the image names. The form is that of 0.8.11 in any case. */
   acVersion: string;
   acKind: "ImageManifest";
   name: ACIdentifier;
@@ -89,7 +89,7 @@ export interface Volume {
   kind: "host" | "empty";
   /** Absolute host path; of kind "host" only. */
   source?: string | undefined;
-  /** undefined: as the mount point has it; else it decides, whatever that says. */
+  /** undefined: the mount point decides. */
   readOnly?: boolean | undefined;
   /** undefined: the executor's default, which is recursive (pods.md). */
   recursive?: boolean | undefined;
@@ -121,7 +121,7 @@ export interface ExposedPort {
   podPort?: Port | undefined;
 }
 
-/** The container manifest: the seed's "container runtime manifest" in the spec's final form. */
+/** The container manifest. */
 export interface PodManifest {
   acVersion: string;
   acKind: "PodManifest";
@@ -135,8 +135,9 @@ export interface PodManifest {
 }
 
 /**
- * A pod manifest as somebody wrote it, of any version: what it leaves to the images is not filled in yet. An app may
- * name its image by name and labels (a pod template, pods.md), and a mount its place by the image's mount point.
+ * A pod manifest of any version as a user wrote it, before rkt has added what it leaves to the images. An app may give
+ * its image's name and labels instead of an ID (a pod template, pods.md), and a mount may name a mount point instead of
+ * a path.
  */
 export interface PodTemplate extends Omit<PodManifest, "apps" | "volumes"> {
   apps: TemplateApp[];
@@ -144,16 +145,16 @@ export interface PodTemplate extends Omit<PodManifest, "apps" | "volumes"> {
 }
 
 export interface TemplateApp extends Omit<RuntimeApp, "image" | "mounts"> {
-  /** At least one of ID, of either type, and name. */
+  /** At least an ID, of either type, or a name. */
   image: { id?: string | undefined; name?: ACIdentifier | undefined; labels: NameValue[] };
   mounts: TemplateMount[];
-  /** Beside the image: before 0.5.0. */
+  /** Before 0.5.0, isolators could stand beside the image. */
   isolators?: Isolator[] | undefined;
 }
 
 export type TemplateMount = Mount | { volume: ACName; mountPoint: ACName };
 
 export interface TemplateVolume extends Volume {
-  /** Names of mount points of any app: before 0.3.0. */
+  /** Before 0.3.0: names of mount points, of any app. */
   fulfills?: ACName[] | undefined;
 }

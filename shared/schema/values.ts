@@ -1,8 +1,7 @@
 /**
- * The spec's value types: what a text in a manifest must be (types.md, and the
- * field descriptions of aci.md and pods.md). A rule answers "must be …" for a
- * text that breaks it. Where the spec's Go code takes more than its prose, and
- * images in the wild use it, the rule follows the code and says so.
+ * The rules for texts in a manifest (types.md, and the field descriptions of aci.md and pods.md). A rule returns "must
+ * be …" for a text that breaks it. If the spec's Go code accepts more than its prose does, and real images rely on
+ * that, the rule follows the code and says so.
  */
 
 import type { Rule } from "./place.ts";
@@ -10,17 +9,16 @@ import type { Rule } from "./place.ts";
 const AC_NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 const AC_IDENTIFIER = /^[a-z0-9](?:[a-z0-9._~/-]*[a-z0-9])?$/;
 
-/** As the Go code: repeated hyphens pass (docker2aci writes `volume--var-tmp`). */
+/** As in the spec's Go code, repeated hyphens are valid (docker2aci writes `volume--var-tmp`). */
 export const acName: Rule = (text) =>
   AC_NAME.test(text) ? undefined : "must be lower-case letters, digits and inner hyphens";
 
-/** A name becomes a path, a URL and prefixes of names. */
+/** rkt's own limit: an identifier becomes a path, a URL and prefixes of names. */
 const MAX_IDENTIFIER = 1024;
 
 /**
- * As the Go code: repeated separators pass (`example.com/foo__bar` is a Docker
- * name). Not as the Go code: empty, `.` and `..` path components don't, for
- * names become paths and URLs.
+ * As in the spec's Go code, repeated separators are valid (`example.com/foo__bar` is a Docker name). Unlike there,
+ * empty, `.` and `..` path components are not, because names become paths and URLs.
  */
 export const acIdentifier: Rule = (text) => {
   if (text.length > MAX_IDENTIFIER) return `must have at most ${MAX_IDENTIFIER} characters`;
@@ -28,7 +26,10 @@ export const acIdentifier: Rule = (text) => {
   return /(?:^|\/)\.{0,2}(?:\/|$)/.test(text) ? 'must not have empty, "." or ".." path components' : undefined;
 };
 
-/** The AC Name nearest to a text: an app's default name from its image's. Throws nothing; "" when nothing is left. */
+/**
+ * The AC Name that is most like a text; "" if no valid character is left. It makes an app's default name from its
+ * image's.
+ */
 export function toACName(text: string): string {
   return text
     .toLowerCase()
@@ -36,17 +37,20 @@ export function toACName(text: string): string {
     .replace(/^-+|-+$/g, "");
 }
 
-/** The spec's Go code takes anything after `sha512-`; here it becomes a path, and less than rkt prints pins nothing. */
+/**
+ * The spec's Go code accepts anything after `sha512-`. Here an ID becomes a path, and one that is shorter than what rkt
+ * prints does not identify an image.
+ */
 export const imageID: Rule = (text) =>
   /^sha512-[0-9a-f]{32,128}$/.test(text) ? undefined : 'must be "sha512-" and 32 to 128 lower-case hex digits';
 
-/** Of a dependency: before 0.2.0 of the spec it was a SHA-256, of the same bytes. As with the other, a prefix is enough. */
+/** The ID of a dependency: before 0.2.0 of the spec it was a SHA-256 of the same bytes. A prefix is enough for both. */
 export const dependencyID: Rule = (text) =>
   imageID(text) === undefined || /^sha256-[0-9a-f]{32,64}$/.test(text)
     ? undefined
     : 'must be "sha512-" and 32 to 128, or "sha256-" and 32 to 64, lower-case hex digits';
 
-/** What the spec's own examples have in an ID's place, and tools passed on: it names no image. */
+/** The spec's examples have "..." as an ID, and tools have copied that: it names no image. */
 export const isPlaceholder = (text: unknown): boolean =>
   typeof text === "string" && /^sha(?:256|512)-(?:\.\.\.|…)$/.test(text);
 
@@ -54,8 +58,8 @@ const VERSION =
   /^([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?$/;
 
 /**
- * Semantic Versioning 2.0.0; as the Go code, leading zeros pass and 0.0.0 doesn't. Of a series that may mean something
- * else nothing is read (types.md, "AC Version Type"); 1.0.0 is what tools of 0.1.0 wrote.
+ * Semantic Versioning 2.0.0. As in the spec's Go code, leading zeros are valid and 0.0.0 is not. A later major version
+ * may have another meaning, and is refused (types.md, "AC Version Type"); tools of 0.1.0 wrote 1.0.0.
  */
 export const acVersion: Rule = (text) => {
   const [, major] = VERSION.exec(text) ?? [];
@@ -63,7 +67,10 @@ export const acVersion: Rule = (text) => {
   return Number(major) > 1 ? "must be 0.x or 1.x, which is what this rkt understands" : undefined;
 };
 
-/** Whether a version comes before another, pre-release and build parts aside. A text that is no version doesn't. */
+/**
+ * Whether a version is older than another, without their pre-release and build parts. False for a text that is no
+ * version.
+ */
 export function olderThan(version: string, other: string): boolean {
   const a = VERSION.exec(version);
   const b = VERSION.exec(other);
@@ -77,7 +84,7 @@ export function olderThan(version: string, other: string): boolean {
 const TIMESTAMP =
   /^([0-9]{4})-([0-9]{2})-([0-9]{2})T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$/;
 
-/** RFC 3339 `date-time`, with an existing day. `Date.parse` reads what passes. */
+/** RFC 3339 `date-time` of a day that exists. `Date.parse` accepts every valid text. */
 export const timestamp: Rule = (text) => {
   const [, year, month, day] = TIMESTAMP.exec(text) ?? [];
   // The Gregorian calendar repeats after 400 years, and Date.UTC takes years below 100 for 19xx.
@@ -93,18 +100,20 @@ const CONTROL = /[\u0000-\u001f\u007f]/;
 /** PATH_MAX without its NUL. */
 const MAX_PATH_BYTES = 4095;
 
-/** A path a process of the right root resolves; kept as text. */
+/** An absolute path. It is kept as text; nothing is resolved here. */
 export const absolutePath: Rule = (text) => {
   if (!text.startsWith("/")) return "must be absolute";
   if (CONTROL.test(text)) return "must not contain control characters";
   return Buffer.byteLength(text) > MAX_PATH_BYTES ? `must not be longer than ${MAX_PATH_BYTES} bytes` : undefined;
 };
 
-/** A path that others are compared with as text, so `..` would make two spellings of one place. */
+/**
+ * A path in an app. Paths are compared as text, so that `..`, which would allow two spellings of one path, is refused.
+ */
 export const pathInApp: Rule = (text) =>
   absolutePath(text) ?? (text.split("/").includes("..") ? 'must not have ".." components' : undefined);
 
-/** A user or group: a name, a number, or the path of a file whose owner counts. */
+/** A user or group: a name, a number, or the path of a file, which stands for the file's owner. */
 export const account: Rule = (text) => {
   if (text === "") return "must not be empty";
   if (text.startsWith("/")) return absolutePath(text);
@@ -130,7 +139,7 @@ export const variableName: Rule = (text) =>
 export const octalMode: Rule = (text) =>
   /^0*[0-7]{1,4}$/.test(text) ? undefined : 'must be an octal mode from "0" to "7777"';
 
-/** The permission bits of a text that keeps `octalMode`. */
+/** The permission bits of a text that `octalMode` accepts. */
 export function parseMode(text: string): number {
   return Number.parseInt(text, 8);
 }

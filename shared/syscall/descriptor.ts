@@ -1,4 +1,4 @@
-/** Open descriptors: locks, flags, kinds. */
+/** System calls on open descriptors: locks, flags, kinds. */
 
 import { constants } from "node:os";
 import { O_CLOEXEC } from "./file.ts";
@@ -16,7 +16,7 @@ const SYS_close_range = 436n;
 const SYS_inotify_init1 = 294n;
 const SYS_inotify_add_watch = 254n;
 
-/** flock(2). Returns false when LOCK_NB was given and somebody else holds it; retries EINTR. */
+/** flock(2). Returns false if LOCK_NB is given and another process holds the lock; retries EINTR. */
 export function flock(fd: number, operation: number): boolean {
   for (;;) {
     if (Number(ffi().libc.flock(fd, operation)) === 0) return true;
@@ -27,8 +27,8 @@ export function flock(fd: number, operation: number): boolean {
 }
 
 /**
- * Locks one byte of a file for this open description of it, so that it outlives execve(2) (fcntl_locking(2),
- * F_OFD_SETLK). Returns false when somebody else has it.
+ * Locks one byte of a file (fcntl_locking(2), F_OFD_SETLK). The lock belongs to the open file description, so it
+ * survives execve(2). Returns false if another process holds it.
  */
 export function lockByte(fd: number, offset: number): boolean {
   const [F_OFD_SETLK, F_WRLCK] = [37n, 1];
@@ -52,7 +52,7 @@ export function isOpenFd(fd: number): boolean {
   return Number(ffi().libc.fcntl(fd, F_GETFD, 0n)) >= 0;
 }
 
-/** isatty(3), for programs that would load `node:tty` for nothing else. */
+/** isatty(3), for programs that would otherwise load `node:tty` only for this. */
 export function isTerminal(fd: number): boolean {
   return ffi().libc.isatty(fd) === 1;
 }
@@ -68,7 +68,10 @@ export function socketFamily(fd: number): number {
   return value.readInt32LE();
 }
 
-/** Makes a terminal the controlling one of this session, which this process leads and which has none (tty_ioctl(4)). */
+/**
+ * Makes a terminal the controlling one of the session. This process must lead the session, and that must have none yet
+ * (tty_ioctl(4)).
+ */
 export function setControllingTerminal(fd: number): void {
   const TIOCSCTTY = 0x540en;
   check("ioctl TIOCSCTTY", ffi().libc.ioctl(fd, TIOCSCTTY, 0n));
@@ -78,18 +81,18 @@ export function dup2(from: number, to: number): void {
   check("dup2", ffi().libc.dup2(from, to));
 }
 
-/** Marks every descriptor from `first` on close-on-exec, whoever opened it (close_range(2)). */
+/** Marks all descriptors from `first` on close-on-exec, also inherited ones (close_range(2)). */
 export function closeOnExecFrom(first: number): void {
   const CLOSE_RANGE_CLOEXEC = 4n;
   check("close_range", ffi().syscall.ints(SYS_close_range, BigInt(first), 0xffffffffn, CLOSE_RANGE_CLOEXEC, 0n));
 }
 
-/** inotify_init1(2): a close-on-exec descriptor. EMFILE: all that this user may have are taken. */
+/** inotify_init1(2): a close-on-exec descriptor. EMFILE: the user has used up all instances. */
 export function inotifyInit(): number {
   return check("inotify_init1", ffi().syscall.ints(SYS_inotify_init1, BigInt(O_CLOEXEC), 0n, 0n, 0n));
 }
 
-/** Watches a file for its end (inotify_add_watch(2)). ENOSPC: all watches that this user may have are taken. */
+/** Watches for a file's deletion (inotify_add_watch(2)). ENOSPC: the user has used up all watches. */
 export function inotifyAddWatch(fd: number, path: PathArg): void {
   const IN_DELETE_SELF = 0x400n;
   const watch = ffi().syscall.watch(SYS_inotify_add_watch, BigInt(fd), cString(path), IN_DELETE_SELF);

@@ -1,4 +1,4 @@
-/** Files by a directory's descriptor and a name: what node:fs can't do without looking a path up again. */
+/** System calls on files by a directory's descriptor and a name. node:fs would look a whole path up again. */
 
 import { constants as fsConstants } from "node:fs";
 import { constants } from "node:os";
@@ -28,17 +28,17 @@ export function openat2(dirfd: number, path: PathArg, flags: number, mode: numbe
   return checkOpenat2(tryOpenat2(dirfd, path, flags, mode, resolve), path);
 }
 
-/** So often in a row nobody renames by accident. */
+/** No accident makes so many renames in a row race with an open. */
 const MAX_RACES = 1000;
 
-/** The descriptor, or the negative errno: who looks for what may be missing need not pay for an Error. */
+/** Returns the descriptor, or the negative errno: an Error would be expensive for files that may well be missing. */
 function tryOpenat2(dirfd: number, path: PathArg, flags: number, mode: number, resolve: number): number {
   const how = Buffer.alloc(24);
   how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
   how.writeBigUInt64LE(BigInt(mode), 8);
   how.writeBigUInt64LE(BigInt(resolve), 16);
-  // EAGAIN: a rename raced with a ".." under RESOLVE_IN_ROOT/BENEATH (openat2(2)); or, with O_NONBLOCK, somebody has a
-  // lease on the file (fcntl(2)), and goes on having it.
+  // EAGAIN: a rename raced with a ".." under RESOLVE_IN_ROOT/BENEATH (openat2(2)): tries again. Or, with O_NONBLOCK, a
+  // process has a lease on the file (fcntl(2)), and may keep it: so the number of tries is limited.
   const races = (resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)) !== 0;
   const most = !races ? 0 : (flags & O_NONBLOCK) === 0 ? Number.POSITIVE_INFINITY : MAX_RACES;
   for (let again = 0; ; ) {
@@ -54,7 +54,7 @@ function checkOpenat2(result: number, path: PathArg): number {
   return result;
 }
 
-/** As `openat2`, and undefined when nothing is there. */
+/** As `openat2`, but undefined if the file does not exist. */
 export function openat2IfThere(
   dirfd: number,
   path: PathArg,
@@ -71,12 +71,15 @@ export function reflink(toFd: number, fromFd: number): void {
   check("ioctl FICLONE", ffi().libc.ioctl(toFd, FICLONE, BigInt(fromFd)));
 }
 
-/** What keeps a file from being changed and removed, whoever wants to (ioctl_iflags(2)). */
+/** Flags that keep even root from changing or removing a file (ioctl_iflags(2)). */
 export const FS_IMMUTABLE_FL = 0x10;
 
 export const FS_APPEND_FL = 0x20;
 
-/** Flags of a file's inode (ioctl_iflags(2)). Only for a regular file or a directory: a device may mean something else by the number. */
+/**
+ * Flags of an inode (ioctl_iflags(2)). Only for a regular file or directory: to a device the request may mean something
+ * else.
+ */
 export function inodeFlags(fd: number): number {
   const flags = Buffer.alloc(8);
   check("ioctl FS_IOC_GETFLAGS", ffi().syscall.intsBuf(SYS_ioctl, BigInt(fd), FS_IOC_GETFLAGS, flags));
@@ -150,20 +153,20 @@ export function unlinkat(dirfd: number, path: PathArg, flags = 0): void {
 
 const PATH_MAX = 4096;
 
-/** readlinkat(2) of a link that was opened itself (O_PATH and O_NOFOLLOW). */
+/** readlinkat(2) of an open link (O_PATH and O_NOFOLLOW). */
 export function readlinkat(fd: number): string {
   const text = Buffer.alloc(PATH_MAX);
   const length = check("readlinkat", ffi().libc.readlinkat(fd, cString(""), text, BigInt(text.length)));
   return text.toString("utf8", 0, length);
 }
 
-/** What statx(2) says of an open file: node's fstat does not know of mounts. */
+/** statx(2) of an open file: node's fstat has no mount id. */
 export interface Status {
   isDirectory: boolean;
   isSymbolicLink: boolean;
   uid: number;
   size: bigint;
-  /** The mount it was opened on; no two that are there have the same. */
+  /** The mount that it was opened on. No two existing mounts have the same id. */
   mountId: bigint;
 }
 
@@ -223,7 +226,7 @@ export function xattrs(path: PathArg): Map<string, Buffer> {
   for (const name of names.subarray(0, length).toString().split("\0")) {
     if (name === "") continue;
     const n = check("lgetxattr", libc.lgetxattr(cString(path), cString(name), value, BigInt(value.length)), path);
-    // A copy: what is kept must not hold all that there was room for.
+    // A copy, so that the result does not keep the whole buffer in memory.
     result.set(name, Buffer.from(value.subarray(0, n)));
   }
   return result;

@@ -9,7 +9,9 @@ const SYS_landlock_restrict_self = 446n;
 export const LANDLOCK_ACCESS_FS_REFER = 1n << 13n;
 export const LANDLOCK_SCOPE_SIGNAL = 1n << 1n;
 
-/** The version of the interface (landlock(7)); 0 where the kernel has none, has it turned off, or a filter forbids it. */
+/**
+ * The version of the interface (landlock(7)); 0 if the kernel has none or has it turned off, or a filter forbids it.
+ */
 export function landlockVersion(): number {
   const LANDLOCK_CREATE_RULESET_VERSION = 1n;
   const version = ffi().syscall.ints(SYS_landlock_create_ruleset, 0n, 0n, LANDLOCK_CREATE_RULESET_VERSION, 0n);
@@ -20,7 +22,10 @@ export function landlockVersion(): number {
   throw new SyscallError("landlock_create_ruleset", errno);
 }
 
-/** A descriptor of a set that denies all these rights. An older kernel knows only the first fields, and is shown no others. */
+/**
+ * Makes a ruleset that denies these rights. An older kernel accepts only the first fields, so `scoped` is passed only
+ * if it is set.
+ */
 export function landlockCreateRuleset({ files = 0n, scoped = 0n }: { files?: bigint; scoped?: bigint }): number {
   const attributes = Buffer.alloc(24);
   attributes.writeBigUInt64LE(files, 0);
@@ -45,7 +50,7 @@ export function landlockAllowBelow(ruleset: number, fd: number, rights: bigint):
   check("landlock_add_rule", result);
 }
 
-/** Of this thread, and what it becomes and starts. */
+/** Applies the ruleset to this thread, and so to the programs that it becomes and starts. */
 export function landlockRestrictSelf(ruleset: number): void {
   check("landlock_restrict_self", ffi().syscall.ints(SYS_landlock_restrict_self, BigInt(ruleset), 0n, 0n, 0n));
 }

@@ -1,10 +1,9 @@
 /**
- * libc by `node:ffi`, for Linux system calls that Node.js does not offer: the
- * only module of the project that loads `node:ffi`. The files beside it have
- * the calls, by what they are about.
+ * Loads libc by `node:ffi`, for Linux system calls that Node.js does not offer. No other module loads `node:ffi`. The
+ * files beside it have the calls, one file for each subject.
  *
- * Each of their wrappers makes one call and throws `SyscallError` when it
- * fails. No policy lives here. x86-64 only (syscall numbers, struct layouts).
+ * Each wrapper makes one call and throws `SyscallError` if it fails; it decides nothing. x86-64 only (syscall numbers,
+ * struct layouts).
  *
  * Paths are strings (UTF-8) or Buffers (any bytes but NUL).
  */
@@ -94,7 +93,7 @@ export function ffi(): Ffi {
   const module = process.getBuiltinModule("node:ffi");
   const { lib } = module.dlopen("libc.so.6");
   const libc = bindLazily(definitions, (name, signature) => lib.getFunction(name, signature)) as Libc;
-  // Now: binding makes system calls of its own, which would overwrite the errno that is asked for.
+  // Bound at once: binding makes system calls, which would later overwrite the errno that a caller wants to read.
   const location = libc.__errno_location() as bigint;
   const syscall = bindLazily(SYSCALL_SHAPES, (_, args) =>
     module.dlopen("libc.so.6").lib.getFunction("syscall", { return: "i64", arguments: args }),
@@ -103,7 +102,7 @@ export function ffi(): Ffi {
   return loaded;
 }
 
-/** An object whose members are made when first asked for: each costs some 50 µs of mmap(2) for its trampoline. */
+/** An object whose members are made at their first use: each takes some 50 µs, for the mmap(2) of its trampoline. */
 function bindLazily<T>(table: Readonly<Record<string, T>>, bind: (name: string, entry: T) => unknown): unknown {
   const bound = {};
   for (const [name, entry] of Object.entries(table))
@@ -118,7 +117,7 @@ function bindLazily<T>(table: Readonly<Record<string, T>>, bind: (name: string, 
   return bound;
 }
 
-/** `syscall(2)` in the shapes used here; the fixed signature stands for the variadic one on x86-64. */
+/** The signatures of `syscall(2)` that are used here. On x86-64 a fixed signature works for a variadic function. */
 const SYSCALL_SHAPES = {
   bufs: ["i64", "buffer", "buffer"],
   fd2: ["i64", "i64", "buffer", "i64", "buffer", "i64"],
@@ -135,7 +134,7 @@ const SYSCALL_SHAPES = {
   setting: ["i64", "i64", "i64", "buffer", "buffer", "i64"],
 } as const satisfies Record<string, FunctionSignature["arguments"]>;
 
-/** NUL-terminated bytes of a path or name. A NUL inside would silently name another file: refused. */
+/** NUL-terminated bytes of a path or name. A NUL inside is refused, because it would silently name another file. */
 export function cString(text: PathArg): Buffer {
   const bytes = typeof text === "string" ? Buffer.from(text) : text;
   if (bytes.includes(0)) throw new SyscallError("path", constants.errno.EINVAL, JSON.stringify(String(text)));

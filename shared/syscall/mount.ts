@@ -54,15 +54,15 @@ export function openTree(dirfd: number, path: PathArg, flags: number): number {
   return check("open_tree", result, path);
 }
 
-/** move_mount(2) of a mount object onto what `toFd` refers to. */
+/** move_mount(2): attaches a detached mount to the file or directory of `toFd`. */
 export function moveMountTo(fromFd: number, toFd: number): void {
   const empty = Buffer.alloc(1);
   check("move_mount", ffi().syscall.fd2(SYS_move_mount, BigInt(fromFd), empty, BigInt(toFd), empty, 0x44n));
 }
 
 /**
- * A new instance of a file system that is mounted nowhere yet (fsopen(2), fsmount(2)): a descriptor of its root.
- * `attributes` are MOUNT_ATTR_*.
+ * Makes a new file system as a detached mount (fsopen(2), fsmount(2)). Returns a descriptor of its root. `attributes`
+ * are MOUNT_ATTR_*.
  */
 export function makeFileSystem(type: string, options: Readonly<Record<string, string>>, attributes: number): number {
   const [FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC] = [1n, 1n];
@@ -82,7 +82,7 @@ export function makeFileSystem(type: string, options: Readonly<Record<string, st
   }
 }
 
-/** mount_setattr(2) on a mount object or path; `recursive` covers the mounts below it. */
+/** mount_setattr(2) on a detached mount or a path; `recursive` includes the mounts below it. */
 export function mountSetattr(
   dirfd: number,
   path: PathArg,

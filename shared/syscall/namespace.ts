@@ -1,4 +1,4 @@
-/** What a process sees of the system: its namespaces (namespaces(7)), its root and its working directory. */
+/** System calls for a process's namespaces (namespaces(7)), root and working directory. */
 
 import { check, cString, ffi, type PathArg } from "./libc.ts";
 

@@ -1,4 +1,4 @@
-/** A process's own: identity, capabilities, limits, signals, and its last step into another program. */
+/** System calls on a process itself: ids, capabilities, limits, signals, execveat(2). */
 
 import { AT_EMPTY_PATH } from "./file.ts";
 import { check, cString, ffi, SyscallError } from "./libc.ts";
@@ -28,13 +28,13 @@ const SYS_seccomp = 317n;
 const SYS_pidfd_open = 434n;
 const SYS_pidfd_send_signal = 424n;
 
-/** Gives a signal its default disposition: Node.js ignores SIGPIPE and SIGXFSZ, and execve keeps what is ignored. */
+/** Gives a signal its default disposition: Node.js ignores SIGPIPE and SIGXFSZ, and execve(2) would keep that. */
 export function resetSignal(signal: number): void {
   const act = Buffer.alloc(32);
   check("rt_sigaction", ffi().syscall.how(SYS_rt_sigaction, BigInt(signal), act, Buffer.alloc(32), 8n));
 }
 
-/** Lets this thread, and what it becomes, have a signal again: with --disable-sigusr1 Node.js blocks SIGUSR1, and execve keeps what is blocked. */
+/** Unblocks a signal in this thread. With --disable-sigusr1 Node.js blocks SIGUSR1, and execve(2) would keep that. */
 export function unblockSignal(signal: number): void {
   const SIG_UNBLOCK = 1n;
   const set = Buffer.alloc(8);
@@ -68,7 +68,10 @@ export function prctl(option: number, a = 0n, b = 0n, c = 0n, d = 0n): number {
 const SCHED_RR = 2n;
 const SCHED_RESET_ON_FORK = 0x40000000n;
 
-/** One thread runs whenever it can, before all that are not real-time; what it starts does not (sched_setscheduler(2)). */
+/**
+ * Gives a thread real-time priority: it runs before all others. Processes that it starts do not have it
+ * (sched_setscheduler(2)).
+ */
 export function setRoundRobin(thread: number, priority: number): void {
   const parameters = Buffer.alloc(4);
   parameters.writeInt32LE(priority);
@@ -77,7 +80,7 @@ export function setRoundRobin(thread: number, priority: number): void {
   check("sched_setscheduler", result);
 }
 
-/** A session of its own, without a terminal (setsid(2)); EPERM for who leads a process group. */
+/** Starts a new session, without a terminal (setsid(2)). EPERM: the process leads a process group. */
 export function setsid(): void {
   check("setsid", ffi().syscall.ints(SYS_setsid, 0n, 0n, 0n, 0n));
 }
@@ -92,8 +95,8 @@ export function setresgid(gid: number): void {
 }
 
 /**
- * Ids of the calling thread alone, without the signals to the others that
- * libc sends: for who is about to execve, which leaves no other thread.
+ * Sets ids of the calling thread alone. libc would also send signals to all other threads, which is not needed before
+ * execve(2): that ends them.
  */
 export function setThreadGroups(gids: readonly number[]): void {
   const list = Buffer.alloc(Math.max(4, gids.length * 4));
@@ -128,7 +131,7 @@ export function capget(): Capabilities {
   return { effective: word(0), permitted: word(1), inheritable: word(2) };
 }
 
-/** capset(2): of the calling thread only, which is the one that `execve` turns into the process. */
+/** capset(2) of the calling thread, which is the one that execve(2) keeps. */
 export function capset(caps: Capabilities): void {
   const [header, data] = [Buffer.alloc(8), Buffer.alloc(24)];
   header.writeUInt32LE(CAPABILITY_VERSION_3, 0);
@@ -143,7 +146,7 @@ export function exitGroup(status: number): void {
   ffi().syscall.ints(SYS_exit_group, BigInt(status), 0n, 0n, 0n);
 }
 
-/** A descriptor that stays with this very process, whatever becomes of its number (pidfd_open(2)). */
+/** A descriptor that stays with this process, even if another one gets its pid later (pidfd_open(2)). */
 export function pidfdOpen(pid: number): number {
   return check("pidfd_open", ffi().syscall.ints(SYS_pidfd_open, BigInt(pid), 0n, 0n, 0n));
 }
@@ -153,10 +156,10 @@ export function pidfdSendSignal(fd: number, signal: number): void {
 }
 
 /**
- * Calls execveat(2) of a program that is open, after it has installed a system call filter, a BPF program, where one
- * is given: what the filter denies is denied to this process too, and the runtime makes calls of its own accord. So all
- * is made ready before, and between the two nothing happens but their results. Returns only by throwing, "seccomp"
- * when the filter was not installed, and "execveat" when it was.
+ * Installs a system call filter (a BPF program), if one is given, and then executes an open program by execveat(2). The
+ * filter applies to this process too, and the runtime makes calls by itself. So everything is prepared before, and
+ * nothing happens between the two calls. Never returns: throws a SyscallError of "seccomp" if the filter was not
+ * installed, else of "execveat".
  */
 export function filterAndExecveat(
   filter: Uint8Array | undefined,

@@ -1,4 +1,4 @@
-/** What a command is: each module of `commands/` exports one as `command`. */
+/** The interface of a command. Each module of `commands/` exports one as `command`. */
 
 import type { GlobalOptions } from "./globals.ts";
 import { readOptions, type Values } from "./options.ts";
@@ -11,7 +11,7 @@ export interface Command {
   description: string;
   examples: readonly (readonly [words: string, meaning: string])[];
   options: OptionTable;
-  /** Operands it takes: the least and the most. */
+  /** The least and the greatest number of operands. */
   operands: readonly [least: number, most: number];
   /** "plain" by default. */
   grammar?: Grammar;
@@ -30,11 +30,11 @@ export interface CommandEntry {
 
 export interface CommandTable {
   commands: readonly CommandEntry[];
-  /** What the commands of two words do, by their first word. */
+  /** Descriptions of the groups of commands, by the first word of the commands' names. */
   groups: Readonly<Record<string, string>>;
 }
 
-/** The options of a line, wherever they stand, and its operands: for commands whose operands have none of their own. */
+/** The options and operands of a line: for commands in which options do not belong to single operands. */
 export function readLine<const T extends OptionTable>(
   line: Line,
   table: T,

@@ -1,6 +1,6 @@
 /**
- * From the words of the command line to a command of a table. Every `rkt` loads
- * this module and what it imports, so they stay small.
+ * Finds and runs the command that the words of the command line ask for. Every `rkt` loads this module and its imports,
+ * so they must be small.
  */
 
 import { RktError, usageError } from "../../shared/errors.ts";
@@ -11,7 +11,7 @@ import type { ErrorContext } from "./error-context.ts";
 import { jsonForm } from "./options.ts";
 import { allOptions, isKnown, isOption, type Line, type OptionTable, type OptionWord, readOption, scanWords } from "./words.ts";
 
-/** Runs the command that `words` ask for. `context` is filled in as it becomes known, for whoever renders an error. */
+/** Runs the command that `words` ask for. Fills in `context` on the way, so that an error can be rendered. */
 export async function runCommand(words: readonly string[], table: CommandTable, context: ErrorContext): Promise<void> {
   const { given, rest } = takeGlobals(words);
   const [first] = rest;
@@ -49,7 +49,7 @@ function takeGlobals(words: readonly string[]): { given: OptionWord[]; rest: str
   let i = 0;
   while (isOption(words[i] ?? "")) {
     if (words[i] === "--version" || words[i] === "-version") return { given, rest: ["version"] };
-    // It may be the command's, whose name is still to come.
+    // It may be an option of the command, whose name comes later.
     if (!isKnown(words[i] ?? "", globalOptions)) break;
     const { option, next } = readOption(words, i, globalOptions);
     given.push(option);
@@ -58,7 +58,7 @@ function takeGlobals(words: readonly string[]): { given: OptionWord[]; rest: str
   return { given, rest: words.slice(i) };
 }
 
-/** The words of a group's command, with options that stand between the two parts of its name before both. */
+/** Moves options that stand between the two words of a command's name before both. */
 function optionsFirst(group: string, words: readonly string[], table: CommandTable): string[] {
   if (!isOption(words[0] ?? "")) return [group, ...words];
   const name = words.findIndex((word) => namedCommand([group, word], table) !== undefined);
@@ -68,11 +68,11 @@ function optionsFirst(group: string, words: readonly string[], table: CommandTab
 interface FoundCommand {
   entry: CommandEntry;
   command: Command;
-  /** Options of the command's own that stand before its name, and how many words they are. */
+  /** The command's own options that stand before its name, and the number of their words. */
   before: { options: OptionWord[]; words: number };
 }
 
-/** The command that the words ask for, whose own options may stand before its name (`rkt --net=host run`). */
+/** Finds the command. Its own options may stand before its name (`rkt --net=host run`). */
 async function commandOf(words: readonly string[], table: CommandTable): Promise<FoundCommand> {
   const [first = ""] = words;
   if (!isOption(first)) {
@@ -86,12 +86,12 @@ async function commandOf(words: readonly string[], table: CommandTable): Promise
     const options = optionsUpTo(words.slice(0, i), { ...globalOptions, ...command.options });
     if (options !== undefined) return { entry, command, before: { options, words: i } };
   }
-  // Nobody's: the error says which option was meant.
+  // No command has such options: this throws an error that suggests the right spelling.
   readOption(words, 0, globalOptions);
   throw usageError("there is no command", "`rkt help` lists the commands");
 }
 
-/** The options that the words are, and nothing else; undefined when they are not. */
+/** Reads words that are all options of the table; undefined if one is something else. */
 function optionsUpTo(words: readonly string[], table: OptionTable): OptionWord[] | undefined {
   const options: OptionWord[] = [];
   let i = 0;
@@ -104,7 +104,7 @@ function optionsUpTo(words: readonly string[], table: OptionTable): OptionWord[]
   return i === words.length ? options : undefined;
 }
 
-/** Only the name of a group is a question by itself. */
+/** A command line without a command is an error, except for `--help` and the name of a group: these show help. */
 async function withoutCommand(given: readonly OptionWord[], table: CommandTable, group?: string): Promise<void> {
   const { showHelp } = await import("./help.ts");
   const globals = await readGlobals(given);
@@ -112,7 +112,7 @@ async function withoutCommand(given: readonly OptionWord[], table: CommandTable,
   throw usageError("there is no command", "`rkt help` lists the commands");
 }
 
-/** Takes the global options out of a command's line, wherever they stand. */
+/** Removes the global options from a command's line, and returns them. */
 function withdrawGlobals(line: Line): OptionWord[] {
   const globals: OptionWord[] = [];
   const withdraw = (words: OptionWord[]): OptionWord[] =>

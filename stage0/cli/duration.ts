@@ -1,10 +1,8 @@
-/** Spans of time as a person types them. */
-
 import { usageError } from "../../shared/errors.ts";
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
-/** Milliseconds of a duration as Go writes them: `90s`, `1h30m`, or plain `0`. */
+/** Parses a duration in Go's form (`90s`, `1h30m`, or plain `0`) to milliseconds. */
 export function duration(option: string, text: string): number {
   if (text === "0") return 0;
   const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)];

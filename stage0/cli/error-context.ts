@@ -1,4 +1,4 @@
-/** What is known of a command line when its command fails, for the error that is shown. */
+/** What the renderer of an error must know about the command line. */
 
 import type { JsonForm } from "./options.ts";
 
@@ -6,6 +6,6 @@ export interface ErrorContext {
   /** The command that failed, if one was found. */
   command: string | undefined;
   debug: boolean;
-  /** Set by `--format=json` and `json-pretty`: what a program reads on stdout says the error too. */
+  /** Set by `--format=json` and `json-pretty`: the error is also printed on stdout, for programs. */
   json: JsonForm | undefined;
 }

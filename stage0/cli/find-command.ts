@@ -1,5 +1,3 @@
-/** From a command's name to its entry in the table. */
-
 import { usageError } from "../../shared/errors.ts";
 import type { CommandEntry, CommandTable } from "./command.ts";
 import { nearest } from "./words.ts";
@@ -10,7 +8,7 @@ export function namedCommand(words: readonly string[], { commands }: CommandTabl
   return named(words.slice(0, 2).join(" ")) ?? named(words[0] ?? "");
 }
 
-/** The command whose name the words begin with. */
+/** The command whose name the words begin with. Throws a usage error that suggests a similar name. */
 export function findCommand(words: readonly string[], table: CommandTable): CommandEntry {
   const [first = "", second = ""] = words;
   const entry = namedCommand(words, table);

@@ -1,4 +1,4 @@
-/** The options every command takes, before or after its name. */
+/** The options that every command has, before or after its name. */
 
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -62,7 +62,7 @@ export async function readGlobals(words: readonly OptionWord[]): Promise<GlobalO
     localConfig: directory(values["local-config"], "local-config") ?? LOCAL_CONFIG_DIR,
     userConfig: directory(values["user-config"], "user-config"),
   };
-  // Help is shown whatever the configuration is like.
+  // A broken configuration must not prevent help.
   const configured = values.help || values.dir !== undefined ? undefined : await configuredDataDir(dirs);
   return {
     dir: directory(values.dir, "dir") ?? configured ?? DEFAULT_DATA_DIR,
@@ -74,7 +74,7 @@ export async function readGlobals(words: readonly OptionWord[]): Promise<GlobalO
   };
 }
 
-/** Most machines have none, and pay for nothing. */
+/** The configured data directory. Most machines have none, so the parser is loaded only if there are such files. */
 async function configuredDataDir(dirs: ConfigDirs): Promise<string | undefined> {
   const places = [dirs.systemConfig, dirs.localConfig, dirs.userConfig];
   if (!places.some((dir) => dir !== undefined && existsSync(join(dir, CONFIG_SUBDIRECTORIES.paths)))) return undefined;

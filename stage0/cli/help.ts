@@ -1,4 +1,4 @@
-/** The pages of `rkt help`, laid out by yargs, which is used for nothing else (ADR 8). */
+/** The pages of `rkt help`. yargs lays them out, and is used for nothing else (ADR 8). */
 
 import yargs, { type Yargs } from "yargs";
 import { print } from "../terminal/output.ts";
@@ -41,7 +41,7 @@ async function groupPage(group: string, { commands, groups }: CommandTable, widt
 async function commandPage(command: Command, width: number): Promise<string> {
   const y = page(width).usage(`Usage: rkt ${command.usage}\n\n${command.description}`);
   addOptions(y, command.options);
-  // As a shell's comment over each: one line, to be copied whole.
+  // The meaning is a shell comment above the command, so that the user can copy both.
   y.example(command.examples.flatMap(([words, meaning]) => [`# ${meaning}`, words].map((text) => [text, ""] as const)));
   return await y.epilogue("`rkt help` shows the options that every command takes.").getHelp();
 }

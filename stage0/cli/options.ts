@@ -1,5 +1,3 @@
-/** What a command's options mean: scanned words to typed values, by the table that declares them. Pure. */
-
 import { usageError } from "../../shared/errors.ts";
 import type { Option, OptionTable, OptionWord } from "./words.ts";
 
@@ -12,7 +10,7 @@ export type Values<T extends OptionTable> = {
       : string | undefined;
 };
 
-/** The values of all options of the table. Words of other tables are passed over. */
+/** The values of all options of the table. Words of other tables are skipped. */
 export function readOptions<const T extends OptionTable>(words: readonly OptionWord[], table: T): Values<T> {
   const given = new Map<string, string[]>();
   for (const { name, value } of words) given.set(name, [...(given.get(name) ?? []), value]);
@@ -22,7 +20,7 @@ export function readOptions<const T extends OptionTable>(words: readonly OptionW
   return values as Values<T>;
 }
 
-/** Of a flag given twice the last counts. Of a single text given twice it is unclear which was meant. */
+/** The last of several flags decides. A text that is given twice is an error, because it is unclear which is meant. */
 function typedValue(name: string, { type, array }: Option, given: readonly string[]): unknown {
   if (type === "boolean") return given.at(-1) === "true";
   if (array === true) return given;

@@ -1,6 +1,6 @@
 /**
- * The values of options, as people write them. A value that breaks its rule is a
- * usage error that names the option and shows the form. Pure.
+ * Parses the values of options. A value that breaks its rule is a usage error that names the option and shows the right
+ * form. Pure.
  */
 
 import { usageError } from "../../shared/errors.ts";
@@ -13,7 +13,7 @@ export function refuse(option: string, text: string, why: string, form?: string)
   throw usageError(`--${option} ${quote(text)}: ${why}`, form === undefined ? undefined : `--${option}=${form}`);
 }
 
-/** The value, if it keeps the rule. */
+/** Returns the value if it follows the rule. */
 export function checked(option: string, value: string, rule: Rule): string {
   const broken = rule(value);
   if (broken !== undefined) refuse(option, value, broken);
@@ -46,7 +46,7 @@ export function parsePair(option: string, text: string): NameValue {
   return { name: text.slice(0, equals), value: text.slice(equals + 1) };
 }
 
-/** NAME=VALUE, the name by a rule; a name again is an error. */
+/** Parses NAME=VALUE texts. `rule` is for the names; a name that is given twice is an error. */
 export function parseUniquePairs(option: string, texts: readonly string[], rule: Rule): NameValue[] {
   const names = new Set<string>();
   return texts.map((text) => {
@@ -59,7 +59,7 @@ export function parseUniquePairs(option: string, texts: readonly string[], rule:
   });
 }
 
-/** The greatest id but one: -1 means "leave it" to chown(2). */
+/** The id above it is -1, which chown(2) takes for "no change". */
 const MAX_ID = 4_294_967_294;
 
 export function parseId(option: string, text: string): number {

@@ -1,13 +1,12 @@
 /**
- * The dialect of rkt's command line. Options are written as Go's flag package
- * takes them (`-volume x`, `--volume x`, `--volume=x`, `--rm`, `--rm=false`),
- * and their place has a meaning: an option after an image is that image's.
+ * The syntax of rkt's command line. Options have the forms of Go's flag package (`-volume x`, `--volume x`,
+ * `--volume=x`, `--rm`, `--rm=false`), and their place has a meaning: an option after an image belongs to that image.
  *
  *     rkt run --net=host etcd.aci --user=etcd -- -name infra0 --- proxy.aci
  *             '--------' '----------------------------------' '-------'
  *
- * `scanWords` says which option was given where, and `options.ts` what the
- * values mean (ADR 8). Pure; trusts nothing.
+ * `scanWords` splits the words into options and operands, and `options.ts` makes typed values of the options (ADR 8).
+ * Pure.
  */
 
 import { usageError } from "../../shared/errors.ts";
@@ -16,7 +15,7 @@ export interface Option {
   type: "string" | "boolean";
   /** The option may be given several times. Without `array`, a second time is an error. */
   array?: boolean;
-  /** The value of the option without one. A value then follows only after "=". */
+  /** The value if the option is given without one. With `bare`, a value can only follow after "=". */
   bare?: string;
   choices?: readonly string[];
   /** The name of a group of options: at most one of the group may be given. */
@@ -36,7 +35,7 @@ export type OptionTable = Readonly<Record<string, Option>>;
 export interface OptionWord {
   /** The name in the table. */
   name: string;
-  /** Of a boolean, "true" or "false". */
+  /** "true" or "false" for a boolean. */
   value: string;
 }
 
@@ -116,7 +115,7 @@ export function isOption(word: string): boolean {
   return word.startsWith("-") && word !== "-";
 }
 
-/** The option at `words[i]`, and where the words go on. */
+/** Reads the option at `words[i]`. `next` is the index of the word after it. */
 export function readOption(
   words: readonly string[],
   i: number,

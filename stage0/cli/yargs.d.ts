@@ -1,4 +1,4 @@
-/** The part of yargs that is used: its layout of help. */
+/** The part of yargs that rkt uses: the layout of help. */
 declare module "yargs" {
   export interface Yargs {
     parserConfiguration(configuration: Record<string, boolean>): Yargs;

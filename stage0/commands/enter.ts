@@ -17,7 +17,7 @@ const DEFAULT_COMMAND = "/bin/sh";
 export const command: Command = {
   usage: "enter [options] UUID [COMMAND [ARGUMENT...]]",
   description:
-    "Runs a command in an app of a running container: its namespaces, root, environment, user and cgroup, and what the app is denied the command is denied too. Without a command, a shell. The exit status is the command's. What it does not read of its standard input is left to the next program.",
+    "Runs a command, or a shell, in an app of a running container: in its namespaces, root, environment, user and cgroup. Everything that is denied to the app is also denied to the command. The exit status is the command's. Standard input that the command does not read is left for the next program.",
   examples: [
     ["rkt enter 6ba7b810", "a shell in the one app"],
     ["rkt enter --app=db 6ba7b810 /usr/bin/psql -l", "a command in one of several apps"],
@@ -30,7 +30,7 @@ export const command: Command = {
     const { options: given, operands } = readLine(line, options);
     const uuidFile = given["uuid-file"];
     const passedOn = line.operands[0]?.arguments ?? [];
-    // With the UUID from a file, the command itself is the operand.
+    // With --uuid-file, the command is the first operand.
     const ref = selectContainer(globals.dir, uuidFile === undefined ? operands : [], uuidFile);
     const argv = uuidFile === undefined ? passedOn : [...operands, ...passedOn];
     const { name: app } = chooseApp(

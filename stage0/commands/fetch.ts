@@ -14,16 +14,16 @@ const options = {
 
 export const command: Command = {
   usage: "fetch [options] IMAGE...",
-  description: `Brings images and all they depend on into the local store, and prints their hashes.
+  description: `Brings images and their dependencies into the local store, and prints their hashes.
 
-IMAGE is a URL, a name with labels (coreos.com/etcd:v2.0.0,os=linux,arch=amd64), a file, or the hash of an image that is in the store. What comes over the network must be signed by a key that \`rkt trust\` was told of; a file, if a signature lies beside it.
+IMAGE is a URL, a name with labels (coreos.com/etcd:v2.0.0,os=linux,arch=amd64), a file, or the hash of an image in the store. An image from the network must be signed by a key that \`rkt trust\` has added. A file must be signed only if a signature lies beside it.
 
-A name stands for an image that a trusted key has signed, else for one that was fetched from a file here; what \`rkt run\` took from a file, or what came over the network without a signature, is not found by its name.
+A name finds an image that a trusted key has signed, or else one that \`rkt fetch\` has read from a file. It does not find an image that \`rkt run\` has read from a file, nor one from the network without a signature.
 
-An image that was fetched before is asked for again, which costs one request and no download when it has not changed.`,
+If an image was fetched before, rkt asks the server for changes; if there are none, it downloads nothing.`,
   examples: [
     ["rkt fetch https://example.com/images/etcd.aci", "by its address"],
-    ["rkt fetch example.com/etcd:v3.4.23", "by its name, found by what the page at https://example.com/etcd says"],
+    ["rkt fetch example.com/etcd:v3.4.23", "by its name; the page at https://example.com/etcd says where it is"],
     ["rkt --insecure-options=image fetch https://example.com/etcd.aci", "without a signature"],
     ["rkt fetch etcd.aci", "import a file"],
   ],
@@ -38,7 +38,7 @@ An image that was fetched before is asked for again, which costs one request and
     const { sourceOf } = await import("../fetch/sources.ts");
     const { openStore } = await import("../store/store.ts");
     const wanted = operands.map((text) => ({ reference: imageReference(text), signature: values.signature }));
-    // An image that lacks a dependency leaves nothing in the store.
+    // `hold`: an image whose dependency is missing leaves nothing in the store.
     const maxImageSize = readMaxImageSize(values["max-image-size"]);
     const checkBlobs = !globals.insecure.has("ondisk");
     const store = openStore(globals.dir, { hold: true, maxImageSize, provenance: "given", checkBlobs });

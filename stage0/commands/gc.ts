@@ -18,7 +18,7 @@ const hintOf = (error: unknown): string | undefined => (error instanceof RktErro
 export const command: Command = {
   usage: "gc [options]",
   description:
-    "Removes containers that have ended. The first time gc meets an exited container it marks it; when the grace period has passed since, it removes it. What a killed rkt left half-made, of a container or an image, is removed at once, and networks of containers that have ended are released, also of those whose data directory was lost.",
+    "Removes containers that have ended. gc first marks an exited container, and removes it when the grace period has passed since. It removes at once what a killed rkt has left of an unfinished container or image. It also releases the networks of containers that have ended, even of those whose data directory was lost.",
   examples: [
     ["rkt gc", "as a timer would run it"],
     ["rkt gc --grace-period=0", "everything that has ended, now"],
@@ -35,7 +35,7 @@ export const command: Command = {
       now: Date.now(),
     });
     collectTemporaries(dataLayout(globals.dir));
-    // Also of containers whose data directory was lost. Failures of the containers above are told with those.
+    // Also for containers whose data directory was lost. A container that failed above is not reported twice.
     const unreleased = releaseDeadNetworks({ limit: RELEASE_LIMIT, again: true }).filter(
       ({ uuid }) => !result.failed.some((other) => other.uuid === uuid),
     );

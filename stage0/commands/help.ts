@@ -4,7 +4,7 @@ import { showHelp } from "../cli/help.ts";
 
 export const command: Command = {
   usage: "help [COMMAND]",
-  description: "Shows what a command does and takes; without one, the commands there are.",
+  description: "Shows what a command does, and its options; without a command, lists all commands.",
   examples: [["rkt help run", "the same as rkt run --help"]],
   options: {},
   operands: [0, 2],

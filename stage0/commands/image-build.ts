@@ -28,9 +28,9 @@ export const command: Command = {
   usage: "image build --manifest=FILE --rootfs=DIR [options]",
   description: `Makes an image of a manifest and a directory, and prints its hash.
 
-Owners, modes with setuid and sticky bits, links, devices, FIFOs and extended attributes go into the image. Times do not: the same directory and manifest give the same image, whenever and wherever it is made. SOURCE_DATE_EPOCH sets the time of all files.`,
+Owners, modes with setuid and sticky bits, links, devices, FIFOs and extended attributes become part of the image. Times do not: the same directory and manifest always give the same image. SOURCE_DATE_EPOCH sets the time of all files.`,
   examples: [
-    ["rkt image build --manifest=date.json --rootfs=root --owner=0:0", "an image of what an ordinary user made"],
+    ["rkt image build --manifest=date.json --rootfs=root --owner=0:0", "give root the files of an ordinary user"],
     ["rkt image build --manifest=date.json --rootfs=root --sign=builder@example.com", "and its signature beside it"],
   ],
   options,

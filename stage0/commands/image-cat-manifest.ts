@@ -6,7 +6,7 @@ import { IMAGE_IN_STORE, withStoredImage } from "../request/stored-image.ts";
 
 export const command: Command = {
   usage: "image cat-manifest [options] IMAGE",
-  description: `Prints an image's manifest, in the form of today's App Container specification whatever form it came in.\n\n${IMAGE_IN_STORE}`,
+  description: `Prints an image's manifest. One of an earlier version of the App Container specification is printed in today's form.\n\n${IMAGE_IN_STORE}`,
   examples: [["rkt image cat-manifest sha512-e4eb60f9", "the manifest as JSON"]],
   options: prettyPrintOption,
   operands: [1, 1],

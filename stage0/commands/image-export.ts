@@ -13,7 +13,7 @@ const options = {
 
 export const command: Command = {
   usage: "image export [options] IMAGE FILE",
-  description: `Writes an image as an ACI file, which appears whole or not at all. What it holds, and so its hash, is what was fetched; its compression may differ, and a signature over the file that was fetched is of no use for it.\n\n${IMAGE_IN_STORE}`,
+  description: `Writes an image as an ACI file; if it fails, there is no file. Its contents, and so its hash, are those of the fetched image. Its compression may differ, so that a signature of the fetched file is not valid for it.\n\n${IMAGE_IN_STORE}`,
   examples: [["rkt image export example.com/etcd etcd.aci", "a file that other machines can fetch"]],
   options,
   operands: [2, 2],

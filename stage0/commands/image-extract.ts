@@ -8,7 +8,7 @@ const options = {
 
 export const command: Command = {
   usage: "image extract [options] IMAGE DIRECTORY",
-  description: `Makes a directory of what an image itself has: its manifest and its rootfs, without the images that it depends on. DIRECTORY is its owner's alone (mode 0700), for files in it may be set-user-ID root; chmod opens it.\n\n${IMAGE_IN_STORE}`,
+  description: `Writes an image's own contents to a directory: its manifest and its rootfs, without the images that it depends on. Only the owner may enter DIRECTORY (mode 0700), because files in it may be set-user-ID root; chmod opens it.\n\n${IMAGE_IN_STORE}`,
   examples: [["rkt image extract example.com/etcd etcd", "look at what an image has"]],
   options,
   operands: [2, 2],

@@ -11,12 +11,12 @@ const options = {
 
 export const command: Command = {
   usage: "image gc [options]",
-  description: `Removes images that nobody has fetched or run for a while, and rendered trees that no container stands on. What a container has, whatever its state, stays, and so does what a remaining image depends on.
+  description: `Removes images that were not fetched or run for a while, and rendered trees that no container uses. Images of containers in any state stay, and so do dependencies of remaining images.
 
-Other commands may use the store at the same time: what they have begun to use is not taken away.`,
+Other commands may use the store at the same time: what they have begun to use is not removed.`,
   examples: [
     ["rkt image gc", "as a timer would run it"],
-    ["rkt image gc --grace-period=0", "everything that no container has"],
+    ["rkt image gc --grace-period=0", "everything that no container uses"],
   ],
   options,
   operands: [0, 0],
@@ -29,7 +29,7 @@ Other commands may use the store at the same time: what they have begun to use i
     const store = openStore(globals.dir);
     try {
       const wait = () => sayWaiting(globals);
-      // Without grace also what was used in this very millisecond.
+      // A grace period of 0 includes images that were used in this millisecond.
       const before = grace === 0 ? Number.POSITIVE_INFINITY : Date.now() - grace;
       const { images, trees } = collectImages(before, { data: globals.dir, store, wait });
       if (globals.quiet) return;

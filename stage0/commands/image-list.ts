@@ -111,7 +111,7 @@ const TITLES: Record<ImageOrder, string> = {
   lastused: "LAST USED",
 };
 
-/** As `imageTable` has them. */
+/** A table of chosen columns, with cells as in `imageTable`. */
 function chosenColumns(
   images: readonly StoredImage[],
   fields: readonly ImageOrder[],

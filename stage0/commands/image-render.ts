@@ -9,7 +9,7 @@ const options = {
 
 export const command: Command = {
   usage: "image render [options] IMAGE DIRECTORY",
-  description: `Makes a directory of an image as its container would see it: its manifest, and its rootfs on those of the images that it depends on, as their path whitelists allow. DIRECTORY is its owner's alone (mode 0700), for files in it may be set-user-ID root; chmod opens it.\n\n${IMAGE_IN_STORE}`,
+  description: `Writes an image to a directory as its container would see it: its manifest, and its rootfs over those of the images that it depends on, with their path whitelists applied. Only the owner may enter DIRECTORY (mode 0700), because files in it may be set-user-ID root; chmod opens it.\n\n${IMAGE_IN_STORE}`,
   examples: [["rkt image render example.com/etcd etcd", "a root file system for other tools"]],
   options,
   operands: [2, 2],

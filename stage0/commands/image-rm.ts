@@ -5,9 +5,9 @@ import { sayWaiting } from "../request/stored-image.ts";
 
 export const command: Command = {
   usage: "image rm IMAGE...",
-  description: `Removes images from the store, and what was rendered of them. All are removed, or none: an image of a container that runs or is going to is refused.
+  description: `Removes images and their rendered trees from the store: all of them or none. An image of a container that runs, or is going to run, is refused.
 
-IMAGE is a hash or the beginning of one, a name with labels, or the URL that the image came from; it must mean one image.`,
+IMAGE is a hash or the beginning of one, a name with labels, or the URL that the image was fetched from. It must match exactly one image.`,
   examples: [["rkt image rm sha512-e4eb60f9", "the one whose hash begins so"]],
   options: {},
   operands: [1, Number.POSITIVE_INFINITY],

@@ -6,7 +6,7 @@ import { print } from "../terminal/output.ts";
 export const command: Command = {
   usage: "image verify [IMAGE...]",
   description:
-    "Checks images, or all there are: hashes their blobs again, and compares what was rendered of them with what they give now. Reads everything and changes nothing; prints a line for each image and each damage.",
+    "Checks these images, or all: hashes their blobs again, and compares their rendered trees with new renderings. Reads everything and changes nothing; prints a line for each image and each damage.",
   examples: [["rkt image verify", "the whole store"]],
   options: {},
   operands: [0, Number.POSITIVE_INFINITY],

@@ -1,4 +1,4 @@
-/** How commands are asked for JSON: one line for programs, or indented for people. */
+/** Options for JSON: one line for programs, or indented for people. */
 
 import type { OptionTable } from "../cli/words.ts";
 
@@ -13,7 +13,7 @@ export const prettyPrintOption = {
 
 export const isPretty = (given: { "pretty-print": string | undefined }): boolean => given["pretty-print"] !== "false";
 
-/** `usual` is the form for people. */
+/** `usual` is the default form, for people. */
 export const formatOption = <const Usual extends string>(usual: Usual) =>
   ({
     format: {

@@ -16,7 +16,7 @@ const options = {
 export const command: Command = {
   usage: "list [options]",
   description:
-    "Lists the containers: a line for each app. What is shown comes from the container directories alone; nothing is entered or mounted.",
+    "Lists the containers: a line for each app. All information comes from the container directories; rkt enters and mounts nothing.",
   examples: [
     ["rkt list", "the containers and their states"],
     ["rkt list --format=json", "the same for a program"],
@@ -62,11 +62,11 @@ function asTable(facts: readonly ContainerFacts[], full: boolean, legend: boolea
   return table(legend ? columns : undefined, rows);
 }
 
-/** `NAME:ADDRESS`, as rkt has always shown them. */
+/** `NAME:ADDRESS`, as in rkt 1.30. */
 const networks = (facts: ContainerFacts): string =>
   facts.networks.map(({ name, addresses }) => [name, ...addresses].join(":")).join(", ");
 
-/** What `--format=json` of list and status gives: times in RFC 3339, absent what is unknown. */
+/** The JSON of list and status. Times are in RFC 3339; unknown values are absent. */
 export function containerJson(facts: ContainerFacts) {
   const time = (at: number | undefined) => (at === undefined ? undefined : new Date(at).toISOString());
   return {

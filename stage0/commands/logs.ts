@@ -12,12 +12,12 @@ import { duration } from "../cli/duration.ts";
 import { print, say, writeError } from "../terminal/output.ts";
 
 const options = {
-  app: { type: "string", value: "NAME", description: "what this app has written; of all apps unless given" },
+  app: { type: "string", value: "NAME", description: "only the output of this app (of all apps)" },
   follow: { type: "boolean", alias: "f", description: "go on until the container has ended" },
   since: {
     type: "string",
     value: "TIME",
-    description: "what was written since then: a duration (10m) or a time in RFC 3339",
+    description: "only output since then: a duration (10m) or a time in RFC 3339",
   },
   ...uuidFileOption,
 } as const;
@@ -25,10 +25,10 @@ const options = {
 export const command: Command = {
   usage: "logs [options] UUID",
   description:
-    "Prints what the apps of a container have written: their standard output on standard output, their standard error on standard error. Of several apps each line begins with the app's name. Of one app, and not on a terminal, it is byte by byte what the app wrote; on a terminal, control characters are shown as escapes.\n\nA container keeps the last 4 to 8 MiB of each stream until it is removed. What an interactive app says to its terminal is not kept.",
+    "Prints the output of a container's apps: their standard output on standard output, their standard error on standard error. With several apps, each line begins with the app's name. With one app, and not on a terminal, the output is unchanged; on a terminal, control characters are shown as escapes.\n\nA container keeps the last 4 to 8 MiB of each stream until it is removed. It does not keep what an interactive app writes to its terminal.",
   examples: [
     ["rkt logs 6ba7b810", "everything that is kept"],
-    ["rkt logs -f --since=10m --app=db 6ba7b810", "one app's last ten minutes, and what comes"],
+    ["rkt logs -f --since=10m --app=db 6ba7b810", "one app's last ten minutes, and all that follows"],
   ],
   options,
   operands: [0, 1],
@@ -48,11 +48,11 @@ export const command: Command = {
       say(`container ${ref.uuid} is interactive: what its app says to a terminal is not kept`);
 
     const apps = given.app === undefined ? names : [given.app];
-    // From here on it is the open files that are read, wherever the container goes.
+    // From here on open files are read, so that a rename of the container does not matter.
     const logs = readWhereItIs(globals.dir, ref, ({ dir }) => openLogs(dir, apps));
     const printer = makePrinter(given.app === undefined && names.length > 1);
     for (;;) {
-      // Asked before reading: what has been written until the end is there.
+      // Asked before reading, so that the last read has all output until the end.
       const over = !given.follow || hasEnded(globals.dir, ref.uuid);
       for (const entry of logs.read()) if (entry.time >= since) printer.entry(entry);
       if (over) break;
@@ -70,12 +70,12 @@ function hasEnded(data: string, uuid: string): boolean {
     const ref = listContainers(data).find((one) => one.uuid === uuid);
     if (ref === undefined) return true;
     const now = phase(ref);
-    // Else it was just renamed.
+    // Undefined: it was renamed just now.
     if (now !== undefined) return !BEFORE_THE_END.includes(now);
   }
 }
 
-/** A point in time, in the form of the log's, which has nanoseconds. */
+/** The time of `--since`, in the form of the log's times, with nanoseconds. */
 export function sinceTime(text: string, now: number): string {
   const absolute = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(text);
   const time = absolute ? Date.parse(text) : now - duration("since", text);
@@ -88,11 +88,11 @@ interface Printer {
   end(): void;
 }
 
-/** Bytes of the beginning of a line that wait for its end; a longer line is printed in several. */
+/** Bytes of an unfinished line that are held back; a longer line is printed in pieces. */
 const MAX_BEGUN = 64 * 1024;
 const NEWLINE = Buffer.from("\n");
 
-/** With names, streams are told apart line by line: the beginning of a line waits for its end. */
+/** Prints entries. With names before the lines, an unfinished line is held back until its end. */
 function makePrinter(names: boolean): Printer {
   const terminal = { stdout: isatty(1), stderr: isatty(2) };
   const write = (stream: Stream, text: Buffer) => {
@@ -119,7 +119,7 @@ function makePrinter(names: boolean): Printer {
   };
 }
 
-/** An app's words must not become the terminal's commands; only lines and tabs are. */
+/** Escapes an app's text for a terminal. Only newlines and tabs stay. */
 export function onTerminal(text: string): string {
   return text
     .split(/(\r?\n|\t)/)

@@ -18,9 +18,9 @@ const options = {
     type: "string",
     exclusive: "address",
     value: "ADDRESS:PORT",
-    description: `where (${DEFAULT_LISTEN}); systemd's sockets of TCP when it gives any`,
+    description: `where to listen (${DEFAULT_LISTEN}); not used if systemd passes TCP sockets`,
   },
-  "listen-port": { type: "string", exclusive: "address", value: "PORT", description: "port at the usual address" },
+  "listen-port": { type: "string", exclusive: "address", value: "PORT", description: "port at the default address" },
   "pid-file": { type: "string", value: "FILE", description: "write the process ID to a file while it listens" },
   "idle-exit": {
     type: "string",
@@ -31,11 +31,11 @@ const options = {
 
 export const command: Command = {
   usage: "metadata-service [options]",
-  description: `Serves the metadata of running containers to their apps, by HTTP, in the foreground: manifests, annotations, image IDs, and signatures by which containers prove to each other who they are (App Container specification, "Metadata Service").
+  description: `Serves the metadata of running containers to their apps, by HTTP, in the foreground: manifests, annotations, image IDs, and signatures by which containers prove their identity to each other (App Container specification, "Metadata Service").
 
-A container that was run with --mds-register finds it in the variable AC_METADATA_URL, which holds a token of its own; a container with a network of its own is also known by its address. There is one service for a data directory.
+A container that was run with --mds-register finds the service in the variable AC_METADATA_URL, which holds the container's token. A container with its own network is also known by its address. There is one service for a data directory.
 
-systemd can start it: a Unix socket at metadata/activate.sock of the data directory is connected to by \`rkt run\` when no service runs (see docs/use/metadata-service.md).`,
+systemd can start it: if no service runs, \`rkt run\` connects to the Unix socket metadata/activate.sock of the data directory (see docs/use/metadata-service.md).`,
   examples: [
     ["rkt metadata-service &", "then: rkt run --mds-register IMAGE"],
     ["rkt metadata-service --listen-port=80", "where apps of 0.1.x look for it, without iptables"],
@@ -68,7 +68,7 @@ async function serve(at: string, globals: GlobalOptions, pidFile: string | undef
   const stopped = Promise.withResolvers<void>();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stopped.resolve());
 
-  hurry();
+  raisePriority();
   const listener = await listen(at, (request) => {
     const given = answer(request, pods, identity);
     if (globals.debug && given !== undefined)
@@ -78,17 +78,17 @@ async function serve(at: string, globals: GlobalOptions, pidFile: string | undef
   let shut: (() => void) | undefined;
   try {
     if (pidFile !== undefined) writeOutputFile(pidFile, `${process.pid}\n`);
-    // The first answers take longest: an app that waits 100 ms is not to get them.
+    // The first answers are slow, so the service asks itself for them: an app may wait only 100 ms.
     store.list();
     for (let i = 0; i < WARM_UP; i++) await listener.ask("/acMetadata/v1/pod/uuid");
     announcement.publish(listener.url);
-    shut = await listener.letGo();
+    shut = await listener.releaseWaiting();
     if (!globals.quiet) say(`metadata service at ${listener.url}`);
     const timer = idle === undefined ? undefined : endWhenIdle(pods.count, idle, stopped.resolve);
     await stopped.promise;
     clearInterval(timer);
   } finally {
-    // First: who has connected and was not let go has the next service started.
+    // First of all: clients that connect from now on make systemd start the next service.
     shut?.();
     announcement.withdraw();
     if (pidFile !== undefined) rmSync(pidFile, { force: true });
@@ -97,29 +97,29 @@ async function serve(at: string, globals: GlobalOptions, pidFile: string | undef
   }
 }
 
-/** Requests of its own that the service answers before it says that it is there. */
+/** Requests that the service sends to itself before it publishes its URL. */
 const WARM_UP = 20;
 
-/** The least of the real-time priorities; and the nice value where there are none to be had. */
+/** The lowest real-time priority, and the nice value that is set if that is not available. */
 const PRIORITY = 1;
 const NICENESS = -10;
 
 /**
- * Apps wait 100 ms for an answer (the specification's own validators do), which takes one to make. A nice value alone
- * does not keep it below that on a busy host: the kernel first divides time between sessions (sched(7), autogroup). As
- * the service has one thread that answers, a flood of requests costs at most one processor, with either.
+ * Raises the priority of this process. Apps wait 100 ms for an answer (the specification's own validators do); to make
+ * one takes 1 ms. On a busy host a nice value alone is not enough, because the kernel first divides time between
+ * sessions (sched(7), autogroup). Only one thread answers, so a flood of requests uses one processor at most.
  */
-function hurry(): void {
-  // It is a thread's own: those of V8, which the main one waits for, are there already.
+function raisePriority(): void {
+  // A priority belongs to a thread. V8's threads, for which the main one waits, exist already.
   for (const thread of readdirSync("/proc/self/task").map(Number)) {
-    // Where there is one processor, requests without end would leave nothing of it for others.
+    // Not with a single processor: a flood of requests would leave no time for other processes.
     if (availableParallelism() > 1 && permitted(() => setRoundRobin(thread, PRIORITY))) continue;
-    // Without CAP_SYS_NICE it is as fast as it is.
+    // Without CAP_SYS_NICE the priority stays as it is.
     permitted(() => setPriority(thread, NICENESS));
   }
 }
 
-/** Whether one may: containers, and cgroups of v1, can be without real time. */
+/** Makes a change; false if that is not permitted: containers and v1 cgroups may have no real-time priority. */
 function permitted(change: () => void): boolean {
   try {
     change();
@@ -130,12 +130,12 @@ function permitted(change: () => void): boolean {
   }
 }
 
-/** The file that says where the service is; its lock, that it runs. Throws when another service holds it. */
+/** Locks the file for the service's URL; the lock says that the service runs. Throws if another service holds it. */
 function announce(data: string): { publish(url: string): void; withdraw(): void } {
   const path = dataLayout(data).metadataService;
   makeMetadataDirectory(data);
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
-  // Whoever looks whether a service runs has the lock for a moment too.
+  // A process that checks whether a service runs holds the lock for a moment, too.
   let mine = flock(fd, LOCK_EX | LOCK_NB);
   for (let i = 0; i < 10 && !mine; i++) {
     sleep(10);
@@ -154,16 +154,16 @@ function announce(data: string): { publish(url: string): void; withdraw(): void 
   };
 }
 
-/** How often an idle service looks, in milliseconds. */
-const LOOK = 1000;
+/** Milliseconds between two checks whether the service is idle. */
+const IDLE_CHECK = 1000;
 
 function endWhenIdle(running: () => number, limit: number, end: () => void): NodeJS.Timeout {
   let since = Date.now();
   return setInterval(() => {
     if (running() > 0) since = Date.now();
     else if (Date.now() - since >= limit) end();
-  }, LOOK);
+  }, IDLE_CHECK);
 }
 
-/** A token is a secret; a log is not. */
+/** Hides the token in a path, because it is a secret. */
 const withoutToken = (path: string): string => path.replace(/^\/(?!acMetadata\/)[^/]*/, "/…");

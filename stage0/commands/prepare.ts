@@ -8,7 +8,7 @@ const { rm: _rm, ...options } = runOptions;
 export const command: Command = {
   usage: "prepare [options] IMAGE [image options] [-- arguments] [--- IMAGE ...]",
   description:
-    "Sets a container up as `rkt run` would, and leaves it for `rkt run-prepared`. Prints its UUID. What is prepared is on disk, and outlives a restart of the machine.",
+    "Sets a container up as `rkt run` would, and leaves it for `rkt run-prepared`. Prints its UUID. The prepared container is on disk, and survives a reboot.",
   examples: [
     ["rkt prepare etcd.aci", "print the UUID of a container that is ready to run"],
     ["rkt run-prepared 6ba7b810", "run it"],

@@ -8,7 +8,7 @@ import { forEachContainer, selectContainers, uuidFileOption } from "../container
 import { say } from "../terminal/output.ts";
 
 const options = {
-  force: { type: "boolean", description: "also when what the container had cannot be released" },
+  force: { type: "boolean", description: "remove it even if its networks or other resources cannot be released" },
   ...uuidFileOption,
 } as const;
 
@@ -34,7 +34,7 @@ function remove(data: string, uuid: string, force: boolean): void {
       throw new RktError("busy", `container ${container.uuid} is ${phaseOf(container.state, true)}`, {
         hint: container.state === "run" ? `stop it first: rkt stop ${container.uuid}` : undefined,
       });
-    // It has moved to another state meanwhile, or is removed by somebody else.
+    // It has moved to another state meanwhile, or another process has removed it.
     if (lock === "gone") continue;
     try {
       refuseOtherLayout(container);

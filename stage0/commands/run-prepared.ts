@@ -26,10 +26,10 @@ const options = {
 export const command: Command = {
   usage: "run-prepared [options] UUID",
   description:
-    "Runs a container that `rkt prepare` has set up. A container runs once.\n\nOptions of the network, names and the terminal replace those that it was prepared with.",
+    "Runs a container that `rkt prepare` has set up. A container runs only once.\n\nOptions for the network, names and the terminal replace those of `rkt prepare`.",
   examples: [
     ["rkt run-prepared 6ba7b810", "run the container whose UUID begins so"],
-    ["rkt run-prepared --net --hostname=db --interactive 6ba7b810", "with what was not said when it was prepared"],
+    ["rkt run-prepared --net --hostname=db --interactive 6ba7b810", "with options that replace those of rkt prepare"],
   ],
   options,
   operands: [0, 1],
@@ -59,7 +59,7 @@ export const command: Command = {
   },
 };
 
-/** A container that can't run stays prepared, for its owner to look at. */
+/** Checks that a container can run. If it can't, it stays prepared, so that the user can look at it. */
 function requireRunnable(data: string, { uuid, dir }: ContainerRef): PodManifest {
   const manifest = readManifest(dir);
   requireLayout(uuid, manifest);
@@ -72,7 +72,7 @@ function requireRunnable(data: string, { uuid, dir }: ContainerRef): PodManifest
   return manifest;
 }
 
-/** The manifest as the options have it. A URL of the metadata service is one for the container's network. */
+/** The manifest, changed by the options. A change of the network changes the URL of the metadata service, too. */
 async function changed(prepared: PodManifest, { request, metadataService }: LaunchLine, globals: GlobalOptions): Promise<PodManifest> {
   const { chosenAtLaunch } = await import("../request/manifest.ts");
   const value = (name: string) => annotation(prepared.annotations, name);

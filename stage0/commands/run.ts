@@ -7,11 +7,11 @@ import { noteReporter } from "../terminal/output.ts";
 
 export const command: Command = {
   usage: "run [options] IMAGE [image options] [-- arguments] [--- IMAGE ...]",
-  description: `Runs the apps of one or more images in a new container, until all of them have ended or one has failed. The exit status is the app's; of several, that of the first that failed.
+  description: `Runs the apps of one or more images in a new container, until all of them have ended or one has failed. The exit status is that of the app, or of the first app that failed.
 
 IMAGE is a file, a hash or the beginning of one, a URL, or a name with labels: coreos.com/etcd:v2.0.0,arch=amd64.
 
-Options after an image are that image's; "--" begins the arguments of its app, and "---" ends them where another image follows. An app is called by the last part of its image's name, unless --name says otherwise.`,
+Options after an image are for that image. "--" begins the arguments of its app, and "---" ends them if another image follows. An app has the last part of its image's name, or the name that --name gives it.`,
   examples: [
     ["rkt run etcd.aci -- -name infra0", "run etcd, with arguments"],
     ["rkt run --volume data:/srv/db redis.aci", "give the mount point data a directory"],

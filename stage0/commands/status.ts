@@ -1,5 +1,5 @@
 import { type Command, readLine } from "../cli/command.ts";
-import { breaches } from "../container/breaches.ts";
+import { contractViolations } from "../container/contract-violations.ts";
 import { type ContainerFacts, inspect, readManifest } from "../container/inspect.ts";
 import type { IsolatorFact, isolatorFacts } from "../request/isolators.ts";
 import { type ContainerRef, findContainer, type Phase, phase } from "../container/lifecycle.ts";
@@ -17,7 +17,7 @@ const options = {
   wait: { type: "boolean", description: "wait until the container has ended" },
   "wait-ready": {
     type: "boolean",
-    description: "wait until all apps have been started, and those that do so have said that they are ready",
+    description: "wait until all apps have been started, and those that report their readiness are ready",
   },
   ...formatOption("text"),
   ...uuidFileOption,
@@ -26,7 +26,7 @@ const options = {
 export const command: Command = {
   usage: "status [options] UUID",
   description:
-    "Says what state a container is in, as lines of key=value: its state, the pid while it runs, each app's exit status once it has ended, and which isolators of the container and of each app are enforced, and which are ignored.\n\nThe pid is that of the process that holds the container's lock.",
+    "Prints the state of a container, as lines of key=value: its state, its pid while it runs, the exit status of each app that has ended, and which isolators of the container and of each app are enforced or ignored.\n\nThe pid is that of the process that holds the container's lock.",
   examples: [
     ["rkt status 6ba7b810", "the container whose UUID begins so"],
     ["rkt status --wait 6ba7b810", "the same, when it has ended"],
@@ -45,7 +45,7 @@ export const command: Command = {
     const isolators = await isolatorsOf(ref);
     const form = jsonForm(given);
     print(form === undefined ? lines(facts, isolators) : jsonText(json(facts, isolators), form.pretty));
-    for (const breach of breaches(findContainer(globals.dir, ref.uuid), facts)) say(breach);
+    for (const violation of contractViolations(findContainer(globals.dir, ref.uuid), facts)) say(violation);
     if (facts.damage !== undefined)
       throw new RktError("damaged-container", `container ${ref.uuid} is damaged: ${facts.damage}`);
   },
@@ -64,7 +64,9 @@ function waitForEnd(data: string, first: ContainerRef): ContainerRef {
 
 const BEFORE_THE_END: readonly Phase[] = ["embryo", "preparing", "prepared", "running"];
 
-/** A file that appears inside a container tells nobody: looked for until it is there, or can't come any more. */
+/**
+ * Waits until the apps are ready. There is no event for a file in a container, so this looks for it again and again.
+ */
 async function waitUntilReady(data: string, ref: ContainerRef): Promise<void> {
   for (;;) {
     const facts = inspect(data, ref);
@@ -79,18 +81,18 @@ async function waitUntilReady(data: string, ref: ContainerRef): Promise<void> {
 
 type Isolators = ReturnType<typeof isolatorFacts>;
 
-/** Undefined when they can't be read. What it takes to understand them is loaded for this alone. */
+/** The effects of the isolators; undefined if they can't be read. The module for that is loaded only here. */
 async function isolatorsOf({ dir }: ContainerRef): Promise<Isolators | undefined> {
   const { isolatorFacts } = await import("../request/isolators.ts");
   try {
     return isolatorFacts(readManifest(dir));
   } catch {
-    // What is wrong with a manifest is said as damage; one that has moved on is not in the way of what is known.
+    // `inspect` reports a damaged manifest. A container that has just been renamed is shown without isolators.
     return undefined;
   }
 }
 
-/** As `rkt list --format=json` has it, and what became of the isolators. */
+/** The JSON of `rkt list`, with the effects of the isolators. */
 function json(facts: ContainerFacts, isolators: Isolators | undefined): object {
   const common = containerJson(facts);
   if (isolators === undefined) return common;
@@ -98,7 +100,10 @@ function json(facts: ContainerFacts, isolators: Isolators | undefined): object {
   return { ...common, apps, isolators: isolators.container };
 }
 
-/** `isolators=` and `ignored-isolators=`, of the container or one app: NAME=VALUE, apart by spaces, as they are enforced. */
+/**
+ * `isolators=` and `ignored-isolators=` of the container or of one app: NAME=VALUE with the enforced values, joined by
+ * spaces.
+ */
 function isolatorPairs(suffix: string, facts: readonly IsolatorFact[]): string[] {
   const enforced = facts.filter(({ effect }) => effect !== "ignored");
   const ignored = facts.filter(({ effect }) => effect === "ignored");
@@ -115,7 +120,7 @@ function isolatorPairs(suffix: string, facts: readonly IsolatorFact[]): string[]
 /** A value in one word: a limit, the members of a set, names of parameters. */
 function short(value: Json): string {
   const text = inShort(value);
-  // An image may have put anything there.
+  // The value is the image's, and may have any characters.
   return /\s/.test(text) ? JSON.stringify(text) : text;
 }
 

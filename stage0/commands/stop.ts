@@ -15,18 +15,18 @@ import { print } from "../terminal/output.ts";
 import { stopTime } from "../request/stop-options.ts";
 
 const options = {
-  force: { type: "boolean", description: "kill it: the apps get no chance to end in order" },
+  force: { type: "boolean", description: "kill the container: its apps can't end in order" },
   time: {
     type: "string",
     value: "DURATION",
     description:
-      "how long each app may take to end before it is killed, instead of its own time (10s, or --stop-timeout)",
+      "time for each app to end before it is killed, instead of its own (10s, or --stop-timeout)",
   },
   timeout: {
     type: "string",
     value: "DURATION",
     description:
-      "how long to wait for the end (as long as the apps may take, at least 1m); the container goes on ending",
+      "how long to wait for the end (as long as the apps may take, at least 1m); afterwards the container still ends",
   },
   ...uuidFileOption,
 } as const;
@@ -34,7 +34,7 @@ const options = {
 export const command: Command = {
   usage: "stop [options] UUID...",
   description:
-    "Stops running containers and waits until they have ended. The apps are asked one after the other, the last one first: all processes of an app get its stop signal (SIGTERM, or --stop-signal of `rkt run`), and SIGKILL when they have not ended in the app's time. A container that a terminal's ^Z has stopped goes on first.",
+    "Stops running containers and waits until they have ended. The apps are stopped one after the other, the last one first: all processes of an app get its stop signal (SIGTERM, or --stop-signal of `rkt run`), and SIGKILL if they have not ended in the app's time. A container that ^Z has suspended is continued first.",
   examples: [
     ["rkt stop 6ba7b810", "in order"],
     ["rkt stop --time=2m 6ba7b810", "in order, with two minutes for each app"],
@@ -60,8 +60,11 @@ export const command: Command = {
 };
 
 const LEAST_WAIT = 60_000;
-/** Seconds for what an app's end takes beside its own time: a post-stop handler, and to kill what is left. */
-const BESIDE = 25;
+/**
+ * Seconds that the end of an app takes in addition to its own time, for its post-stop handler and the killing of
+ * processes.
+ */
+const EXTRA = 25;
 
 /** Milliseconds that a container may take to end in order: its apps end one after the other. */
 function longestStop(ref: ContainerRef, time: number | undefined): number {
@@ -69,21 +72,23 @@ function longestStop(ref: ContainerRef, time: number | undefined): number {
   try {
     ({ apps } = readManifest(ref.dir));
   } catch {
-    // What is wrong with it, or where it has gone, is said by who asks it to end.
+    // `request` reports a damaged or vanished container.
     return LEAST_WAIT;
   }
-  const seconds = apps.map(({ name, annotations }) => (time ?? stopSettings(name, annotations).seconds) + BESIDE);
+  const seconds = apps.map(({ name, annotations }) => (time ?? stopSettings(name, annotations).seconds) + EXTRA);
   return Math.max(LEAST_WAIT, 1000 * seconds.reduce((sum, one) => sum + one, 0));
 }
 
-interface How {
+interface StopOptions {
   force: boolean;
   /** Seconds for each app; undefined: its own. */
   time: number | undefined;
 }
 
-/** Runs the stage1's own `stop`, in the container's directory, as soon as there is somebody to be told. */
-async function request(ref: ContainerRef, how: How, end: number): Promise<void> {
+/**
+ * Runs the stage1's `stop` in the container's directory. Waits until a container that is just starting can be stopped.
+ */
+async function request(ref: ContainerRef, how: StopOptions, end: number): Promise<void> {
   for (;;) {
     let entrypoint: RunningEntrypoint;
     try {
@@ -93,13 +98,13 @@ async function request(ref: ContainerRef, how: How, end: number): Promise<void> 
       await pause();
       continue;
     }
-    // In the same turn: what was found out about a process holds for a moment.
+    // Without an await in between: the pid is right only for a moment.
     run(entrypoint, ref, how);
     return;
   }
 }
 
-function run({ pid, directory, path, env }: RunningEntrypoint, ref: ContainerRef, { force, time }: How): void {
+function run({ pid, directory, path, env }: RunningEntrypoint, ref: ContainerRef, { force, time }: StopOptions): void {
   const done = spawnSync(path, [`--pid=${pid}`, ...(force ? ["--force"] : [])], {
     cwd: `/proc/self/fd/${directory}`,
     env: time === undefined ? env : { ...env, [ENV_STOP_TIME]: String(time) },
@@ -119,7 +124,7 @@ function run({ pid, directory, path, env }: RunningEntrypoint, ref: ContainerRef
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, 20));
 
-/** There is no event for a lock that becomes free; a short sleep between probes leaves the deadline in our hands. */
+/** Waits until the lock is free, or the time is over. It probes the lock, because flock(2) has no timeout. */
 async function ended(ref: ContainerRef, end: number): Promise<void> {
   while (isLocked(ref.dir) === true) {
     if (Date.now() > end)

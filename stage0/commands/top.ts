@@ -15,7 +15,7 @@ const options = {
   interval: {
     type: "string",
     value: "DURATION",
-    description: "how long to look for the share of the processors (500ms)",
+    description: "how long to measure the use of the processors (500ms)",
   },
   "no-legend": { type: "boolean", description: "no line with the names of the columns" },
   ...formatOption("table"),
@@ -28,7 +28,7 @@ const MAX_INTERVAL = 60_000;
 export const command: Command = {
   usage: "top [options] [UUID...]",
   description:
-    "Shows what the apps of running containers use: processes, processor time and memory. Without a UUID, of all containers. `rkt stats` is the same.\n\nCPU is the share of one core during the interval, CPU TIME what has been used since the app's start. MEMORY is the cgroup's where the app has one for it, without cached files that nobody has used of late; else that of its processes, what they share counted in each.",
+    "Shows what the apps of running containers use: processes, processor time and memory. Without a UUID, it shows all containers. `rkt stats` is the same.\n\nCPU is the share of one core during the interval, CPU TIME the time since the app's start. MEMORY is that of the app's cgroup, without cached files that were not used recently. An app without a cgroup for memory has the sum of its processes, in which shared memory counts several times.",
   examples: [
     ["rkt top", "all running containers"],
     ["rkt top --processes 6ba7b810", "one, and its processes"],
@@ -62,7 +62,7 @@ export const command: Command = {
 interface Sample {
   container: RunningContainer;
   now: ContainerUsage;
-  /** Of one core; of the container without an app. */
+  /** The share of one core, of an app or of the whole container. */
   share(app?: string): number;
 }
 
@@ -88,7 +88,7 @@ function shares(before: ContainerUsage, now: ContainerUsage, seconds: number): S
     const [then, at] = [before, now].map(
       (sample) => (app === undefined ? sample.container : sample.apps.get(app))?.cpu,
     );
-    // The sum over processes falls when one ends.
+    // The sum over processes becomes smaller when one ends.
     return Math.max(((at ?? 0) - (then ?? 0)) / Math.max(seconds, 0.001), 0);
   };
 }

@@ -17,7 +17,7 @@ const options = {
     type: "string",
     exclusive: "scope",
     value: "NAME",
-    description: "for the images of this name and those whose names go on with a slash",
+    description: "for the image of this name, and those whose names continue with a slash",
   },
   root: { type: "boolean", exclusive: "scope", description: "for all images" },
   "skip-fingerprint-review": {
@@ -27,7 +27,7 @@ const options = {
   },
   "insecure-allow-http": { type: "boolean", description: "the same as --insecure-options=http", hidden: true },
   list: { type: "boolean", exclusive: "action", description: "list the keys" },
-  remove: { type: "boolean", exclusive: "action", description: "take the trust from keys: arguments are fingerprints" },
+  remove: { type: "boolean", exclusive: "action", description: "stop trusting keys; the arguments are fingerprints" },
   format: {
     type: "string",
     choices: ["table", "json", "json-pretty"],
@@ -37,19 +37,19 @@ const options = {
   "no-legend": { type: "boolean", description: "of --list: no line with the names of the columns" },
 } as const satisfies OptionTable;
 
-/** Which images are meant. */
+/** The images that a key is for. */
 type Scope = { prefix: string | undefined };
 
 export const command: Command = {
   usage: "trust (--prefix=NAME | --root) [options] [PUBKEY...]",
-  description: `Lets a public key sign images. A key is a file, an https URL, or, without an argument, what the host of the prefix names in its meta tags. Its fingerprint, subkeys and identities are shown, and it is trusted only after a yes.
+  description: `Trusts a public key to sign images. PUBKEY is a file or an https URL. Without one, rkt looks in the meta tags of the prefix's host for a key. It shows the key's fingerprint, subkeys and identities, and trusts it only if you answer yes.
 
-\`rkt trust --list\` shows the keys; \`rkt trust --remove\` takes the trust away again, and hides a key of the system's under an empty file.`,
+\`rkt trust --list\` shows the keys. \`rkt trust --remove\` ends the trust; it masks a key of the system with an empty file.`,
   examples: [
     ["rkt trust --prefix=example.com/app", "the key that example.com names for its image"],
     ["rkt trust --prefix=example.com/app ./pubkey.asc", "a key in a file"],
     ["rkt trust --root https://example.com/pubkey.asc", "a key for all images"],
-    ["rkt trust --remove 8b86de38890ddb72", "trust it no longer, for whatever images"],
+    ["rkt trust --remove 8b86de38890ddb72", "trust it no longer, for any image"],
   ],
   options,
   operands: [0, Number.POSITIVE_INFINITY],
@@ -69,7 +69,7 @@ export const command: Command = {
     }
     if (given.remove) return await remove(globals, scope, operands);
     if (scope === undefined)
-      throw usageError("for which images is not said", "--prefix=NAME for those of a name, --root for all");
+      throw usageError("there is no --prefix or --root", "--prefix=NAME is for images of a name, --root for all");
     await trust(globals, scope, {
       sources: operands,
       review: !given["skip-fingerprint-review"],
@@ -81,13 +81,13 @@ export const command: Command = {
 // --- trust ----------------------------------------------------------------------------
 
 interface TrustRequest {
-  /** Files and URLs; none: by discovery. */
+  /** Files and URLs; if there are none, keys are discovered. */
   sources: readonly string[];
   review: boolean;
   plainHttp: boolean;
 }
 
-/** All keys are there and answered for before the first is written. */
+/** Fetches all keys and asks for each, before the first is written. */
 async function trust(globals: GlobalOptions, { prefix }: Scope, request: TrustRequest): Promise<void> {
   const { addKey, filesOf } = await import("../trust/keystore.ts");
   const { armorKey, keyFacts, withRevocations } = await import("../trust/public-key.ts");
@@ -125,7 +125,7 @@ async function findKeys(
   const http = openHttp({
     anyCertificate: insecure.has("tls") || insecure.has("pubkey"),
     plainHttp: httpAllowed || insecure.has("pubkey"),
-    // "pubkey" is for keys, which are public; not for passwords.
+    // "pubkey" allows insecure connections for keys, which are public, but not for passwords.
     credentialsFor: (url) => (url.protocol === "https:" || httpAllowed ? credentials(url) : undefined),
     onRetry: (error, seconds) => say(`${error.message}; trying again in ${Math.ceil(seconds)} s`),
   });
@@ -150,7 +150,7 @@ interface ListedKey {
   file: KeyFile;
   facts: KeyFacts | undefined;
   status: "trusted" | "masked" | "expired" | "revoked" | "damaged";
-  /** What is wrong with a damaged file. */
+  /** The error of a damaged file. */
   damage?: string;
 }
 
@@ -211,7 +211,7 @@ const keyJson = ({ file, facts, status, damage }: ListedKey): object => ({
 
 // --- remove ---------------------------------------------------------------------------
 
-/** Without a scope everywhere: who distrusts a key does so for all images. All are found before the first is removed. */
+/** Removes keys; without a scope, for all images. All keys are found before the first is removed. */
 async function remove(globals: GlobalOptions, scope: Scope | undefined, operands: readonly string[]): Promise<void> {
   const { listKeys, removeKey } = await import("../trust/keystore.ts");
   if (operands.length === 0) throw usageError("--remove needs fingerprints", "`rkt trust --list` shows them");
@@ -226,7 +226,10 @@ async function remove(globals: GlobalOptions, scope: Scope | undefined, operands
 
 const SHORTEST_FINGERPRINT = 8;
 
-/** In either case, with or without spaces; the beginning, or the end (gpg's key ID), of one key's is enough. */
+/**
+ * Finds a key by its fingerprint, in upper or lower case, with or without spaces. Its beginning or end (gpg's key ID)
+ * is enough.
+ */
 function keysOfFingerprint(files: readonly KeyFile[], text: string): KeyFile[] {
   const digits = text.replaceAll(" ", "").replace(/^0x/i, "").toLowerCase();
   if (!/^[0-9a-f]+$/.test(digits) || digits.length < SHORTEST_FINGERPRINT)

@@ -1,6 +1,5 @@
 /**
- * Credentials for the hosts that images come from. A secret never reaches an
- * error, a warning or a listing.
+ * The credentials for hosts from which images are fetched. A secret never appears in an error, a warning or a listing.
  */
 
 import { CONFIG_SUBDIRECTORIES } from "../../shared/contract/configuration.ts";
@@ -26,9 +25,9 @@ export type Credentials =
 export interface Auth {
   /** By host, or host and port. */
   hosts: Map<string, Credentials>;
-  /** By registry, for images of Docker's kind. */
+  /** By registry, for Docker images. */
   registries: Map<string, Credentials>;
-  /** Files that too many can read. */
+  /** About files that everybody can read. */
   warnings: string[];
 }
 
@@ -73,7 +72,7 @@ function names(list: Place): [string, Place][] {
   return found;
 }
 
-/** As in a URL; credentials are for one host. */
+/** A host as in a URL. Wildcards are refused, because credentials are for one host. */
 const hostAndPort: Rule = (text) => {
   const url = URL.parse(`https://${text}/`);
   const valid = url !== null && /^[^/?#@\\\s]+$/.test(text) && url.hostname !== "" && !text.includes("*");
@@ -106,7 +105,7 @@ const VISIBLE = /^[\x21-\x7e]+$/;
 const PRINTABLE = /^[^\0-\x1f\x7f]+$/;
 const region: Rule = (text) => (/^[a-z0-9-]*$/.test(text) ? undefined : "must be the name of a region");
 
-/** What is wrong with it is said without showing it. */
+/** Reads a secret. An error about it does not show it. */
 function secret(place: Place, form: RegExp): string {
   const { value } = place;
   if (absent(place)) return string(place);
@@ -118,8 +117,8 @@ function secret(place: Place, form: RegExp): string {
 }
 
 /**
- * Headers that carry the credentials for a URL's host. The configuration is
- * read at the first question, and a warning about its files comes then.
+ * Returns a function that makes the headers with the credentials for a URL's host. The configuration is read at its
+ * first call, which may also warn about the files.
  */
 export function credentialsFrom(
   dirs: ConfigDirs,

@@ -1,6 +1,6 @@
 /**
- * Signature Version 4 of a GET for Amazon S3: headers that prove knowledge of
- * a secret key for one URL, for some minutes.
+ * Signs a GET request for Amazon S3 with Signature Version 4: the headers prove knowledge of the secret key, for one
+ * URL and some minutes.
  *
  * Source: "Authenticating Requests: Using the Authorization Header (AWS
  * Signature Version 4)", Amazon S3 API Reference.
@@ -11,7 +11,7 @@ import { createHash, createHmac } from "node:crypto";
 export interface AwsKey {
   accessKeyID: string;
   secretAccessKey: string;
-  /** Guessed from the host's name unless told. */
+  /** Undefined: guessed from the host's name. */
   awsRegion: string | undefined;
 }
 
@@ -44,13 +44,13 @@ export function signRequest(url: URL, key: AwsKey, now: Date): Record<string, st
   };
 }
 
-/** `bucket.s3.eu-west-1.amazonaws.com`, and its older spelling with a hyphen. */
+/** The region in a host like `bucket.s3.eu-west-1.amazonaws.com`, or in the older form with a hyphen. */
 export function regionOf(host: string): string {
   const pattern = /(?:^|\.)s3[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-\d+)\.amazonaws\.com(?:\.cn)?$/;
   return pattern.exec(host)?.[1] ?? DEFAULT_REGION;
 }
 
-/** The path as the server decodes it, encoded anew. */
+/** Decodes the path as the server does, and encodes it again. */
 function canonicalPath(path: string): string {
   return path
     .split("/")
@@ -67,7 +67,7 @@ function canonicalQuery(query: URLSearchParams): string {
     .join("&");
 }
 
-/** Every octet but RFC 3986's unreserved ones. */
+/** Encodes all bytes except RFC 3986's unreserved characters. */
 function encode(text: string): string {
   return encodeURIComponent(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
 }

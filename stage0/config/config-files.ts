@@ -1,10 +1,8 @@
 /**
- * The configuration directories: which files count, what each must begin with,
- * and what overrides what. Formats are those of rkt's own configuration files,
- * so that a machine's existing ones keep their meaning.
+ * Reads the files of the configuration directories: `*.json`, each with a kind and a version; a later directory
+ * overrides an earlier one. The formats are those of rkt 1.30, so that existing files keep their meaning.
  *
- * Sources: rkt, Documentation/configuration.md. Other than there, links to
- * files are followed.
+ * Sources: rkt, Documentation/configuration.md. Unlike rkt 1.30, this follows symbolic links to files.
  */
 
 import { readdirSync, readFileSync, statSync } from "node:fs";
@@ -15,7 +13,7 @@ import { ManifestError } from "../../shared/schema/manifest-error.ts";
 import { type Fields, fields, finish, type Place, report, root, string } from "../../shared/schema/place.ts";
 import { oneOf } from "../../shared/schema/values.ts";
 
-/** Of GlobalOptions. A later directory overrides the ones before it. */
+/** A later directory overrides the ones before it. */
 export interface ConfigDirs {
   systemConfig: string;
   localConfig: string;
@@ -29,18 +27,20 @@ export interface ConfigFile {
   get: Fields;
 }
 
-/** `auth.d` holds `auth` and `dockerAuth`: what lies elsewhere is a mistake of the person's. */
+/**
+ * The kinds of files that a subdirectory may hold. Any other kind there is an error: the user has misplaced the file.
+ */
 export interface ConfigKinds {
   subdirectory: string;
   kinds: readonly string[];
 }
 
-/** Gives one setting its value; `place` is where the file says so. */
+/** Sets one setting; `place` is its place in the file. */
 export type SetValue<T> = (key: string, value: T, place: Place) => void;
 
 /**
- * The settings of a subdirectory in all configuration directories. Two files
- * of one directory that give the same setting contradict each other: an error.
+ * Reads the settings of a subdirectory in all configuration directories. It is an error if two files of one directory
+ * have the same setting.
  */
 export function readSettings<T>(
   dirs: ConfigDirs,
@@ -65,7 +65,7 @@ export function readSettings<T>(
   return effective;
 }
 
-/** In the order of their names. */
+/** The files, sorted by name. */
 function configFiles(dir: string): string[] {
   let names: string[];
   try {
@@ -96,7 +96,7 @@ function readFile(path: string, kinds: readonly string[], read: (file: ConfigFil
     const get = fields(document);
     const kind = string(get("rktKind"), oneOf(...kinds));
     string(get("rktVersion"), oneOf("v1"));
-    // What the members of another kind or version mean is unknown.
+    // Stops here for another kind or version: its members may have another meaning.
     finish(document, undefined);
     read({ path, mode, kind, get });
     finish(document, undefined);

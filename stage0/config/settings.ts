@@ -1,4 +1,4 @@
-/** Where rkt keeps its data, and which stage1 image it takes when none is asked for. */
+/** The settings of rkt: its directories, and its default stage1 image. */
 
 import { CONFIG_SUBDIRECTORIES } from "../../shared/contract/configuration.ts";
 import { absolutePath, acIdentifier } from "../../shared/schema/values.ts";
@@ -6,7 +6,7 @@ import { optionalString, type Rule, report } from "../../shared/schema/place.ts"
 import { type ConfigDirs, readSettings } from "./config-files.ts";
 import type { InsecureOption } from "./insecure-options.ts";
 
-/** How rkt works for its caller: where its data and its configuration are, and which checks it does without. */
+/** The settings of one invocation: the directories of data and configuration, and the checks that are switched off. */
 export interface Settings extends ConfigDirs {
   /** The data directory. */
   dir: string;
@@ -15,11 +15,11 @@ export interface Settings extends ConfigDirs {
   insecure: ReadonlySet<InsecureOption>;
 }
 
-/** What the configuration says of stage1 images. */
+/** The configuration of stage1 images. */
 export interface Stage1Settings {
-  /** A directory to look in first. */
+  /** A directory that rkt searches first. */
   images?: string | undefined;
-  /** The default: of this name and version in the store, or else from the location. */
+  /** The default image: the one with this name and version in the store, or else the one at the location. */
   name?: string | undefined;
   version?: string | undefined;
   location?: string | undefined;
@@ -28,7 +28,7 @@ export interface Stage1Settings {
 export interface Paths {
   /** The data directory; `--dir` overrides it. */
   data: string | undefined;
-  /** Where `--stage1-from-dir` looks. */
+  /** The directory of `--stage1-from-dir`. */
   stage1Images: string | undefined;
 }
 
@@ -44,7 +44,7 @@ export function readPaths(dirs: ConfigDirs): Paths {
   return { data: paths.get("data"), stage1Images: paths.get("stage1-images") };
 }
 
-/** Looked for in the store by name and version, and else fetched from the location. */
+/** rkt looks for the image in the store, by name and version, and else fetches it from the location. */
 export interface DefaultStage1 {
   name: string | undefined;
   version: string | undefined;
@@ -68,7 +68,6 @@ export function readDefaultStage1(dirs: ConfigDirs): DefaultStage1 {
   return { name, version, location: stage1.get("location")?.[0] };
 }
 
-/** All that the configuration says of stage1 images. */
 export function readStage1Settings(dirs: ConfigDirs): Stage1Settings {
   return { images: readPaths(dirs).stage1Images, ...readDefaultStage1(dirs) };
 }

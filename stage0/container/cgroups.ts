@@ -1,4 +1,4 @@
-/** The cgroups that a container's stage 1 has listed; nothing else may be touched by their names. */
+/** The cgroups of a container, from the list that its stage 1 has written. */
 
 import { existsSync } from "node:fs";
 import { MAX_LIST_BYTES, readBounded } from "../../shared/bounded-read.ts";
@@ -6,7 +6,10 @@ import { errorCode } from "../../shared/errors.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
 
-/** Directories that may be gone. Only names that carry the container's UUID count. */
+/**
+ * The directories, which may not exist any more. Names without the container's UUID are ignored, because they are
+ * removed.
+ */
 export function listedCgroups(container: HostPath, uuid: string): string[] {
   let list: string;
   try {
@@ -20,7 +23,7 @@ export function listedCgroups(container: HostPath, uuid: string): string[] {
     .filter((dir) => dir.startsWith("/sys/fs/cgroup/") && !dir.includes("/../") && dir.endsWith(`/rkt-${uuid}`));
 }
 
-/** Whether the host has cgroup v2 alone (cgroups(7)). Beside v1 ("hybrid") it is elsewhere, and has no controller that v1 has. */
+/** Whether the host has cgroup v2 alone (cgroups(7)). Beside v1 ("hybrid"), v2 is mounted elsewhere. */
 export function hasUnifiedCgroups(root = "/sys/fs/cgroup"): boolean {
   return existsSync(`${root}/cgroup.controllers`);
 }

@@ -1,8 +1,7 @@
 /**
- * Garbage collection. Everything it needs is plain files of the container
- * directory; no mount of a container exists in the host's namespace, so no
- * file is ever busy. Each step can be repeated: killed at any point, the next
- * run goes on.
+ * Garbage collection of containers. It needs nothing but files of the container directory. No mount of a container
+ * exists in the host's mount namespace, so no file is busy. Each step can be repeated: if a run is killed, the next one
+ * goes on.
  */
 
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync } from "node:fs";
@@ -13,7 +12,7 @@ import { networkClaim } from "../../shared/contract/host-state.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
 import { runRelease } from "../../shared/network-claims.ts";
 import { signalProcess } from "../../shared/signal-process.ts";
-import { refuseRunningWithoutLock } from "./breaches.ts";
+import { refuseRunningWithoutLock } from "./contract-violations.ts";
 import { listedCgroups } from "./cgroups.ts";
 import { refuseOtherLayout } from "./inspect.ts";
 import { type ContainerRef, listContainers, type OwnedContainer, transition } from "./lifecycle.ts";
@@ -27,7 +26,7 @@ export interface CollectOptions {
   gracePeriod: number;
   /** Milliseconds a prepared container may wait for run-prepared. */
   expirePrepared: number;
-  /** Marks only; removes nothing. */
+  /** Mark containers as garbage, but remove none. */
   markOnly: boolean;
   now: number;
 }
@@ -35,7 +34,7 @@ export interface CollectOptions {
 export interface Collected {
   marked: string[];
   removed: string[];
-  /** What could not be taken away, with the reason; the rest went on. */
+  /** Containers that could not be removed, with the reasons. */
   failed: { uuid: string; error: unknown }[];
 }
 
@@ -53,7 +52,7 @@ export function collect(data: string, options: CollectOptions): Collected {
 
 function collectOne(data: string, ref: ContainerRef, options: CollectOptions, result: Collected): void {
   const lock = tryLock(ref.dir);
-  // Held: it runs, is being prepared, or another gc has it. Gone: it has moved on.
+  // "busy": it runs, is being prepared, or another gc works on it. "gone": it has moved to another state.
   if (lock === "busy" || lock === "gone") return;
   try {
     collectOwned(data, { ...ref, lock }, options, result);
@@ -72,7 +71,7 @@ function collectOwned(data: string, container: OwnedContainer, options: CollectO
   if (state === "run") {
     owned = transition(data, owned, "exited-garbage");
     result.marked.push(uuid);
-    // Addresses and ports are everybody's: no grace period.
+    // Addresses and ports are released without a grace period, because other containers need them.
     releaseNetworks(owned);
   }
   const grace: Record<State, number> = {
@@ -94,11 +93,11 @@ function stateSince(dir: HostPath): number {
 }
 
 export interface RemoveOptions {
-  /** Told what could not be released; the container is removed all the same. */
+  /** Remove the container even if a release fails; this is told the error. */
   force?: ((error: unknown) => void) | undefined;
 }
 
-/** Takes an owned container away: what its stage1 releases, its networks, its cgroups, then its directory. */
+/** Removes an owned container: runs its stage1's `gc`, releases its networks and cgroups, and removes its directory. */
 export function removeContainer(data: string, container: OwnedContainer, { force }: RemoveOptions = {}): void {
   refuseRunningWithoutLock(container);
   for (const release of [runStage1Gc, releaseNetworks, removeCgroups])
@@ -107,7 +106,7 @@ export function removeContainer(data: string, container: OwnedContainer, { force
     } catch (error) {
       if (force === undefined) throw error;
       force(error);
-      // Else every later gc would try again.
+      // Otherwise every later gc would try again.
       if (release === releaseNetworks) rmSync(networkClaim(container.uuid).dir, { recursive: true, force: true });
     }
   removeContainerDirectory(data, container);
@@ -117,9 +116,8 @@ export function removeContainer(data: string, container: OwnedContainer, { force
 export const RELEASE_LIMIT = 150_000;
 
 /**
- * Runs the script that stage 1 left for the release of the container's
- * networks, if it is still there: a waiter ran it when the container ended,
- * unless that was killed too. It may be run again at any time.
+ * Runs the script of stage 1 that releases the container's networks, if it still exists. Usually a waiter has run it at
+ * the container's end, but the waiter may have been killed. The script may run repeatedly.
  */
 function releaseNetworks({ dir, uuid }: OwnedContainer): void {
   const { netTeardown } = containerLayout(".");
@@ -127,7 +125,7 @@ function releaseNetworks({ dir, uuid }: OwnedContainer): void {
   const reason = runRelease(netTeardown, dir, RELEASE_LIMIT);
   if (reason === undefined) return;
   throw new RktError("network-busy", `cannot release the networks of container ${uuid}: ${reason}`, {
-    hint: `\`sh -x ${netTeardown}\` in ${dir} shows where; \`rkt rm --force ${uuid.slice(0, 8)}\` gives it up`,
+    hint: `\`sh -x ${netTeardown}\` in ${dir} shows where; \`rkt rm --force ${uuid.slice(0, 8)}\` abandons it`,
   });
 }
 
@@ -135,13 +133,12 @@ function removeCgroups(container: OwnedContainer): void {
   for (const dir of listedCgroups(container.dir, container.uuid)) removeCgroup(dir);
 }
 
-/** How long the last processes of a container may take to die: milliseconds. */
+/** Milliseconds that the last processes of a container may take to end. */
 const DYING = 5000;
 
 /**
- * A cgroup goes when nothing is in it and below it (cgroups(7)): depth first.
- * Who let go of the container's lock may have left processes behind that the
- * kernel is still ending, or that joined it from outside: they are killed.
+ * Removes a cgroup and those below it; each must be empty (cgroups(7)). There may still be processes after the
+ * container's lock is free, which the kernel is ending or which have joined from outside: they are killed.
  */
 function removeCgroup(dir: string): void {
   const end = Date.now() + DYING;
@@ -163,7 +160,7 @@ function removeCgroup(dir: string): void {
 }
 
 function killAll(cgroup: string): void {
-  // 0 is a process of another PID namespace.
+  // 0 stands for a process of another PID namespace.
   for (const pid of readFileSync(`${cgroup}/cgroup.procs`, "utf8").split("\n").map(Number))
     if (pid > 1) signalProcess(pid, ["SIGKILL"], () => isMember(pid, cgroup));
 }

@@ -1,8 +1,7 @@
 /**
- * What the volumes that begin as a part of an image take of the disk. The bound
- * of what an image unpacks to counts a file once, whatever its hard links; each
- * of these volumes is a copy of its own, which has nothing in common with the
- * others. Trusts the store's trees, and follows no link in them.
+ * Limits the disk space of volumes that begin as copies of an image's directories. The limit of an image's unpacked
+ * size counts a file with several hard links once, but each of these volumes has its own copy. The store's trees are
+ * trusted; no link in them is followed.
  */
 
 import { lstatSync, readdirSync } from "node:fs";
@@ -14,14 +13,17 @@ export interface CopiedVolumes {
   tree: string;
   /** Bytes of the image's blob. */
   imageSize: number;
-  /** Directories that are copied, as paths that lead there. */
+  /** Paths of the directories that are copied. */
   directories: readonly string[];
 }
 
-/** What copies may take in any case, unless somebody has said what an image may. */
+/** Bytes that copies may always take, if there is no `maxImageSize`. */
 const FREE = 64 * 1024 ** 2;
 
-/** Throws "too-large". `maxImageSize` counts for an image and its copies together; without, the copies may take what the image does. */
+/**
+ * Throws "too-large". `maxImageSize` is the limit for an image and its copies together. Without it, the copies may take
+ * as much as the image.
+ */
 export function requireCopiedSize(volumes: CopiedVolumes, maxImageSize: number | undefined): void {
   const { app, tree, imageSize, directories } = volumes;
   const copied = directories.reduce((sum, directory) => sum + treeSize(directory), 0);
@@ -37,10 +39,10 @@ export function requireCopiedSize(volumes: CopiedVolumes, maxImageSize: number |
 
 const SLASH = Buffer.from("/");
 
-/** Of an empty file: on some file systems an inode is taken from the space of all. */
+/** Bytes that count for each inode: some file systems take inodes from the common space. */
 const INODE = 1024;
 
-/** Bytes on the disk of a directory and all in it, each file once. */
+/** Disk space of a directory with all its contents; a file with several names counts once. */
 function treeSize(top: string): number {
   const seen = new Set<bigint>();
   const sizeOf = (path: Buffer): number => {
@@ -49,7 +51,7 @@ function treeSize(top: string): number {
     seen.add(ino);
     return INODE + Number(blocks) * 512;
   };
-  // Names need not be text.
+  // Names are bytes, and need not be UTF-8.
   const visit = (directory: Buffer): number =>
     readdirSync(directory, { withFileTypes: true, encoding: "buffer" }).reduce((sum, entry) => {
       const path = Buffer.concat([directory, SLASH, entry.name]);

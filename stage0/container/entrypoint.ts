@@ -1,9 +1,8 @@
 /**
- * Running an entrypoint of a running container's stage1. Its root file system
- * is mounted in the container's own mount namespace only; the magic link
- * `/proc/PID/root` of the lock's holder leads there without joining it. That
- * is followed once, and the process looked at again afterwards: were it
- * another one by then, an app's, the path would be the app's too.
+ * Finds an entrypoint of a running container's stage1, for a caller that runs it. The stage1's root is mounted only in
+ * the container's mount namespace. The magic link `/proc/PID/root` of the lock's holder leads there without entering
+ * the namespace. The link is followed once, and then the process is checked again: if the pid were an app's by then,
+ * the path would be the app's, too.
  */
 
 import { closeSync, constants, existsSync, openSync } from "node:fs";
@@ -17,20 +16,20 @@ import { O_PATH } from "../../shared/syscall/file.ts";
 import { readManifest, readStage1Manifest, requireLayout, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
 
-/** Code of the error that a container is about to run. */
+/** Code of the error that a container is starting. */
 export const STARTING = "starting";
 
 export interface RunningEntrypoint {
-  /** Of the process that holds the lock. */
+  /** The process that holds the lock. */
   pid: number;
   /** Descriptor of the container directory in the container's mount namespace: the entrypoint's working directory. */
   directory: number;
-  /** Below the working directory. */
+  /** The entrypoint's path, below the working directory. */
   path: HostPath;
   env: Record<string, string>;
 }
 
-/** Throws when the container does not run or its stage1 has no such entrypoint. */
+/** Throws if the container does not run, or its stage1 has no such entrypoint. */
 export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningEntrypoint {
   const now = phase(ref);
   const found = now === "running" ? openRunning(ref.dir) : undefined;
@@ -39,7 +38,7 @@ export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningE
       throw new RktError(
         "bad-stage1",
         `container ${ref.uuid} cannot be reached: its stage1 image ${readStage1Manifest(ref.dir).name} must name a process that holds the lock in the file pid, and does not`,
-        { hint: "that process has ended, or let go of the lock; who holds it: `fuser DIRECTORY`, `lslocks`" },
+        { hint: "that process has ended or released the lock; `fuser DIRECTORY` and `lslocks` show its holder" },
       );
     const starting = now === "running";
     const state = now === undefined ? "" : `: it is ${starting ? "starting" : now}`;
@@ -55,7 +54,7 @@ export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningE
   }
 }
 
-/** The lock's holder, and the container directory as it sees it; undefined when nobody holds the lock. */
+/** The lock's holder, and the container directory in its mount namespace. Undefined if nobody holds the lock. */
 export function openRunning(dir: HostPath): Pick<RunningEntrypoint, "pid" | "directory"> | undefined {
   const pid = supervisor(dir);
   if (pid === undefined) return undefined;
@@ -83,12 +82,12 @@ function entrypointPath(ref: ContainerRef, name: Entrypoint): HostPath {
   return containerLayout("/proc/self/cwd").inStage1(inside);
 }
 
-/** Nothing of the caller's environment but what kind of terminal it is. */
+/** The entrypoint's environment. Of the caller's it has only TERM. */
 function environment(): Record<string, string> {
   const term = callersEnvironment()["TERM"];
   return {
     PATH: "/usr/bin:/bin",
-    // For a stage1 on Node.js as it is: the real path of what lies behind the magic link is one of another mount namespace.
+    // For a stage1 that runs on Node.js: the real path behind the magic link is one of another mount namespace.
     NODE_PRESERVE_SYMLINKS_MAIN: "1",
     ...(term === undefined ? {} : { TERM: term }),
   };

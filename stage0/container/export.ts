@@ -1,11 +1,9 @@
 /**
- * An image of an app as its container has left it, or as it is at the moment.
+ * Makes an image of an app's files, as its ended container has left them, or as they are in a running one.
  *
- * What an app can write is not trusted: it may put a link where a directory
- * was a moment ago. So this process goes into the app's root (chroot(2))
- * before it looks at anything, and comes back when the image is written. From
- * here on only synchronous calls see that root: Node.js's other threads stay
- * outside.
+ * The app's files are not trusted: a running app may replace a directory by a link at any moment. So this process
+ * enters the app's root (chroot(2)) before it reads anything, and leaves it when the image is written. Only synchronous
+ * calls use that root: Node.js's other threads stay outside.
  */
 
 import { closeSync, constants, createWriteStream, fstatSync, linkSync, openSync, readSync, renameSync } from "node:fs";
@@ -62,7 +60,7 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
   const manifest = exportManifest(request, trees);
   const temporary = beside(output);
   const fd = openSync(temporary, "wx", callersMode(0o666));
-  // Stored as the app knows them; where the container is mounted, as the host's.
+  // Owners are stored as the app sees them. In the mounts of a running container they appear as the host's ids.
   const mapped = pid === undefined ? undefined : readPrivateIds(request.container.dir);
   const host = openSync("/", O_PATH | constants.O_DIRECTORY);
   const descriptors = openSync("/proc/self/fd", O_PATH | constants.O_DIRECTORY);
@@ -76,7 +74,7 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
       fchdir(host);
       chroot(".");
     }
-    // link(2), other than rename(2), takes nothing's place.
+    // Unlike rename(2), link(2) replaces no file.
     if (request.overwrite) renameSync(temporary, output);
     else linkSync(temporary, output);
     return written;
@@ -90,7 +88,7 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
   }
 }
 
-/** The image's own, less the images below it: their files are among those of the new one. */
+/** The image's manifest, without its dependencies: their files become a part of the new image. */
 function exportManifest({ container, app }: ExportRequest, { overlay, apps }: TreesFile): string {
   const layout = containerLayout(container.dir);
   const dir = apps[app.name]?.dir ?? "";
@@ -103,7 +101,9 @@ function exportManifest({ container, app }: ExportRequest, { overlay, apps }: Tr
   return formatImageManifest({ ...manifest, app: manifest.app ?? app.app, dependencies: [], pathWhitelist: [] });
 }
 
-/** Makes the app's root this process's: of a running app through the container's mounts, else mounted for us alone. */
+/**
+ * Enters the app's root: a running app's through the container's mounts; another one is mounted for this process alone.
+ */
 function enterRoot({ container, app }: ExportRequest, { overlay, apps }: TreesFile, pid: number | undefined): void {
   const tree = apps[app.name];
   if (tree === undefined) throw new Error(`no tree for app ${app.name}`);
@@ -114,7 +114,7 @@ function enterRoot({ container, app }: ExportRequest, { overlay, apps }: TreesFi
   } else if (overlay) {
     unshare(CLONE_NEWNS);
     mount("", "/", "", MS_REC | MS_PRIVATE);
-    // Relative paths: there is nothing to escape in the options.
+    // Relative paths, so that the mount options need no escapes.
     process.chdir(container.dir);
     const here = containerLayout(".");
     const lower: HostPath[] = [here.upper(dir), dataLayout("../../..").treeRootfs(tree.tree)];
@@ -128,7 +128,7 @@ function enterRoot({ container, app }: ExportRequest, { overlay, apps }: TreesFi
   process.chdir("/");
 }
 
-/** By the container's own mounts: found once, by a process that is then looked at again, and gone into by what was found. */
+/** Enters a running app's root by the descriptor that `openRunning` has found and checked. */
 function enterRunning(container: ContainerRef, dir: string): void {
   const found = openRunning(container.dir);
   if (found === undefined) throw changing(container);
@@ -145,12 +145,12 @@ function enterRunning(container: ContainerRef, dir: string): void {
 
 const CHUNK = 1 << 20;
 
-/** What a container with users of its own calls an id of the host's. */
+/** The container's own number for an id of the host. */
 function ownId(id: number, mapped: PrivateIds | undefined): number {
   return mapped !== undefined && id >= mapped.first && id < mapped.first + mapped.count ? id - mapped.first : id;
 }
 
-/** Attributes with the ids that are in them, as the container has these: access control lists and file capabilities. */
+/** Maps the ids that are in extended attributes (access control lists, file capabilities) to the container's own. */
 function ownAttributes(attributes: ReadonlyMap<string, Buffer>, mapped: PrivateIds): Map<string, Buffer> {
   return new Map(
     [...attributes].map(([name, value]) => {
@@ -160,7 +160,10 @@ function ownAttributes(attributes: ReadonlyMap<string, Buffer>, mapped: PrivateI
   );
 }
 
-/** linux/posix_acl_xattr.h: a version, and entries of tag, permissions and id; an id means something for a named user or group. */
+/**
+ * linux/posix_acl_xattr.h: a version, then entries of tag, permissions and id. Only entries of a named user or group
+ * have an id.
+ */
 function ownList(value: Buffer, mapped: PrivateIds): Buffer {
   const [ACL_USER, ACL_GROUP] = [0x02, 0x08];
   const own = Buffer.from(value);
@@ -170,7 +173,10 @@ function ownList(value: Buffer, mapped: PrivateIds): Buffer {
   return own;
 }
 
-/** capabilities(7): version 3 ends with the id of the user who is root where they hold; those of version 2 hold everywhere. */
+/**
+ * capabilities(7): version 3 ends with the host's id of the root user of a user namespace, in which alone it is valid.
+ * For the container's own root it becomes version 2, which is valid everywhere.
+ */
 function ownCapabilities(value: Buffer, mapped: PrivateIds): Buffer {
   const [VERSION, VERSION_2, VERSION_3] = [0xff000000, 0x02000000, 0x03000000];
   const magic = value.length === 24 ? value.readUInt32LE(0) : 0;
@@ -183,7 +189,7 @@ function ownCapabilities(value: Buffer, mapped: PrivateIds): Buffer {
   return own.subarray(0, 20);
 }
 
-/** The root as it is, file contents read when their turn comes. */
+/** Describes the root. The contents of files are read later, when the image is written. */
 function liveTree(mapped: PrivateIds | undefined, descriptors: number): Tree {
   const tree = readTree("/", { live: true });
   for (const entry of tree.values()) {
@@ -198,7 +204,7 @@ function liveTree(mapped: PrivateIds | undefined, descriptors: number): Tree {
   return tree;
 }
 
-/** As many bytes as were announced: what an app has taken away since is zeros, what it has added is left out. */
+/** Reads exactly `size` bytes: zeros replace what the app has cut off since, and what it has added is left out. */
 function* fileChunks(path: string, size: number, descriptors: number): Generator<Buffer> {
   const fd = openFile(path, descriptors);
   try {
@@ -215,8 +221,9 @@ function* fileChunks(path: string, size: number, descriptors: number): Generator
 }
 
 /**
- * Undefined for what is no longer a file. What is there is looked at before it is opened, for opening a device does
- * something (a watchdog starts); then exactly that is opened, by the /proc that is not in this root.
+ * Opens a file; undefined if it is no regular file any more. It is checked by an O_PATH descriptor first, because
+ * opening a device has effects (a watchdog starts). Then this descriptor is opened for reading, by the /proc outside
+ * this root.
  */
 function openFile(path: string, descriptors: number): number | undefined {
   try {
@@ -228,7 +235,7 @@ function openFile(path: string, descriptors: number): number | undefined {
       closeSync(found);
     }
   } catch (error) {
-    // The kernel would wait, for 45 seconds for each file.
+    // EAGAIN: an app has a lease on the file. Without O_NONBLOCK, the kernel would wait for 45 seconds.
     if (errorCode(error) === "EAGAIN")
       throw new RktError("busy-file", `${path} ${LEASED}`, { hint: "try again; meanwhile the kernel takes the lease away" });
     if (!["ENOENT", "ENOTDIR", "ELOOP"].includes(errorCode(error) ?? "")) throw error;

@@ -1,12 +1,10 @@
 /**
- * What a person should know of an app's rendered image before the app starts:
- * which of its volumes hide files of the image (ace.md, "Volume Setup": the
- * user should be warned), and that a system manager is no app. Notes alone:
- * whether the app can start is for the launcher to say, which sees the app's
- * root as it really is.
+ * Looks at the rendered images before their apps start, to warn the user: about volumes that hide files of the image
+ * (ace.md, "Volume Setup"), and about a system manager as an app. It refuses nothing: the launcher, which sees the
+ * app's real root, decides whether the app can start.
  *
- * Nothing of the image is trusted: the kernel resolves paths inside the root
- * (openat2(2), RESOLVE_IN_ROOT), and nothing but a directory's first name is read.
+ * The image is not trusted: the kernel resolves paths inside its root (openat2(2), RESOLVE_IN_ROOT), and only the first
+ * name in a directory is read.
  */
 
 import { closeSync, constants, fstatSync, opendirSync, openSync, readlinkSync } from "node:fs";
@@ -15,7 +13,7 @@ import type { HostPath } from "../../shared/contract/paths.ts";
 import type { PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
 import { O_PATH, openat2, RESOLVE_IN_ROOT } from "../../shared/syscall/file.ts";
 
-/** `rootfs` is the rendered tree of an app; `implicitVolumes` begin as a copy of what the image of their app has. */
+/** `rootfs` returns an app's rendered tree; `implicitVolumes` begin as copies of the image's directories. */
 export function imageNotes(
   { apps }: PodManifest,
   rootfs: (app: string) => HostPath,
@@ -31,7 +29,7 @@ export function imageNotes(
   });
 }
 
-/** In every app the kernel's file systems are mounted there, whatever the image has. */
+/** Kernel file systems are mounted on these in every app. */
 const ALWAYS_HIDDEN = ["/dev", "/proc", "/sys"];
 
 function hiddenByVolumes(
@@ -44,7 +42,7 @@ function hiddenByVolumes(
     const place = places[i];
     // A volume that begins as a copy of the image's directory hides nothing.
     if (place === undefined || !place.filled || implicitVolumes.get(volume) === name) return [];
-    // Below another mount the image's file is hidden already.
+    // Below another mount, the image's files are hidden anyway.
     const others = places.flatMap((other, j) => (j === i || other === undefined ? [] : [other.path]));
     if ([...ALWAYS_HIDDEN, ...others].some((above) => place.path.startsWith(`${above}/`))) return [];
     return [`app ${name}: volume "${volume}" hides what the image has at ${posix.resolve("/", path)}`];
@@ -57,7 +55,7 @@ function hasSomething(fd: number): boolean {
   return directory.readSync() !== null;
 }
 
-/** A program that is systemd, perhaps by a link such as the /sbin/init of a distribution's image. */
+/** Warns if the app's program is systemd, perhaps through a link such as /sbin/init in a distribution's image. */
 function systemManager({ name, app }: RuntimeApp, root: number): string[] {
   const program = app?.exec[0] ?? "";
   if (!program.startsWith("/") || find(root, program, ({ path }) => posix.basename(path)) !== "systemd") return [];
@@ -66,7 +64,10 @@ function systemManager({ name, app }: RuntimeApp, root: number): string[] {
   ];
 }
 
-/** What `look` sees of a path's end; undefined where the image has nothing. `path` is the end's own, without links, from the root. */
+/**
+ * Opens a path in the root and calls `look` with it, and with its path without links. Undefined if the image has
+ * nothing there.
+ */
 function find<T>(root: number, path: string, look: (end: { fd: number; path: string }) => T): T | undefined {
   let fd: number;
   try {

@@ -1,7 +1,6 @@
 /**
- * Leaving stage 0: `prepared` → `run`, the container's mounts in a mount
- * namespace of its own, then `execve` of stage1's init with the container
- * directory as working directory and its lock inherited.
+ * Leaves stage 0: moves the container from `prepared` to `run`, makes its mounts in a new mount namespace, and executes
+ * stage1's init. That has the container directory as its working directory, and inherits the lock.
  */
 
 import { readFileSync } from "node:fs";
@@ -28,14 +27,14 @@ import { hostEnvironment } from "../host/environment.ts";
 
 export interface LaunchOptions {
   data: string;
-  /** Collect the container at once when it ends: argv of the command that does. */
+  /** Remove the container as soon as it ends: argv of the command that does so. */
   collect?: readonly string[] | undefined;
   env: Environment;
-  /** Replaces the container's: what was chosen as late as now. */
+  /** Replaces the prepared manifest, with the options of this start. */
   manifest?: PodManifest | undefined;
 }
 
-/** Starts a prepared container in place of this process; returns only by throwing. */
+/** Starts a prepared container: this process becomes stage 1. Never returns; throws if it fails. */
 export function launchContainer(prepared: OwnedContainer, options: LaunchOptions): never {
   let container = prepared;
   let mounted: string[] = [];
@@ -58,7 +57,7 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
     if (trees.overlay) mounted = mountOverlays(trees);
 
     const path = here.inStage1(init);
-    // As the caller had them: stage 1 need not be Node.js, which raises the soft one.
+    // The caller's limits, because Node.js has raised the soft one.
     setrlimit(RLIMIT_NOFILE, callersOpenFiles());
     try {
       const locks = { [ENV_LOCK_FD]: container.lock.fd, ...(users === undefined ? {} : { [ENV_USERS_FD]: users }) };
@@ -89,8 +88,8 @@ const stage1Environment = (env: Environment): Record<string, string> => ({
 });
 
 /**
- * `--rm`: a waiter that costs no runtime. flock(1) sleeps in the kernel until
- * the container's lock is free, whatever ended it, and only then starts rkt.
+ * `--rm`: starts a process that waits for the container's end and then starts `rkt rm`. While it waits it is only
+ * flock(1), which sleeps in the kernel until the container's lock is free.
  */
 function startCollector(container: OwnedContainer, argv: readonly string[]): void {
   const child = spawn("sh", ["-c", 'flock -s "$0" true && exec "$@"', container.dir, ...argv], {

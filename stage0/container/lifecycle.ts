@@ -1,7 +1,6 @@
 /**
- * Where a container is in its life: the state directory it lies in, and
- * whether its lock is held (docs/extend/lifecycle.md). Every transition is one
- * rename(2) by the holder of the lock.
+ * The life of a container. Its phase follows from the state directory that it lies in, and from whether its lock is
+ * held (docs/extend/lifecycle.md). Each transition is one rename(2) by the holder of the lock.
  */
 
 import { type Dirent, readdirSync, renameSync } from "node:fs";
@@ -11,7 +10,7 @@ import type { HostPath } from "../../shared/contract/paths.ts";
 import { makeContainerDirectories, makeOwnDirectory, secureData } from "../host/data-directory.ts";
 import { type DirectoryLock, isLocked, tryLock, waitUnlocked } from "./lock.ts";
 
-/** What a person calls the state of a container. */
+/** The phase of a container, as users see it. */
 export type Phase =
   | "embryo"
   | "preparing"
@@ -34,7 +33,7 @@ export interface OwnedContainer extends ContainerRef {
   lock: DirectoryLock;
 }
 
-/** The phase that a state directory and its lock mean. */
+/** The phase of a container in this state directory. */
 export function phaseOf(state: State, locked: boolean): Phase {
   switch (state) {
     case "embryo":
@@ -52,7 +51,7 @@ export function phaseOf(state: State, locked: boolean): Phase {
   }
 }
 
-/** The phase now; undefined when the container has moved on or is gone. */
+/** The current phase; undefined if the container is no longer at this path. */
 export function phase(ref: ContainerRef): Phase | undefined {
   const locked = isLocked(ref.dir);
   return locked === "gone" ? undefined : phaseOf(ref.state, locked);
@@ -62,7 +61,7 @@ export function phase(ref: ContainerRef): Phase | undefined {
 export function createContainer(data: string, uuid: string): OwnedContainer {
   makeContainerDirectories(data);
   const dir = dataLayout(data).container("embryo", uuid);
-  // Between mkdir and flock a gc may take the unlocked embryo for rubbish: then it is made again.
+  // Between mkdir and flock, a gc may remove the unlocked embryo as garbage: then it is made again.
   for (;;) {
     makeOwnDirectory(dir, 0o700);
     const lock = tryLock(dir);
@@ -71,14 +70,14 @@ export function createContainer(data: string, uuid: string): OwnedContainer {
   }
 }
 
-/** Moves an owned container to another state. The directory's inode, and so its lock, stays. */
+/** Moves an owned container to another state. The directory keeps its inode, and so its lock. */
 export function transition(data: string, container: OwnedContainer, to: State): OwnedContainer {
   const dir = dataLayout(data).container(to, container.uuid);
   renameSync(container.dir, dir);
   return { ...container, state: to, dir };
 }
 
-/** Every container directory; what is no directory, or not named by a UUID, is not ours and left alone. */
+/** All container directories. Other files, and directories without a UUID as their name, are ignored. */
 export function listContainers(data: string, states: readonly State[] = STATES): ContainerRef[] {
   secureData(data);
   const layout = dataLayout(data);
@@ -91,7 +90,7 @@ export function listContainers(data: string, states: readonly State[] = STATES):
       if (errorCode(error) === "ENOENT") continue;
       throw error;
     }
-    // A container renamed while we read may be seen in two states: the later one is the truth.
+    // A container that is renamed meanwhile may appear in two states: the later one is right.
     for (const entry of entries) {
       const uuid = entry.name;
       if (entry.isDirectory() && isUuid(uuid)) found.set(uuid, { uuid, state, dir: layout.container(state, uuid) });
@@ -120,7 +119,7 @@ export function findContainer(data: string, prefix: string): ContainerRef {
   return first;
 }
 
-/** Reads of a container that may be renamed meanwhile; then once more, where it is now. */
+/** Reads something of a container. If it is renamed meanwhile, reads again at its new path. */
 export function readWhereItIs<T>(data: string, ref: ContainerRef, read: (ref: ContainerRef) => T): T {
   for (let at = ref; ; ) {
     try {

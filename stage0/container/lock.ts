@@ -1,9 +1,7 @@
 /**
- * The advisory lock on a container directory (flock(2) on the directory
- * itself): held by whoever works on the container, and by the container while
- * it runs, since the descriptor goes through every `execve`. The kernel
- * releases it however its holders die, so it can't outlive them. It belongs to
- * the inode: renaming the directory to another state keeps it.
+ * The advisory lock on a container directory (flock(2) on the directory itself). A process that works on the container
+ * holds it, and so does the container while it runs, because the descriptor survives each `execve`. The kernel releases
+ * it when its holders end, even if they are killed. It belongs to the inode, so a rename to another state keeps it.
  */
 
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
@@ -38,21 +36,21 @@ function holding(fd: number): DirectoryLock {
   };
 }
 
-/** Whether the descriptor is still what the path names: it may have been renamed or removed while we waited. */
+/** Whether the path still names the open directory, which may have been renamed or removed while we waited. */
 function stillThere(fd: number, dir: HostPath): boolean {
   const at = statSync(dir, { throwIfNoEntry: false });
   const mine = fstatSync(fd);
   return at !== undefined && at.ino === mine.ino && at.dev === mine.dev;
 }
 
-/** How long probes may be in the way of an exclusive lock, in milliseconds: each takes microseconds. */
+/** Milliseconds to try again while other processes probe the lock; a probe takes microseconds. */
 const PROBING = 1000;
 
-/** Takes the exclusive lock unless another process has it exclusively. */
+/** Takes the exclusive lock. False if another process holds it exclusively. */
 function lockExclusively(fd: number): boolean {
   const end = Date.now() + PROBING;
   while (!flock(fd, LOCK_EX | LOCK_NB)) {
-    // A shared lock is a probe's, or that of another process at this very place.
+    // Only a probe, or another process in this loop, holds a shared lock: then tries again.
     if (!flock(fd, LOCK_SH | LOCK_NB) || Date.now() > end) return false;
     flock(fd, LOCK_UN);
     sleep(Math.random());
@@ -61,8 +59,8 @@ function lockExclusively(fd: number): boolean {
 }
 
 /**
- * Takes the exclusive lock without waiting for whoever holds it: "busy" then,
- * "gone" when the directory is not, or no longer, at this path.
+ * Takes the exclusive lock. "busy" if another process holds it; "gone" if the directory is not, or no longer, at this
+ * path.
  */
 export function tryLock(dir: HostPath): DirectoryLock | "busy" | "gone" {
   const fd = open(dir);
@@ -79,8 +77,8 @@ export function tryLock(dir: HostPath): DirectoryLock | "busy" | "gone" {
 }
 
 /**
- * Shares the lock, so that the container stays where it is: to others it is
- * still not held, but nobody can have it for himself.
+ * Takes a shared lock, so that nobody moves or removes the container. To `isLocked` the lock still looks free, but no
+ * other process can take it exclusively.
  */
 export function shareLock(dir: HostPath): DirectoryLock | "busy" | "gone" {
   const fd = open(dir);
@@ -91,7 +89,10 @@ export function shareLock(dir: HostPath): DirectoryLock | "busy" | "gone" {
   return shared ? "gone" : "busy";
 }
 
-/** Whether somebody holds the lock. A shared, instant probe: no other probe takes it for "held", nor does `tryLock`. */
+/**
+ * Whether a process holds the exclusive lock. It probes with a short shared lock, which other probes and `tryLock`
+ * tolerate.
+ */
 export function isLocked(dir: HostPath): boolean | "gone" {
   const fd = open(dir);
   if (fd === undefined) return "gone";

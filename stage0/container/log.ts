@@ -1,11 +1,9 @@
 /**
- * What apps have written, from the logs of their container (ADR 4): for each
- * app and stream a file and perhaps the one before it, of lines
+ * Reads the logs of a container's apps (ADR 4). Each app and stream has a file, and perhaps an older one, of lines
  * `TIME STREAM F|P TEXT`.
  *
- * The files are written inside the container and read as untrusted: regular
- * files only, opened below the log directory without following a link, of
- * limited size, and a line that is none is left out.
+ * The files are written inside the container, so they are not trusted: only regular files are opened, without following
+ * a link, and only a limited size is read. A malformed line is skipped.
  */
 
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
@@ -22,7 +20,7 @@ import {
 } from "../../shared/syscall/file.ts";
 
 export interface LogEntry {
-  /** RFC 3339, UTC, with nanoseconds: as text, too, in the order of time. */
+  /** RFC 3339, UTC, with nanoseconds, so that the order of texts is the order of times. */
   time: string;
   app: string;
   stream: Stream;
@@ -31,14 +29,14 @@ export interface LogEntry {
 }
 
 export interface LogReader {
-  /** What has been written since the last call, in the order of time; of one stream, always in its own. */
+  /** The entries since the last call, in the order of time; those of one stream keep their order. */
   read(): LogEntry[];
   close(): void;
 }
 
-/** Of a longer file the beginning is left out; the files of a log have 4 MiB. */
+/** The beginning of a longer file is skipped. A log's files have 4 MiB. */
 const MAX_FILE = 16 * 1024 * 1024;
-/** Files that one call of `read` goes through: of a log that is rotated as fast as we read, the rest has to wait. */
+/** Files that one call of `read` reads at most: a log may be rotated as fast as we read. */
 const MAX_FILES = 8;
 
 const HEAD = new RegExp(
@@ -65,7 +63,7 @@ export function openLogs(dir: HostPath, apps: readonly string[]): LogReader {
   };
 }
 
-/** By time; what a clock that was set back wrote stays behind what its stream wrote before. */
+/** Merges lists by time. If the clock was set back, entries of a stream still keep their order. */
 function merge(lists: readonly LogEntry[][]): LogEntry[] {
   const merged: LogEntry[] = [];
   const at = lists.map(() => 0);
@@ -95,7 +93,7 @@ function openStream(log: number, name: string, entry: (time: string, text: Buffe
     read() {
       const entries: LogEntry[] = [];
       for (let files = 0; files < MAX_FILES; files++) {
-        // A file that has a successor is complete: so looked for before reading.
+        // A file with a successor is complete: so the successor is looked for before the file is read.
         const next = successor(log, name, current);
         if (current !== undefined) readOn(current, entry, entries);
         if (next === undefined) break;
@@ -116,7 +114,7 @@ function successor(log: number, name: string, current: LogFile | undefined): Log
   for (;;) {
     const [before, latest] = [openFile(log, `${name}${LOG_BEFORE}`), openFile(log, name)];
     const still = openFile(log, `${name}${LOG_BEFORE}`);
-    // Rotated while we looked: what we have opened are not the two that there are.
+    // If the log was rotated meanwhile, these are not the two current files: tries again.
     const settled = still?.inode === before?.inode;
     const next =
       current !== undefined && current.inode === latest?.inode
@@ -130,7 +128,7 @@ function successor(log: number, name: string, current: LogFile | undefined): Log
   }
 }
 
-/** Whoever is inside may have put anything here: only a regular file is opened. */
+/** Opens a file, if it is a regular one: the container may have put anything here. */
 function openFile(log: number, name: string): LogFile | undefined {
   let fd: number | undefined;
   try {
@@ -153,10 +151,10 @@ function readOn(file: LogFile, entry: (time: string, text: Buffer) => LogEntry, 
   const bytes = Buffer.allocUnsafe(size - start);
   const length = readSync(file.fd, bytes, 0, bytes.length, start);
   let line = 0;
-  // The last line may still be being written.
+  // The last line may be incomplete.
   for (let end = bytes.indexOf(NEWLINE); end >= 0 && end < length; end = bytes.indexOf(NEWLINE, line)) {
     const head = HEAD.exec(bytes.toString("latin1", line, Math.min(line + HEAD_LENGTH, end)));
-    // With the newline, which the mark stands for.
+    // The mark F says that the app wrote the newline, too.
     if (head?.[1] !== undefined)
       entries.push(entry(head[1], bytes.subarray(line + HEAD_LENGTH, head[2] === LOG_MARK.whole ? end + 1 : end)));
     line = end + 1;

@@ -1,7 +1,6 @@
 /**
- * The mounts of a container that are stage 0's: overlays over rendered trees,
- * in a mount namespace of their own. None ever exists in the host's, so none
- * can leak there or keep gc busy.
+ * The mounts that stage 0 makes for a container: overlays over rendered trees, in a new mount namespace. They never
+ * exist in the host's namespace, so none can leak there or make files busy for gc.
  */
 
 import type { TreesFile } from "../../shared/contract/trees.ts";
@@ -14,7 +13,10 @@ import { MS_REC, MS_SLAVE, mount } from "../../shared/syscall/mount.ts";
 import { CLONE_NEWNS, unshare } from "../../shared/syscall/namespace.ts";
 import { mapOwners } from "./private-users.ts";
 
-/** The host's mounts still come in, so that volumes see them; ours do not go out. */
+/**
+ * Makes a mount namespace. The host's later mounts appear in it, so that volumes have them; ours do not appear on the
+ * host.
+ */
 export function separateMounts(): void {
   unshare(CLONE_NEWNS);
   try {
@@ -28,7 +30,10 @@ export function separateMounts(): void {
   }
 }
 
-/** Mounts stage1's root and each app's root below it. Paths are relative to the container directory: nothing to escape. */
+/**
+ * Mounts stage1's root, and each app's root below it. Paths are relative to the container directory, and need no
+ * escapes.
+ */
 export function mountOverlays(trees: TreesFile): string[] {
   const here = containerLayout(".");
   if (trees.privateUsers === true) mapLayers(trees);
@@ -41,13 +46,16 @@ export function mountOverlays(trees: TreesFile): string[] {
   ];
 }
 
-/** Shows what the overlays are made of as the container's, in its mount namespace; each but once, for no mount is mapped twice. */
+/**
+ * Maps the owners of the overlays' layers to the container's. Each layer is mapped once, since a mapped mount can't be
+ * mapped again.
+ */
 function mapLayers({ stage1, apps }: TreesFile): void {
   const lower = new Set([stage1, ...Object.values(apps)].map(({ tree }) => dataLayout("../../..").treeRootfs(tree)));
   for (const dir of [...lower, containerLayout(".").overlay]) mapOwners(dir);
 }
 
-/** As `mountOverlays`, the root of stage1 alone. */
+/** As `mountOverlays`, for the root of stage1 alone. */
 export function mountStage1(trees: TreesFile): HostPath {
   return mountOverlay("stage1", trees.stage1.tree, containerLayout(".").stage1Rootfs, trees.privateUsers);
 }

@@ -1,13 +1,12 @@
 /**
- * Mounts below a volume that others may write to. Whoever removes the directory
- * that something is mounted on removes the mount, in each mount namespace
- * (rmdir(2), mount_namespaces(7)): the app then has what lies beneath. Pure.
+ * Warns about mounts below a volume that others can write to. A process that removes a mount's directory also removes
+ * the mount, in every mount namespace (rmdir(2), mount_namespaces(7)): the app then sees what lies beneath. Pure.
  */
 
 import { posix } from "node:path";
 import type { Mount, PodManifest, Volume } from "../../shared/schema/types.ts";
 
-/** What the person should know, a line for each such mount. */
+/** A warning for each such mount. */
 export function nestedMounts({ apps, volumes }: PodManifest): string[] {
   const volumeOf = ({ appVolume, volume }: Mount): Volume | undefined =>
     appVolume ?? volumes.find(({ name }) => name === volume);

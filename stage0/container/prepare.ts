@@ -1,10 +1,9 @@
 /**
- * From a container manifest to a container directory that stage 1 can start:
- * `embryo` → `prepare`, and `prepared` for a container that waits for
- * `run-prepared` (docs/extend/layout.md). Writes nothing outside that directory; on
- * failure it is removed.
+ * Makes a container directory that stage 1 can start, from a container manifest: `embryo` → `prepare`, and → `prepared`
+ * for a container that waits for `run-prepared` (docs/extend/layout.md). It writes nothing outside that directory, and
+ * removes it on failure.
  *
- * Trusts the container manifest (stage 0 made it) and the store's trees.
+ * The container manifest, which stage 0 made, and the store's trees are trusted.
  */
 
 import {
@@ -49,19 +48,19 @@ export interface PrepareRequest {
   /** Resolved: each app has its `app`, its mounts and the full ID of its image. */
   manifest: PodManifest;
   stage1: StoredImage;
-  /** Volumes of kind "empty" that begin as what an app's image has where they are mounted, each with that app. */
+  /** Volumes of kind "empty" that begin as a copy of an app's image's directory, each with that app. */
   implicitVolumes?: ReadonlyMap<string, string>;
   /** The apps' images, in the manifest's order. */
   images: readonly StoredImage[];
-  /** Of what they depend on. */
+  /** The least provenance that the images' dependencies must have. */
   least: Provenance;
   /** false: copies instead of overlay mounts. */
   overlay: boolean;
-  /** Bytes that an image and the volumes that begin as its copies may take; undefined: the usual bounds. */
+  /** Bytes that an image and the volumes that begin as its copies may take; undefined: the default limits. */
   maxImageSize?: number | undefined;
   /** Flush to disk before `prepared`: for a container that outlives this process. */
   durable: boolean;
-  /** Takes what the person should know. */
+  /** Shows a remark to the user. */
   note(text: string): void;
   uuid?: string | undefined;
 }
@@ -72,7 +71,7 @@ export async function prepareContainer(request: PrepareRequest): Promise<OwnedCo
   if (wantsPrivateUsers(request.manifest)) requirePrivateUsers(stage1);
   await request.store.release();
   const uuid = request.uuid ?? newUuid();
-  // Rendering is the long part and can fail on a bad image: before anything of the container exists.
+  // Rendering comes before anything of the container exists, because it takes long, and fails for a bad image.
   const trees = await renderTrees(request);
   const notes = imageNotes(request.manifest, (app) => appTree(request, trees, app), request.implicitVolumes);
   for (const text of notes) request.note(text);
@@ -81,7 +80,7 @@ export async function prepareContainer(request: PrepareRequest): Promise<OwnedCo
   try {
     container = transition(request.data, container, "prepare");
     await fill(request, container, trees);
-    // What is started at once never lies where somebody would take it for his own.
+    // A container that is started at once is never in `prepared`, where another process could start it.
     return request.durable ? transition(request.data, container, "prepared") : container;
   } catch (error) {
     abandon(request.data, container);
@@ -91,7 +90,7 @@ export async function prepareContainer(request: PrepareRequest): Promise<OwnedCo
   }
 }
 
-/** Random (RFC 9562, version 4); the bytes from urandom(4), because `node:crypto` takes 5 ms to load. */
+/** Makes a random UUID (RFC 9562, version 4). It reads urandom(4), because `node:crypto` takes 5 ms to load. */
 function newUuid(): string {
   const random = new Uint8Array(16);
   const fd = openSync("/dev/urandom", "r");
@@ -103,7 +102,7 @@ function newUuid(): string {
   return v4({ random });
 }
 
-/** A stage1 image must say where its entrypoints are, and speak our version. */
+/** Checks that a stage1 image names its entrypoints, and has our interface version. */
 function checkInterface(manifest: ImageManifest): void {
   const value = (name: string) => annotation(manifest.annotations, name);
   const { entrypoints, interfaceVersion, later } = stage1Names(manifest.annotations);
@@ -134,7 +133,7 @@ function checkInterface(manifest: ImageManifest): void {
     );
 }
 
-/** A stage1 that does not know of them would run the container without. */
+/** A stage1 that does not support private users would silently run the container without. */
 function requirePrivateUsers({ name, annotations }: ImageManifest): void {
   if (annotation(annotations, PRIVATE_USERS_SUPPORT) === "true") return;
   throw new RktError("no-private-users", `stage1 image ${name} can't give a container users of its own`, {
@@ -166,14 +165,14 @@ function appTree({ data }: PrepareRequest, { apps }: TreesFile, app: string): Ho
   return dataLayout(data).treeRootfs(tree);
 }
 
-/** The directory of an app's image that a volume of kind "empty" begins as a copy of. */
+/** The directory of an app's image whose copy an "empty" volume begins as. */
 function copied({ manifest, implicitVolumes }: PrepareRequest, key: string): { app: string; path: string } | undefined {
   const app = manifest.apps.find(({ name }) => name === implicitVolumes?.get(key));
   const path = app?.mounts.find((mount) => mount.volume === key)?.path;
   return app === undefined || path === undefined ? undefined : { app: app.name, path };
 }
 
-/** Before anything is copied. */
+/** Checks the size of all copies before the first is made. */
 function requireVolumesSize(request: PrepareRequest, trees: TreesFile): void {
   const { manifest, images, implicitVolumes = new Map<string, string>() } = request;
   const sources = [...implicitVolumes.keys()].flatMap((key) => copied(request, key) ?? []);
@@ -194,13 +193,13 @@ async function fill(request: PrepareRequest, container: OwnedContainer, trees: T
   const { store, manifest, stage1 } = request;
   const layout = containerLayout(container.dir);
   const data = dataLayout(request.data);
-  const put = (path: string, text: string, mode = 0o640) => writeFile(path, text, mode, request.durable);
+  const writeText = (path: string, text: string, mode = 0o640) => writeFile(path, text, mode, request.durable);
 
   mkdirSync(layout.stage1Rootfs, { recursive: true, mode: 0o755 });
   mkdirSync(layout.status, { mode: 0o755 });
   mkdirSync(layout.log, { mode: 0o750 });
   mkdirSync(layout.volumes, { mode: 0o755 });
-  put(layout.stage1Manifest, formatImageManifest(store.manifest(stage1.key)));
+  writeText(layout.stage1Manifest, formatImageManifest(store.manifest(stage1.key)));
   for (const [key, volume] of volumesByKey(manifest))
     if (volume.kind === "empty") {
       const source = copied(request, key);
@@ -209,7 +208,7 @@ async function fill(request: PrepareRequest, container: OwnedContainer, trees: T
       makeEmptyVolume(layout.emptyVolume(key), volume);
     }
 
-  // With an overlay, what lies in the stage1 root before the mount lies in its upper directory.
+  // With an overlay, files for the stage1 root are written to its upper directory, before the mount.
   let root: string = layout.stage1Rootfs;
   if (request.overlay) {
     for (const of of ["stage1", ...Object.values(trees.apps).map((app) => app.dir)]) {
@@ -228,17 +227,17 @@ async function fill(request: PrepareRequest, container: OwnedContainer, trees: T
     if (tree === undefined || image === undefined) throw new Error(`no tree for app ${app.name}`);
     const appDir = layout.app(tree.dir).replace(layout.stage1Rootfs, root);
     mkdirSync(appDir, { recursive: true, mode: 0o755 });
-    put(`${appDir}/manifest`, formatImageManifest(store.manifest(image.key)));
+    writeText(`${appDir}/manifest`, formatImageManifest(store.manifest(image.key)));
     if (request.overlay) mkdirSync(`${appDir}/rootfs`, { mode: 0o755 });
     else {
       const { copyTree } = await import("../archive/copy-tree.ts");
       await copyTree(data.treeRootfs(tree.tree), layout.appRootfs(tree.dir));
     }
   }
-  // Copies are as durable as what says that they are there.
+  // Copies must be on disk before the file that lists them.
   if (request.durable && !request.overlay) flush(container.dir);
-  put(layout.trees, formatTrees(trees));
-  put(layout.manifest, formatPodManifest(manifest));
+  writeText(layout.trees, formatTrees(trees));
+  writeText(layout.manifest, formatPodManifest(manifest));
 }
 
 function flush(dir: HostPath): void {
@@ -257,7 +256,7 @@ function makeEmptyVolume(dir: HostPath, volume: Volume): void {
   chmodSync(dir, Number.parseInt(volume.mode ?? "0755", 8));
 }
 
-/** A directory of an image, if there is one; links are followed as the app would see them. */
+/** Opens a directory of an image, if it exists. Links are resolved inside the image. */
 function openInImage(rootfs: HostPath, path: string): number | undefined {
   const root = openSync(rootfs, O_PATH | constants.O_DIRECTORY);
   try {
@@ -270,7 +269,7 @@ function openInImage(rootfs: HostPath, path: string): number | undefined {
   }
 }
 
-/** Whether the image has a directory there. */
+/** Copies a directory of an image. False if the image has none there. */
 async function copyFromImage(rootfs: HostPath, path: string, to: HostPath): Promise<boolean> {
   const directory = openInImage(rootfs, path);
   if (directory === undefined) return false;
@@ -283,7 +282,9 @@ async function copyFromImage(rootfs: HostPath, path: string, to: HostPath): Prom
   }
 }
 
-/** Writes a whole file by rename, so that no reader sees half of it. */
+/**
+ * Writes a new file. If it must be durable, it is flushed and then renamed, so that it is complete even after a crash.
+ */
 function writeFile(path: string, text: string, mode: number, durable: boolean): void {
   if (!durable) {
     writeFileSync(path, text, { mode, flag: "wx" });
@@ -292,7 +293,7 @@ function writeFile(path: string, text: string, mode: number, durable: boolean): 
   const temporary = `${path}.tmp`;
   const fd = openSync(temporary, "wx", mode);
   try {
-    // Until all of it is written; write(2) may take less.
+    // writeFileSync writes all of it; a single write(2) may write less.
     writeFileSync(fd, text);
     fsyncSync(fd);
   } finally {

@@ -1,8 +1,7 @@
 /**
- * A container with users of its own (ADR 6). Its files are stored with the ids
- * that they have inside; mounts, mapped by a user namespace, show them as the
- * container's. nspawn makes the namespace that the container runs in; the one
- * made here has the same ids, and nothing runs in it.
+ * Sets up a container with its own users (ADR 6). Its files are stored with the ids that they have inside. Mounts that
+ * are mapped by a user namespace show them with the container's ids. That namespace is made here, and no process runs
+ * in it; nspawn makes another one, with the same ids, for the container.
  */
 
 import { closeSync, constants, openSync, statSync, writeFileSync } from "node:fs";
@@ -23,7 +22,7 @@ export function wantsPrivateUsers({ annotations }: PodManifest): boolean {
   return annotation(annotations, ANNOTATIONS.privateUsers) === "true";
 }
 
-/** Throws for an id that the container will not have, as far as it is known before the image's files are read. */
+/** Refuses ids that the container will not have, as far as they are known before the image's files are read. */
 export function checkPrivateIds({ apps, volumes }: PodManifest): void {
   const refuse = (whose: string, id: number | string) => {
     throw new RktError("no-such-id", `${whose} is ${id}, and a container with --private-users has ids up to ${LAST}`, {
@@ -42,24 +41,24 @@ export function checkPrivateIds({ apps, volumes }: PodManifest): void {
 
 const LAST = PRIVATE_IDS - 1;
 
-/** Ids of the host's that a running container has as its own. */
+/** The range of the host's ids that a running container has. */
 export interface PrivateIds {
   first: number;
   count: number;
 }
 
-/** Undefined for a container without users of its own, or that has not been started. */
+/** Undefined for a container without its own users, or one that has not been started. */
 export function readPrivateIds(dir: HostPath): PrivateIds | undefined {
   const { users } = containerLayout(dir);
-  // No exception where there is none: it costs more than the rest.
+  // statSync without an exception, which would take longer than the rest.
   if (statSync(users, { throwIfNoEntry: false }) === undefined) return undefined;
   const [, first, count] = /^(\d{1,10}) (\d{1,10})\n$/.exec(readBounded(users, 64)) ?? [];
   return first === undefined ? undefined : { first: Number(first), count: Number(count) };
 }
 
 /**
- * In the container directory and its mount namespace: reserves ids, notes them for stage 1, and leaves the user namespace
- * for its mounts. Answers the descriptor that holds the ids.
+ * Called in the container directory and its mount namespace. Reserves ids, writes them down for stage 1, and makes the
+ * user namespace for mapped mounts. Returns the descriptor that holds the reservation.
  */
 export function setUpPrivateUsers(uuid: string): number {
   const here = containerLayout(".");
@@ -71,14 +70,14 @@ export function setUpPrivateUsers(uuid: string): number {
 }
 
 /**
- * An id that files do not have (systemd's UID_MAPPED_ROOT), for the host's root: what he makes on the way, as the kernel
- * does for an overlay, must be somebody's in its file system, and is nobody's in the container.
+ * The host's root in the user namespace: systemd's UID_MAPPED_ROOT, an id that no file has. Files that root makes in a
+ * mapped mount, as the kernel does for an overlay, need a mapped owner. In the container this id does not exist.
  */
 const MAPPED_ROOT = 2 ** 31 - 2;
 
 /**
- * A process of more than one thread can't make a user namespace (unshare(2)); a shell's child does, and its map is
- * written from outside. Arguments: the map, where the namespace goes.
+ * Makes a user namespace: a shell's child does, because a process with several threads can't (unshare(2)). The shell
+ * then writes its map. Arguments: the map, and the file onto which the namespace is mounted.
  */
 const MAKE_NAMESPACE = `unshare -U sh -c 'echo $$; exec sleep 10' | {
   read -r pid || exit
@@ -103,7 +102,7 @@ function makeUserNamespace(first: number, target: HostPath): void {
   });
 }
 
-/** Puts a mount over a directory that shows its files, and those below, as the container's. */
+/** Mounts a directory over itself, with the owners of its files mapped to the container's. */
 export function mapOwners(dir: HostPath): void {
   const usernsFd = openSync(containerLayout(".").userNamespace, "r");
   const tree = openTree(AT_FDCWD, dir, OPEN_TREE_CLONE);

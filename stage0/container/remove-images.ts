@@ -1,7 +1,6 @@
 /**
- * Removes images and trees from the store: those that are named, or those that
- * nobody has used for a while. Under the exclusive lock of the store a blob is
- * unlinked, and a tree is renamed; its files are deleted after that.
+ * Removes images and trees from the store: named ones, or those that were not used for a while. Under the store's
+ * exclusive lock, blobs are unlinked and trees only renamed; the trees' files are deleted after that.
  */
 
 import { errorText, RktError } from "../../shared/errors.ts";
@@ -15,7 +14,7 @@ import type { StoredImage } from "../store/store.ts";
 import { collectTemporaries } from "../store/temporary.ts";
 import { detachTree, listTrees, treeImages } from "../store/trees.ts";
 
-/** The store as a removal uses it. */
+/** The part of the store that a removal uses. */
 type RemovalStore = Removal & ImageLookup & Pick<ManifestReader, "manifest">;
 
 export interface RemovalOptions {
@@ -25,7 +24,7 @@ export interface RemovalOptions {
   wait(): void;
 }
 
-/** Removes all of these images or none, and their trees that no container stands on. */
+/** Removes all of these images or none, and their trees that no container uses. */
 export function removeImages(images: readonly StoredImage[], { data, store, wait }: RemovalOptions): void {
   const layout = dataLayout(data);
   const leftovers = store.exclusively(wait, () => {
@@ -64,10 +63,9 @@ export interface Collection {
 }
 
 /**
- * Removes images that were not used since `before` (milliseconds since the
- * epoch), but for those that containers stand on, and those that a remaining
- * image depends on. Removes the trees that no container stands on and whose
- * image was not used since `before`.
+ * Removes images that were not used since `before` (milliseconds since the epoch), except those that containers use,
+ * and those that a remaining image depends on. Removes trees that no container uses and whose image was not used since
+ * `before`.
  */
 export function collectImages(before: number, { data, store, wait }: RemovalOptions): Collection {
   const layout = dataLayout(data);
@@ -106,10 +104,10 @@ function withDependencies(all: readonly StoredImage[], keys: ReadonlySet<string>
     const manifest = store.manifest(key);
     for (const dependency of manifest.dependencies) {
       try {
-        // It may have been started with --insecure-options=image.
+        // "none", because a container may have been started with --insecure-options=image.
         visit(store.dependency(manifest, dependency, "none").key);
       } catch (error) {
-        // A dependency that is not in the store is not there to be kept.
+        // A dependency that is not in the store need not be kept.
         if (!(error instanceof RktError) || error.code !== "no-such-image")
           throw new Error(`dependencies of ${key}: ${errorText(error)}`, { cause: error });
       }

@@ -1,6 +1,6 @@
 /**
- * Taking a container directory away. Only its lock's holder may: nothing of
- * it runs any more, and with it end all mounts, which were the container's own.
+ * Removes a container directory. Only the lock's holder may do so: then no process of the container runs any more, and
+ * its mounts, which were in its own mount namespace, are gone.
  */
 
 import { readdirSync } from "node:fs";
@@ -10,13 +10,13 @@ import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { type OwnedContainer, transition } from "./lifecycle.ts";
 
-/** Removes a directory that never became a container, or no longer is one, and releases its lock. */
+/** Removes the directory, and releases its lock. */
 export function removeContainerDirectory(data: string, container: OwnedContainer): void {
   try {
     const { dir } = toGarbage(data, container);
-    // Last of all what says whose it was: until then it can be listed, and nobody calls it damaged.
+    // The manifest is removed last: until then the container can be listed, and does not look damaged.
     const { manifest, trees } = containerLayout(dir);
-    // And first what it takes to run it.
+    // The list of trees is removed first: without it nobody starts the container.
     removeTree(trees);
     for (const name of readdirSync(dir)) if (name !== basename(manifest)) removeTree(`${dir}/${name}`);
     removeTree(dir);
@@ -25,7 +25,7 @@ export function removeContainerDirectory(data: string, container: OwnedContainer
   }
 }
 
-/** What can't be moved can still be removed where it is. */
+/** Moves the container to `garbage`. If that fails, it is removed where it is. */
 function toGarbage(data: string, container: OwnedContainer): OwnedContainer {
   if (container.state === "garbage") return container;
   try {
@@ -36,7 +36,10 @@ function toGarbage(data: string, container: OwnedContainer): OwnedContainer {
   }
 }
 
-/** Removes the directory after a failure. The failure is what is reported: `rkt gc` removes what this call could not. */
+/**
+ * Removes the directory after a failure. Its own failure is ignored, so that the first one is reported; `rkt gc` tries
+ * again.
+ */
 export function abandon(data: string, container: OwnedContainer): void {
   try {
     removeContainerDirectory(data, container);

@@ -1,4 +1,4 @@
-/** Which containers a command is about: UUIDs by any unambiguous prefix, or a file that holds one. */
+/** Finds the containers that a command line names: by unambiguous prefixes of UUIDs, or by a file that holds a UUID. */
 
 import { readFileSync } from "node:fs";
 import { errorText, RktError, usageError } from "../../shared/errors.ts";
@@ -11,7 +11,7 @@ export const uuidFileOption = {
   "uuid-file": { type: "string", value: "FILE", description: "a file with the UUID, as --uuid-file-save writes it" },
 } as const;
 
-/** A container named twice counts once. */
+/** The named containers, each once. */
 export function selectContainers(
   data: string,
   operands: readonly string[],
@@ -23,7 +23,7 @@ export function selectContainers(
   return [...new Map(found.map((ref) => [ref.uuid, ref])).values()];
 }
 
-/** As `selectContainers`, of exactly one. */
+/** As `selectContainers`, for exactly one. */
 export function selectContainer(data: string, operands: readonly string[], uuidFile: string | undefined): ContainerRef {
   if (uuidFile !== undefined && operands.length > 0) throw usageError("a UUID and --uuid-file: which of the two?");
   const [container] = selectContainers(data, operands, uuidFile);
@@ -31,7 +31,9 @@ export function selectContainer(data: string, operands: readonly string[], uuidF
   return container;
 }
 
-/** Does it to all of them at once, whatever becomes of the others; throws the first error, the rest is said before. */
+/**
+ * Calls `act` for all containers in parallel, even if some fail. Prints all errors except the first, which it throws.
+ */
 export async function forEachContainer(
   containers: readonly ContainerRef[],
   act: (ref: ContainerRef) => Promise<void>,
@@ -42,7 +44,7 @@ export async function forEachContainer(
   if (first !== undefined) throw first.reason;
 }
 
-/** The app that is meant: by name, by image, or the only one. */
+/** The app with this name or image, or the only one. */
 export function chooseApp(manifest: PodManifest, name: string | undefined, imageId: string | undefined): RuntimeApp {
   const matching = manifest.apps.filter(
     (app) => (name === undefined || app.name === name) && (imageId === undefined || app.image.id.startsWith(imageId)),

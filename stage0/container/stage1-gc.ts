@@ -1,9 +1,8 @@
 /**
- * The entrypoint `gc` of a container's stage1: it releases what the container
- * had outside of its directory. Most need none.
+ * Runs the entrypoint `gc` of a container's stage1, which releases what the container had outside its directory. Most
+ * stage1 images have none.
  *
- * It comes from an image and may do anything, hang too; it is trusted as that
- * image's `init` was.
+ * The program is trusted like the same image's `init`, but it may hang: so its time is limited.
  */
 
 import type { SpawnSyncOptions } from "node:child_process";
@@ -27,7 +26,7 @@ export function runStage1Gc(container: OwnedContainer): void {
   try {
     manifest = readStage1Manifest(container.dir);
   } catch {
-    // Damaged: nobody knows any more what there was to run.
+    // The manifest is damaged, so the entrypoint is unknown.
     return;
   }
   const path = annotation(manifest.annotations, stage1Names(manifest.annotations).entrypoints.gc);
@@ -44,7 +43,7 @@ export function runStage1Gc(container: OwnedContainer): void {
 
 let separate = false;
 
-/** With stage1's root mounted, which only this process sees. */
+/** Runs `action` in the container directory, with stage1's root mounted. Only this process sees that mount. */
 function inItsDirectory({ dir }: OwnedContainer, action: () => void): void {
   const trees = readTrees(dir);
   const before = process.cwd();
@@ -89,6 +88,6 @@ function endGroup(leader: number): void {
   try {
     process.kill(-leader, "SIGKILL");
   } catch {
-    // It was alone.
+    // The group has no more processes.
   }
 }

@@ -1,4 +1,4 @@
-/** Which images and rendered trees the containers stand on, from the `trees` files of their directories. */
+/** Which images and rendered trees the containers use, from the `trees` files in their directories. */
 
 import type { TreesFile } from "../../shared/contract/trees.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
@@ -8,15 +8,17 @@ import { readTrees } from "./inspect.ts";
 export interface TreeUse {
   uuid: string;
   phase: Phase;
-  /** Undefined: as its stage1. */
+  /** The app that uses it; undefined: the stage1. */
   app: string | undefined;
   /** ID of the image. */
   image: string;
-  /** Undefined for a container that has copies. */
+  /** Undefined for a container with copies. */
   tree: string | undefined;
 }
 
-/** A container whose `trees` file is not written yet is not among them: its maker uses the store. */
+/**
+ * All uses. A container without a `trees` file yet is not among them: the process that makes it holds the store's lock.
+ */
 export function treeUses(data: string): TreeUse[] {
   return listContainers(data).flatMap((ref) => usesOf(data, ref));
 }
@@ -26,7 +28,7 @@ function usesOf(data: string, ref: ContainerRef): TreeUse[] {
     const now = phase(at);
     const file = now === undefined ? undefined : read(at);
     if (now !== undefined && file !== undefined) return describe(at.uuid, now, file);
-    // It has no such file, or has moved on to another state.
+    // It has no such file, or has moved to another state.
     const moved = find(data, at.uuid);
     if (moved === undefined || moved.dir === at.dir) return [];
     at = moved;

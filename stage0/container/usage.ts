@@ -1,11 +1,9 @@
 /**
- * What a running container uses: from its cgroups, and from /proc what they
- * do not tell. Nothing is entered. Processes come and go meanwhile, and what
- * has gone counts no more.
+ * Measures what a running container uses: from its cgroups, and otherwise from /proc. It enters no namespace. Processes
+ * may end meanwhile; those are ignored.
  *
- * Which processes are an app's is the kernel's word: they are in a cgroup
- * `app-NAME.service`, in whichever hierarchy. A stage1 without such cgroups
- * has one app, to which all belong that the container's supervisor started.
+ * An app's processes are those in a cgroup `app-NAME.service`, in any hierarchy. A stage1 without such cgroups has one
+ * app: all processes that the container's supervisor has started belong to it.
  */
 
 import { readdirSync } from "node:fs";
@@ -15,26 +13,26 @@ import { listedCgroups } from "./cgroups.ts";
 
 export interface ProcessUsage {
   pid: number;
-  /** Its arguments, or its name where it has none left. */
+  /** Its arguments, or its name if it has erased them. */
   command: string;
   /** Seconds of processor time. */
   cpu: number;
-  /** Bytes of memory, with what it shares. */
+  /** Bytes of memory, with shared memory. */
   memory: number;
 }
 
 export interface Usage {
-  /** Seconds of processor time, of all processes there have been where a cgroup counts them. */
+  /** Seconds of processor time; if a cgroup counts it, including that of ended processes. */
   cpu: number;
-  /** Bytes of memory, without cached files that nobody has used of late. */
+  /** Bytes of memory, without cached files that were not used recently. */
   memory: number;
-  /** Bytes; undefined: what the machine has. */
+  /** Bytes; undefined: no limit. */
   memoryLimit: number | undefined;
   processes: ProcessUsage[];
 }
 
 export interface ContainerUsage {
-  /** With what rkt itself needs there. */
+  /** Including stage 1's own processes. */
   container: Usage;
   apps: Map<string, Usage>;
 }
@@ -69,7 +67,7 @@ export function containerUsage({ dir, uuid, pid, apps }: RunningContainer): Cont
 interface Cgroup {
   dir: string;
   app: string | undefined;
-  /** The app's own, not one that the app has made in it. */
+  /** It is the app's own cgroup, not one that the app has made below it. */
   isTop: boolean;
   pids: number[];
 }
@@ -111,7 +109,7 @@ function first<T>(dirs: readonly string[], probe: (dir: string) => T | undefined
   return undefined;
 }
 
-/** v2 counts whether it has the controller or not; v1 in a hierarchy of its own. */
+/** v2 counts processor time even without its controller; v1 counts it in its own hierarchy. */
 function cgroupCpu(dir: string): number | undefined {
   const microseconds = field(read(`${dir}/cpu.stat`), "usage_usec");
   if (microseconds !== undefined) return microseconds / 1e6;
@@ -126,7 +124,7 @@ function cgroupMemory(dir: string): number | undefined {
   return Math.max(all - (field(stat, "total_inactive_file") ?? field(stat, "inactive_file") ?? 0), 0);
 }
 
-/** v1 says no limit as the largest number of pages there can be, v2 as "max". */
+/** "No limit" is the largest possible number on v1, and "max" on v2. */
 function memoryLimit(dir: string): number | undefined {
   const bytes = number(read(`${dir}/memory.max`) ?? read(`${dir}/memory.limit_in_bytes`));
   return bytes !== undefined && bytes < 2 ** 62 ? bytes : undefined;
@@ -142,7 +140,7 @@ function number(text: string | undefined): number | undefined {
 
 // --- processes ----------------------------------------------------------------------------
 
-/** However long the chain from parent to child is. */
+/** A process and all its descendants. */
 function descendants(pid: number): number[] {
   const found = [pid];
   for (const parent of found) {
@@ -152,13 +150,13 @@ function descendants(pid: number): number[] {
   return found;
 }
 
-/** USER_HZ, what the kernel counts in for programs; the same wherever there is Linux. */
+/** USER_HZ: the unit of the kernel's times in /proc. It is always 100. */
 const TICKS = 100;
 const PAGE = 4096;
-/** Of a process's arguments, which may be megabytes. */
+/** Bytes that are read of a process's arguments, which may have megabytes. */
 const COMMAND_BYTES = 4096;
 
-/** proc_pid_stat(5): the name in parentheses may hold anything, the last of them ends it. */
+/** proc_pid_stat(5): the name in parentheses may contain any character; the last parenthesis ends it. */
 function processUsage(pid: number): ProcessUsage | undefined {
   const stat = read(`/proc/${pid}/stat`);
   if (stat === undefined) return undefined;
@@ -175,10 +173,10 @@ function processUsage(pid: number): ProcessUsage | undefined {
   };
 }
 
-/** Numbers of some hundred thousand processes. */
+/** Enough for the pids of several hundred thousand processes. */
 const MAX_KERNEL_BYTES = 4 * 1024 * 1024;
 
-/** What is gone is undefined, and so is what this kernel does not have. */
+/** Reads a file; undefined if it is gone, or this kernel does not have it. */
 function read(path: string, limit = MAX_KERNEL_BYTES): string | undefined {
   try {
     return readBeginning(path, limit);

@@ -1,10 +1,9 @@
 /**
- * Which ids of the host's a container with users of its own gets (ADR 6): a
- * range that no other container has, nor any user of the host.
+ * Chooses the host's ids for a container with its own users (ADR 6): a range that no other container and no user of the
+ * host has.
  *
- * A range is reserved by a lock on one byte of a file, held by a descriptor
- * that goes through every `execve` as the container's lock does: the kernel
- * frees it when the container ends, however it ends.
+ * A lock on one byte of a file reserves a range. Its descriptor survives each `execve`, like the container's lock: the
+ * kernel releases it when the container ends, even if that is killed.
  */
 
 import { closeSync, readdirSync, readFileSync } from "node:fs";
@@ -24,19 +23,21 @@ export interface ReservedIds {
   fd: number;
 }
 
-/** What the host says of ids that are somebody's. */
+/** The host's sources about ids that are in use. */
 export interface IdSources {
   /** /etc/passwd, /etc/group. */
   accounts: readonly string[];
   /** /etc/subuid, /etc/subgid (subuid(5)). */
   subordinate: readonly string[];
-  /** /proc/self/uid_map and gid_map: what there is to give away. */
+  /** /proc/self/uid_map and gid_map: the ids that exist here. */
   maps: readonly string[];
   /** Names of the files by which systemd-nspawn reserves ranges: their first ids. */
   nspawn: readonly string[];
 }
 
-/** Reserves a range; `uuid` says where to begin to look, so that starts at the same time do not meet. */
+/**
+ * Reserves a range. The search begins at a range that depends on `uuid`, so that simultaneous starts rarely collide.
+ */
 export function reserveIds(uuid: string): ReservedIds {
   makeRuntimeDirectory(RUNTIME_DIR);
   const fd = openRuntimeFile(USER_RANGES);
@@ -48,27 +49,27 @@ export function reserveIds(uuid: string): ReservedIds {
   });
 }
 
-/** All ranges, from one that is the container's to the one before it. */
+/** All ranges, starting at the one that `uuid` selects. */
 export function* inOrder(uuid: string): Generator<number> {
   const count = LAST_RANGE - FIRST_RANGE + 1;
   const start = Number.parseInt(uuid.slice(0, 8), 16);
   for (let i = 0; i < count; i++) yield FIRST_RANGE + ((start + i) % count);
 }
 
-/** Pure. */
+/** Returns a function that says whether a range is free. Pure. */
 export function freeRanges({ accounts, subordinate, maps, nspawn }: IdSources): (range: number) => boolean {
   const taken = new Set<number>();
-  const take = (first: number, count: number) => {
+  const markTaken = (first: number, count: number) => {
     const last = Math.min(Math.floor((first + count - 1) / PRIVATE_IDS), LAST_RANGE);
     for (let range = Math.max(Math.floor(first / PRIVATE_IDS), FIRST_RANGE); range <= last; range++) taken.add(range);
   };
   for (const [, , id, gid] of accounts.flatMap((text) => lines(text, ":"))) {
-    take(Number(id), 1);
-    // Of a passwd line; the members of a group are no number.
-    if (/^\d+$/.test(gid ?? "")) take(Number(gid), 1);
+    markTaken(Number(id), 1);
+    // In a line of passwd this field is the gid; in group it is a list of members, and no number.
+    if (/^\d+$/.test(gid ?? "")) markTaken(Number(gid), 1);
   }
-  for (const [, first, count] of subordinate.flatMap((text) => lines(text, ":"))) take(Number(first), Number(count));
-  for (const name of nspawn) if (/^\d+$/.test(name)) take(Number(name), PRIVATE_IDS);
+  for (const [, first, count] of subordinate.flatMap((text) => lines(text, ":"))) markTaken(Number(first), Number(count));
+  for (const name of nspawn) if (/^\d+$/.test(name)) markTaken(Number(name), PRIVATE_IDS);
   const extents = maps.map((text) => lines(text.replaceAll(/^ +| +$/gm, ""), / +/));
   return (range) =>
     !taken.has(range) &&

@@ -6,7 +6,7 @@
 
 import { createSecureContext, getCACertificates } from "node:tls";
 import type { Dispatcher } from "undici";
-import { callersEnvironment, type Environment, showRuntime } from "../../shared/callers-environment.ts";
+import { callersEnvironment, type Environment, exposeToRuntime } from "../../shared/callers-environment.ts";
 import { RktError, withoutCredentials } from "../../shared/errors.ts";
 import { HttpError, ITSELF, networkError } from "./http-error.ts";
 import { withoutUserinfo } from "./plain-href.ts";
@@ -188,7 +188,7 @@ function proxyUrl(env: Environment, name: string): string {
 
 /** Whom the machine's other programs trust; the runtime's own list only where there is none. */
 function trustedCertificates(): string[] {
-  showRuntime(["SSL_CERT_FILE", "SSL_CERT_DIR"]);
+  exposeToRuntime(["SSL_CERT_FILE", "SSL_CERT_DIR"]);
   const system = getCACertificates("system");
   return [...new Set([...(system.length > 0 ? system : getCACertificates("bundled")), ...getCACertificates("extra")])];
 }

@@ -1,7 +1,6 @@
 /**
- * The directories of the data directory, which hold setuid files of images and
- * what users of containers may write: root's alone, whichever command made
- * them. No other module makes one, save what lies deeper.
+ * Makes the directories of the data directory. They hold images' setuid files, and files that users of containers can
+ * write, so only root may enter them. No other module makes such a directory, except deeper ones.
  */
 
 import {
@@ -42,11 +41,11 @@ const metadataDirectory = (data: string): Directory => ({
   mode: 0o700,
 });
 
-/** What is there belongs to root or to the user of rkt, and is closed to all others from now on. */
+/** Checks that existing directories belong to root or to the user of rkt, and closes them to all others. */
 export function secureData(data: string): void {
   const top = owned(data);
   if (top === undefined) return;
-  // Others' files may be here, as in /tmp; with the sticky bit nobody else renames ours.
+  // Others may have files here, as in /tmp, if the sticky bit keeps them from renaming ours.
   if ((top.mode & 0o022) !== 0 && (top.mode & 0o1000) === 0) close(data, top.mode & ~0o022);
   for (const one of [...storeDirectories(data), ...containerDirectories(data), metadataDirectory(data)]) secure(one);
 }
@@ -105,7 +104,7 @@ function close(path: string, mode: number): void {
   }
 }
 
-/** Undefined when there is nothing. A link is its owner's, and so is what it leads to. */
+/** Checks the owner of a directory and, if it is a link, of the link. Undefined if there is nothing. */
 function owned(path: string): Stats | undefined {
   const entry = lstatSync(path, { throwIfNoEntry: false });
   const stat = entry?.isSymbolicLink() === true ? statSync(path, { throwIfNoEntry: false }) : entry;

@@ -1,5 +1,3 @@
-/** A small file that the caller has named, for a number or a name to be read by others. */
-
 import { lstatSync, renameSync, writeFileSync } from "node:fs";
 import { beside } from "../../shared/beside.ts";
 import { RktError } from "../../shared/errors.ts";
@@ -7,8 +5,9 @@ import { callersMode } from "./caller-mask.ts";
 import { removeAttempt } from "./remove-attempt.ts";
 
 /**
- * Writes a file that appears whole, in place of one that is there. A link is not followed: in a directory of others it
- * may lead to any file. Nor is one replaced, or a device: /dev/stdout is a link that others need.
+ * Writes a small file that the caller has named, such as a pid file; it appears complete, and replaces an older one. A
+ * link is not followed, because in a directory of others it may lead to any file. A link or a device is not replaced
+ * either: /dev/stdout, for one, is a link that others need.
  */
 export function writeOutputFile(path: string, text: string): void {
   const there = lstatSync(path, { throwIfNoEntry: false });

@@ -1,6 +1,8 @@
 import { removeTree } from "./remove-tree.ts";
 
-/** Takes away what an attempt has made. That even this fails must not hide why the attempt did. */
+/**
+ * Removes what a failed attempt has made. A failure of the removal is ignored, so that it does not hide the first one.
+ */
 export function removeAttempt(path: string): void {
   try {
     removeTree(path);

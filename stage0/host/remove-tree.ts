@@ -55,7 +55,7 @@ interface Level {
   rounds: number;
 }
 
-/** Removes a file, or a directory with all in it. Nothing there is fine. */
+/** Removes a file, or a directory with all its contents. A missing file is no error. */
 export function removeTree(path: string): void {
   let parent: number;
   try {
@@ -91,7 +91,7 @@ function notRemoved(path: string, cause: unknown): RktError {
   });
 }
 
-/** As `removeTree`, of a name in a directory; throws what the system says, and `levels` are where it was then. */
+/** As `removeTree`, for a name in a directory. Throws the system's error; `levels` then says how far it has come. */
 export function removeAt(parent: number, name: Buffer, levels: Level[] = []): void {
   for (let round = 1; !unlinked(parent, name); round++) {
     levels.length = 0;
@@ -167,7 +167,7 @@ function makeWritable(fd: number): void {
   }
 }
 
-/** False for a directory. `own`: the directory above is of the tree, too. */
+/** Unlinks a file; false for a directory. `own`: the parent directory belongs to the tree, too. */
 function unlinked(parent: number, name: Buffer, own = false): boolean {
   try {
     changeable(parent, name, own, () => unlinkat(parent, name));
@@ -179,7 +179,7 @@ function unlinked(parent: number, name: Buffer, own = false): boolean {
   return true;
 }
 
-/** Does something to a name in a directory; once more when that fails with EPERM, and flags of inodes were why. */
+/** Runs `act`. If it fails with EPERM, clears the inode flags of the file and its parent, and runs it again. */
 function changeable(parent: number, name: Buffer, own: boolean, act: () => void): void {
   try {
     act();
@@ -194,7 +194,7 @@ function changeable(parent: number, name: Buffer, own: boolean, act: () => void)
 function clearFlagsAt(parent: number, name: Buffer): boolean {
   const handle = openat2(parent, name, O_PATH | constants.O_NOFOLLOW, 0, RESOLVE);
   try {
-    // A device is not even opened.
+    // A device or a FIFO must not be opened.
     const stat = fstatSync(handle);
     if (!stat.isFile() && !stat.isDirectory()) return false;
     const fd = openSync(`/proc/self/fd/${handle}`, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -210,13 +210,13 @@ function clearFlagsAt(parent: number, name: Buffer): boolean {
 
 const FIXED = FS_IMMUTABLE_FL | FS_APPEND_FL;
 
-/** Whether there were any. */
+/** Clears the flags. Returns whether any was set. */
 function clearFlags(fd: number): boolean {
   let flags: number;
   try {
     flags = inodeFlags(fd);
   } catch (error) {
-    // A file system without such flags.
+    // The file system has no such flags.
     if (["ENOTTY", "EOPNOTSUPP", "EINVAL"].includes(errorCode(error) ?? "")) return false;
     throw error;
   }
@@ -225,7 +225,7 @@ function clearFlags(fd: number): boolean {
   return true;
 }
 
-/** Undefined when it is gone, or no directory any more and therefore removed. */
+/** Opens a directory. Undefined if it is gone, or is a file by now: then it is removed. */
 function openDirectory(parent: number, name: Buffer): number | undefined {
   try {
     return openat2(parent, name, constants.O_RDONLY | DIRECTORY, 0, RESOLVE);
@@ -235,7 +235,7 @@ function openDirectory(parent: number, name: Buffer): number | undefined {
     if ((code === "ENOTDIR" || code === "ELOOP") && unlinked(parent, name)) return undefined;
     if (code !== "EACCES") throw error;
   }
-  // Closed to its own owner, who may open it again.
+  // EACCES: its mode excludes even its owner, who may change that.
   const fd = openat2(parent, name, O_PATH | DIRECTORY, 0, RESOLVE);
   try {
     changeable(parent, name, false, () => fchmodat(AT_FDCWD, `/proc/self/fd/${fd}`, 0o700));
@@ -291,7 +291,7 @@ function removePortion(fd: number, entries: readonly Dirent[], directories: Buff
   return opened;
 }
 
-/** Removes an empty directory; false when it has been filled since it was read. */
+/** Removes an empty directory; false if it was filled since it was read. */
 function emptied(above: number, level: Level, own: boolean): boolean {
   try {
     changeable(above, level.name, own, () => unlinkat(above, level.name, AT_REMOVEDIR));

@@ -1,12 +1,12 @@
-/** Forms and base64 to the byte: what is signed is not always text. Pure. */
+/** Parses forms and base64 to bytes, because the content of a signature need not be text. Pure. */
 
 /**
- * The fields of an `application/x-www-form-urlencoded` body, as the URL Standard parses them, but for what it does to
- * bytes that are no UTF-8. Undefined when a field is there twice: which of them was meant is anybody's guess.
+ * The fields of an `application/x-www-form-urlencoded` body, as in the URL Standard, except that bytes that are not
+ * UTF-8 stay as they are. Undefined if a field is there twice, because it is unclear which is meant.
  */
 export function fields(body: Uint8Array): Map<string, Buffer> | undefined {
   const found = new Map<string, Buffer>();
-  // A character is a byte.
+  // latin1: each character is a byte.
   for (const pair of Buffer.from(body).toString("latin1").split("&")) {
     if (pair === "") continue;
     const equals = pair.indexOf("=");
@@ -26,7 +26,10 @@ function unescaped(text: string): Buffer {
   return Buffer.from(bytes, "latin1");
 }
 
-/** Undefined when it is not what base64 makes of those bytes: RFC 4648, section 4, with padding, and nothing else. */
+/**
+ * Decodes base64 (RFC 4648, section 4, with padding). Undefined for any text that is not exactly the encoding of its
+ * bytes.
+ */
 export function fromBase64(text: string): Buffer | undefined {
   const bytes = Buffer.from(text, "base64");
   return bytes.toString("base64") === text ? bytes : undefined;

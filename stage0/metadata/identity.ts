@@ -1,7 +1,7 @@
 /**
- * The key by which containers prove to each other who they are: kept by the
- * service, one key per container derived from it, so that no container can
- * sign as another, and a signature can be verified when its maker has ended.
+ * The signatures by which containers prove their identity to each other. The service keeps one key, and derives from it
+ * a key for each container. So no container can sign as another, and a signature can be verified after its container
+ * has ended.
  */
 
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
@@ -13,14 +13,14 @@ import { isUuid } from "../../shared/contract/data-directory.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
 import type { Identity, Signed } from "./service.ts";
 
-/** Bytes: as long as what HMAC-SHA512 makes of it (RFC 2104, section 3). */
+/** Bytes: as long as an HMAC-SHA512 (RFC 2104, section 3). */
 const KEY_LENGTH = 64;
 
 export function openIdentity(path: HostPath): Identity {
   const key = readKey(path) ?? makeKey(path);
   const sign = (uuid: string, kind: Signed, content: Uint8Array): Buffer => {
     const name = uuid.toLowerCase();
-    // With a word before it no UUID is another one: no key has two uses.
+    // The name of a kind before the UUID makes another key, so that no key has two uses.
     const own = createHmac("sha512", key)
       .update(kind === "content" ? name : `${kind} ${name}`)
       .digest();
@@ -51,7 +51,7 @@ function readKey(path: HostPath): Buffer | undefined {
   return key;
 }
 
-/** Whole or not there, and never over a key that somebody else made meanwhile. */
+/** Makes the key's file atomically. If another process has made one meanwhile, that is used. */
 function makeKey(path: HostPath): Buffer {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const temporary = beside(path);

@@ -1,8 +1,7 @@
 /**
- * Which container a request comes from. Nothing is registered anywhere but in
- * the container's own directory: its manifest holds the token, `net/networks`
- * its addresses, and its lock says that it runs. So a registration is there
- * from the first moment, and gone with the container, whatever killed it.
+ * Finds the container that a request comes from. A container's registration is nowhere but in its own directory: the
+ * manifest holds the token, `net/networks` the addresses, and the lock says that it runs. So the registration exists
+ * from the start, and ends with the container, even if that is killed.
  */
 
 import { timingSafeEqual } from "node:crypto";
@@ -25,7 +24,7 @@ interface Known {
 }
 
 export interface RegisteredPods extends Pods {
-  /** How many there are. */
+  /** The number of registered containers that run. */
   count(): number;
 }
 
@@ -57,7 +56,7 @@ export function openPods(data: string, store: ManifestReader): RegisteredPods {
   return {
     count: () => [...registered()].filter(runs).length,
     byToken(token) {
-      // What cannot be one costs nothing.
+      // A text that can't be a token is refused at once.
       if (!TOKEN.test(token)) return undefined;
       for (const one of registered())
         if (sameText(one.token, token)) return runs(one) ? pod(one.ref, one.manifest) : undefined;
@@ -71,7 +70,10 @@ export function openPods(data: string, store: ManifestReader): RegisteredPods {
   };
 }
 
-/** What the service tells: an app of old is known by its address, and whoever takes that must not learn the token from it. */
+/**
+ * The manifest that the service shows. Early apps are known by their address: an app that has taken another's address
+ * must not learn the token from the manifest.
+ */
 const withoutToken = (manifest: PodManifest): PodManifest => ({
   ...manifest,
   annotations: manifest.annotations.filter(({ name }) => name !== ANNOTATIONS.metadataUrl),
@@ -79,7 +81,9 @@ const withoutToken = (manifest: PodManifest): PodManifest => ({
 
 const runs = ({ ref }: { ref: ContainerRef }): boolean => phase(ref) === "running";
 
-/** A damaged or vanished container has no metadata; others have theirs. */
+/**
+ * Reads a container's manifest and token. A damaged or vanished container has no metadata, and does not disturb others.
+ */
 function examine(ref: ContainerRef): Known | undefined {
   try {
     const manifest = readManifest(ref.dir);
@@ -92,7 +96,7 @@ function examine(ref: ContainerRef): Known | undefined {
 
 const TOKEN = /^[0-9a-f]+$/;
 
-/** The last part of the URL's path. */
+/** The token is the last part of the URL's path. */
 function tokenOf(url: string | undefined): string | undefined {
   return url?.split("/").at(-1);
 }

@@ -1,6 +1,6 @@
 /**
- * Where the metadata service of a data directory listens. While it runs it
- * holds a lock (flock(2)) on the file that says so.
+ * Registers a new container with the metadata service of its data directory, and starts the service if necessary. A
+ * running service writes its URL to a file, and holds a lock (flock(2)) on that.
  */
 
 import { closeSync, constants, lstatSync, openSync, readFileSync } from "node:fs";
@@ -9,29 +9,35 @@ import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { flock, LOCK_NB, LOCK_SH } from "../../shared/syscall/descriptor.ts";
 import { hostEnvironment } from "../host/environment.ts";
 
-/** Bytes of a token: twice what ace.md asks for. */
+/** Bytes of a token: twice as many as ace.md demands. */
 const TOKEN_LENGTH = 32;
 
-/** The code of the error when a service was to be started, and was not. */
+/** The code of the error if systemd did not start the service. */
 export const ASLEEP = "metadata-service-asleep";
 
-export interface Wish {
+export interface RegistrationRequest {
   data: string;
-  /** The container's: "host", "none", or what networks it has. */
+  /** The container's network: "host", "none", or its networks. */
   network: string;
-  /** rkt's own argv, to start the service with when there is none. */
+  /** rkt's own argv: starts the service if none runs. */
   program?: readonly string[] | undefined;
-  /** A service that was started just now, and has not got far enough to be seen, is waited for. */
+  /** Wait for a service that was started just now, and has no lock yet. */
   wait?: boolean;
 }
 
 /**
- * AC_METADATA_URL for a new container: the service's URL and an unguessable token; or why it has none.
+ * Makes AC_METADATA_URL for a new container: the service's URL and a random token. Returns an error if it can have
+ * none.
  *
- * The service is that of the container's own data directory: its lock is there, and the socket that wakes it too, so
- * that no service of another directory is taken for one that knows the container.
+ * Only the service of the container's own data directory knows the container. So the service's lock, and the socket
+ * that starts it, are in that directory.
  */
-export async function register({ data, network, program, wait = false }: Wish): Promise<string | RktError> {
+export async function register({
+  data,
+  network,
+  program,
+  wait = false,
+}: RegistrationRequest): Promise<string | RktError> {
   if (network === "none")
     return new RktError("no-network", "a container without a network cannot reach the metadata service", {
       hint: "give it one with --net, or leave --mds-register and --spawn-metadata-svc away",
@@ -50,17 +56,17 @@ export async function register({ data, network, program, wait = false }: Wish): 
 
 const isLoopback = (url: string): boolean => /^http:\/\/(?:127\.|\[::1\])/.test(url);
 
-/** The URL of the service, which is started if that can be done. */
+/** The URL of the service. Starts the service if it can. */
 async function runningService(
   data: string,
   program: readonly string[] | undefined,
   wait: boolean,
 ): Promise<string | RktError> {
   if (readService(data) === undefined) {
-    const woken = await wake(data);
+    const woken = await startBySystemd(data);
     if (woken !== undefined) return woken;
     if (program !== undefined) await start(data, program);
-    else if (wait) await appearance(data);
+    else if (wait) await untilSeen(data);
   }
   const limit = Date.now() + START_LIMIT;
   while (readService(data) === "starting" && Date.now() < limit) await delay(10);
@@ -73,10 +79,10 @@ async function runningService(
 }
 
 /**
- * Connects to the socket that systemd starts the service by, and waits for the service. Undefined when there is no
- * such socket, or nobody listens at it any more.
+ * Connects to the socket by which systemd starts the service, and waits for the service. Undefined if there is no such
+ * socket, or nobody listens on it any more.
  */
-async function wake(data: string): Promise<string | RktError | undefined> {
+async function startBySystemd(data: string): Promise<string | RktError | undefined> {
   const path = dataLayout(data).metadataActivation;
   if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return undefined;
   const { connect } = await import("node:net");
@@ -85,7 +91,8 @@ async function wake(data: string): Promise<string | RktError | undefined> {
   socket.on("error", (error) => {
     failure = errorCode(error) ?? String(error);
   });
-  // The service lets go when its lock and its URL are there; systemd, when it gives up starting it.
+  // The service closes the connection when it has its lock and its URL; systemd closes it if it can't start the
+  // service.
   let ended = false;
   socket.on("close", () => {
     ended = true;
@@ -104,22 +111,22 @@ async function wake(data: string): Promise<string | RktError | undefined> {
   if (failure === "ECONNREFUSED" || failure === "ENOENT") return undefined;
   return (
     readyService(data) ??
-    new RktError(ASLEEP, `the metadata service was to be started by ${path}, and did not`, {
+    new RktError(ASLEEP, `systemd did not start the metadata service at a connection to ${path}`, {
       hint: `the journal of systemd's unit says why; it serves ${data} if it has that --dir`,
     })
   );
 }
 
-/** That so many wait for the service that nobody else can: it is being started. */
+/** The socket's queue is full of clients that wait, so the service is being started. */
 const FULL = "EAGAIN";
 
-/** Undefined while it does not listen yet. */
+/** The URL of a service that listens already. */
 function readyService(data: string): string | undefined {
   const service = readService(data);
   return service === "starting" ? undefined : service;
 }
 
-/** The service's URL; undefined when none runs. */
+/** The service's URL; undefined if none runs. */
 function readService(data: string): string | "starting" | undefined {
   const path = dataLayout(data).metadataService;
   let fd: number;
@@ -137,22 +144,22 @@ function readService(data: string): string | "starting" | undefined {
   }
 }
 
-/** Resolves when a service is seen, or too much time has gone by: a program needs some until it has its lock. */
-async function appearance(data: string): Promise<void> {
+/** Waits until a service has its lock, or the time is over. */
+async function untilSeen(data: string): Promise<void> {
   const limit = Date.now() + APPEARANCE_LIMIT;
   while (readService(data) === undefined && Date.now() < limit) await delay(10);
 }
 
-/** Milliseconds that a service may take to begin, started by rkt, by systemd, or by somebody else. */
+/** Milliseconds that a service may take to start: one that rkt starts, one of systemd, and one of another process. */
 const START_LIMIT = 10_000;
 const WAKE_LIMIT = 5000;
 const APPEARANCE_LIMIT = 5000;
 
-/** Resolves when a service has begun to start, this one or another that was faster. */
+/** Starts a service, and waits until it, or another one that was faster, has its lock. */
 async function start(data: string, program: readonly string[]): Promise<void> {
   const { spawn } = await import("node:child_process");
   const [file = "", ...args] = program;
-  // What keeps it from starting is said by `runningService`, in one line.
+  // `runningService` reports a failure, in one line.
   const child = spawn(file, [...args, `--dir=${data}`, "--quiet", "metadata-service", "--idle-exit=10s"], {
     cwd: "/",
     env: hostEnvironment(),

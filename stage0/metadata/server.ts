@@ -1,6 +1,6 @@
 /**
- * The metadata service's socket: systemd's (sd_listen_fds(3)) or one of its
- * own, at an address that containers with a network of their own reach too.
+ * The metadata service's HTTP server. It listens on systemd's sockets (sd_listen_fds(3)), or on an address that also
+ * containers with their own network can reach.
  */
 
 import { spawnSync } from "node:child_process";
@@ -13,10 +13,10 @@ import { AF_UNIX, socketFamily } from "../../shared/syscall/descriptor.ts";
 import type { Answer, MetadataRequest } from "./service.ts";
 import { HOST_ENVIRONMENT } from "../../shared/program.ts";
 
-/** By convention of the specification's first versions; the port is rkt's. */
+/** The address is from the specification's first versions, the port is rkt's. */
 export const DEFAULT_LISTEN = "169.254.169.255:18112";
 
-/** What a client may take. */
+/** Limits for clients. */
 export interface Limits {
   /** Bytes of a request's body: what an app wants signed. */
   body: number;
@@ -25,11 +25,13 @@ export interface Limits {
   /** Milliseconds for a whole request, and for each pause. */
   time: number;
   /**
-   * Connections at once. One more ends the longest silent one of the address that has most: who keeps connections, or
-   * is slow, loses them, and who asks and has the answer does not notice.
+   * Simultaneous connections. If there is one more, the server closes the one that has been silent for longest, of the
+   * address with most connections. So a client that hoards connections loses them, and others do not notice.
    */
   connections: number;
-  /** Of these, one address's. One more ends that address's longest silent one. Also bounds the bodies it can send. */
+  /**
+   * Simultaneous connections of one address; one more closes its longest silent one. Bounds its bodies in memory, too.
+   */
   connectionsOfAddress: number;
 }
 
@@ -44,20 +46,23 @@ const LIMITS: Limits = {
 export interface Listener {
   /** Without a slash at the end. */
   url: string;
-  /** From now on who connects to have the service started is let go; until then he waits. Returns what ends that. */
-  letGo(): Promise<() => void>;
-  /** Asks itself, as an app would, whatever comes of it. */
+  /**
+   * Closes the connections of clients that have connected to make systemd start the service; before this call they
+   * wait. Returns a function that stops it.
+   */
+  releaseWaiting(): Promise<() => void>;
+  /** Sends a request to this server itself, as an app would, and ignores the result. */
   ask(path: string): Promise<void>;
-  /** Stops listening, and takes the address away if it was added. */
+  /** Stops listening, and removes the address if it was added. */
   close(): Promise<void>;
 }
 
-/** Undefined when it takes the body. */
+/** Undefined: the body is needed for the answer. */
 export type Respond = (request: MetadataRequest) => Answer | undefined;
 
 /**
- * Listens at systemd's sockets, or, when it gives none of TCP, at an address. Of a Unix socket nothing is wanted but
- * that systemd watches it: whoever connects has the service started (see registration.ts).
+ * Listens on systemd's TCP sockets, or, if there are none, on an address. A Unix socket of systemd's is only there so
+ * that a connection to it makes systemd start the service (see registration.ts).
  */
 export async function listen(at: string, respond: Respond, limits: Limits = LIMITS): Promise<Listener> {
   const { addresses, wakers } = inheritedSockets();
@@ -79,7 +84,7 @@ export async function listen(at: string, respond: Respond, limits: Limits = LIMI
   }
   return {
     url: urlOf(servers[0]?.address()),
-    async letGo() {
+    async releaseWaiting() {
       const doors: NetServer[] = [];
       for (const fd of wakers)
         doors.push(
@@ -97,7 +102,7 @@ export async function listen(at: string, respond: Respond, limits: Limits = LIMI
       return new Promise((resolve) => {
         const options = { agent: false, timeout: 1000, headers: { "Metadata-Flavor": "AppContainer" } };
         const request = get(url, options, (response) => response.resume().once("close", resolve));
-        // Where the host can't reach itself, a container may.
+        // An error is ignored: containers may reach the address even if the host can't.
         request.once("timeout", () => request.destroy()).once("error", () => resolve());
       });
     },
@@ -119,7 +124,7 @@ function urlOf(address: ReturnType<Server["address"]> | undefined): string {
 /** SD_LISTEN_FDS_START. */
 const FIRST_FD = 3;
 
-/** What systemd gives, of whatever name and in whatever order; by family. */
+/** systemd's sockets, by family; their names and order do not matter. */
 function inheritedSockets(): { addresses: number[]; wakers: number[] } {
   const { LISTEN_PID: pid, LISTEN_FDS: count } = callersEnvironment();
   const length = pid === String(process.pid) ? Number(count) : 0;
@@ -157,11 +162,11 @@ function httpServer(respond: Respond, limits: Limits): Server {
 }
 
 /**
- * Ends connections where there are too many, in all or of one address, so that a container that hoards them takes none
- * of another's. Returns what is to be called when a connection speaks.
+ * Closes connections when there are too many, in all or from one address, so that a container that hoards them does not
+ * affect others. Returns a function that must be called when a connection sends a request.
  */
 function boundConnections(server: Server, { connections, connectionsOfAddress }: Limits): (socket: Socket) => void {
-  // Of each address those that are open, the longest silent first.
+  // The open connections of each address, the one that has been silent for longest first.
   const open = new Map<string, Set<Socket>>();
   let count = 0;
   const leave = (address: string, socket: Socket) => {
@@ -179,7 +184,7 @@ function boundConnections(server: Server, { connections, connectionsOfAddress }:
     const loser = own.size > connectionsOfAddress ? address : count > connections ? addressWithMost(open) : undefined;
     const [silent] = (loser !== undefined && open.get(loser)) || [];
     if (loser === undefined || silent === undefined) return;
-    // At once: of many that come together each ends another.
+    // Removed at once, so that each of many new connections closes a different one.
     leave(loser, silent);
     silent.destroy();
   });
@@ -200,9 +205,9 @@ function addressWithMost(open: ReadonlyMap<string, ReadonlySet<Socket>>): string
   return found;
 }
 
-/** To what is no request that `serve` sees. */
+/** Answers to malformed requests, which do not reach `serve`. */
 const REFUSALS: Readonly<Record<string, string>> = {
-  // Of words that Node.js knows for no method.
+  // A word that Node.js does not know as a method.
   HPE_INVALID_METHOD: "405 Method Not Allowed\r\nAllow: GET, POST",
   HPE_HEADER_OVERFLOW: "431 Request Header Fields Too Large",
   ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",
@@ -227,7 +232,9 @@ function parseAddress(text: string): { host: string; port: number } {
   return { host, port };
 }
 
-/** A link-local address that the host has not is given to `lo`, where only the host and its containers reach it. */
+/**
+ * Adds a link-local address to `lo`, if the host does not have it. Only the host and its containers can reach it there.
+ */
 function addAddress(host: string): string | undefined {
   const isHere = Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === host));
   if (isHere || !host.startsWith("169.254.")) return undefined;
@@ -235,7 +242,7 @@ function addAddress(host: string): string | undefined {
     env: HOST_ENVIRONMENT,
     encoding: "utf8",
   });
-  // EEXIST: somebody was faster.
+  // "File exists": another process has added it meanwhile.
   if (done.status === 0 || done.stderr?.includes("File exists")) return done.status === 0 ? host : undefined;
   throw new RktError("cannot-listen", `cannot add address ${host} to lo: ${done.stderr?.trim() || done.error}`, {
     hint: "it takes ip(8) of iproute2; or --listen=127.0.0.1:18112 for containers on the host's network",
@@ -254,7 +261,7 @@ async function serve(request: IncomingMessage, response: ServerResponse, respond
     path: (request.url ?? "/").replace(/\?.*/s, ""),
     flavor: typeof flavor === "string" ? flavor : undefined,
     contentType: request.headers["content-type"],
-    // Of the connection: what headers say of it, anybody can say.
+    // The connection's address. Headers that name another are not trusted.
     source: (request.socket.remoteAddress ?? "").replace(/^::ffff:/, ""),
   };
   const { "content-length": length = "0", "transfer-encoding": encoding, expect } = request.headers;
@@ -271,7 +278,7 @@ async function serve(request: IncomingMessage, response: ServerResponse, respond
 
 const TOO_LARGE: Answer = { status: 413, type: "text/plain", body: "" };
 
-/** Undefined when there is more of it. */
+/** Reads the body; undefined if it is longer than the limit. */
 function readBody(request: IncomingMessage, limit: number): Promise<Buffer | undefined> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
@@ -289,7 +296,7 @@ function readBody(request: IncomingMessage, limit: number): Promise<Buffer | und
   });
 }
 
-/** `last`: there may be more of the request, which nobody waits for. */
+/** Writes an answer. `last`: closes the connection, because the rest of the request is not read. */
 function write(response: ServerResponse, { status, type, body, allow }: Answer, last = false): void {
   response.writeHead(status, {
     "content-type": type,

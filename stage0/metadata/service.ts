@@ -1,10 +1,8 @@
 /**
- * The answers of the metadata service (appc spec, ace.md "App Container
- * Metadata Service"), and those of its earlier versions: `container/…` for
- * `pod/…`, `uid` for `uuid`, annotations as a directory of names.
+ * Answers requests to the metadata service (appc spec, ace.md "App Container Metadata Service"), also in the forms of
+ * earlier versions: `container/…` for `pod/…`, `uid` for `uuid`, annotations as a directory of names.
  *
- * Pure: who asks is found by `pods`, and nothing of a request is trusted. A
- * container can ask for its own data only.
+ * Pure: `pods` identifies the container that asks. A request is not trusted, and a container gets only its own data.
  */
 
 import { createHash } from "node:crypto";
@@ -25,7 +23,7 @@ import { fields, fromBase64 } from "./form.ts";
 
 export interface MetadataRequest {
   method: string;
-  /** Of the URL, percent-encoded. */
+  /** The URL's path, percent-encoded. */
   path: string;
   /** Header Metadata-Flavor. */
   flavor: string | undefined;
@@ -40,16 +38,16 @@ export interface Answer {
   status: number;
   type: string;
   body: string;
-  /** Header Allow, of a 405. */
+  /** The header Allow of a 405. */
   allow?: string;
 }
 
 export interface Pod {
   uuid: string;
   manifest: PodManifest;
-  /** Of the app's image as it is stored. */
+  /** The manifest of the app's image. */
   imageManifest(app: RuntimeApp): ImageManifest;
-  /** The same as the image has it, to the byte. */
+  /** Its exact text in the image. */
   imageManifestText(app: RuntimeApp): string;
 }
 
@@ -59,13 +57,13 @@ export interface Pods {
   byAddress(address: string): Pod | undefined;
 }
 
-/** What a signature is of: bytes, or the SHA-512 of bytes that are not there when it is verified. */
+/** What is signed: bytes, or the SHA-512 of bytes, which need not be there for the verification. */
 export type Signed = "content" | "digest";
 
 export interface Identity {
-  /** A HMAC-SHA512 by the pod's own key for that kind: a signature of one kind is none of the other. */
+  /** HMAC-SHA512 with the pod's key for that kind. A signature of one kind is not valid for the other. */
   sign(uuid: string, kind: Signed, content: Uint8Array): Buffer;
-  /** In constant time; false for what is no UUID. */
+  /** Takes constant time. False if `uuid` is no UUID. */
   verify(uuid: string, kind: Signed, content: Uint8Array, signature: Uint8Array): boolean;
 }
 
@@ -75,10 +73,10 @@ const JSON_TYPE = "application/json";
 
 const BASE = "acMetadata";
 const FLAVOR = "AppContainer";
-/** The first service asked for these words, taken from a sentence of the specification. */
+/** The first service demanded these words, which were copied from a sentence of the specification. */
 const EARLY_FLAVOR = "AppContainer header";
 
-/** Undefined when it takes the body, which then is of a container that may ask for that. */
+/** Answers a request. Undefined: the body is needed; then the request is one that a container may make. */
 export function answer(request: MetadataRequest, pods: Pods, identity: Identity): Answer | undefined {
   if (request.method !== "GET" && request.method !== "POST") return notAllowed("GET, POST");
   const segments = decoded(request.path);
@@ -107,7 +105,7 @@ const notAllowed = (allow: string): Answer => ({ ...refusal(405, `this takes ${a
 const notFound = (): Answer => refusal(404, "there is no such metadata");
 const ok = (type: string, body: string): Answer => ({ status: 200, type, body });
 
-/** Undefined when a segment is not what encodeURIComponent makes. */
+/** The decoded segments of a path; undefined if one is not well-formed. */
 function decoded(path: string): string[] | undefined {
   try {
     return path.replace(/^\//, "").split("/").map(decodeURIComponent);
@@ -116,7 +114,7 @@ function decoded(path: string): string[] | undefined {
   }
 }
 
-/** Segments that are words of the specification; an escaped slash in one separates nothing. */
+/** Joins segments, to compare them with the specification's words. A slash within a segment stays escaped. */
 const words = (segments: readonly string[]): string => segments.map(encodeURIComponent).join("/");
 
 function podAnswer(
@@ -137,7 +135,7 @@ function podAnswer(
   }
 }
 
-/** As the service was before 0.5.0 of the specification. */
+/** Answers in the form of the service before 0.5.0 of the specification. */
 function containerAnswer(
   pod: Pod,
   entry: readonly string[],
@@ -156,7 +154,10 @@ function containerAnswer(
   }
 }
 
-/** `name/annotations`, `name/image/manifest`, `name/image/id`; a name is one segment, that of an image may be several. */
+/**
+ * `NAME/annotations`, `NAME/image/manifest`, `NAME/image/id`. An app's name is one segment, an image's may have
+ * several.
+ */
 function appAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest): Answer {
   for (let end = 1; end < entry.length; end++) {
     const name = entry.slice(0, end).join("/");
@@ -169,7 +170,7 @@ function appAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest)
       case "image/manifest":
         return read(request, JSON_TYPE, () => pod.imageManifestText(app));
       case "image/id":
-        // By the image's name an app of before 0.2.0 asks, where one is in the container.
+        // An app of before 0.2.0 asks by the image's name.
         return read(request, ASCII, () => (name === app.image.name ? earlyId(app) : app.image.id));
     }
     if (rest[0] === "annotations") return directoryAnswer(appAnnotations(pod, app), rest.slice(1), request);
@@ -177,19 +178,19 @@ function appAnswer(pod: Pod, entry: readonly string[], request: MetadataRequest)
   return notFound();
 }
 
-/** Before apps had names of their own, an app was called as its image. */
+/** Early apps had no names of their own, but those of their images. */
 function findApp({ manifest: { apps } }: Pod, name: string): RuntimeApp | undefined {
   return apps.find((app) => app.name === name) ?? apps.find((app) => app.image.name === name);
 }
 
-/** The image's, and over them those that the pod manifest has for the app (ace.md "App Metadata"). */
+/** The image's annotations, replaced by those of the app in the pod manifest (ace.md "App Metadata"). */
 function appAnnotations(pod: Pod, app: RuntimeApp): NameValue[] {
   const merged = new Map(pod.imageManifest(app).annotations.map(({ name, value }) => [name, value]));
   for (const { name, value } of app.annotations) merged.set(name, value);
   return [...merged].map(([name, value]) => ({ name, value }));
 }
 
-/** `annotations/`: a name a line, without an empty one at the end; `annotations/NAME`: its value. */
+/** `annotations/`: the names, one per line, without a newline at the end. `annotations/NAME`: its value. */
 function directoryAnswer(annotations: readonly NameValue[], path: readonly string[], request: MetadataRequest): Answer {
   const name = path.join("/");
   if (name === "") return read(request, ASCII, () => annotations.map((one) => one.name).join("\n"));
@@ -203,8 +204,8 @@ function read(request: MetadataRequest, type: string, body: () => string): Answe
 }
 
 /**
- * `hmac/sign` and `hmac/verify`. Before 0.2.0 the object itself was posted, and a signature, which began with the
- * object's digest, verified without it: below `container` that is so still.
+ * `hmac/sign` and `hmac/verify`. Before 0.2.0 the body was the object itself, and a signature began with the object's
+ * digest, so that it could be verified without the object. Below `container` this still works.
  */
 function hmacAnswer(
   pod: Pod,
@@ -263,14 +264,15 @@ const FORM = "application/x-www-form-urlencoded";
 const mediaType = ({ contentType = "" }: MetadataRequest): string =>
   contentType.split(";")[0]?.trim().toLowerCase() ?? "";
 
-/** An image's ID as it was when the oldest of the container's images was made: before 0.2.0, a SHA-256. */
+/** An image's ID for early apps: if an image of the container is of before 0.2.0, a SHA-256. */
 const earlyId = ({ annotations, image }: RuntimeApp): string =>
   annotation(annotations, IMAGE_SHA256_ANNOTATION) ?? image.id;
 
 /**
- * The container manifest as it was before it was a PodManifest, by the oldest of its images. Before 0.2.0 annotations
- * were an object, before 0.4.0 the values of isolators texts, and images' own were in their manifests. A volume had the
- * names of the mount points that it fulfils before 0.3.0, and a name of its own from then on: both can be there.
+ * The container manifest in the form of ContainerRuntimeManifest, as the version of the oldest image in the container
+ * has it. Before 0.2.0, annotations were an object. Before 0.4.0, the values of isolators were texts, and an image's
+ * isolators were only in its own manifest: both are left out. Before 0.3.0 a volume listed the mount points that it
+ * fulfils, later it had a name: it gets both.
  */
 function containerRuntimeManifest({ uuid, manifest }: Pod): string {
   const versions = manifest.apps.map(({ annotations }) => annotation(annotations, EARLY_IMAGE_ANNOTATION));
@@ -296,7 +298,7 @@ function containerRuntimeManifest({ uuid, manifest }: Pod): string {
   });
 }
 
-/** An app was called by its image's name: `app` in the specification's text, `name` in its code. */
+/** An early app has its image's name, as `app` in the specification's text and as `name` in its code. */
 function earlyApp(
   runtime: RuntimeApp,
   annotated: (list: readonly NameValue[]) => Json,
@@ -306,7 +308,7 @@ function earlyApp(
   const called = image.name ?? name;
   return {
     name: called,
-    // From 0.4.0 on that is what differs from the image's app section.
+    // From 0.4.0 on, `app` is an app section.
     ...(before("0.4.0") ? { app: called } : {}),
     imageID: earlyId(runtime),
     image: { name: called, id: earlyId(runtime) },
@@ -321,7 +323,7 @@ function earlyApp(
 const mountPointsAt = (app: App | undefined, path: string): MountPoint[] =>
   (app?.mountPoints ?? []).filter((mountPoint) => mountPoint.path === path);
 
-/** The names of the mount points, of all apps, that a volume is mounted at. */
+/** The names of all apps' mount points at which a volume is mounted. */
 function fulfilled({ apps }: PodManifest, volume: string): string[] {
   const points = apps.flatMap(({ app, mounts }) =>
     mounts.filter((mount) => mount.volume === volume).flatMap(({ path }) => mountPointsAt(app, path)),

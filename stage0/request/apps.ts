@@ -1,9 +1,8 @@
 /**
- * An app of the container manifest: its image's app section, with what the
- * command line says instead. Pure.
+ * Makes an app of the container manifest: its image's app section, changed by the options of the command line. Pure.
  *
- * Of a variable that several places set, the last of these counts: the caller
- * (`--inherit-env`), the image, `--set-env-file`, `--set-env`, `--environment`.
+ * If several places set a variable, the last of these wins: the caller (`--inherit-env`), the image, `--set-env-file`,
+ * `--set-env`, `--environment`.
  */
 
 import { posix } from "node:path";
@@ -30,25 +29,25 @@ export interface ResolvedImage {
   /** All 128 digits. */
   id: ImageID;
   manifest: ImageManifest;
-  /** `sha256-` and 64 hex digits: only in a container that knows its images by it (`knownBySha256`). */
+  /** `sha256-` and 64 hex digits: only in a container with an app that asks for this ID (`knownBySha256`). */
   sha256?: string | undefined;
 }
 
-/** What a request leaves to the moment. */
+/** What a container manifest depends on, besides the request and the images. */
 export interface Circumstances {
   /** The caller's environment; used with `--inherit-env`. */
   environment: readonly NameValue[];
-  /** What the files of `--set-env-file` say, in order. */
+  /** The variables in the files of `--set-env-file`, in order. */
   environmentFiles: readonly NameValue[];
   created: Date;
   debug: boolean;
-  /** Where the networks are configured, when not in the usual places. */
+  /** The directories of network configurations, if they are not the default ones. */
   configDirs?: readonly string[] | undefined;
   /** The host has cgroup v2 alone. */
   unifiedCgroups?: boolean;
-  /** What the apps are to do without. */
+  /** The protections that are switched off for the apps. */
   unprotected?: readonly Protection[];
-  /** Of a container that is registered with the metadata service. */
+  /** For a container that is registered with the metadata service. */
   metadataUrl?: string | undefined;
 }
 
@@ -89,10 +88,13 @@ export function runtimeApp(
   };
 }
 
-/** Who is given another user or group than the image's is not meant to have the image's further groups (disk, shadow). */
+/**
+ * With another user or group, an app does not get the further groups (disk, shadow) that the image has for its own
+ * user.
+ */
 const namesAccount = ({ user, group }: AppRequest): boolean => user !== undefined || group !== undefined;
 
-/** What the image may have as names is a number on the command line (CVE-2016-3697). */
+/** Marks numbers of the command line as ids, because the image may have such names (CVE-2016-3697). */
 function numericAccount(asked: AppRequest): NameValue[] {
   const numbers = (["user", "group"] as const).filter((what) => /^[0-9]+$/.test(asked[what] ?? ""));
   return numbers.length === 0 ? [] : [{ name: NUMERIC_IDS_ANNOTATION, value: numbers.join(",") }];
@@ -101,8 +103,8 @@ function numericAccount(asked: AppRequest): NameValue[] {
 const OF_IMAGES: readonly string[] = [NOTIFY_ANNOTATION, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION];
 
 /**
- * What the stages need to know of the image: whether the app says that it is ready, and how it is asked to end, unless
- * the user knows better; and what the app's environment and its image's ID were when the image was made.
+ * Adds what the other stages need to know about the image, if the user has not set it: whether the app reports its
+ * readiness and how it is stopped; for an early image also its version and its ID of that time.
  */
 export function withFacts(own: readonly NameValue[], { manifest, sha256 }: ResolvedImage): NameValue[] {
   const facts = manifest.annotations.filter(({ name }) => OF_IMAGES.includes(name));
@@ -112,7 +114,7 @@ export function withFacts(own: readonly NameValue[], { manifest, sha256 }: Resol
   return [...facts.filter((fact) => !own.some(({ name }) => name === fact.name)), ...own];
 }
 
-/** The image's app with another command; an image without an app section then needs none. */
+/** The image's app with another command. Then the image needs no app section. */
 function withExec(manifest: ImageManifest, exec: string): App {
   return manifest.app === undefined ? bareApp([exec]) : { ...appFromImage(manifest), exec: [exec] };
 }
@@ -125,7 +127,9 @@ function defaultName(imageName: string): string {
   return name;
 }
 
-/** Files and units are called by it, with up to 55 bytes around; a file name ends at 255 (NAME_MAX). */
+/**
+ * Names of files and units consist of an app's name and up to 55 more bytes; a file name has 255 at most (NAME_MAX).
+ */
 const MAX_NAME = 200;
 
 export function requireShort(what: string, name: string, hint: string): void {
@@ -169,18 +173,18 @@ export function strangeReadiness({ apps }: PodManifest): string[] {
   });
 }
 
-/** The lists in order of growing weight; a variable keeps the place it was first seen at. */
+/** Merges the lists; a later list wins. A variable keeps the position of its first occurrence. */
 function environment(lists: readonly (readonly NameValue[])[]): NameValue[] {
   const variables = new Map(lists.flat().map(({ name, value }) => [name, value]));
   return [...variables].map(([name, value]) => ({ name, value }));
 }
 
-/** Shells export names (`BASH_FUNC_x%%`) that a manifest can't hold. */
+/** Leaves out variables whose names a manifest can't hold; shells export some (`BASH_FUNC_x%%`). */
 function expressible(variables: readonly NameValue[]): NameValue[] {
   return variables.filter(({ name }) => variableName(name) === undefined);
 }
 
-/** Without a prototype, as these have names from outside. */
+/** An object of the pairs. It has no prototype, because its names come from outside. */
 export function record(pairs: readonly NameValue[]): Record<string, string> {
   const result: Record<string, string> = Object.create(null);
   for (const { name, value } of pairs) result[name] = value;

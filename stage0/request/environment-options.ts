@@ -10,7 +10,7 @@ export function parseVariables(option: string, texts: readonly string[]): NameVa
   return parseUniquePairs(option, texts, variableName);
 }
 
-/** The lines of a `--set-env-file`: NAME=VALUE; empty ones and those that begin with "#" or ";" aside. */
+/** Parses a `--set-env-file`: lines NAME=VALUE. Empty lines, and those that begin with "#" or ";", are skipped. */
 export function parseEnvironmentFile(path: string, text: string): NameValue[] {
   const variables: NameValue[] = [];
   for (const [i, line] of text.split("\n").entries()) {

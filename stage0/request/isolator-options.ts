@@ -1,4 +1,4 @@
-/** Options that limit an app, as isolators. Pure. */
+/** Translates options that limit an app into isolators. Pure. */
 
 import { RLIMITS_ISOLATOR } from "../../shared/contract/annotations.ts";
 import { capability } from "../../shared/schema/capabilities.ts";
@@ -12,7 +12,7 @@ import { oneOf } from "../../shared/schema/values.ts";
 import { checked, parsePair, parsePairs, refuse } from "../cli/values.ts";
 import { leastOfApp } from "./isolators.ts";
 
-/** `least`: what an app can be limited to on this host. */
+/** `least`: the lowest limit that works on this host. */
 export function memoryIsolator(text: string, least = leastOfApp(false)): Isolator {
   const amount = parseQuantity(text, 0);
   if (amount === undefined) refuse("memory", text, "must be an amount", "512Mi");
@@ -33,7 +33,7 @@ export function capabilitiesIsolator(option: "caps-retain" | "caps-remove", text
   return { name: `os/linux/capabilities-${option.slice("caps-".length)}-set`, value: { set } };
 }
 
-/** `NAME=SOFT[:HARD]`, as podman and Docker have it. */
+/** Parses `NAME=SOFT[:HARD]`, the form of podman and Docker. */
 export function rlimitsIsolator(texts: readonly string[]): Isolator {
   const form = "NAME=SOFT[:HARD]";
   const limits: Record<string, { soft: number | string; hard: number | string }> = {};

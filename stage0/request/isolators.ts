@@ -1,7 +1,6 @@
 /**
- * What the isolators of a container manifest come to here: an error for what
- * can't be, a warning for what has no effect (ace.md, "Isolators": an executor
- * may ignore what it does not understand, but must say so). Pure.
+ * Checks the isolators of a container manifest: an impossible one is an error, one without effect a warning (ace.md,
+ * "Isolators": an executor may ignore an isolator that it does not know, but must say so). Pure.
  */
 
 import { RktError } from "../../shared/errors.ts";
@@ -17,7 +16,7 @@ import {
 import { sysctlPath, sysctlSettings } from "../../shared/schema/sysctl.ts";
 import type { Isolator, Json, PodManifest } from "../../shared/schema/types.ts";
 
-/** The least that a limit may be. */
+/** The lowest possible limits. */
 export interface Least {
   /** Bytes. */
   memory: bigint;
@@ -28,14 +27,14 @@ export interface Least {
 const MiB = 1n << 20n;
 
 /**
- * Of an app. On cgroup v1 the launcher joins the app's cgroups just before it becomes the app, so that this is less than
- * any program needs to be started and to say what is wrong. On v2 the launcher is limited as the app is: it starts in
- * 16 MiB, and takes seconds with a hundredth of a core.
+ * The lowest limits of an app. On cgroup v1 the launcher joins the app's cgroups just before it becomes the app: no
+ * program can start with less than this. On v2 the launcher has the app's limits from the start: it needs 16 MiB, and
+ * takes seconds with a hundredth of a core.
  */
 export const leastOfApp = (unifiedCgroups: boolean): Least =>
   unifiedCgroups ? { memory: 24n * MiB, cpu: 10n } : { memory: MiB, cpu: 1n };
 
-/** Of a container, where systemd runs and all launchers at a time. */
+/** The lowest limits of a container, in which systemd and all launchers run at the same time. */
 const leastOfContainer = (apps: number): Least => ({ memory: (8n + 16n * BigInt(apps)) * MiB, cpu: 10n });
 
 const UNENFORCED: readonly string[] = [
@@ -45,27 +44,30 @@ const UNENFORCED: readonly string[] = [
   "os/linux/selinux-context",
 ];
 
-/** Of a whole container; the others are an app's. */
+/** Isolators that a whole container can have. All others are for apps. */
 const OF_CONTAINERS: readonly string[] = ["resource/memory", "resource/cpu", "os/linux/cpu-shares", "os/unix/sysctl"];
 
-/** Of 0.1.0 to 0.3.0, without a successor: of one app, and so of the container, whose network its apps share. */
+/**
+ * An isolator of 0.1.0 to 0.3.0 without a successor. One app's applies to the container, because the apps share its
+ * network.
+ */
 const PRIVATE_NETWORK = "private-network";
 
-/** What an isolator private-network says; undefined for another isolator, and for a value that says nothing. */
+/** The value of an isolator private-network; undefined for any other isolator or value. */
 function privateNetwork({ name, value }: Isolator): boolean | undefined {
   if (name !== PRIVATE_NETWORK) return undefined;
   const text = String(value);
   return text === "true" ? true : text === "false" ? false : undefined;
 }
 
-/** Whether one of an image's isolators asks for a network of the container's own. */
+/** Whether one of the isolators asks for the container's own network. */
 export const wantsPrivateNetwork = (isolators: readonly Isolator[]): boolean => isolators.some(privateNetwork);
 
 const hasOwnNetwork = ({ annotations }: PodManifest): boolean =>
   (annotation(annotations, ANNOTATIONS.network) ?? "host") !== "host";
 
 /**
- * Answers warnings. Throws for isolators that contradict each other or make no sense: ManifestError, "bad-isolator".
+ * Returns warnings. Throws ManifestError and "bad-isolator" for isolators that are invalid or contradict each other.
  * `unifiedCgroups`: the host has cgroup v2 alone.
  */
 export function checkIsolators(manifest: PodManifest, unifiedCgroups = false): string[] {
@@ -95,7 +97,7 @@ export function checkIsolators(manifest: PodManifest, unifiedCgroups = false): s
 
 type Understood = ReturnType<typeof understandIsolators>;
 
-/** private-network is known where it says true or false. */
+/** private-network counts as known if its value is true or false. */
 function ofNetwork({ known, unknown }: Understood, isolators: readonly Isolator[]): Understood {
   const understood = isolators.some((isolator) => privateNetwork(isolator) !== undefined);
   return { known, unknown: understood ? unknown.filter((name) => name !== PRIVATE_NETWORK) : unknown };
@@ -132,7 +134,7 @@ function checkAmounts(known: KnownIsolators, whose: string, least: Least): void 
 
 const ofApps = (whose: string, option: string): string => (whose === "the container" ? "" : `, ${option}`);
 
-/** Limits of an app that the container's bound (ace.md, "Isolators"). */
+/** Warnings about limits of an app that are higher than the container's (ace.md, "Isolators"). */
 function lowered(own: KnownIsolators, container: KnownIsolators, whose: string): string[] {
   const limits = [
     ["resource/memory", "memory", " bytes"],
@@ -145,18 +147,21 @@ function lowered(own: KnownIsolators, container: KnownIsolators, whose: string):
   });
 }
 
-// --- what became of them -------------------------------------------------------------------
+// --- their effects ---------------------------------------------------------------------------
 
-/** ace.md, "Isolators": which were "ignored, enforced or modified". Modified is what the container's own bounds or replaces. */
+/**
+ * Whether an isolator is "ignored, enforced or modified" (ace.md, "Isolators"). It is modified if the container's own
+ * limits or replaces it.
+ */
 export interface IsolatorFact {
   name: string;
   value: Json;
   effect: "enforced" | "ignored" | "modified";
-  /** What is enforced instead. */
+  /** The value that is enforced instead. */
   instead?: Json;
 }
 
-/** Of the container, and of its apps in order. As the stage1 that came with rkt does; another may apply less, and says so. */
+/** The effects for the container, and for its apps in order, in rkt's own stage1. Another stage1 may enforce less. */
 export function isolatorFacts(manifest: PodManifest): { container: IsolatorFact[]; apps: IsolatorFact[][] } {
   const { isolators, apps } = manifest;
   const ownNetwork = hasOwnNetwork(manifest);
@@ -197,15 +202,18 @@ function insteadOf(name: string, own: KnownIsolators, container: KnownIsolators)
   return all.some(([key, value]) => settings.get(key) !== value) ? Object.fromEntries(all) : undefined;
 }
 
-// --- what the command line makes of an image's ---------------------------------------------
+// --- an image's isolators, changed by the command line ---------------------------------------
 
-/** Retain-set and remove-set of one thing are one kind. */
+/** The kind of an isolator: a retain-set and a remove-set of the same thing are one kind. */
 const kind = (name: string): string => name.replace(/-(?:retain|remove)-set$/, "");
 
 const RETAIN = "os/linux/capabilities-retain-set";
 const REMOVE = "os/linux/capabilities-remove-set";
 
-/** Those asked for, and the image's of other kinds. Capabilities that are to be removed are so from what the image leaves. */
+/**
+ * The requested isolators, and the image's of other kinds. A remove-set of capabilities is applied to the image's own
+ * set.
+ */
 export function overrideIsolators(image: readonly Isolator[], asked: readonly Isolator[], where: Where): Isolator[] {
   const kinds = new Set(asked.map(({ name }) => kind(name)));
   return [
@@ -215,7 +223,7 @@ export function overrideIsolators(image: readonly Isolator[], asked: readonly Is
 }
 
 function removeFurther(image: readonly Isolator[], asked: Isolator, where: Where): Isolator {
-  // Of the others nothing is to be understood yet; their places count in what is said of these.
+  // Other isolators are skipped, but keep their positions, so that error messages show the right index.
   const ofKind = image.map((isolator) => (kind(isolator.name) === kind(REMOVE) ? isolator : { name: "", value: null }));
   const { [RETAIN]: retained, [REMOVE]: removed = [] } = understandIsolators(ofKind, where).known;
   const names = parseCapabilities(asked.value, where);

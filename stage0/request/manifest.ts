@@ -1,6 +1,6 @@
 /**
- * The container manifest: what was asked for and what the images say, resolved
- * so that no later stage has to look elsewhere. Pure.
+ * Makes the container manifest from a request and the manifests of its images. It is complete, so that no later stage
+ * needs to read anything else. Pure.
  */
 
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
@@ -37,21 +37,21 @@ import type { LaunchRequest, Note, RunRequest } from "./request.ts";
 import { refuseReserved } from "./reserved-annotations.ts";
 import { annotations, launchAnnotations } from "./stage1-annotations.ts";
 import { mountVolumes, uniqueVolumes, unusedVolumes } from "./volumes.ts";
-import { widening } from "./widening.ts";
+import { extraPermissions } from "./extra-permissions.ts";
 
-/** Whether an image was made when an image's ID was a SHA-256: its app knows no other when it asks for one. */
+/** Whether an image is so early that image IDs were SHA-256: its app expects such an ID when it asks for one. */
 export const knownBySha256 = ({ acVersion }: ImageManifest): boolean => olderThan(specVersion(acVersion), "0.2.0");
 
 export interface ContainerManifest {
   manifest: PodManifest;
-  /** Volumes that nobody asked for, each with the app whose image says what is in it at first. */
+  /** Volumes that rkt adds for mount points, each with the app whose image provides its first contents. */
   implicitVolumes: ReadonlyMap<string, string>;
   notes: Note[];
-  /** What will not be as one might think; for the person. */
+  /** Warnings for the user, about requests that have no effect or another one than expected. */
   warnings: string[];
 }
 
-/** A manifest from images, which stand in the order of the request's apps. */
+/** Makes the manifest from images, which are in the order of the request's apps. */
 export function containerManifest(
   request: RunRequest,
   images: readonly ResolvedImage[],
@@ -73,10 +73,10 @@ export function containerManifest(
     request,
     circumstances,
   );
-  return withWidenings(result, circumstances, (i) => request.apps[i]?.isolators);
+  return withPermissionNotes(result, circumstances, (i) => request.apps[i]?.isolators);
 }
 
-/** A manifest from one that somebody wrote: what it leaves to the images is filled in. */
+/** Makes the manifest from the user's pod manifest, and fills in what that leaves to the images. */
 export function fromPodManifest(
   given: PodTemplate,
   request: RunRequest,
@@ -111,12 +111,12 @@ export function fromPodManifest(
       `--interactive gives the terminal to one app, and the pod manifest has ${apps.length}`,
     );
   const result = complete({ ...given, apps, volumes }, request, circumstances);
-  return withWidenings(result, circumstances, (i) =>
+  return withPermissionNotes(result, circumstances, (i) =>
     given.apps[i]?.app === undefined ? (given.apps[i]?.isolators ?? []) : undefined,
   );
 }
 
-/** Before 0.7.0 a mount named the mount point, which says where that is. */
+/** The mounts for a mount of before 0.7.0, which names a mount point instead of a path. */
 function placedMounts(mount: TemplateMount, app: string, section: App): Mount[] {
   if (!("mountPoint" in mount)) return [mount];
   const points = section.mountPoints.filter(({ name }) => name === mount.mountPoint);
@@ -127,7 +127,7 @@ function placedMounts(mount: TemplateMount, app: string, section: App): Mount[] 
   return points.map(({ path }) => ({ volume: mount.volume, path }));
 }
 
-/** Before 0.3.0 a volume said which mount points it is for; that of its own name it gets in any case. */
+/** Before 0.3.0 a volume listed the mount points that it is for. (`mountVolumes` adds the one with its own name.) */
 function fulfilling({ volumes }: PodTemplate, section: App, mounts: readonly TemplateMount[]): Mount[] {
   return section.mountPoints.flatMap(({ name, path }) => {
     const volume = volumes.find(({ fulfills = [] }) => fulfills.includes(name));
@@ -136,18 +136,21 @@ function fulfilling({ volumes }: PodTemplate, section: App, mounts: readonly Tem
   });
 }
 
-/** `asked`: in place of the image's isolators; undefined when the app has none of its image's. */
-function withWidenings(
+/**
+ * Adds warnings about permissions that images ask for. `asked`: the isolators that replace the image's; undefined if
+ * the app does not use its image's isolators.
+ */
+function withPermissionNotes(
   { manifest, warnings, ...rest }: ContainerManifest,
   { unprotected = [] }: Circumstances,
   asked: (app: number) => readonly Isolator[] | undefined,
 ): ContainerManifest {
   const privateUsers = wantsPrivateUsers(manifest);
-  const widenings = manifest.apps.flatMap((app, i) => {
+  const extra = manifest.apps.flatMap((app, i) => {
     const instead = asked(i);
-    return instead === undefined ? [] : widening(app, instead, { unprotected, privateUsers });
+    return instead === undefined ? [] : extraPermissions(app, instead, { unprotected, privateUsers });
   });
-  return { manifest, ...rest, warnings: [...warnings, ...widenings] };
+  return { manifest, ...rest, warnings: [...warnings, ...extra] };
 }
 
 function imageAt(images: readonly ResolvedImage[], i: number): ResolvedImage {
@@ -161,7 +164,7 @@ function complete(draft: PodManifest, request: RunRequest, circumstances: Circum
   requireUniqueNames(draft.apps);
   requireCommands(draft.apps);
   checkSockets(draft.apps);
-  // Throws for what no stage would understand.
+  // Throws for annotations that stage 1 could not read.
   for (const app of draft.apps) stopSettings(app.name, app.annotations);
   const { apps, volumes, implicit, notes } = mountVolumes(draft.apps, draft.volumes, request);
   for (const { name } of volumes) requireShort("volume", name, "a mount point with this name cannot be served");
@@ -190,8 +193,8 @@ function complete(draft: PodManifest, request: RunRequest, circumstances: Circum
 }
 
 /**
- * A container's manifest with what is asked for when it is started; the rest stays as it was prepared. `metadataUrl`:
- * "" for none; undefined leaves it.
+ * Changes a prepared container's manifest by the options of its start. `metadataUrl`: "" removes it; undefined keeps
+ * the prepared one.
  */
 export function chosenAtLaunch(
   prepared: PodManifest,

@@ -1,11 +1,11 @@
-/** Registration with the metadata service, as somebody asks for it. */
+/** Registers a container with the metadata service, as the request asks for it. */
 
 import type { Settings } from "../config/settings.ts";
 import { thisProgram } from "../host/this-program.ts";
 import type { NoteReporter } from "../terminal/output.ts";
 import type { MetadataServiceRequest } from "./request.ts";
 
-/** AC_METADATA_URL for the apps of a container on that network; undefined: the container is not registered. */
+/** AC_METADATA_URL for the apps of a container on that network. Undefined: the container is not registered. */
 export async function metadataUrl(
   { register: wish, spawn }: MetadataServiceRequest,
   network: string,

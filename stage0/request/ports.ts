@@ -1,11 +1,13 @@
-/** Ports that are published, and ports that an app is started with. Pure. */
+/** Checks ports that are published, and ports whose sockets an app is started with. Pure. */
 
 import { RktError } from "../../shared/errors.ts";
 import { networkRequest, portMappings, refusePorts } from "../../shared/network-request.ts";
 import type { ExposedPort, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
 import type { PortRequest } from "./request.ts";
 
-/** The apps of a container share its ports, and one socket is one app's. */
+/**
+ * Refuses a port that two apps would be started with: the apps share the container's ports, and a socket is one app's.
+ */
 export function checkSockets(apps: readonly RuntimeApp[]): void {
   const taken = new Map<string, string>();
   for (const { name: app, app: section } of apps)
@@ -31,7 +33,7 @@ export function checkSockets(apps: readonly RuntimeApp[]): void {
     }
 }
 
-/** What stage 1 would refuse, with the container made already. */
+/** Refuses early what stage 1 would refuse after the container has been made. */
 export function checkPorts(manifest: PodManifest): void {
   const ports = portMappings(manifest);
   const network = networkRequest(manifest);

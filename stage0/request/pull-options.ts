@@ -1,4 +1,4 @@
-/** Options that say when to go to the network for an image, and how large it may be. */
+/** The options that say when rkt fetches an image from the network, and how large it may be. */
 
 import { usageError } from "../../shared/errors.ts";
 import { parseQuantity } from "../../shared/schema/quantity.ts";
@@ -11,13 +11,13 @@ export const pullOptions = {
     choices: ["never", "new", "update"],
     exclusive: "pull policy",
     value: "never|new|update",
-    description: "when to go to the network: never, for what the store has not, or always ask for something newer",
+    description: "when to use the network: never, for images that the store lacks, or always, to look for newer ones",
     group: "Images",
   },
   "max-image-size": {
     type: "string",
     value: "SIZE",
-    description: "what an image may unpack to, however small its file is (64Gi, and 200 times its file)",
+    description: "limit of an image's unpacked size (64Gi, and 200 times its file)",
     group: "Images",
   },
   "no-store": {
@@ -48,7 +48,7 @@ export function readPullPolicy(values: PullValues, usual: PullPolicy): PullPolic
   return (values["pull-policy"] as PullPolicy | undefined) ?? usual;
 }
 
-/** Bytes; undefined for the usual limits. */
+/** Bytes; undefined for the default limits. */
 export function readMaxImageSize(text: string | undefined): number | undefined {
   const size = text === undefined ? undefined : parseQuantity(text, 0);
   if (text !== undefined && (size === undefined || size <= 0n))

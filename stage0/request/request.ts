@@ -1,15 +1,15 @@
-/** What somebody asks of a container, before any image has been looked at. */
+/** The types of requests for containers, as the command line or another caller makes them, before any image is read. */
 
 import type { PullPolicy } from "../fetch/fetch-context.ts";
 import type { Stage1Request } from "../fetch/wanted-stage1.ts";
 import type { Isolator, NameValue, Volume } from "../../shared/schema/types.ts";
 
-/** A container that is to be made: what runs in it, and what it is made from. */
+/** A request to make a container: its apps, and what it is made from. */
 export interface ContainerRequest {
   run: RunRequest;
   stage1: Stage1Request;
   pullPolicy: PullPolicy;
-  /** Bytes that an image may unpack to; undefined: the usual limit. */
+  /** Bytes that an image may unpack to; undefined: the default limits. */
   maxImageSize: number | undefined;
   /** false: the images are copied instead of mounted as overlays. */
   overlay: boolean;
@@ -20,53 +20,56 @@ export interface ContainerRequest {
 
 /** Whether the container is registered with the metadata service. */
 export interface MetadataServiceRequest {
-  /** "must": or the start fails; "never"; undefined: if the service runs. */
+  /** "must": the start fails if it can't be; undefined: it is registered if the service runs. */
   register: "must" | "never" | undefined;
-  /** The service is started if it does not run. */
+  /** Start the service if it does not run. */
   spawn: boolean;
 }
 
 export interface RunRequest extends LaunchRequest {
   /** In order; empty with `podManifest`. */
   apps: AppRequest[];
-  /** File of a pod manifest that says everything about apps and volumes. */
+  /** File of a pod manifest, which describes all apps and volumes. */
   podManifest: string | undefined;
   volumes: Volume[];
-  /** Host paths for the one mount point that no named volume fulfils. */
+  /** Host paths for the only mount point without a named volume. */
   boundPaths: string[];
-  /** In every app; an app's own mount at the same path comes before. */
+  /** Mounts in every app. An app's own mount at the same path replaces one. */
   mounts: MountRequest[];
   environment: EnvironmentRequest;
   annotations: NameValue[];
   userAnnotations: NameValue[];
   userLabels: NameValue[];
   ports: PortRequest[];
-  /** The container has a user namespace of its own. */
+  /** The container has its own user namespace. */
   privateUsers: boolean;
-  /** Names of the host's volumes whose files are to be the container's. */
+  /** Names of volumes from the host whose owners are mapped to the container's users. */
   mappedVolumes: string[];
 }
 
-/** What can be said as late as when a prepared container is started. */
+/** Options that can also be given when a prepared container is started. */
 export interface LaunchRequest {
-  /** "host", "none", or the networks as `--net` lists them. Undefined: "host", unless an image asks for its own. */
+  /**
+   * "host", "none", or the networks as `--net` lists them. Undefined: "host", or an own network if an image asks for
+   * it.
+   */
   network: string | undefined;
   resolver: ResolverRequest;
-  /** "host": the host's /etc/hosts; else further lines. */
+  /** "host": the host's /etc/hosts; otherwise lines to add. */
   hosts: "host" | HostsEntry[];
   hostname: string | undefined;
   interactive: boolean;
 }
 
 export interface AppRequest {
-  /** As given: a hash, a file, a URL or a name. */
+  /** As the user gave it: a hash, a file, a URL or a name. */
   image: string;
   /** File of the image's signature. */
   signature: string | undefined;
   name: string | undefined;
-  /** Replaces the image's command, arguments and all. */
+  /** Replaces the image's command and its arguments. */
   exec: string | undefined;
-  /** Follow the command. */
+  /** Arguments after the command. */
   arguments: string[];
   user: string | undefined;
   group: string | undefined;
@@ -74,7 +77,7 @@ export interface AppRequest {
   workingDirectory: string | undefined;
   environment: NameValue[];
   mounts: MountRequest[];
-  /** Replace the image's of the same kind. */
+  /** They replace the image's isolators of the same kind. */
   isolators: Isolator[];
   readOnlyRootFS: boolean;
   annotations: NameValue[];
@@ -83,7 +86,7 @@ export interface AppRequest {
 }
 
 export interface EnvironmentRequest {
-  /** The caller's variables too. */
+  /** Pass on the caller's variables. */
   inherit: boolean;
   files: string[];
   set: NameValue[];
@@ -95,7 +98,7 @@ export interface MountRequest {
 }
 
 export interface PortRequest {
-  /** Of a port in an image, or `PORT` or `PORT-PROTOCOL`. */
+  /** Name of a port in an image, or `PORT` or `PORT-PROTOCOL`. */
   name: string;
   hostPort: number;
   hostIP: string | undefined;
@@ -116,7 +119,7 @@ export interface HostsEntry {
   names: string[];
 }
 
-/** A line for the person, who asked for nothing strange and should know all the same. */
+/** A remark for the user about something that is no mistake, but good to know. */
 export interface Note {
   text: string;
   hint?: string | undefined;

@@ -1,13 +1,13 @@
 /**
- * Annotations that are rkt's own: by them stage 0 tells the other stages what
- * was asked for, and they believe it. Nobody else may write one. Pure.
+ * Refuses users' annotations with rkt's own keys. Stage 0 passes options to the other stages by such annotations, and
+ * these trust them. Pure.
  */
 
 import { RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS, PRE_START_TIMEOUT_ANNOTATION, RESERVED_ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import type { NameValue, PodTemplate } from "../../shared/schema/types.ts";
 
-/** What says the same, and is checked. */
+/** The options that set these annotations, after checks. */
 const OPTIONS: Readonly<Record<string, string>> = {
   [ANNOTATIONS.hostname]: "--hostname",
   [ANNOTATIONS.interactive]: "--interactive",
@@ -22,7 +22,7 @@ const OPTIONS: Readonly<Record<string, string>> = {
   [ANNOTATIONS.debug]: "--debug",
 };
 
-/** What to do instead of the first that is reserved; undefined without one. */
+/** The first reserved annotation, with a hint about what to do instead; undefined if there is none. */
 export function findReserved(
   annotations: readonly NameValue[],
   of: "app" | "container",
@@ -39,7 +39,7 @@ function isReserved(name: string, of: "app" | "container"): boolean {
   return name.startsWith(RESERVED_ANNOTATIONS) && !(of === "app" && name === PRE_START_TIMEOUT_ANNOTATION);
 }
 
-/** Throws "reserved-annotation" for a manifest that somebody wrote. */
+/** Throws "reserved-annotation" for a user's pod manifest with a reserved annotation. */
 export function refuseReserved({ annotations, apps }: Pick<PodTemplate, "annotations" | "apps">): void {
   const refuse = (whose: string, found: ReturnType<typeof findReserved>) => {
     if (found === undefined) return;

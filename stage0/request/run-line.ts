@@ -1,4 +1,4 @@
-/** From the line of `run` or `prepare` to a request. */
+/** Makes a request from the command line of `run` or `prepare`. */
 
 import { usageError } from "../../shared/errors.ts";
 import { STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "../../shared/contract/annotations.ts";
@@ -162,7 +162,7 @@ function readAnnotations(texts: readonly string[], of: "app" | "container"): Nam
   return annotations;
 }
 
-/** What the options say is said by annotations, as an image does. */
+/** The options become annotations, which an image may have, too. */
 function stopAnnotations(values: Values<typeof appOptions>): NameValue[] {
   const { "stop-signal": signal, "stop-timeout": timeout, annotation } = values;
   const said = [
@@ -227,7 +227,7 @@ function readStage1(values: Values<typeof containerOptions>): Stage1Request {
   return undefined;
 }
 
-/** Options that a pod manifest answers itself. */
+/** Options that are refused with --pod-manifest, because the manifest itself says these things. */
 const ANSWERED_BY_POD_MANIFEST = [
   "volume",
   "set-env",

@@ -1,6 +1,5 @@
 /**
- * The options of `run` and `prepare`. Those of the container may stand
- * anywhere; an image's stand after it.
+ * The options of `run` and `prepare`. A container's options may stand anywhere, an image's must follow the image.
  */
 
 import { pullOptions } from "./pull-options.ts";
@@ -13,7 +12,7 @@ const network = "Network";
 const container = "Container";
 const app = "Options of the image before them";
 
-/** Of a container that is about to run: `run-prepared` takes them, too. */
+/** Options of a container's start: `run-prepared` has them, too. */
 export const launchOptions = {
   net: {
     type: "string",
@@ -62,7 +61,7 @@ export const launchOptions = {
     type: "string",
     bare: "true",
     choices: ["true", "false"],
-    description: "register with the metadata service, wait 5 s for one to start, or fail; unless told, if there is one",
+    description: "register with the metadata service: wait 5 s for one, and fail without (default: only if one runs)",
     group: container,
   },
   "spawn-metadata-svc": {
@@ -73,7 +72,7 @@ export const launchOptions = {
   interactive: { type: "boolean", description: "give the one app the terminal", group: container },
 } as const satisfies OptionTable;
 
-/** Wherever they stand. */
+/** A container's options, which may stand anywhere. */
 export const containerOptions = {
   volume: {
     type: "string",
@@ -156,7 +155,7 @@ export const containerOptions = {
   ...pullOptions,
 } as const satisfies OptionTable;
 
-/** Before the first image they are the container's, or every app's. */
+/** Before the first image, these are for the container, or for every app. */
 export const sharedOptions = {
   mount: {
     type: "string",
@@ -247,19 +246,19 @@ export const imageOptions = {
   "stop-signal": {
     type: "string",
     value: "SIGNAL",
-    description: "what asks its processes to end (SIGTERM, or what the image says)",
+    description: "signal that asks the app's processes to end (SIGTERM, or the image's)",
     group: app,
   },
   "stop-timeout": {
     type: "string",
     value: "DURATION",
-    description: "how long they may take to end before they are killed (10s, or what the image says)",
+    description: "time to end before they are killed (10s, or the image's)",
     group: app,
   },
   signature: { type: "string", value: "FILE", description: "signature of this image", group: app },
 } as const satisfies OptionTable;
 
-/** What may stand after an image and is that image's. */
+/** All options that may follow an image. */
 export const appOptions = { ...imageOptions, ...sharedOptions } as const;
 
 export const runOptions = { ...containerOptions, ...appOptions } as const;

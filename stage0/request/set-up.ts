@@ -1,4 +1,4 @@
-/** From a request to a container that is ready to run. */
+/** Makes a container that is ready to run, from a request. */
 
 import { readFileSync } from "node:fs";
 import { callersEnvironment } from "../../shared/callers-environment.ts";
@@ -31,7 +31,7 @@ import { checkVolumeSources } from "./volume-sources.ts";
 export interface SetUpOptions {
   /** The container outlives this process: its files are flushed to disk. */
   durable: boolean;
-  /** Takes what a person should know. */
+  /** Shows remarks to the user. */
   reporter: NoteReporter;
 }
 
@@ -41,7 +41,7 @@ export async function setUpContainer(
   { durable, reporter }: SetUpOptions,
 ): Promise<OwnedContainer> {
   const { run, pullPolicy, maxImageSize, overlay } = request;
-  // What the command line and its files say is read before any image is: a mistake in them costs nothing.
+  // The command line and its files are read first, so that a mistake in them is found before any image is fetched.
   const template = run.podManifest === undefined ? undefined : readPodTemplate(run.podManifest);
   const circumstances = readCircumstances(run, settings);
   const wanted = template === undefined ? imagesOfApps(run) : imagesOfTemplate(template);
@@ -49,7 +49,7 @@ export async function setUpContainer(
   const url = (network: string) => metadataUrl(request.metadataService, network, settings, reporter);
   const urlAsAsked = await url(run.network ?? "host");
 
-  // An image that can't be run as asked leaves nothing in the store.
+  // `hold`: new images enter the store only at the end, so that an image that can't be run leaves nothing there.
   const store = openStore(settings.dir, { hold: true, maxImageSize, checkBlobs: !settings.insecure.has("ondisk") });
   const finder = openFinder(settings, store, pullPolicy);
   try {
@@ -63,7 +63,7 @@ export async function setUpContainer(
       store,
       circumstances: {
         ...circumstances,
-        // A service that serves the host's network may be out of reach of the container's own.
+        // Asks again: a container with its own network may not reach a service that listens on loopback.
         metadataUrl: ownNetwork ? await url("default") : urlAsAsked,
       },
     });
@@ -105,7 +105,7 @@ function readCircumstances(run: RunRequest, settings: Settings): Circumstances {
   };
 }
 
-/** Whether an isolator of the pod manifest or of an app asks for a network of the container's own. */
+/** Whether an isolator of the pod manifest or of an app asks for the container's own network. */
 function wantOwnNetwork(manifests: readonly ImageManifest[], template: PodTemplate | undefined): boolean {
   const ofApps = manifests.map(({ app }, i) => (template?.apps[i]?.app ?? app)?.isolators ?? []);
   return [template?.isolators ?? [], ...ofApps].some(wantsPrivateNetwork);
@@ -131,7 +131,7 @@ function makeManifest({ run, template, images, store, circumstances }: ManifestP
   return fromPodManifest(template, run, resolved, circumstances);
 }
 
-/** A container whose UUID can't be told is removed: nobody would know of it. */
+/** Writes the UUID to a file. If that fails, the container is removed, because the caller could not find it. */
 function saveUuid(container: OwnedContainer, path: string | undefined, data: string): void {
   if (path === undefined) return;
   try {
@@ -145,7 +145,7 @@ function saveUuid(container: OwnedContainer, path: string | undefined, data: str
   }
 }
 
-/** The configuration directories that stage 1 is told of; undefined when they are the usual ones. */
+/** The configuration directories for stage 1; undefined if they are the default ones. */
 function unusualConfigDirs({ localConfig, systemConfig }: ConfigDirs): string[] | undefined {
   const dirs = [localConfig, systemConfig];
   return dirs.join() === [LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR].join() ? undefined : dirs;

@@ -1,4 +1,4 @@
-/** What stage 0 tells stage 1 by annotations of the container manifest. Pure. */
+/** Writes the options for stage 1 as annotations of the container manifest. Pure. */
 
 import { ANNOTATIONS, INTERFACE_VERSION_ANNOTATION } from "../../shared/contract/annotations.ts";
 import { LAYOUT_VERSION, STAGE1_INTERFACE_VERSION } from "../../shared/contract/versions.ts";

@@ -5,7 +5,7 @@ import { signalNumber, stopSeconds } from "../../shared/stop.ts";
 import { duration } from "../cli/duration.ts";
 import { refuse } from "../cli/values.ts";
 
-/** Whole seconds, which is what systemd and `ask` of stage 1 are told; a part of one counts as a whole. */
+/** Whole seconds, as systemd and stage 1's `ask` need them; rounded up. */
 export function stopTime(option: string, text: string): number {
   const seconds = Math.ceil(duration(option, text) / 1000);
   if (stopSeconds(String(seconds)) === undefined) refuse(option, text, "must be at most 999999s", "30s");

@@ -1,4 +1,4 @@
-/** What the commands about one image in the store share. */
+/** Parts that the commands about one image in the store share. */
 
 import { existsSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
@@ -25,7 +25,7 @@ export async function withStoredImage(
   }
 }
 
-/** Said when something can only go on when another rkt is done. */
+/** Tells the user that this command waits for another rkt. */
 export const sayWaiting = ({ quiet }: GlobalOptions): void => {
   if (!quiet) say("waiting for another rkt that uses the store");
 };

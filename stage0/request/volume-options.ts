@@ -13,10 +13,9 @@ const HOST_FORM = "NAME,kind=host,source=/PATH[,readOnly=true][,recursive=false]
 const EMPTY_FORM = "NAME,kind=empty[,mode=0755][,uid=0][,gid=0]";
 
 /**
- * The three spellings there have been: `NAME:/PATH`; `bind:/PATH`, which names
- * no mount point; and `NAME,kind=...`. A path with a comma needs the first.
+ * Parses one of three forms: `NAME:/PATH`; `bind:/PATH`, which names no mount point; and `NAME,kind=...`. A path with a
+ * comma needs the first form. `idmap` is not in the specification: see ANNOTATIONS.mappedVolumes.
  */
-/** `idmap` is not the specification's: see ANNOTATIONS.mappedVolumes. */
 export function parseVolume(text: string): (Volume & { idmap?: boolean }) | { boundPath: string } {
   const [, name = "", separator, rest = ""] = /^([^:,]*)([:,])(.*)$/s.exec(text) ?? [];
   if (separator === undefined) refuse("volume", text, "says no source", "NAME:/PATH");
@@ -69,7 +68,10 @@ export function parseVolume(text: string): (Volume & { idmap?: boolean }) | { bo
   }
 }
 
-/** Relative to the app's root. Whatever ".." it has, as text it ends in that root; links are the launcher's business. */
+/**
+ * A path relative to the app's root. ".." is resolved in the text, and can't leave the root; the launcher handles
+ * links.
+ */
 const mountTarget: Rule = (text) => (text === "" ? "must not be empty" : absolutePath(`/${text}`));
 
 export function parseMount(text: string): MountRequest {

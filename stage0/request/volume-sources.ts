@@ -1,10 +1,9 @@
 /**
- * Whether the host paths of a container's volumes are there to be mounted
- * (ace.md, "Volume Setup": a missing source must be an error, a symbolic link
- * on the way should be).
+ * Checks that the host paths of a container's volumes exist and have no symbolic links (ace.md, "Volume Setup": a
+ * missing source must be an error, a symbolic link in the path should be).
  *
- * What is checked may change before stage 1 mounts it, which therefore follows
- * no link either. The check is for mistakes, and says them in time.
+ * The check finds mistakes early. It is no protection, because a path may change before stage 1 mounts it: stage 1
+ * follows no links either.
  */
 
 import { lstatSync, realpathSync, type Stats } from "node:fs";
@@ -41,7 +40,7 @@ function stat(path: string, volume: string, source: string): Stats {
         : `volume ${volume}: cannot look at ${source}: ${errorText(error)}`,
       {
         hint: missing ? `create it first; or --volume ${volume},kind=empty needs no path` : undefined,
-        // That it is missing says it all.
+        // For a missing source the message says everything.
         cause: missing ? undefined : error,
       },
     );

@@ -1,16 +1,16 @@
-/** Which volume is mounted where: the mounts that were asked for, and those of the images' mount points. Pure. */
+/** Decides which volume is mounted where: the requested mounts, and mounts for the images' mount points. Pure. */
 
 import { posix } from "node:path";
 import { RktError } from "../../shared/errors.ts";
 import type { MountPoint, PodManifest, RuntimeApp, Volume } from "../../shared/schema/types.ts";
 import type { MountRequest, Note, RunRequest } from "./request.ts";
 
-/** One spelling for one place. */
+/** The same text for all spellings of a path. */
 function cleanPath(path: string): string {
   return posix.resolve("/", path);
 }
 
-/** The container's mounts, but for places where the app has its own. */
+/** The mounts for all apps, replaced by the app's own at the same paths. */
 export function mergeMounts(ofAll: readonly MountRequest[], own: readonly MountRequest[]): MountRequest[] {
   const taken = new Set(own.map(({ path }) => cleanPath(path)));
   return [...ofAll.filter(({ path }) => !taken.has(cleanPath(path))), ...own];
@@ -31,9 +31,8 @@ interface OpenMountPoint {
 }
 
 /**
- * Gives every app its mounts: those it has, and the volume of the same name
- * for each mount point at whose path there is none (pods.md, "mounts"). What
- * is still open gets the bound path, or an empty volume.
+ * Gives every app its mounts: those that it has, and for each other mount point the volume of the same name (pods.md,
+ * "mounts"). A mount point without a volume gets the bound path, or a new empty volume.
  */
 export function mountVolumes(
   apps: readonly RuntimeApp[],
@@ -52,7 +51,7 @@ export function mountVolumes(
     const asked = [...app.mounts];
     for (const mountPoint of app.app?.mountPoints ?? []) {
       const mount = asked.find(({ path }) => cleanPath(path) === cleanPath(mountPoint.path));
-      // In the image's own spelling, by which later stages find its readOnly.
+      // The image's own spelling, because later stages find the mount point's readOnly by it.
       if (mount !== undefined) mount.path = mountPoint.path;
       else if (known.has(mountPoint.name)) app.mounts.push({ volume: mountPoint.name, path: mountPoint.path });
       else open.push({ app, mountPoint });
@@ -65,10 +64,9 @@ export function mountVolumes(
 }
 
 /**
- * Volumes for mount points that have none. The one place that decides what
- * becomes of them: a volume each with what the image has there, which mount points of one name share
- * as they would share any other, and a note, because its data go with the
- * container. Who writes a pod manifest must satisfy them all (pods.md).
+ * Makes volumes for mount points that have none: a new volume for each name, which begins as a copy of the image's
+ * directory, and a note, because its data are removed with the container. With a pod manifest such a mount point is an
+ * error (pods.md).
  */
 function volumesForOpen(
   open: readonly OpenMountPoint[],

@@ -1,7 +1,6 @@
 /**
- * What a fetch says while it runs, all on stderr: lines, and on a terminal one
- * bar per transfer, redrawn in place below the lines. Elsewhere a transfer is
- * a line now and then and one at its end; with --quiet nothing is said.
+ * Reports the progress of a fetch on stderr. On a terminal, each transfer has a bar below the lines, which is redrawn
+ * in place. Elsewhere, a transfer is a line from time to time and one at its end. With --quiet nothing is printed.
  */
 
 import { printable } from "../../shared/errors.ts";
@@ -13,10 +12,10 @@ export interface Reporter {
 }
 
 export interface Transfer {
-  /** The first byte comes next, of `total` if that is known. */
+  /** The transfer begins. `total`: its size, if that is known. */
   begin(total: number | undefined): void;
   advance(bytes: number): void;
-  /** Ends it: the bar stays as it is. Nothing, if it never began or has ended. */
+  /** The transfer ends: the bar stays as it is. Does nothing if it has not begun or has ended already. */
   end(): void;
 }
 
@@ -36,7 +35,7 @@ export interface ReporterOptions {
 
 const REDRAW_INTERVAL = 100;
 const LINE_INTERVAL = 10_000;
-/** The rate shown is that of the last seconds, not of the whole transfer. */
+/** Milliseconds: the rate is computed for the last seconds, not for the whole transfer. */
 const RATE_WINDOW = 5_000;
 
 export function openReporter({ stream, quiet, clock = () => performance.now() }: ReporterOptions): Reporter {
@@ -82,7 +81,7 @@ function terminalReporter(stream: Terminal, clock: () => number): Reporter {
   let drawn = 0;
   let drawnAt = Number.NEGATIVE_INFINITY;
 
-  /** Replaces the bars on the screen by `lines`, which stay, and the bars as they are now. */
+  /** Replaces the bars on the screen by `lines`, which stay, and by the new bars. */
   function draw(lines: readonly string[]): void {
     let text = "";
     if (drawn > 0) text += drawn === 1 ? "\r\x1b[J" : `\r\x1b[${drawn - 1}A\x1b[J`;
@@ -120,7 +119,7 @@ function terminalReporter(stream: Terminal, clock: () => number): Reporter {
 export interface TransferState {
   done: number;
   total: number | undefined;
-  /** Bytes a second; undefined while unknown, and once it is over. */
+  /** Bytes a second; undefined while it is unknown, and after the end. */
   rate: number | undefined;
 }
 

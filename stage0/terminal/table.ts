@@ -1,11 +1,11 @@
-/** Tables for people: columns as wide as their widest cell, two spaces apart. */
+/** Lays out tables: columns are as wide as their widest cell, two spaces apart. */
 
 import { printable } from "../../shared/errors.ts";
 
 export function table(header: readonly string[] | undefined, rows: readonly (readonly string[])[]): string {
   const given = header === undefined ? rows : [header, ...rows];
   const text = layOut(given);
-  // Nearly always all is well: one look at the whole costs less than one at each of thousands of cells.
+  // Nearly always no cell needs escapes: one test of the whole text is faster than one of each of thousands of cells.
   const plain = !/:\/\/|[^\n\u0020-\u007e]/.test(text) && text.split("\n").length === given.length + 1;
   return plain ? text : layOut(given.map((row) => row.map(printable)));
 }
@@ -27,7 +27,7 @@ function layOut(rows: readonly (readonly string[])[]): string {
   return text;
 }
 
-/** In the largest unit of 1024s that fits: "3.6 MiB". */
+/** A number of bytes in the largest binary unit that fits: "3.6 MiB". */
 export function bytes(count: number): string {
   let value = count;
   let unit = 0;

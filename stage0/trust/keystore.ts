@@ -1,16 +1,14 @@
 /**
- * Which keys are trusted for which images: public keys in files that are named
- * by their fingerprints, in the same directories as those of CoreOS's rkt.
- * Owns the files, not what is in them.
+ * The keystore says which keys are trusted for which images. Each public key is a file that is named by its
+ * fingerprint, in the same directories as in CoreOS's rkt. This module handles the files, and does not parse the keys.
  *
  *     /etc/rkt/trustedkeys, over /usr/lib/rkt/trustedkeys:
  *       root.d/<fingerprint>                        for all images
  *       prefix.d/example.com/app/<fingerprint>      for example.com/app, example.com/app/x, …
  *
- * An empty file in /etc masks the vendor's key of that name. Unlike CoreOS's
- * rkt, a prefix ends at the end of a path component (example.com/app is not for
- * example.com/apple), and files that everybody can write are refused. A group
- * may write, such as "rkt-admin".
+ * An empty file in /etc masks the vendor's key of that name. Unlike in CoreOS's rkt, a prefix matches whole path
+ * components (example.com/app does not match example.com/apple), and files that everybody can write are refused. A
+ * group, such as "rkt-admin", may write.
  */
 
 import {
@@ -33,14 +31,14 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { keystoreLayout } from "../../shared/contract/configuration.ts";
 import { removeAttempt } from "../host/remove-attempt.ts";
 
-/** The configuration directories of GlobalOptions. */
+/** The configuration directories with keys. */
 export interface KeystoreDirs {
   systemConfig: string;
   localConfig: string;
 }
 
 export interface KeyFile {
-  /** From the file's name; the key in the file must have the same. */
+  /** The file's name. The key in the file must have this fingerprint. */
   fingerprint: string;
   /** Undefined: all images. */
   prefix: string | undefined;
@@ -61,13 +59,13 @@ export function keysFor(dirs: KeystoreDirs, imageName: string): KeyFile[] {
   ]);
 }
 
-/** Of several files for one key the last one decides. */
+/** If there are several files for one key, the last one decides. */
 function effective(files: readonly KeyFile[]): KeyFile[] {
   const keys = new Map(files.map((file) => [file.fingerprint, file]));
   return [...keys.values()].filter((file) => file.trusted);
 }
 
-/** What the keystore says of each key and prefix, by prefix and fingerprint. */
+/** The deciding file for each key and prefix, sorted by prefix and fingerprint. */
 export function listKeys(dirs: KeystoreDirs): KeyFile[] {
   return fileLists(dirs).flatMap((files) => {
     const keys = new Map(files.map((file) => [file.fingerprint, file]));
@@ -75,7 +73,7 @@ export function listKeys(dirs: KeystoreDirs): KeyFile[] {
   });
 }
 
-/** Every file for this key, also the overridden ones: what any of them revokes is revoked. */
+/** All files for this key, also overridden ones, because a revocation in any of them counts. */
 export function filesOf(dirs: KeystoreDirs, fingerprint: string): KeyFile[] {
   return fileLists(dirs)
     .flat()
@@ -101,23 +99,23 @@ export function readKeyFile({ path }: KeyFile): Uint8Array {
 
 export interface NewKey {
   fingerprint: string;
-  /** ASCII armor, which is what rkt reads. */
+  /** ASCII armor. */
   armored: string;
   prefix: string | undefined;
 }
 
-/** Returns the file's path. */
+/** Writes a key's file, and returns its path. */
 export function addKey({ localConfig }: KeystoreDirs, { fingerprint, armored, prefix }: NewKey): string {
-  const path = join(placeOf(localConfig, prefix), fingerprint);
+  const path = join(keyDirectory(localConfig, prefix), fingerprint);
   checkOwners(localConfig, dirname(path));
   writeKeyFile(path, armored);
   return path;
 }
 
-/** Ends the trust in a key in one place: removes the file, or masks the vendor's. Returns what was done. */
+/** Ends the trust in a key for one prefix: removes its file, or masks the vendor's. Returns what was done. */
 export function removeKey(dirs: KeystoreDirs, { fingerprint, prefix }: KeyFile): "removed" | "masked" {
-  const path = join(placeOf(dirs.localConfig, prefix), fingerprint);
-  const vendors = statSync(join(placeOf(dirs.systemConfig, prefix), fingerprint), { throwIfNoEntry: false });
+  const path = join(keyDirectory(dirs.localConfig, prefix), fingerprint);
+  const vendors = statSync(join(keyDirectory(dirs.systemConfig, prefix), fingerprint), { throwIfNoEntry: false });
   if (vendors !== undefined && vendors.size > 0) {
     writeKeyFile(path, "");
     return "masked";
@@ -135,7 +133,7 @@ export function removeKey(dirs: KeystoreDirs, { fingerprint, prefix }: KeyFile):
 /** Files of a later directory override those of an earlier one. */
 const layers = (dirs: KeystoreDirs): string[] => [dirs.systemConfig, dirs.localConfig];
 
-function placeOf(config: string, prefix: string | undefined): string {
+function keyDirectory(config: string, prefix: string | undefined): string {
   const layout = keystoreLayout(config);
   return prefix === undefined ? layout.root : layout.prefix(prefix);
 }
@@ -172,7 +170,7 @@ function namesIn(dir: string): string[] {
   try {
     return readdirSync(dir);
   } catch (error) {
-    // Another prefix may have a key file where the directory of this one would be.
+    // ENOTDIR: another prefix has a key file where the directory of this one would be.
     if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return [];
     throw unreadable(error);
   }
@@ -186,9 +184,9 @@ function statOf(path: string): Stats | undefined {
   }
 }
 
-// --- whose files they are -------------------------------------------------------------------
+// --- owners ---------------------------------------------------------------------------------
 
-/** Of a directory and those above it, up to the configuration directory. */
+/** Checks a directory and those above it, up to the configuration directory. */
 function checkOwners(config: string, dir: string): void {
   for (let at = dir; ; at = dirname(at)) {
     const stat = statOf(at);
@@ -207,7 +205,9 @@ function checkOwner(path: string, { mode, uid }: Stats): void {
 
 // --- writing ------------------------------------------------------------------------------
 
-/** temp file → fsync → rename → fsync of the directory. A leftover's name is no fingerprint. */
+/**
+ * Replaces the file durably: temporary file, fsync, rename, fsync of the directory. A leftover is no key, by its name.
+ */
 function writeKeyFile(path: string, text: string): void {
   const dir = dirname(path);
   const temporary = beside(join(dir, ".rkt-trust"));
@@ -234,7 +234,7 @@ function writeKeyFile(path: string, text: string): void {
   }
 }
 
-/** 0755 whatever the umask: other users may see which keys are trusted. */
+/** Makes directories with mode 0755, independent of the umask: other users may see which keys are trusted. */
 function makeDirectories(dir: string): void {
   const umask = process.umask(0o022);
   try {

@@ -1,15 +1,16 @@
 /**
- * Reads OpenPGP public keys, and tells what a person must know of a key to
- * trust it. Owns openpgp together with `verify.ts`, and loads it at the first
- * key. Trusts nothing: an identity that the key has not signed may be anybody's
- * invention.
+ * Reads OpenPGP public keys, and describes them for a user who decides whether to trust one. Only this module and
+ * `verify.ts` use openpgp, which is loaded at the first key. Keys are not trusted: an identity that the key itself has
+ * not signed may be false.
  */
 
 import type { Key, Subkey } from "openpgp";
 import { errorText, RktError } from "../../shared/errors.ts";
 import { type KeyFile, readKeyFile } from "./keystore.ts";
 
-/** Errors call the source by `object`. A secret key is refused: it was given by mistake. */
+/**
+ * Reads the keys in a file. `object` is its name in errors. A secret key is refused, because it was given by mistake.
+ */
 export async function readPublicKeys(bytes: Uint8Array, object: string): Promise<Key[]> {
   const openpgp = await import("openpgp");
   const refuse = (why: string, cause?: unknown) =>
@@ -31,7 +32,7 @@ export async function readPublicKeys(bytes: Uint8Array, object: string): Promise
   return keys;
 }
 
-/** OpenPGP packets begin with a bit that no ASCII text has. */
+/** Whether a file is binary: OpenPGP packets begin with a bit that is never set in ASCII. */
 export const isBinary = (bytes: Uint8Array): boolean => ((bytes[0] ?? 0) & 0x80) !== 0;
 
 /** The armored blocks of a text, one by one, because openpgp reads only the first. */
@@ -54,7 +55,7 @@ export function armoredBlocks(bytes: Uint8Array): string[] {
   return blocks;
 }
 
-/** Armors with the checksum, without which older readers, such as CoreOS's rkt, refuse it. */
+/** Armors a key, with the checksum that older readers such as CoreOS's rkt demand. */
 export async function armorKey(key: Key): Promise<string> {
   const { armor, enums } = await import("openpgp");
   return armor(enums.armor.publicKey, key.write(), undefined, undefined, undefined, true);
@@ -108,11 +109,13 @@ export async function revocationsOf(key: Key, part: Key | Subkey): Promise<Revoc
   return found.sort((a, b) => a.at.getTime() - b.at.getTime());
 }
 
-/** The key with the revocations that any file for it on this machine has: an older copy revokes no revocation. */
+/**
+ * Adds to a key the revocations from all its files on this machine, so that an older copy of the key can't undo one.
+ */
 export async function withRevocations(key: Key, files: readonly KeyFile[]): Promise<Key> {
   let whole = key;
   for (const file of files) {
-    // A damaged file is reported when it is needed.
+    // `verify.ts` reports a damaged file, when it needs its key.
     const found = await readPublicKeys(readKeyFile(file), file.path).catch(() => []);
     const known = found.find((each) => each.getFingerprint() === key.getFingerprint());
     if (known === undefined) continue;
@@ -128,7 +131,7 @@ const isMade = (verified: Promise<void>): Promise<boolean> =>
     () => false,
   );
 
-/** When a key expires, or a subkey or the key above it; undefined: never, or the key is not valid at all. */
+/** When a key or subkey expires; a subkey does no later than its key. Undefined: never, or the key is invalid. */
 export async function expiryOf(key: Key, part: Key | Subkey): Promise<Date | undefined> {
   const times = [await key.getExpirationTime()];
   if ("mainKey" in part) times.push(await part.getExpirationTime());
@@ -136,7 +139,7 @@ export async function expiryOf(key: Key, part: Key | Subkey): Promise<Date | und
   return dates.sort((a, b) => a.getTime() - b.getTime())[0];
 }
 
-/** What a person is shown of a key, or of a subkey of it. */
+/** The facts about a key, or a subkey, that the user is shown. */
 export interface PartFacts {
   fingerprint: string;
   /** As gpg names it: "rsa4096", "ed25519". */
@@ -171,7 +174,7 @@ async function partFacts(key: Key, part: Key | Subkey): Promise<PartFacts> {
   };
 }
 
-/** `8B86 DE38 890D DB72 9186  7B02 5210 BD88 8818 2190`, as gpg shows it for comparing by eye. */
+/** `8B86 DE38 890D DB72 9186  7B02 5210 BD88 8818 2190`: gpg's form, which is easy to compare. */
 export function spacedFingerprint(fingerprint: string): string {
   const groups = fingerprint.toUpperCase().match(/.{4}/g) ?? [];
   const half = groups.length / 2;

@@ -1,4 +1,4 @@
-/** Shows a key to a person, and asks whether to trust it. All text in a key was written by a stranger. */
+/** Shows a key to the user, and asks whether to trust it. All text in a key is untrusted. */
 
 import { readSync } from "node:fs";
 import { isatty } from "node:tty";
@@ -6,7 +6,7 @@ import { errorCode, printable, RktError } from "../../shared/errors.ts";
 import { writeError } from "../terminal/output.ts";
 import { formatDate, type KeyFacts, type PartFacts, spacedFingerprint } from "./public-key.ts";
 
-/** One line for each thing to compare or to know. */
+/** The lines that describe a key. */
 export function describeKey(facts: KeyFacts, source: string): string[] {
   const [first = "none that the key has signed", ...others] = facts.identities;
   return [
@@ -30,7 +30,7 @@ function describePart({ algorithm, created, expires, revoked }: PartFacts): stri
   return parts.join(", ");
 }
 
-/** Throws if there is no terminal on which somebody can answer. */
+/** Throws if there is no terminal on which the user can answer. */
 export function checkTerminal(): void {
   if (isatty(0)) return;
   throw new RktError("no-terminal", "there is no terminal to ask whether the key's fingerprint is the right one", {
@@ -52,7 +52,7 @@ export function askYesNo(question: string): boolean {
   }
 }
 
-/** A line of stdin, which a terminal gives whole; undefined at the end of the input. */
+/** Reads a line of stdin; undefined at the end of the input. */
 function readLine(): string | undefined {
   const chunk = Buffer.alloc(4096);
   let text = "";
@@ -68,7 +68,7 @@ function readInput(chunk: Buffer): number {
   try {
     return readSync(0, chunk);
   } catch (error) {
-    // The terminal is gone.
+    // EIO: the terminal was closed.
     if (errorCode(error) === "EIO") return 0;
     throw error;
   }

@@ -1,4 +1,4 @@
-/** Signs with the person's own gpg, and so with the keys, agent and cards that it knows. */
+/** Signs with the user's own gpg, and so with its keys, agent and cards. */
 
 import { spawnSync } from "node:child_process";
 import { realpathSync, renameSync, statSync } from "node:fs";
@@ -11,8 +11,8 @@ import { removeAttempt } from "../host/remove-attempt.ts";
 import { hostEnvironment } from "../host/environment.ts";
 
 /**
- * gpg's own directory, without a link on the way. gpg runs what a file in it names (gpg.conf, gpg-agent.conf), and a
- * sudo may keep the HOME or GNUPGHOME of somebody else: whoever could change the directory could have his code run.
+ * gpg's directory, with all links resolved. gpg runs programs that files in it name (gpg.conf, gpg-agent.conf), and
+ * sudo may keep another user's HOME or GNUPGHOME: a user who can write in the directory could make root run a program.
  */
 function gpgHome(): string {
   const { GNUPGHOME: given, HOME: ofUser = userInfo().homedir } = callersEnvironment();
@@ -24,7 +24,7 @@ function gpgHome(): string {
     throw new RktError("not-signed", `cannot sign: gpg's directory: ${errorText(cause)}`, { hint: HOME_HINT, cause });
   }
   const self = process.geteuid?.() ?? 0;
-  // A person's group is often the person's alone; root trusts no group.
+  // An ordinary user's group often has no other member, so it may write. Root trusts no group.
   const others = self === 0 ? 0o022 : 0o002;
   for (let dir = home; ; dir = dirname(dir)) {
     const { uid, mode } = statSync(dir);
@@ -45,13 +45,13 @@ function gpgHome(): string {
 const HOME_HINT = "GNUPGHOME (else .gnupg in HOME) must name a directory of the user who runs rkt; nothing was written";
 const STICKY = 0o1000;
 
-/** The caller's variables that gpg and its agent need: where the keys are, and the terminal that asks for a passphrase. */
+/** The environment of gpg and its agent: the directory of the keys, and the terminal for the passphrase. */
 function gpgEnvironment(home: string): Record<string, string> {
   const { GPG_TTY: terminal } = callersEnvironment();
   return { ...hostEnvironment(), GNUPGHOME: home, HOME: dirname(home), ...(terminal ? { GPG_TTY: terminal } : {}) };
 }
 
-/** Makes a detached, armored signature of `file` at `output`; `key` is what gpg calls a user ID, "" its default key. */
+/** Writes a detached, armored signature of `file` to `output`. `key` is a user ID of gpg's; "" is its default key. */
 export function signWithGpg(file: string, output: string, key: string): void {
   const env = gpgEnvironment(gpgHome());
   const temporary = beside(output);

@@ -70,7 +70,7 @@ describe("good signatures by gpg", () => {
       assert.deepEqual(await verify([{ fingerprint }], signature), { identities: [identity(algorithm)] });
       const changed = Buffer.concat([IMAGE.subarray(0, -1), Buffer.from("X")]);
       const why = new RegExp(
-        `image ${NAME} does not count: ${algorithm} .* signed another file, or the image was changed$`,
+        `image ${NAME} is not trusted: ${algorithm} .* signed another file, or the image was changed$`,
       );
       await refused(verify([{ fingerprint }], signature, { image: changed }), "signature-untrusted", why);
     });

@@ -1,14 +1,13 @@
 /**
- * Verifies the detached OpenPGP signature of an image. Owns the verdict and its
- * reasons; the keystore says which keys are trusted.
+ * Verifies the detached OpenPGP signature of an image. The keystore says which keys are trusted; this module decides,
+ * and says why a signature is refused.
  *
- * The image's bytes pass once, and are not kept. Because the signature may come
- * after them, every digest that a signature may use is computed meanwhile.
- * openpgp gets the finished digest; it is loaded when there is a signature.
+ * It reads the image's bytes once, and does not keep them. The signature may come after them, so all digests that it
+ * may use are computed meanwhile. openpgp gets the finished digest; it is loaded when the signature is there.
  *
- * In one thing this is stricter than RFC 9580, as gpgv and CoreOS's rkt are: a
- * key must be good today. What an expired, retired or superseded key has signed
- * in its time is refused, because a person who finds the key can choose the date.
+ * Like gpgv and CoreOS's rkt, it is stricter than RFC 9580 in one point: a key must be valid today. A signature by an
+ * expired or superseded key is refused, even one from the time when the key was valid, because a thief of the key could
+ * choose that date.
  */
 
 import { createHash, type Hash } from "node:crypto";
@@ -26,7 +25,7 @@ import {
 } from "./public-key.ts";
 import type { SignatureCheck, Verdict } from "./signature-check.ts";
 
-/** By their numbers in RFC 9580, 9.5. gpg signs with the longer two, and with SHA-384 if a key is on the curve P-384. */
+/** The digests, by their numbers in RFC 9580, 9.5. gpg uses the longer two: SHA-384 for a key on the curve P-384. */
 const DIGESTS: ReadonlyMap<number, string> = new Map([
   [8, "sha256"],
   [9, "sha384"],
@@ -38,7 +37,7 @@ const WEAK_DIGESTS: ReadonlyMap<number, string> = new Map([
   [3, "RIPEMD-160"],
 ]);
 
-/** Gives a function that begins the check of one image. */
+/** Returns a function that begins the check of one image. */
 export function signatureChecker(dirs: KeystoreDirs): () => SignatureCheck {
   return () => {
     const hashes = new Map([...DIGESTS].map(([number, name]) => [number, createHash(name)]));
@@ -47,7 +46,7 @@ export function signatureChecker(dirs: KeystoreDirs): () => SignatureCheck {
         for (const hash of hashes.values()) hash.update(chunk);
       },
       async expect(bytes) {
-        // `finish` reports what is wrong with it.
+        // `finish` reports a malformed signature.
         const packets = await readSignature(bytes).catch(() => undefined);
         if (packets === undefined) return;
         for (const number of hashes.keys())
@@ -66,7 +65,7 @@ interface Refusal {
   hint?: string | undefined;
 }
 
-/** One signature of several is enough. */
+/** Decides about the signatures of an image: one good signature of several is enough. */
 async function judge(
   dirs: KeystoreDirs,
   signatures: readonly SignaturePacket[],
@@ -95,15 +94,15 @@ async function judge(
   const reasons = [...refusals.map(({ reason }) => reason), ...damaged];
   throw new RktError(
     "signature-untrusted",
-    `the signature of image ${imageName} does not count: ${[...new Set(reasons)].join("; ")}`,
+    `the signature of image ${imageName} is not trusted: ${[...new Set(reasons)].join("; ")}`,
     { hint: refusals[0]?.hint },
   );
 }
 
 const RESIGN = "the image must be signed again, with `gpg --digest-algo=SHA512`";
-const RENEWED = "`rkt trust` is told of the signer's new key, or of the old one renewed";
+const RENEWED = "get the signer's new or renewed key, and trust it with `rkt trust`";
 
-/** Why `part` of `key` has not signed what was hashed, or may not sign; undefined if it is a good signature. */
+/** Why the signature by `part` of `key` is refused; undefined if it is good. */
 async function refusalOf(
   signature: SignaturePacket,
   key: Key,
@@ -169,7 +168,7 @@ async function refusalByTime(
   return undefined;
 }
 
-/** A revocation in another copy of the key: the vendor's, or one that is trusted for other images. */
+/** Refuses a key that another copy of it, the vendor's or one for other images, says is revoked. */
 async function revokedElsewhere(
   dirs: KeystoreDirs,
   key: Key,
@@ -192,7 +191,7 @@ async function revokedElsewhere(
 
 const whatIs = (part: Key | Subkey): string => ("mainKey" in part ? "signing subkey" : "key");
 
-/** The refusal of a signer who is not trusted for the image, but perhaps for others. */
+/** The refusal for a signer that is not trusted for this image, but perhaps for others. */
 async function unknownIssuer(
   keys: readonly TrustedKey[],
   signature: SignaturePacket,
@@ -221,13 +220,13 @@ async function readSignature(bytes: Uint8Array): Promise<SignaturePacket[]> {
   }
   if (packets.length === 0) throw malformed("");
   if (packets.length > MAX_SIGNATURES) throw malformed(`: there are ${packets.length} in it`);
-  // openpgp has another class for packets that it does not know.
+  // openpgp returns packets that it does not know as another class.
   const signatures = packets.filter((packet) => packet instanceof openpgp.SignaturePacket);
   if (signatures.length === 0) throw malformed(" of a version or algorithm that is known");
   return signatures;
 }
 
-/** Each signature is looked up in all keys; nobody has an image signed by more. */
+/** A limit, because each signature is looked up in all keys. No real image has more signatures. */
 const MAX_SIGNATURES = 64;
 
 const malformed = (why: string, cause?: unknown): RktError =>
@@ -241,7 +240,7 @@ interface TrustedKey {
   file: KeyFile;
 }
 
-/** A file that cannot be used does not stop the others; it is reported if none of them has the key. */
+/** Reads the keys in these files. A damaged file does not stop the others; it is reported if no key is found. */
 async function readKeys(files: readonly KeyFile[]): Promise<{ keys: TrustedKey[]; damaged: string[] }> {
   const keys: TrustedKey[] = [];
   const damaged: string[] = [];
@@ -259,7 +258,7 @@ async function readKeys(files: readonly KeyFile[]): Promise<{ keys: TrustedKey[]
   return { keys, damaged };
 }
 
-/** The key or its subkeys, if the signature says that it is by them. */
+/** The key or its subkeys that the signature names as its issuer. */
 function partsBy(key: Key, signature: SignaturePacket): (Key | Subkey)[] {
   return [key, ...key.subkeys].filter((part) => part.getKeyID().equals(signature.issuerKeyID));
 }
@@ -289,11 +288,14 @@ function digestOf(hash: Hash, { signatureData }: SignaturePacket): Buffer {
   return hash.copy().update(data).update(trailer).digest();
 }
 
-/** openpgp keeps the digest of a streamed message in `hashed`, and does not compute it again if it is there. */
+/**
+ * Verifies a digest. openpgp uses the digest in `hashed`, where it has that of a streamed message, instead of computing
+ * one.
+ */
 async function verifyDigest(signature: SignaturePacket, { keyPacket }: Key | Subkey, digest: Buffer): Promise<void> {
   const { signatureType, created } = signature;
   if (signatureType === null || created === null) throw new Error("a signature without a type or date");
   Object.assign(signature, { hashed: new Uint8Array(digest) });
-  // As of the signature's own date; what has expired since is judged elsewhere.
+  // Checked for the signature's own date. `refusalByTime` checks what has expired since.
   await signature.verify(keyPacket, signatureType, {}, created, true);
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Hierarchy, hierarchies, ownCgroup } from "../../shared/cgroup-hierarchies.ts";
-import { plan } from "./cgroups.ts";
+import { planFromTexts } from "./cgroups.ts";
 
 // proc_pid_mountinfo(5): ID parent major:minor root mount-point options … - type source super-options
 const hybrid = `30 1 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
@@ -83,7 +83,7 @@ const places: { name: string; mounted: Hierarchy[]; own: string; needed: ("cpu" 
 ];
 for (const c of places)
   test(`where the container's cgroups go: ${c.name}`, () => {
-    const planned = plan("1", c.mounted, c.own, c.needed);
+    const planned = planFromTexts("1", c.mounted, c.own, c.needed);
     assert.deepEqual(
       planned.map(({ controllers, candidates }) => `[${controllers}] ${candidates.join(" or ")}`),
       c.planned,

@@ -1,7 +1,6 @@
 /**
- * A cgroup of the container's own below the caller's, in every hierarchy:
- * nspawn without a unit of its own (`--keep-unit`) would otherwise share the
- * caller's with every other container.
+ * Each container gets its own cgroup below the caller's, in every hierarchy. Without it, all containers of a caller
+ * would share one cgroup, because nspawn makes none (`--keep-unit`).
  *
  * cgroups(7): v1 has one hierarchy per controller and a named one for systemd,
  * v2 one for all; "hybrid" is both.
@@ -32,7 +31,7 @@ export interface Limits {
   hugePages: boolean;
 }
 
-/** A cgroup of v1 that is an app's, or for `pids` all apps'; its launcher joins it. */
+/** A v1 cgroup that an app's launcher joins: the app's own, or for `pids` one that all apps share. */
 export interface AppCgroup {
   app: string;
   controller: Controller;
@@ -42,20 +41,20 @@ export interface AppCgroup {
 /** A cgroup that the container is to have in one hierarchy. */
 export interface PlannedCgroup {
   hierarchy: Hierarchy;
-  /** Where it may be, the likeliest first. More than one where v2 has to give controllers. */
+  /** Possible directories, the best first. More than one only on v2, when it has to provide controllers. */
   candidates: string[];
-  /** Those that limits of the container, or on v1 of an app, are kept by. */
+  /** The controllers that enforce the limits of the container and, on v1, of its apps. */
   controllers: Controller[];
 }
 
 /**
- * `rkt-UUID` below the caller's cgroup, in every hierarchy. Limits that none can keep are an error: an app
- * that is to be limited does not run without.
+ * Plans `rkt-UUID` below the caller's cgroup, in every hierarchy. A limit that no controller can enforce is an error:
+ * an app never runs without a limit that was asked for.
  */
 export function planCgroups(uuid: string, limits: Limits): PlannedCgroup[] {
   const cgroupFile = readFileSync("/proc/self/cgroup", "utf8");
   const mounted = hierarchies(readFileSync("/proc/self/mountinfo", "utf8"));
-  const planned = plan(uuid, mounted, cgroupFile, neededControllers(limits));
+  const planned = planFromTexts(uuid, mounted, cgroupFile, neededControllers(limits));
   for (const controller of neededControllers(limits))
     if (!planned.some(({ controllers }) => controllers.includes(controller))) throw noController(controller);
   if (planned.some(({ hierarchy, controllers }) => isUnified(hierarchy) && controllers.includes("memory")))
@@ -76,17 +75,17 @@ export function hideUnused(planned: readonly PlannedCgroup[]): void {
     if (isUnified(hierarchy)) umount(hierarchy.mountPoint, MNT_DETACH);
 }
 
-/** The container's systemd is to have its units in v1. */
+/** Whether the container's systemd keeps its units in cgroup v1. */
 export const isVersion1 = (planned: readonly PlannedCgroup[]): boolean =>
   !planned.some(({ hierarchy }) => isUnified(hierarchy));
 
 const isUnified = ({ controllers }: Hierarchy): boolean => controllers.length === 0;
 
 /**
- * Pure: from the texts of mountinfo and of /proc/self/cgroup. What v1 has mounted, v2 does not have; when that
- * is all there is to have, the container is of v1 alone, and starts in a tenth less time.
+ * Pure: from the texts of mountinfo and of /proc/self/cgroup. A controller that v1 has mounted is not available on v2.
+ * When v2 has no controller that is needed, the container uses v1 alone: it then starts in a tenth less time.
  */
-export function plan(
+export function planFromTexts(
   uuid: string,
   mounted: readonly Hierarchy[],
   cgroupFile: string,
@@ -110,13 +109,16 @@ function selfAndAncestors(path: string): string[] {
   return path === "/" ? [path] : [path, ...selfAndAncestors(dirname(path))];
 }
 
-/** Makes them and moves this process there; answers what the launchers of the apps have to join. */
+/**
+ * Makes the planned cgroups and moves this process into them. Returns the cgroups that the apps' launchers have to
+ * join.
+ */
 export function enterCgroups(planned: readonly PlannedCgroup[], limits: Limits): AppCgroup[] {
   const version1Processes = planned.some(({ hierarchy }) => hierarchy.controllers.includes("pids"));
   return planned.flatMap(({ hierarchy, candidates, controllers }) => {
     const dir = isUnified(hierarchy)
       ? enterUnified(candidates, controllers)
-      : // This thread alone, which is what an execve leaves of a process: the kernel moves it without waiting.
+      : // Moves this thread alone: the kernel does that without waiting, and the execve to come ends all other threads.
         candidates.find((candidate) => enterCgroup(candidate, "tasks", hierarchy.controllers.includes("cpuset")));
     const [unavailable] = controllers;
     if (dir === undefined && unavailable !== undefined) throw noController(unavailable);
@@ -126,15 +128,15 @@ export function enterCgroups(planned: readonly PlannedCgroup[], limits: Limits):
     for (const setting of settings(limits.container).filter(has)) write(dir, setting, "the container");
     if (!limits.hugePages) refuseHugePages(dir, hierarchy);
     if (isUnified(hierarchy)) {
-      if (!version1Processes) write(dir, processes(), "the container");
+      if (!version1Processes) write(dir, processLimit(), "the container");
       return [];
     }
     const cgroups = appCgroups(dir, has, limits.apps);
-    return hierarchy.controllers.includes("pids") ? [...cgroups, ...boundProcesses(dir, limits.apps.keys())] : cgroups;
+    return hierarchy.controllers.includes("pids") ? [...cgroups, ...limitProcesses(dir, limits.apps.keys())] : cgroups;
   });
 }
 
-/** Asked for by a volume: a directory of the host's hugetlbfs (statfs(2)). */
+/** Whether a volume's source lies in the host's hugetlbfs (statfs(2)). */
 export function asksForHugePages({ volumes, apps }: PodManifest): boolean {
   const HUGETLBFS_MAGIC = 0x958458f6;
   const own = apps.flatMap(({ mounts }) => mounts.flatMap(({ appVolume }) => appVolume ?? []));
@@ -143,28 +145,31 @@ export function asksForHugePages({ volumes, apps }: PodManifest): boolean {
     try {
       return statfsSync(source).type === HUGETLBFS_MAGIC;
     } catch (error) {
-      // What mounts it says so.
+      // The mount of the volume reports it.
       if (errorCode(error) === "ENOENT") return false;
       throw error;
     }
   });
 }
 
-/** Where there is a controller for them to be had: few hosts have any. */
+/** Forbids huge pages, if the host has a controller for them (few have). */
 function refuseHugePages(dir: string, hierarchy: Hierarchy): void {
-  if (isUnified(hierarchy)) passesOn(dirname(dir), ["hugetlb"]);
+  if (isUnified(hierarchy)) delegateControllers(dirname(dir), ["hugetlb"]);
   for (const setting of noHugePages(readdirSync(dir))) write(dir, setting, "the container");
 }
 
-/** Processes that no app can take: systemd's own, and those that record how an app has ended. */
+/** Processes that apps can't use up: they are for systemd, and for the scripts that record how an app has ended. */
 const RESERVED_PROCESSES = 64;
 
-/** Of the container, and a little less of its apps together: an app that takes all it can get still ends in order. */
-function boundProcesses(dir: string, apps: Iterable<string>): AppCgroup[] {
+/**
+ * Limits the number of processes of the container, and of all its apps together to a little less: when an app has
+ * used up its processes, systemd can still end it in order.
+ */
+function limitProcesses(dir: string, apps: Iterable<string>): AppCgroup[] {
   const all = `${dir}/${APPS_SLICE}`;
   mkdirSync(all, { recursive: true });
-  write(dir, processes(), "the container");
-  write(all, processes(RESERVED_PROCESSES), "the container's apps");
+  write(dir, processLimit(), "the container");
+  write(all, processLimit(RESERVED_PROCESSES), "the container's apps");
   return [...apps].map((app) => ({ app, controller: "pids", dir: hostPath(all) }));
 }
 
@@ -191,7 +196,7 @@ function neededControllers({ container, apps }: Limits): Controller[] {
   return [...new Set(settings.map(({ controller }) => controller))];
 }
 
-/** Where that can't be, false: the container then stays in the caller's. */
+/** Makes the cgroup and joins it. False if it can't be made: the container then stays in the caller's cgroup. */
 function enterCgroup(dir: string, file: "cgroup.procs" | "tasks", cpuset = false): boolean {
   try {
     mkdirSync(dir);
@@ -208,10 +213,9 @@ function enterCgroup(dir: string, file: "cgroup.procs" | "tasks", cpuset = false
 const UNAVAILABLE = ["EROFS", "EACCES", "EPERM", "ENOENT", "EOPNOTSUPP"];
 
 /**
- * A cgroup of v2 has the controllers that its parent passes on, and a parent
- * that holds processes (a login session) can't. So the container moves as far
- * up as it must: a delegated cgroup that held rkt alone is empty once rkt has
- * moved below it, and is near enough.
+ * Enters the first candidate that has the wanted controllers. On v2 a cgroup has the controllers that its parent
+ * delegates, and a parent that holds processes (a login session) can delegate none. So the container moves up until
+ * one can: a delegated cgroup that held rkt alone is empty as soon as rkt has moved below it.
  */
 function enterUnified(candidates: readonly string[], wanted: readonly Controller[]): string | undefined {
   let last: string | undefined;
@@ -219,12 +223,13 @@ function enterUnified(candidates: readonly string[], wanted: readonly Controller
     if (!enterCgroup(dir, "cgroup.procs")) continue;
     if (last !== undefined) rmdirSync(last);
     last = dir;
-    if (passesOn(dirname(dir), wanted)) return dir;
+    if (delegateControllers(dirname(dir), wanted)) return dir;
   }
   return undefined;
 }
 
-function passesOn(parent: string, wanted: readonly Controller[]): boolean {
+/** Makes a v2 cgroup give controllers to its children. False if it can't. */
+function delegateControllers(parent: string, wanted: readonly Controller[]): boolean {
   if (wanted.length === 0) return true;
   const file = `${parent}/cgroup.subtree_control`;
   try {
@@ -233,23 +238,26 @@ function passesOn(parent: string, wanted: readonly Controller[]): boolean {
     if (more.length > 0) writeFileSync(file, more.map((controller) => `+${controller}`).join(" "));
     return true;
   } catch (error) {
-    // EBUSY: it holds processes; ENOENT: it does not have the controller itself.
+    // EBUSY: the parent holds processes. ENOENT: it does not have the controller itself.
     if (["EBUSY", "EINVAL", ...UNAVAILABLE].includes(errorCode(error) ?? "")) return false;
     throw error;
   }
 }
 
 /**
- * So that no container takes all the processes there can be, what systemd grants a service
- * (systemd-system.conf(5), DefaultTasksMax=): 15% of them. Where there is no such controller, no bound.
+ * 15% of the processes that the host can have, as systemd grants a service (systemd-system.conf(5), DefaultTasksMax=),
+ * so that no container can use them all up. Without a `pids` controller there is no limit.
  */
-function processes(reserved = 0): Setting {
+function processLimit(reserved = 0): Setting {
   const most = ["pid_max", "threads-max"].map((name) => Number(readFileSync(`/proc/sys/kernel/${name}`, "utf8")));
   const value = Math.max(Math.ceil(Math.min(...most) * 0.15) - reserved, 1);
   return { controller: "pids", file: "pids.max", value: String(value), optional: true };
 }
 
-/** Called as systemd would call them, so that who looks for an app's processes finds one path everywhere. */
+/**
+ * The apps' cgroups have the names that systemd would give them: an app's processes are found at the same path
+ * everywhere.
+ */
 function appCgroups(dir: string, has: (setting: Setting) => boolean, apps: Limits["apps"]): AppCgroup[] {
   const made: AppCgroup[] = [];
   for (const [app, asked] of apps) {

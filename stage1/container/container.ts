@@ -1,7 +1,6 @@
 /**
- * The container as stage 1 sees it: what lies in its working directory.
- * Whoever laid that out, our `rkt` or a person by hand, is trusted as root is;
- * what it says is checked so that a mistake has a name.
+ * The container as stage 1 finds it in its working directory. Root made that directory, with `rkt` or by hand, and
+ * root is trusted. The checks here are for mistakes: each gets a clear message.
  */
 
 import { readFileSync, realpathSync } from "node:fs";
@@ -21,7 +20,7 @@ export interface Container {
   manifest: PodManifest;
   debug: boolean;
   interactive: boolean;
-  /** Of its own; undefined: the host's. */
+  /** The container's own users; undefined: the host's. */
   users: Users | undefined;
 }
 
@@ -52,7 +51,7 @@ export function readContainer(): Container {
   };
 }
 
-/** Whoever says nothing means this one. */
+/** A manifest that names no version has ours. */
 function requireVersion(uuid: string, manifest: PodManifest, what: string, key: string, ours: string): void {
   const version = annotation(manifest.annotations, key) ?? ours;
   if (version !== ours)

@@ -1,9 +1,7 @@
-/** The container's PID 1, found from outside. */
-
 import { readFileSync, readlinkSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
 
-/** The container's PID 1 as the host sees it: the child of the lock's holder that is 1 in a namespace of its own. */
+/** The container's PID 1 as the host numbers it: the child of the lock's holder that is PID 1 in another namespace. */
 export function firstProcess(pid: number): number {
   const own = readlinkSync(`/proc/${pid}/ns/pid`);
   for (const child of readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ")) {

@@ -1,4 +1,4 @@
-/** Who may use a terminal: job control, as the kernel sees it. */
+/** Whether this process may use a terminal, by the kernel's rules of job control. */
 
 import { fstatSync, readFileSync } from "node:fs";
 import { isTerminal } from "../../shared/syscall/descriptor.ts";

@@ -1,6 +1,6 @@
 /**
- * Users of the container's own (ADR 6): which ids of the host's they are, and
- * what stage 1 has to do so that its files are theirs.
+ * A container may have its own users (ADR 6). Here is which ids of the host they have, and how stage 1 makes files
+ * belong to them.
  */
 
 import { chownSync, closeSync, openSync, readFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { annotation } from "../../shared/schema/image-manifest.ts";
 import { MOUNT_ATTR_IDMAP, mountSetattr } from "../../shared/syscall/mount.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 
-/** Ids of the host's, of users and groups alike: `first` is the container's root. */
+/** A range of the host's ids, for users and groups alike: `first` is the container's root. */
 export interface Users {
   first: number;
   count: number;
@@ -19,7 +19,10 @@ export interface Users {
 
 const here = containerLayout(".");
 
-/** The container's users; undefined: the host's. What stage 0 was asked for and did not do is an error. */
+/**
+ * The container's own users; undefined: the host's. It is an error if the manifest asks for them and stage 0 chose no
+ * ids.
+ */
 export function readUsers(uuid: string, manifest: PodManifest): Users | undefined {
   if (annotation(manifest.annotations, ANNOTATIONS.privateUsers) !== "true") return undefined;
   let text = "";
@@ -37,12 +40,12 @@ export function readUsers(uuid: string, manifest: PodManifest): Users | undefine
   return { first: Number(first), count: Number(count) };
 }
 
-/** Makes a file or directory, which is root's, the container's root's. */
-export function giveToRoot(path: string, users: Users | undefined): void {
+/** Gives a file or directory of the host's root to the container's root. */
+export function giveToContainerRoot(path: string, users: Users | undefined): void {
   if (users !== undefined) chownSync(path, users.first, users.first);
 }
 
-/** Shows the files of a mount object, which are stored as root's and so on, as the container's. */
+/** Maps the owners in a detached mount: files that are stored as the host's uid 0, 1, … appear as the container's. */
 export function mapMount(tree: number, { source, recursive }: { source: string; recursive: boolean }): void {
   const usernsFd = openSync(here.userNamespace, "r");
   try {

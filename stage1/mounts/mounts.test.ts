@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { hostPath } from "../../shared/contract/paths.ts";
 import type { PodManifest, Volume } from "../../shared/schema/types.ts";
-import { type MountStep, mountPlan } from "./mounts.ts";
+import { type MountStep, planContainerMounts } from "./mounts.ts";
 
 const uuid = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
 
@@ -28,7 +28,7 @@ const showOther = (step: MountStep): string =>
     : `${step.kind} ${step.target}`;
 
 test("the whole plan, in order: programs read-only; then a tmpfs, so that no target is the image's", () => {
-  const plan = mountPlan(
+  const plan = planContainerMounts(
     manifest([
       { name: "data", kind: "host", source: "/srv/data", readOnly: false },
       { name: "conf", kind: "host", source: "/etc/x.conf", readOnly: true, recursive: false },
@@ -67,7 +67,7 @@ test("the whole plan, in order: programs read-only; then a tmpfs, so that no tar
 });
 
 test("a network of its own has a sysfs of its own, below what else is mounted", () => {
-  assert.deepEqual(mountPlan(manifest([]), uuid, { namespace: 9, addresses: [], nameServers: [] })[1], {
+  assert.deepEqual(planContainerMounts(manifest([]), uuid, { namespace: 9, addresses: [], nameServers: [] })[1], {
     kind: "sysfs",
     target: "./stage1/rootfs/sys",
     namespace: 9,
@@ -77,7 +77,7 @@ test("a network of its own has a sysfs of its own, below what else is mounted", 
 test("kernel parameters: those of the network are not the inside's to set where its users are its own", () => {
   const isolators = [{ name: "os/unix/sysctl", value: { "net.core.somaxconn": "9", "kernel.msgmax": "8" } }];
   const parameters = (annotations: { name: string; value: string }[]) =>
-    mountPlan({ ...manifest([], annotations), isolators }, uuid, { ...networks, namespace: 9 }).flatMap((step) =>
+    planContainerMounts({ ...manifest([], annotations), isolators }, uuid, { ...networks, namespace: 9 }).flatMap((step) =>
       step.kind === "text" && step.target.endsWith("/sysctl") ? step.text : [],
     );
   assert.deepEqual(parameters([]), ["net/core/somaxconn 9\nkernel/msgmax 8\n"]);
@@ -91,7 +91,7 @@ for (const c of [
   { name: "chosen", annotations: [{ name: ANNOTATIONS.hostname, value: "db" }], hostname: "db" },
 ])
   test(`hostname: ${c.name}`, () => {
-    const texts = mountPlan(manifest([], c.annotations), uuid).flatMap((step) =>
+    const texts = planContainerMounts(manifest([], c.annotations), uuid).flatMap((step) =>
       step.kind === "text" ? [step.text] : [],
     );
     assert.deepEqual(texts, [
@@ -106,7 +106,7 @@ const RESOLV_CONF = "./stage1/rootfs/rkt/etc/resolv.conf";
 const names: {
   name: string;
   annotations?: Record<string, string>;
-  network?: Parameters<typeof mountPlan>[2];
+  network?: Parameters<typeof planContainerMounts>[2];
   resolvConf: string;
   hosts?: RegExp;
 }[] = [
@@ -141,7 +141,7 @@ for (const c of names)
   test(`names: ${c.name}`, () => {
     const given = { [ANNOTATIONS.hostname]: "box", ...c.annotations };
     const annotations = Object.entries(given).map(([name, value]) => ({ name, value }));
-    const plan = mountPlan(manifest([], annotations), uuid, c.network);
+    const plan = planContainerMounts(manifest([], annotations), uuid, c.network);
     const [resolv] = plan.filter((step) => step.target === RESOLV_CONF);
     assert.equal(resolv === undefined ? "" : resolv.kind === "text" ? resolv.text : show(resolv), c.resolvConf);
     const [hosts] = plan.flatMap((step) => (step.kind === "text" && step.target.endsWith("/hosts") ? [step.text] : []));

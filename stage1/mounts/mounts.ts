@@ -1,11 +1,9 @@
 /**
- * What stage 1 mounts below the stage1 root before nspawn starts: the parts of
- * the container directory that its inside uses, and the volumes' sources. All
- * in the container's own mount namespace.
+ * Stage 1 mounts below the stage1 root, before nspawn starts: the parts of the container directory that systemd and the
+ * launcher use, and the sources of the volumes. All this happens in the container's own mount namespace.
  *
- * The plan is pure; `applyMounts` carries it out in order. Sources are the
- * container directory's own or named by the administrator (volumes); targets
- * lie on a fresh tmpfs, so no link of an image can lead elsewhere.
+ * The plan is pure; `applyMounts` carries it out in order. A source lies in the container directory, or is a volume
+ * that the administrator names. The targets lie on a fresh tmpfs, so that no link of an image can lead elsewhere.
  */
 
 import { closeSync, constants, copyFileSync, existsSync, fstatSync, mkdirSync, openSync, writeFileSync } from "node:fs";
@@ -38,14 +36,14 @@ import {
   OPEN_TREE_CLONE,
 } from "../../shared/syscall/mount.ts";
 import { inNamespace } from "../network/namespace.ts";
-import { giveToRoot, mapMount, type Users } from "../container/users.ts";
+import { giveToContainerRoot, mapMount, type Users } from "../container/users.ts";
 
 export type MountStep =
   | { kind: "tmpfs"; target: HostPath; mode: string }
   | { kind: "directory"; target: HostPath }
   /**
-   * A bind mount; the target is made as what the source is. `mapped`: its files are the container's, not the host's.
-   * `volume`: the source is the host's, and others may have put links there.
+   * A bind mount; the target is made a directory or a file, as the source is. `mapped`: its files belong to the
+   * container's users, not the host's. `volume`: the source is on the host, where others may have made symbolic links.
    */
   | {
       kind: "bind";
@@ -56,16 +54,16 @@ export type MountStep =
       mapped: boolean;
       volume: boolean;
     }
-  /** The kernel's objects as the container's network has them: which interfaces it shows depends on who mounts it. */
+  /** sysfs shows the interfaces of the network namespace in which it was mounted: it is mounted in the container's. */
   | { kind: "sysfs"; target: HostPath; namespace: number }
-  /** The first of the sources that is there. */
+  /** Copies the first source that exists. */
   | { kind: "copy"; sources: readonly HostPath[]; target: HostPath }
   | { kind: "text"; target: HostPath; text: string }
-  /** What is there can't be written any more by who sees it through this mount. */
+  /** Makes the target read-only in this mount namespace. */
   | { kind: "freeze"; target: HostPath };
 
 /** The mounts of a container, in order. */
-export function mountPlan(
+export function planContainerMounts(
   manifest: PodManifest,
   uuid: string,
   network: NetworkNames = HOST_NETWORK,
@@ -84,9 +82,9 @@ export function mountPlan(
   });
   const hostname = containerHostname(manifest, uuid);
   const plan: MountStep[] = [
-    // The host executes some of it, and an app may execute /proc/self/exe: the runtime, while it is the launcher.
+    // Read-only, because the host executes some of these programs, and an app can reach the launcher by /proc/self/exe.
     { kind: "freeze", target: inside(STAGE1.programs) },
-    // nspawn would mount it while it is in the host's network; what is mounted already it leaves as it is.
+    // nspawn would mount it from the host's network, but leaves it alone when it is mounted already.
     ...(network.namespace === undefined
       ? []
       : [{ kind: "sysfs", target: inside(STAGE1.sys), namespace: network.namespace } as const]),
@@ -129,8 +127,8 @@ export function mountPlan(
 }
 
 /**
- * What a container with users of its own may have, all its users together, of what the kernel counts by user: it counts
- * them as those of the host's root, too, which has them for all containers (user_namespaces(7), namespaces(7)).
+ * The kernel limits these by user, and counts what a user namespace uses for its creator, the host's root, too
+ * (user_namespaces(7), namespaces(7)). So each container with its own users gets a share of what root may have.
  */
 const USER_LIMITS: readonly [path: string, value: string][] = [
   ["user/max_inotify_instances", "1024"],
@@ -141,7 +139,7 @@ const USER_LIMITS: readonly [path: string, value: string][] = [
 ];
 
 function sysctl(parameters: ReadonlyMap<string, string>, target: HostPath, privateUsers: boolean): MountStep[] {
-  // Those of the network are then set from outside.
+  // With its own users, those of the network are set from outside.
   const settings = [...parameters].filter(([path]) => !(privateUsers && path.startsWith(NETWORK_PARAMETERS)));
   if (privateUsers) settings.push(...USER_LIMITS);
   if (settings.length === 0) return [];
@@ -163,23 +161,25 @@ function volumeSources(
   return sources;
 }
 
-/** hostname(7) of the container: what stage 0 chose, else one made of the UUID. */
+/** The container's hostname(7): the one that stage 0 chose, else one made of the UUID. */
 export function containerHostname(manifest: PodManifest, uuid: string): string {
   return annotation(manifest.annotations, ANNOTATIONS.hostname) ?? `rkt-${uuid}`;
 }
 
-/** What a container's networks say of names. */
+/** What the container's networks contribute to its hosts(5) and resolv.conf(5). */
 export interface NetworkNames {
   /** Undefined: the host's network. */
   namespace: number | undefined;
-  /** Its own, without prefix lengths. */
+  /** The container's addresses, without prefix lengths. */
   addresses: readonly string[];
   nameServers: readonly string[];
 }
 
 const HOST_NETWORK: NetworkNames = { namespace: undefined, addresses: [], nameServers: [] };
 
-/** systemd-resolved's servers: its stub on 127.0.0.53 is the host's alone (systemd-resolved.service(8)). */
+/**
+ * The servers behind systemd-resolved: a container can't reach its stub on 127.0.0.53 (systemd-resolved.service(8)).
+ */
 const UPLINK_RESOLV_CONF = "/run/systemd/resolve/resolv.conf";
 const HOST_RESOLV_CONF = "/etc/resolv.conf";
 
@@ -195,7 +195,7 @@ function resolvConf(asked: string | undefined, network: NetworkNames, target: Ho
   ];
 }
 
-/** hosts(5) of the apps: the host's, or one that knows the container, and the lines asked for. */
+/** hosts(5) of the apps: the host's, or one with the container's addresses and the lines that the user asked for. */
 function hosts(asked: string | undefined, hostname: string, { addresses }: NetworkNames, target: HostPath): MountStep {
   if (asked === "host") return { kind: "copy", sources: [hostPath("/etc/hosts")], target };
   const own = addresses.length === 0 ? ["127.0.1.1"] : addresses;
@@ -207,12 +207,11 @@ function hosts(asked: string | undefined, hostname: string, { addresses }: Netwo
   return { kind: "text", target, text: `${lines.join("\n")}\n${asked ?? ""}` };
 }
 
-/** Carries the plan out. */
 export function applyMounts(plan: readonly MountStep[], users?: Users): void {
   for (const step of plan) {
     try {
       apply(step, users);
-      if (!["bind", "freeze", "sysfs"].includes(step.kind) && existsSync(step.target)) giveToRoot(step.target, users);
+      if (!["bind", "freeze", "sysfs"].includes(step.kind) && existsSync(step.target)) giveToContainerRoot(step.target, users);
     } catch (error) {
       if (error instanceof RktError) throw error;
       const source = step.kind === "bind" ? step.source : step.target;
@@ -267,7 +266,7 @@ function mountSysfs({ target, namespace }: Extract<MountStep, { kind: "sysfs" }>
   }
 }
 
-/** A host without a resolv.conf has nothing to say about names; the app's own file then stays. */
+/** If no source exists (a host without a resolv.conf), the app keeps its image's file. */
 function copyFirst(sources: readonly HostPath[], target: HostPath): void {
   for (const source of sources) {
     try {
@@ -289,7 +288,7 @@ function freeze(target: HostPath): void {
   }
 }
 
-/** Mounts what is mounted nowhere yet; a link at the target is not followed. */
+/** Attaches a detached mount to the target. A symbolic link there is not followed. */
 function moveOnto(tree: number, target: string): void {
   const fd = openSync(target, O_PATH | constants.O_NOFOLLOW);
   try {
@@ -299,7 +298,7 @@ function moveOnto(tree: number, target: string): void {
   }
 }
 
-/** Opens the source once, so that what was looked at is what gets mounted. */
+/** Opens the source once, so that the object that is checked is the one that is mounted. */
 function bind(step: Extract<MountStep, { kind: "bind" }>, users: Users | undefined): void {
   const depth = step.recursive ? AT_RECURSIVE : 0;
   const tree = step.volume
@@ -309,7 +308,8 @@ function bind(step: Extract<MountStep, { kind: "bind" }>, users: Users | undefin
     if (fstatSync(tree).isDirectory()) mkdirSync(step.target, { mode: 0o755 });
     else writeFileSync(step.target, "", { flag: "wx" });
     if (step.mapped && users !== undefined) mapMount(tree, step);
-    // What is mounted on the host from now on is not the container's: it would be writable, and not be asked for.
+    // Private: a file system that is mounted on the host later must not appear in the container, where it would be
+    // writable.
     mountSetattr(tree, "", step.readOnly ? MOUNT_ATTR_RDONLY : 0, 0, {
       recursive: step.recursive,
       propagation: MS_PRIVATE,
@@ -320,13 +320,13 @@ function bind(step: Extract<MountStep, { kind: "bind" }>, users: Users | undefin
   }
 }
 
-/** Where nspawn finds the socket to notify, in its private /run. */
+/** Where nspawn finds the sd_notify(3) socket, in its private /run. */
 const NOTIFY_SOCKET = "/run/notify";
 
 /**
- * A private /run: nspawn keeps its sockets and locks there, and insists on a
- * tmpfs. After the volumes, whose sources may lie in the host's. `notify` is a
- * clone of the socket to notify (cloneNotifySocket); gives its name from now on.
+ * Mounts a private /run: nspawn keeps its sockets and locks there, and insists on a tmpfs. Called after the volumes are
+ * mounted, because their sources may lie in the host's /run. `notify` is a clone of the socket that nspawn shall notify
+ * (cloneNotifySocket); returns the socket's new path.
  */
 export function privateRun(notify: number | undefined): string | undefined {
   mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755");

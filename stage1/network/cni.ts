@@ -1,7 +1,6 @@
 /**
- * Running CNI plugins (CNI's SPEC.md, "Execution protocol"): configuration on
- * standard input, parameters in the environment, a result or an error as JSON
- * on standard output.
+ * Runs CNI plugins (CNI's SPEC.md, "Execution protocol"): a plugin gets its configuration on standard input and its
+ * parameters in the environment, and writes a result or an error as JSON to standard output.
  */
 
 import { spawnSync } from "node:child_process";
@@ -12,25 +11,25 @@ import type { Json } from "../../shared/schema/types.ts";
 import { hasCapability, ipamType, type NetworkConf, type PluginConf } from "./network-conf.ts";
 import type { PortMapping } from "../../shared/network-request.ts";
 
-/** Where plugins find the host's own tools (iptables). */
+/** PATH of the plugins, for the host's own tools (iptables). */
 export const HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** DHCP may take its time; nothing may take forever. */
+/** Long enough for DHCP. */
 const TIMEOUT_MS = 120_000;
 
 /** One interface of the container, and the network it leads to. */
 export interface Attachment {
-  /** Of the built-in network, complete when its lock is held. */
+  /** For the built-in network: complete only while this process holds its lock. */
   conf: NetworkConf;
   containerId: string;
   ifName: string;
   args: string;
   portMappings: readonly PortMapping[];
-  /** The administrator's directories of plugins, absolute, in the order they are searched. */
+  /** The administrator's directories of plugins, absolute, in the order of the search. */
   pluginDirs: readonly string[];
-  /** The stage1 image's, the last to be searched. */
+  /** The stage1 image's directory of plugins, which is searched last. */
   ownPlugins: string;
-  /** The stage1 image's, for what a host may lack. */
+  /** The stage1 image's busybox, for tools that the host may lack. */
   busybox: string;
 }
 
@@ -46,7 +45,7 @@ type PluginSearch = Pick<Attachment, "conf" | "pluginDirs" | "ownPlugins">;
 
 const searched = ({ pluginDirs, ownPlugins }: PluginSearch): string[] => [...pluginDirs, ownPlugins];
 
-/** The plugin's file; `search.conf` is who asks for it. */
+/** Finds the plugin's file; `search.conf` is the network that needs it, for messages. */
 export function findPlugin(type: string, search: PluginSearch): string {
   const { conf, ownPlugins } = search;
   for (const dir of searched(search)) {
@@ -65,12 +64,12 @@ function isProgram(path: string): boolean {
     accessSync(path, constants.X_OK);
     return statSync(path).isFile();
   } catch {
-    // Elsewhere, perhaps.
+    // The next directory may have it.
     return false;
   }
 }
 
-/** Root runs it: nobody else may have put it there. */
+/** Root runs the plugin, so only root may be able to write it. */
 function requireTrusted(path: string, type: string, conf: NetworkConf): void {
   const stat = statSync(path);
   const problem =
@@ -84,18 +83,18 @@ function requireTrusted(path: string, type: string, conf: NetworkConf): void {
   throw new RktError("foreign-plugin", message, { hint: `chown root ${path}; chmod go-w ${path}` });
 }
 
-/** The files that a plugin's work takes. */
+/** The programs that a plugin needs: its own, and its IPAM plugin's. */
 export function programsOf(plugin: PluginConf, attachment: Attachment): string[] {
   const ipam = ipamType(plugin);
   return [plugin.type, ...(ipam === undefined ? [] : [ipam])].map((type) => findPlugin(type, attachment));
 }
 
-/** Before anything is done: every plugin of a network is there. */
+/** Throws if a plugin of the network is missing. Called before anything is changed. */
 export function requirePlugins(attachment: Attachment): void {
   for (const plugin of attachment.conf.plugins) programsOf(plugin, attachment);
 }
 
-/** How a plugin is run; an empty `netns` is one that has gone. */
+/** How a plugin is run. An empty `netns` says that the namespace no longer exists. */
 export function invocation(
   command: "ADD" | "CHECK" | "DEL",
   plugin: PluginConf,
@@ -121,14 +120,14 @@ export function invocation(
     CNI_CONTAINERID: containerId,
     CNI_NETNS: netns,
     CNI_IFNAME: ifName,
-    // Each plugin of a list gets all arguments, its own or not.
+    // Every plugin of a list gets all arguments, also those for another.
     CNI_ARGS: args === "" ? "" : `IgnoreUnknown=1;${args}`,
     CNI_PATH: searched(attachment).join(":"),
   };
   return { path: findPlugin(plugin.type, attachment), env, input: JSON.stringify(input) };
 }
 
-/** ADD of a whole network, plugin after plugin; the last result. `lockFd` is inherited by the plugins. */
+/** Runs ADD of each plugin of a network. Returns the last result. The plugins inherit `lockFd`. */
 export function addAll(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
   let prevResult: CniResult | undefined;
   for (const plugin of attachment.conf.plugins)
@@ -137,9 +136,8 @@ export function addAll(attachment: Attachment, netns: string, lockFd: number): C
 }
 
 /**
- * CHECK of a whole network; gives what plugins find fault with. That is no
- * reason not to start: portmap 1.1.1 looks for rules of IPv6 where the
- * container has no IPv6 address.
+ * Runs CHECK of each plugin of a network. Returns the faults that they report. The container starts all the same:
+ * portmap 1.1.1, for one, looks for IPv6 rules when the container has no IPv6 address.
  */
 export function checkAll(
   attachment: Attachment,
@@ -167,13 +165,13 @@ function invoke(how: Invocation, plugin: PluginConf, { conf }: Attachment, lockF
   const done = spawnSync(how.path, [], {
     env: how.env,
     input: how.input,
-    // The lock stays held until the plugin has ended too, should this process be killed meanwhile.
+    // If this process is killed, the plugin still holds the lock until it ends.
     stdio: ["pipe", "pipe", "pipe", lockFd],
     encoding: "utf8",
     timeout: TIMEOUT_MS,
     killSignal: "SIGKILL",
   });
-  // A plugin may end without having read its configuration (EPIPE): its status and its answer count all the same.
+  // EPIPE: the plugin did not read its configuration. Its status and its answer still say what happened.
   if (done.error !== undefined && errorCode(done.error) !== "EPIPE") throw failed(errorText(done.error), done.error);
   const answer = asObject(done.stdout);
   if (done.status === 0) {
@@ -204,7 +202,7 @@ function hintFor(reason: string): string | undefined {
   return undefined;
 }
 
-/** Addresses of the container's interface, with prefix length; results of every version have them somewhere. */
+/** Addresses of the container's interface, with prefix length, from a result of any CNI version. */
 export function addressesOf(result: CniResult | undefined): string[] {
   const found: Json[] = [];
   const ips = result?.["ips"];
@@ -221,7 +219,7 @@ export function addressesOf(result: CniResult | undefined): string[] {
 /** An address without its prefix length. */
 export const bareAddress = (address: string): string => address.replace(/\/.*/, "");
 
-/** Name servers that the network itself brings. */
+/** Name servers that the plugins' result names. */
 export function nameServersOf(result: CniResult | undefined): string[] {
   const dns = result?.["dns"];
   const servers = isObject(dns) ? dns["nameservers"] : undefined;
@@ -230,7 +228,7 @@ export function nameServersOf(result: CniResult | undefined): string[] {
     : [];
 }
 
-/** The host's ends of veth pairs, by name. */
+/** Names of the veth ends that lie on the host. */
 export function hostVeths(result: CniResult | undefined): string[] {
   const interfaces = result?.["interfaces"];
   if (!Array.isArray(interfaces)) return [];
@@ -241,7 +239,7 @@ export function hostVeths(result: CniResult | undefined): string[] {
   });
 }
 
-/** The Ethernet address of the container's own interface: the one that is in a namespace. */
+/** The Ethernet address of the container's own interface: in the result it has a `sandbox`, its namespace. */
 export function containerMac(result: CniResult | undefined): string | undefined {
   const interfaces = result?.["interfaces"];
   if (!Array.isArray(interfaces)) return undefined;

@@ -1,10 +1,9 @@
 /**
- * The built-in networks, unless the administrator has one of that name:
- * "default", a bridge with NAT (ADR 3), and "default-restricted", which reaches
- * no further than the host. The caller holds the network's lock.
+ * The built-in networks: "default", a bridge with NAT (ADR 3), and "default-restricted", which reaches no further than
+ * the host. A network of the administrator's with the same name replaces one. The caller holds the network's lock.
  *
- * Bridge, subnets, rules and leases come with the first container and go with
- * the last; the leases say who is there.
+ * The first container of a network makes its bridge, subnets and rules, and the release of the last one removes them.
+ * The leases say which containers there are.
  */
 
 import { spawnSync } from "node:child_process";
@@ -39,12 +38,12 @@ const subnetsOf = (network: string): string =>
 /** Where stage 0's metadata service listens. */
 const METADATA_ADDRESS = "169.254.169.255";
 
-/** Publishes ports. Its DEL goes through all tables even when it has nothing to do. */
+/** Publishes ports. It is left out without ports, because its DEL goes through all tables even then. */
 export const PORTMAP: PluginConf = { type: "portmap", capabilities: { portMappings: true }, snat: true };
 
 export interface Subnets {
   ipv4: string;
-  /** Where the host has IPv6. */
+  /** Undefined if the host has no IPv6. */
   ipv6?: string | undefined;
 }
 
@@ -56,7 +55,9 @@ export function builtInNetwork(name: string, subnets: Subnets, ports: boolean): 
   return name === RESTRICTED_NETWORK ? restrictedNetwork(subnets) : undefined;
 }
 
-/** No default route and no masquerading: the host, its metadata service, and other containers of this network. */
+/**
+ * It has no default route and no masquerading: it reaches the host, its metadata service, and the network's containers.
+ */
 function restrictedNetwork({ ipv4 }: Subnets): NetworkConf {
   const routes: Json[] = [{ dst: `${METADATA_ADDRESS}/32` }];
   return {
@@ -87,7 +88,7 @@ function defaultNetwork(subnets: Subnets, ports: boolean): NetworkConf {
         type: "bridge",
         bridge: BRIDGE,
         isGateway: true,
-        // A container reaches its own published ports.
+        // So that a container reaches its own published ports.
         hairpinMode: true,
         ipam: { type: "host-local", dataDir: NETWORK_STATE.leases, ranges, routes },
       },
@@ -98,7 +99,7 @@ function defaultNetwork(subnets: Subnets, ports: boolean): NetworkConf {
 
 // --- subnets ----------------------------------------------------------------------------
 
-/** The subnets of the containers that are there, else new ones; these are written by way of `temporary`. */
+/** The subnets that running containers use, else new ones, which are written to their file by way of `temporary`. */
 export function currentSubnets(network: string, busybox: string, temporary: HostPath): Subnets {
   if (hasLeases(network)) {
     const kept = keptSubnets(network);
@@ -110,7 +111,7 @@ export function currentSubnets(network: string, busybox: string, temporary: Host
 }
 
 function newSubnets(busybox: string): Subnets {
-  // Left by a release that was cut short: with it its address would be one of the host's.
+  // A release that was cut short leaves the bridge, whose address would then count as one of the host's.
   spawnSync(busybox, ["ip", "link", "del", BRIDGE], { env: {}, stdio: "ignore" });
   return {
     ipv4: chooseSubnet(takenPrefixes(), "first"),
@@ -137,7 +138,7 @@ function keptSubnets(network: string): Subnets | undefined {
   }
 }
 
-/** Subnets, and nothing else that could become a part of firewall rules; undefined for what are none. */
+/** Parses subnets strictly, because they become a part of firewall rules. Undefined if the text is anything else. */
 export function parseSubnets(text: string): Subnets | undefined {
   const value: Json = JSON.parse(text);
   if (!isObject(value)) return undefined;
@@ -161,7 +162,9 @@ function procNet(name: string): string {
   }
 }
 
-/** They may be reached by the default route, where no prefix of theirs is seen. */
+/**
+ * The host's name servers: the host may reach them by the default route, so that no prefix shows that they are taken.
+ */
 function nameServers(): { address: number; length: number }[] {
   try {
     return [...readFileSync("/etc/resolv.conf", "utf8").matchAll(/^nameserver\s+(\S+)/gm)].flatMap(([, server]) => {
@@ -184,9 +187,8 @@ function forwardsIPv6(): boolean {
 const RTF_ADDRCONF = 0x40000;
 
 /**
- * Whether the host has a default route for IPv6 that survives forwarding: one
- * from a router's advertisement does not, because a host that forwards stops
- * listening to them (ip-sysctl, accept_ra).
+ * Whether the host has an IPv6 default route that remains once forwarding is on. A route from a router's advertisement
+ * does not, because a host that forwards ignores advertisements (ip-sysctl, accept_ra).
  */
 export function hasIPv6(ipv6Route: string, forwarding: boolean): boolean {
   return ipv6Route.split("\n").some((line) => {
@@ -197,7 +199,7 @@ export function hasIPv6(ipv6Route: string, forwarding: boolean): boolean {
   });
 }
 
-/** RFC 4193: fd00::/8 and 40 random bits; subnet 0. */
+/** RFC 4193: fd00::/8, 40 random bits, subnet 0. */
 function uniqueLocalSubnet(): string {
   const id = randomBytes(5).toString("hex");
   return `fd${id.slice(0, 2)}:${id.slice(2, 6)}:${id.slice(6, 10)}::/64`;
@@ -206,8 +208,9 @@ function uniqueLocalSubnet(): string {
 // --- rules ------------------------------------------------------------------------------
 
 /**
- * Input of iptables-restore --noflush. Rules are appended: the administrator's come first. The host forwards packets,
- * so its neighbours could route theirs to the bridge: only those for published ports and answers pass.
+ * Input of iptables-restore --noflush. The rules are appended, so that the administrator's come first. Since the host
+ * forwards packets, its neighbours could route theirs to the bridge: only answers, and packets to published ports,
+ * pass.
  */
 export function rules(subnet: string, multicast: string): string {
   return `*nat
@@ -226,7 +229,7 @@ COMMIT
 `;
 }
 
-/** Makes the rules, unless they are there; again when somebody has flushed the tables. */
+/** Makes the rules if they are missing. */
 export function installRules(network: string, subnets: Subnets): void {
   if (network !== DEFAULT_NETWORK) return;
   install("iptables", rules(subnets.ipv4, "224.0.0.0/4"));
@@ -244,7 +247,7 @@ function install(tables: string, text: string): void {
   });
 }
 
-/** Shell for the end of a container's release: the last one takes everything away. */
+/** Shell for the end of a container's release: removes the whole network if no container has a lease. */
 export function releaseUnused(network: string, subnets: Subnets, busybox: string): string {
   const tables = subnets.ipv6 === undefined ? ["iptables"] : ["iptables", "ip6tables"];
   const bridge = `  ${quoted(busybox)} ip link del ${BRIDGE} 2>/dev/null || ip link del ${BRIDGE} 2>/dev/null

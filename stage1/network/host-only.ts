@@ -1,14 +1,14 @@
 /**
- * Keeps a container on the restricted network between itself and the host: rules for its pair of interfaces drop what is
- * forwarded from there and to there, whatever routes the container has. With CAP_NET_RAW, which apps have by default, it
- * needs none to send beyond. The interface's own switch (`forwarding`) is not enough: who switches that of all interfaces
- * on, as plugins do for other networks, switches this one on too.
+ * A container on the restricted network reaches the host and nothing else. Rules for its veth pair drop all packets
+ * that the host would forward from it or to it. Missing routes are not enough: with CAP_NET_RAW, which apps have by
+ * default, a container sends without a route. The interface's `forwarding` switch is not enough either: a plugin of
+ * another network that switches forwarding on for all interfaces also does so for this one.
  *
- * What comes from the container has its own addresses as the sender's, as on the default network (source-guard.ts): the
- * host, whose metadata service knows containers by address, takes nothing else from it. Nor does the host take it for a
- * router.
+ * The host accepts from the container only packets with the container's own addresses, as on the default network
+ * (source-guard.ts), because the metadata service knows containers by address. It also accepts no router
+ * advertisements.
  *
- * Forwarded packets are dropped in the table mangle: there no rule of anybody's in `filter` can accept them first.
+ * Forwarded packets are dropped in the table mangle, before any rule in `filter` could accept them.
  */
 
 import { spawnSync } from "node:child_process";
@@ -18,16 +18,16 @@ import { type Chain, containerChain, installChains, removeChains, whyFailed } fr
 import { addressesOf, type Attachment, bareAddress, type CniResult, containerMac, HOST_PATH, hostVeths } from "./cni.ts";
 import { linkLocalAddress } from "./source-guard.ts";
 
-/** Of an attachment: what the rules are about. */
+/** An attachment's veth pair, as the rules need it. */
 export interface Pair {
   chain: string;
   veth: string;
   mac: string;
-  /** Of the container, IPv4. */
+  /** IPv4 addresses of the container. */
   addresses: readonly string[];
 }
 
-/** Throws "network-failed" when the plugin has not said it: without the rules the container must not start. */
+/** Throws "network-failed" if the plugin's result lacks something: without the rules the container must not start. */
 export function pairOf({ conf, containerId }: Attachment, result: CniResult | undefined): Pair {
   const [veth] = hostVeths(result);
   const mac = containerMac(result);
@@ -55,12 +55,12 @@ export function ipv4Rules({ chain, veth, addresses }: Pair): string {
   );
 }
 
-/** Input of ip6tables-restore --noflush: of IPv6 the container has its link-local address. */
+/** Input of ip6tables-restore --noflush: the container's only IPv6 address is link-local. */
 export function ipv6Rules({ chain, veth, mac }: Pair): string {
   return rules(chain, veth, [
     "-p ipv6-icmp -m icmp6 --icmpv6-type router-advertisement -j DROP",
     `-s ${linkLocalAddress(mac)}/128 -j RETURN`,
-    // Before it has an address.
+    // The unspecified address: the container's own address is not set yet.
     "-s ::/128 -p ipv6-icmp -j RETURN",
   ]);
 }
@@ -80,8 +80,8 @@ COMMIT
 }
 
 /**
- * Arguments of arptables, one command after the other: its `restore` flushes what is not ours. A rule without --h-type is
- * about Ethernet's type alone, and the kernel takes IEEE 802's as well.
+ * Arguments of arptables, a command each, because arptables-restore would flush the rules of others. `--h-type 0/0`
+ * matches every hardware type: without it a rule matches Ethernet alone, and the kernel accepts IEEE 802 as well.
  */
 export function arpCommands({ chain, veth, mac, addresses }: Pair): string[] {
   return [
@@ -94,7 +94,7 @@ export function arpCommands({ chain, veth, mac, addresses }: Pair): string[] {
 
 const ARPTABLES = "arptables-nft";
 
-/** Makes the rules. Gives what the person should know when those for ARP can't be made. */
+/** Makes the rules. Returns a warning for the user if those for ARP can't be made. */
 export function keepOnHost(pair: Pair, network: string): string | undefined {
   install("iptables", pair.chain, ipv4Rules(pair), network);
   // A kernel without IPv6 has nothing to forward.
@@ -119,7 +119,7 @@ function install(tables: string, chain: string, text: string, network: string): 
   });
 }
 
-/** Shell that takes the rules away. */
+/** Shell that removes the rules. */
 export function hostOnlyRelease({ chain }: Pair): string {
   const arp = [`-D INPUT --h-type 0/0 -j ${chain}`, `-F ${chain}`, `-X ${chain}`];
   return `${["iptables", "ip6tables"].map((tables) => `${removeChains(tables, chainsOf(chain))}\n`).join("")}{ ${arp

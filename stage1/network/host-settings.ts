@@ -1,14 +1,14 @@
 /**
- * What networks switch on in the host's kernel, and who closes what that opens.
+ * Networks switch on settings in the host's kernel. This module protects the host while they are on, and puts them
+ * back.
  *
- * Plugins switch forwarding on, and portmap switches `route_localnet` on: then
- * the host takes packets for 127.0.0.0/8 from the network, and its own services
- * there have neighbours (CVE-2020-8558). So where ports are published, a chain
- * of our own drops packets of 127.0.0.0/8 that do not come from loopback. (The
- * kernel itself drops those of ::1.)
+ * Plugins switch on forwarding. portmap also switches on `route_localnet`: then the host accepts packets for
+ * 127.0.0.0/8 from the network, and its neighbours reach services that listen on loopback only (CVE-2020-8558). So if
+ * ports are published, a chain of our own drops packets with addresses in 127.0.0.0/8 that do not come from loopback.
+ * (For ::1 the kernel does that itself.)
  *
- * Each attachment of a container to a network has a file in `users`. The step
- * that releases the last one puts the settings back and removes the chain.
+ * Each attachment of a container to a network has a file in `users`. The step that releases the last one puts the
+ * settings back and removes the chain.
  */
 
 import { appendFileSync, closeSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -23,9 +23,9 @@ import { quoted } from "./quoted.ts";
 
 const DIR = `${NETWORK_STATE.dir}/settings` as HostPath;
 const USERS = `${DIR}/users` as HostPath;
-/** One setting a line, as a path below /proc/sys: those that were off until a plugin switched them on. */
+/** The settings that a plugin has switched on, one path below /proc/sys per line. */
 const CHANGED = `${DIR}/changed`;
-/** No network's name begins with a dot. */
+/** No network's lock has this name: a network's name begins with no dot. */
 const LOCK = `${NETWORK_STATE.dir}/.settings.lock` as HostPath;
 const CHAIN = "RKT-LOOPBACK";
 const LOOPBACK: Chain = { table: "raw", hook: "PREROUTING", name: CHAIN };
@@ -34,7 +34,9 @@ const FORWARDING = { "net/ipv4/ip_forward": "iptables", "net/ipv6/conf/all/forwa
 
 const fileOf = ({ containerId, conf, ifName }: Attachment): string => `${containerId}-${ifName}-${conf.name}`;
 
-/** Runs a network's ADD, as a user of the host's settings. The release must be written down before. */
+/**
+ * Runs a network's ADD, and records that the attachment uses the host's settings. Its release must be written before.
+ */
 export function withHostSettings<T>(attachment: Attachment, add: () => T): T {
   locked(() => {
     makeRuntimeDirectory(USERS);
@@ -67,7 +69,7 @@ function switchedOn(): string[] {
     try {
       return readFileSync(`/proc/sys/${setting}`, "latin1").trim() === "1";
     } catch {
-      // No IPv6, or an interface that has gone meanwhile.
+      // The host has no IPv6, or the interface was removed meanwhile.
       return false;
     }
   });
@@ -92,8 +94,8 @@ function closeLoopback({ conf }: Attachment): void {
 }
 
 /**
- * Shell for the end of a network's release. Forwarding stays on while anybody
- * else has rules for forwarded packets, because it is theirs too by now.
+ * Shell for the end of a network's release. Forwarding stays on if there are rules of others for forwarded packets,
+ * because they may need it by now.
  */
 export function releaseHostSettings(attachment: Attachment): string {
   const forwarding = Object.entries(FORWARDING).map(

@@ -1,4 +1,4 @@
-/** The container's network namespace, as it is before anything is put into it; and work that is done inside. */
+/** Makes the container's network namespace, and runs work inside a network namespace. */
 
 import { spawnSync } from "node:child_process";
 import { closeSync, openSync, writeFileSync } from "node:fs";
@@ -13,7 +13,7 @@ import type { Users } from "../container/users.ts";
 
 const OWN = "/proc/self/ns/net";
 
-/** Works in a network namespace: this thread, whose namespace its children inherit, then returns to its own. */
+/** Runs `work` in a network namespace. Only this thread enters it; programs that `work` starts inherit it. */
 export function inNamespace<T>(namespace: number, work: () => T): T {
   return andReturn(() => {
     setns(namespace, CLONE_NEWNET);
@@ -31,7 +31,7 @@ function andReturn<T>(work: () => T): T {
   }
 }
 
-/** A network namespace with loopback up. */
+/** Makes a network namespace with loopback up. */
 export function makeNamespace({ manifest, users }: Container): number {
   return andReturn(() => {
     unshare(CLONE_NEWNET);
@@ -45,11 +45,11 @@ export function makeNamespace({ manifest, users }: Container): number {
   });
 }
 
-/** What interfaces that come have of IPv6. */
+/** IPv6 settings of the interfaces that will be made in the namespace. */
 const INTERFACES: readonly [name: string, value: string][] = [
-  // Addresses are leased: nobody else on the network has them, and detection would hold each start up for a second.
+  // No detection of duplicate addresses: an address is leased to one container, and detection would take a second.
   ["accept_dad", "0"],
-  // The link-local address follows from the Ethernet address: it is the one that the source guard lets pass.
+  // The link-local address is made from the Ethernet address: the source guard accepts no other.
   ["addr_gen_mode", "0"],
 ];
 
@@ -57,14 +57,14 @@ function setDefault(name: string, value: string): void {
   try {
     writeFileSync(`/proc/sys/net/ipv6/conf/default/${name}`, value);
   } catch (error) {
-    // No IPv6, or a /proc that may not be written.
+    // The kernel has no IPv6, or /proc is read-only.
     if (!["ENOENT", "EROFS", "EACCES"].includes(errorCode(error) ?? "")) throw error;
   }
 }
 
 /**
- * The namespace is the host's user namespace's, where the container's root has no capability: what a server and ping(8)
- * take is what anyone in there may do, and kernel parameters are set from here.
+ * The host's user namespace owns the network namespace, so the container's root has no capability there. So anyone
+ * inside may open low ports and use ping(8), and the kernel parameters are set from here.
  */
 function setParameters({ first, count }: Users, manifest: PodManifest): void {
   writeFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");

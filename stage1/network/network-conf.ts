@@ -1,7 +1,6 @@
 /**
- * CNI network configurations: `*.conf` (one plugin) and `*.conflist` files of
- * the administrator's (CNI's SPEC.md, "Network configuration format"). What is
- * wrong with one is said with file and field. Unknown fields are the plugins'.
+ * Reads the administrator's CNI network configurations: `*.conf` (one plugin) and `*.conflist` files (CNI's SPEC.md,
+ * "Network configuration format"). An error names the file and the field. Unknown fields are passed to the plugins.
  */
 
 import { readdirSync, readFileSync } from "node:fs";
@@ -29,15 +28,15 @@ export type PluginConf = { [key: string]: Json } & { type: string };
 export interface NetworkConf {
   name: string;
   cniVersion: string;
-  /** Where it is from, for messages. */
+  /** The file that it was read from, for messages. */
   file: string;
   plugins: PluginConf[];
   disableCheck: boolean;
 }
 
-/** Of the specification; newer ones have other results. */
+/** Known versions of the CNI specification: the results of a newer one may be different. */
 const VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"];
-/** For a configuration that names none: the first with CHECK, which every plugin in use speaks. */
+/** For a configuration that names no version: the first with CHECK, which every plugin in use supports. */
 const USUAL_VERSION = "0.4.0";
 
 const oneOf = (versions: readonly string[]) => (text: string) =>
@@ -47,7 +46,6 @@ const networkName = (text: string) =>
 const pluginName = (text: string) =>
   /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(text) ? undefined : "must be the file name of a plugin";
 
-/** Reads one file's text. */
 export function parseNetworkConf(text: string | Uint8Array, file: string): NetworkConf {
   const place = root(canonical(parseJson(text, file), CONF_KEYS), file);
   const field = fields(place);
@@ -77,8 +75,8 @@ const PLUGIN_KEYS: Keys = {
 const CONF_KEYS: Keys = { ...PLUGIN_KEYS, disableCheck: {}, plugins: PLUGIN_KEYS };
 
 /**
- * Keys as CNI spells them. Plugins, and rkt 1.30, take them in any case
- * (Go's encoding/json); of two spellings of a key CNI's own counts.
+ * Spells the keys as CNI does. Plugins, and rkt 1.30, ignore their case (Go's encoding/json). If a key is there in two
+ * spellings, CNI's own is used.
  */
 function canonical(value: Json, keys: Keys): Json {
   if (Array.isArray(value)) return value.map((item) => canonical(item, keys));
@@ -96,7 +94,7 @@ function pluginConf(place: Place): PluginConf {
   const field = fields(place);
   const type = string(field("type"), pluginName);
   const ipam = field("ipam");
-  // An empty ipam is how a conf says "no addresses".
+  // An empty ipam says that the network gives no addresses.
   if (entries(ipam).length > 0) string(fields(ipam)("type"), pluginName);
   entries(field("capabilities"));
   return { ...(isObject(place.value) ? place.value : {}), type };
@@ -113,7 +111,10 @@ export function hasCapability(conf: PluginConf, name: string): boolean {
   return isObject(capabilities) && capabilities[name] === true;
 }
 
-/** The administrator's networks by name; of two with one name the first counts, the machine's before the system's. */
+/**
+ * The administrator's networks by name. If two have one name, the first is used; the machine's come before the
+ * system's.
+ */
 export function readNetworkConfs(dirs: readonly string[]): Map<string, NetworkConf> {
   const confs = new Map<string, NetworkConf>();
   for (const dir of dirs.map((config) => `${config}/${NETWORK_CONFIG}`))

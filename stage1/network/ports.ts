@@ -1,6 +1,6 @@
 /**
- * Ports of the host: reserved by a file each, so that two containers never
- * publish the same one, and refused where a process of the host listens.
+ * Reserves ports of the host. Each published port has a file, so that no two containers publish the same one. A port
+ * where a process of the host listens is refused.
  */
 
 import { linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -15,10 +15,10 @@ export function portFile({ protocol, hostPort, hostIP }: PortMapping): string {
   return `${protocol}-${hostPort}${hostIP === undefined ? "" : `-${hostIP}`}`;
 }
 
-/** What the ports' files are links to while they are made: none is ever there without its container's UUID in it. */
+/** The ports' files are hard links to this one, so that each has the container's UUID in it from the start. */
 export const ownFile = (uuid: string): string => `.${uuid}`;
 
-/** Throws when somebody has one of them; what was reserved until then is released by the container's teardown. */
+/** Throws if one of the ports is taken. The container's teardown then releases those that were reserved before. */
 export function reservePorts(uuid: string, mappings: readonly PortMapping[]): void {
   makeRuntimeDirectory(NETWORK_STATE.ports);
   const own = `${NETWORK_STATE.ports}/${ownFile(uuid)}`;
@@ -38,14 +38,14 @@ function reserve(own: string, mappings: readonly PortMapping[]): void {
       if (errorCode(error) !== "EEXIST") throw error;
       taken(mapping, portFile(mapping));
     }
-    // Of two that meet here, both may see the other and give up; never both stay.
+    // Two containers that reserve at the same time may both see the other and fail. They never both succeed.
     const other = readdirSync(NETWORK_STATE.ports).find((name) => overlaps(name, mapping));
     if (other !== undefined) taken(mapping, other);
     for (const table of ["", "6"]) refuseListener(mapping, `${mapping.protocol}${table}`);
   }
 }
 
-/** Whether another port's file is about the same port, on an address in common. */
+/** Whether another mapping's file is for the same port, on an address in common. */
 export function overlaps(name: string, mapping: PortMapping): boolean {
   if (name === portFile(mapping)) return false;
   const [protocol, port, address] = name.split("-");
@@ -67,7 +67,7 @@ function taken(mapping: PortMapping, file: string): never {
 function refuseListener(mapping: PortMapping, table: string): void {
   let busy: boolean;
   try {
-    // Containers with the host's network may have millions of sockets.
+    // Read line by line: the host may have millions of sockets.
     busy = listens(readLines(`/proc/net/${table}`), mapping);
   } catch (error) {
     if (errorCode(error) === "ENOENT") return;
@@ -82,7 +82,7 @@ function refuseListener(mapping: PortMapping, table: string): void {
 /** TCP_LISTEN, and the state of an unconnected UDP socket (TCP_CLOSE). */
 const WAITING = new Set(["0A", "07"]);
 
-/** Whether a socket of /proc/net/{tcp,udp}[6] (proc(5)) waits at a host's port. */
+/** Whether a socket in /proc/net/{tcp,udp}[6] (proc(5)) listens on the host's port. */
 export function listens(table: Iterable<string>, { hostPort, hostIP }: PortMapping): boolean {
   for (const line of table) {
     const [, local = "", , state = ""] = line.trim().split(/\s+/);

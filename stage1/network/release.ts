@@ -1,9 +1,8 @@
 /**
  * The shell scripts that release a container's networks (ADR 3). Pure.
  *
- * They run on the host with nothing but a POSIX shell, flock(1) and the
- * host's own tools, perhaps long after stage 1 has gone, and its plugins with
- * the data directory. Everything in them is quoted for the shell.
+ * They run on the host, with a POSIX shell, flock(1) and the host's own tools, perhaps long after stage 1 has ended and
+ * its plugins were lost with the data directory. Everything in them is quoted for the shell.
  */
 
 import { containerLayout } from "../../shared/contract/container-directory.ts";
@@ -12,31 +11,32 @@ import { type Attachment, type CniResult, HOST_PATH, hostVeths, invocation, prog
 import type { NetworkConf } from "./network-conf.ts";
 import { ownFile } from "./ports.ts";
 import { quoted } from "./quoted.ts";
-import { chainSweep, digest, releaseWithout } from "./release-without.ts";
+import { chainSweep, digest, releaseWithoutPlugin } from "./release-without-plugin.ts";
 
 const here = containerLayout(".");
 
-/** What stage 0 runs, in the container directory: waits for the release, or does it. */
+/** The script that stage 0 runs in the container directory: waits for the release, or does it itself. */
 export function teardownLink(uuid: string): string {
   const { teardown } = networkClaim(uuid);
   return `#!/bin/sh
 # Releases what this container's networks hold of the host.
 PATH=${HOST_PATH}
 export PATH
-# A waiter may be first, and take the script away.
+# The script's other runner may be faster, and remove it.
 if [ -e ${teardown} ] && ! sh ${teardown} wait && [ -e ${teardown} ]; then exit 1; fi
 rm -f ${here.netTeardown}
 `;
 }
 
-/** Carries out the steps, the last one first; what is left of them is what failed. */
+/** The script that carries out the release's steps, the last one first. The steps that fail remain. */
 export function teardownScript(uuid: string): string {
   const { dir, lock, releasing, teardown, steps, failed, temporary } = networkClaim(uuid);
   return `#!/bin/sh
-# Releases what this container's networks hold of the host. A waiter runs it from the container's start on ("wait");
-# so may any rkt at any time. The container holds the first lock while it lives, the second one is for the release.
+# Releases what this container's networks hold of the host. A process that starts with the container runs it and waits
+# for the container's end ("wait"). Any rkt may run it, too, at any time. The container holds the first lock while it
+# runs; a script holds the second lock while it releases.
 trap '' HUP INT TERM
-# Whoever can open a file can lock it (flock(2)): those made here are root's alone.
+# A user who can open a file can lock it (flock(2)): only root may open those that are made here.
 umask 077
 PATH=${HOST_PATH}
 export PATH
@@ -63,14 +63,14 @@ exit 0
 `;
 }
 
-/** Gives back the host's ports, if they are still this container's. */
+/** The step that frees the host's ports that are still this container's. */
 export function portsStep(uuid: string, files: readonly string[]): string {
   const path = (file: string): string => quoted(`${NETWORK_STATE.ports}/${file}`);
   const lines = files.map((file) => `if grep -qsx ${uuid} ${path(file)}; then rm -f ${path(file)}; fi\n`);
   return `# Ports of the host that the container publishes.\nrm -f ${path(ownFile(uuid))}\n${lines.join("")}`;
 }
 
-/** DEL of one network; `afterwards` is shell for what is this network's alone. */
+/** The step that runs DEL of a network's plugins; `afterwards` is shell that only this network needs. */
 export function networkStep(attachment: Attachment, result: CniResult | undefined, afterwards = ""): string {
   const { conf, containerId } = attachment;
   const lock = quoted(NETWORK_STATE.lock(conf.name));
@@ -85,7 +85,7 @@ then :
 elif ${there.join(" && ")}; then
   echo "plugin ${plugin.type} failed" >&2; status=1
 else
-${releaseWithout(plugin, attachment, result)}fi
+${releaseWithoutPlugin(plugin, attachment, result)}fi
 `;
   });
   const veths = hostVeths(result).map(
@@ -103,8 +103,8 @@ export const masquerades = ({ plugins }: NetworkConf): boolean => plugins.some((
 export const usesPortmap = ({ plugins }: NetworkConf): boolean => plugins.some(({ type }) => type === "portmap");
 
 /**
- * portmap leaves its first chains behind. One transaction, which fails as a whole while any container, ours or
- * another runtime's, has a port: CNI-HOSTPORT-DNAT is not empty then.
+ * portmap never removes its shared chains, so this does. It is one transaction: while a container, ours or another
+ * runtime's, publishes a port, CNI-HOSTPORT-DNAT is not empty, and the transaction fails as a whole.
  */
 const PORTMAP_SWEEP = `for tables in iptables ip6tables; do
   $tables-restore -w --noflush 2>/dev/null <<'EOF'
@@ -123,9 +123,8 @@ done
 `;
 
 /**
- * Plugins take the rules of ipMasq away only while the namespace and its
- * addresses are there. The chain's name is CNI's: the first 24 digits of the
- * SHA-512 of network and container.
+ * Removes the rules of ipMasq: plugins do so only while the namespace and its addresses exist. CNI names the chain by
+ * the first 24 digits of the SHA-512 of network and container.
  */
 function masqueradeSweep(network: string, containerId: string): string {
   return chainSweep(`CNI-${digest(network, containerId).slice(0, 24)}`);

@@ -1,16 +1,15 @@
 /**
- * Keeps a container on the default network from passing for a neighbour: what
- * comes in at its port of the bridge has its own addresses as the sender's, or
- * is dropped (ebtables(8)). With CAP_NET_RAW, which apps have by default, it could
- * otherwise answer for the gateway, or be known to the metadata service as another.
+ * Stops a container on the default network from using a neighbour's address: the rules drop each frame from its port of
+ * the bridge whose sender's addresses are not the container's (ebtables(8)). With CAP_NET_RAW, which apps have by
+ * default, it could otherwise answer for the gateway, or appear as another container to the metadata service.
  *
- * The bridge learns from a frame's sender which port is whose, and would send a neighbour's traffic to a container that
- * has used the neighbour's address. So the rules stand before that: in nat PREROUTING, and in filter INPUT for the
- * link-local destinations that take another way. Frames to 01:80:c2:00:00:0e (LLDP) would pass neither, and be learned from;
- * with their bit in the bridge's `group_fwd_mask` they go the way of all others.
+ * The bridge learns a port's addresses from the frames that it receives there. If it learned a false one, it would send
+ * a neighbour's traffic to this container. So the rules are where a frame has not been learned from yet: in nat
+ * PREROUTING, and in filter INPUT for frames to link-local destinations, which skip PREROUTING. Frames to
+ * 01:80:c2:00:00:0e (LLDP) would skip both; a bit in the bridge's `group_fwd_mask` makes them pass PREROUTING.
  *
- * IPv6 neighbour discovery says in its payload what it is about, which no rule
- * reads: of it, only advertisements of routers are dropped.
+ * IPv6 neighbour discovery names addresses in its payload, which no rule can read: of it, the rules drop only router
+ * advertisements.
  */
 
 import { spawnSync } from "node:child_process";
@@ -19,10 +18,13 @@ import { containerChain, whyFailed } from "./chains.ts";
 import { addressesOf, bareAddress, type CniResult, containerMac, HOST_PATH, hostVeths } from "./cni.ts";
 import { BRIDGE } from "./default-network.ts";
 
-/** By name: a rule set for the nft variant, which has --noflush. The other would flush what is not ours. */
+/** The nft variant, by its own name: the other one has no --noflush, and would remove the rules of others. */
 const RESTORE = "ebtables-nft-restore";
 
-/** Input of ebtables-restore for a container's attachment; undefined when the plugin has not said what there is to be said. */
+/**
+ * Input of ebtables-restore for a container's attachment; undefined if the plugin's result does not name the
+ * interfaces.
+ */
 export function guardRules(containerId: string, result: CniResult | undefined): string | undefined {
   const [veth] = hostVeths(result);
   const mac = containerMac(result);
@@ -40,7 +42,7 @@ export function guardRules(containerId: string, result: CniResult | undefined): 
   const linkLocal = [
     `-p IPv6 --ip6-proto ipv6-icmp --ip6-icmp-type router-advertisement -j DROP`,
     `-p IPv6 -s ${mac} --ip6-src ${linkLocalAddress(mac)} -j RETURN`,
-    // Before it has an address.
+    // The unspecified address: the container's own address is not set yet.
     `-p IPv6 -s ${mac} --ip6-src :: --ip6-proto ipv6-icmp -j RETURN`,
   ];
   const lines = HOOKS.flatMap(([table, hook]) => [
@@ -57,7 +59,7 @@ const HOOKS = [
   ["filter", "INPUT"],
 ] as const;
 
-/** Shell that takes the rules away. */
+/** Shell that removes the rules. */
 export function guardRelease(containerId: string, result: CniResult | undefined): string {
   const [veth] = hostVeths(result);
   if (veth === undefined) return "";
@@ -74,8 +76,8 @@ EOF
 }
 
 /**
- * Without the program, or in a kernel without bridge tables, there is no guard (docs/use/networking.md): gives what the
- * person should know then.
+ * Makes the rules. If that fails (no such program, a kernel without bridge tables), there is no guard
+ * (docs/use/networking.md): returns a warning for the user.
  */
 export function installGuard(rules: string, busybox: string): string | undefined {
   const { error, status, stderr } = spawnSync(RESTORE, ["--noflush"], {
@@ -94,8 +96,8 @@ const unguarded = (reason: string): string =>
 const LLDP = `0x${(1 << 0x0e).toString(16)}`;
 
 /**
- * The sysfs that is mounted may be another network namespace's: it is mounted again, for this one. Where it is this one's
- * already, the kernel does not mount it in the same place twice (EBUSY).
+ * Makes LLDP frames pass the rules. The mounted sysfs may show another network namespace, so it is mounted again. If it
+ * shows this one already, the kernel refuses a second mount in the same place (EBUSY).
  */
 function guardLinkLocal(busybox: string): string | undefined {
   const file = `/sys/class/net/${BRIDGE}/bridge/group_fwd_mask`;
@@ -111,7 +113,7 @@ read -r mask <${file} && { [ "$mask" = ${LLDP} ] || echo ${LLDP} >${file}; }`;
     : unguarded(`group_fwd_mask: ${error === undefined ? stderr.trim() : errorText(error)}`);
 }
 
-/** The link-local address that follows from an Ethernet address (RFC 4291, appendix A), as the kernel makes it in there. */
+/** The link-local address that the container's kernel makes from an Ethernet address (RFC 4291, appendix A). */
 export function linkLocalAddress(mac: string): string {
   const [first = 0, second = 0, ...rest] = mac.split(":").map((byte) => Number.parseInt(byte, 16));
   const bytes = [first ^ 2, second, rest[0] ?? 0, 0xff, 0xfe, ...rest.slice(1)];

@@ -1,4 +1,4 @@
-/** Choosing a subnet that is nobody's yet. Pure, IPv4. */
+/** Chooses a subnet that is not in use. Pure, IPv4. */
 
 import { RktError } from "../../shared/errors.ts";
 import { LOCAL_CONFIG_DIR, NETWORK_CONFIG } from "../../shared/contract/configuration.ts";
@@ -19,9 +19,8 @@ export function formatPrefix({ address, length }: Prefix): string {
 }
 
 /**
- * Destinations of all routing tables, from /proc/net/fib_trie: `|-- ADDRESS`
- * and below it `/LENGTH SCOPE TYPE` for each route. Those for everything else
- * (`/0`) are left out.
+ * The destinations in all routing tables, from /proc/net/fib_trie: `|-- ADDRESS` and below it `/LENGTH SCOPE TYPE` for
+ * each route. Default routes (`/0`) are left out.
  */
 export function routePrefixes(fibTrie: string): Prefix[] {
   const prefixes: Prefix[] = [];
@@ -40,7 +39,7 @@ export function overlap(a: Prefix, b: Prefix): boolean {
   return bits === 0 || (a.address ^ b.address) >>> (32 - bits) === 0;
 }
 
-/** rkt's subnet since its first bridge, then its like in every private range (RFC 1918). */
+/** rkt's subnet of old, 172.16.28.0/24, then similar ones in every private range (RFC 1918). */
 function* candidates(): Generator<Prefix> {
   const at = (a: number, b: number, c: number): Prefix => ({ address: ((a * 256 + b) * 256 + c) * 256, length: 24 });
   for (let b = 16; b < 32; b++) yield at(172, b, 28);
@@ -48,7 +47,7 @@ function* candidates(): Generator<Prefix> {
   for (let c = 0; c < 256; c++) yield at(192, 168, c);
 }
 
-/** The first candidate that is free, or the last: two networks that choose at the same time begin at different ends. */
+/** The first free candidate, or the last: the two built-in networks search from different ends. */
 export function chooseSubnet(taken: readonly Prefix[], end: "first" | "last" = "first"): string {
   for (const candidate of end === "first" ? candidates() : [...candidates()].reverse())
     if (!taken.some((prefix) => overlap(prefix, candidate))) return formatPrefix(candidate);

@@ -1,4 +1,4 @@
-/** What capabilities a container has beyond those that systemd-nspawn gives it. Pure. */
+/** The capabilities that a container gets in addition to systemd-nspawn's defaults. Pure. */
 
 import { understandIsolators } from "../../shared/schema/isolators.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
@@ -6,13 +6,10 @@ import type { PodManifest } from "../../shared/schema/types.ts";
 const NET_ADMIN = "CAP_NET_ADMIN";
 
 /**
- * CAP_NET_ADMIN, when an app retains it and the network is the container's
- * own: on the host's it is for nobody. Where a link has its other end in the
- * host's network, the kernel lets the capability reach over there
- * (docs/operate/security.md, "What an image may ask for"). A container with users of
- * its own has a network whose owner is the host's root, and the capability no
- * meaning there. Any other that nspawn does not give is the host's: the
- * launcher tells whoever asks for it.
+ * CAP_NET_ADMIN, if an app retains it and the container has its own network. No app gets it in the host's network.
+ * Beware: it also reaches the other end of a link, in the host's network (docs/operate/security.md, "What an image may
+ * ask for"). A container with its own users does not get it: the host's root owns its network, so it would have no
+ * effect. All others that nspawn does not give are the host's alone; the launcher reports an app that asks for one.
  */
 export function furtherCapabilities(
   { apps }: PodManifest,

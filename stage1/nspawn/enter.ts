@@ -1,14 +1,11 @@
 /**
- * `enter --pid=PID --app=NAME -- COMMAND…`: runs a command in an app of a
- * running container, by the launcher's own path, so that everything that
- * holds for the app holds for the command: cgroup, root, user, capabilities,
- * seccomp filter. Ends by becoming a program that waits for it and has its
- * exit status.
+ * `enter --pid=PID --app=NAME -- COMMAND…`: runs a command in an app of a running container. The launcher starts the
+ * command as it starts the app, so the command has the app's cgroup, root, user, capabilities and seccomp filter. This
+ * process becomes a program that waits for the command and ends with its exit status.
  *
- * What runs with the caller's rights is the stage1 image's: nsenter, script,
- * streams, the launcher. Nothing of an app runs before the launcher has dropped
- * what the app has not, and nothing of the host's reaches it: what the caller
- * has open is read and written by a relay.
+ * Only programs of the stage1 image run with the caller's rights: nsenter, script, streams, the launcher. No program of
+ * the app runs before the launcher has dropped all rights that the app has not. The command gets none of the caller's
+ * open files: a relay copies between them and the command's own streams.
  */
 
 import { closeSync, fstatSync, openSync, readFileSync, readlinkSync, statSync } from "node:fs";
@@ -55,10 +52,10 @@ export function enter(args: readonly string[]): never {
   const { manifest, users } = readContainer();
   const first = firstProcess(pid);
   const { fds, cgroupNamespace } = appDescriptors(first, app, manifest);
-  const way = { first, cgroupNamespace };
+  const namespaces = { first, cgroupNamespace };
   const terminal = ownsTerminal(0) && isTerminal(1);
   const launcher = [STAGE1.launcher, app, "enter", ...command];
-  const argv = terminal ? nsenter(way, onPty(launcher)) : onOwnStreams(nsenter(way, launcher), users);
+  const argv = terminal ? nsenter(namespaces, onPty(launcher)) : onOwnStreams(nsenter(namespaces, launcher), users);
 
   const term = callersEnvironment()["TERM"];
   const env = {
@@ -68,7 +65,7 @@ export function enter(args: readonly string[]): never {
     ...(terminal && term !== undefined ? { TERM: term } : {}),
   };
   limitCapabilities(first);
-  // Also what the caller of `rkt enter` had open.
+  // Closes, too, the files that the caller of `rkt enter` had open.
   closeOnExecFrom(3);
   const [path = ""] = argv;
   execve(path, argv, env, [...fds, cgroupNamespace]);
@@ -84,9 +81,8 @@ interface AppDescriptors {
 }
 
 /**
- * The namespaces of an app and its cgroups, as descriptors.
- * Which processes are the app's is the kernel's word: those in the cgroup of
- * its unit, which no app can leave or enter.
+ * Opens the namespaces of an app and its cgroups. The app's processes are those in the cgroup of its unit: an app
+ * can neither leave that cgroup nor enter another's.
  */
 function appDescriptors(first: number, app: string, manifest: PodManifest): AppDescriptors {
   if (!manifest.apps.some(({ name }) => name === app))
@@ -125,7 +121,7 @@ function appProcesses(first: number, app: string): number[] {
     .map(({ pid }) => pid);
 }
 
-/** proc_pid_stat(5), field 22; the name before may hold anything. */
+/** proc_pid_stat(5), field 22. Field 2, the name, may hold any character. */
 function startTime(pid: number): number {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
@@ -178,9 +174,8 @@ function openNamespaces(
 }
 
 /**
- * For the launcher to join from inside: a process of the host's in the unit's
- * cgroup has no number there, which systemd takes for an error when it ends the
- * unit.
+ * The launcher joins these cgroups only when it is inside the container's PID namespace. A process outside would have
+ * no pid there, and systemd takes such a process in the unit's cgroup for an error when it stops the unit.
  */
 function openCgroups(pid: number, app: string): number[] {
   try {
@@ -196,34 +191,35 @@ function openCgroups(pid: number, app: string): number[] {
 
 const mountedHierarchies = () => hierarchies(readFileSync("/proc/self/mountinfo", "utf8"));
 
-// --- the way in ---------------------------------------------------------------------
+// --- the command line that enters -----------------------------------------------------
 
-/** Into the namespaces of the container's first process, and of cgroups into the app's. */
-interface Way {
+/** The namespaces to enter: all of the container's first process, except that of cgroups, which is the app's. */
+interface Namespaces {
   first: number;
   cgroupNamespace: number;
 }
 
-function nsenter({ first, cgroupNamespace }: Way, command: readonly string[]): string[] {
+function nsenter({ first, cgroupNamespace }: Namespaces, command: readonly string[]): string[] {
   const cgroups = `--cgroup=/proc/self/fd/${cgroupNamespace}`;
   const options = [`--target=${first}`, "--mount", "--uts", "--ipc", "--net", "--pid", cgroups];
   if (!hasOwnUsers(first)) return loaderCommand("/usr/bin/nsenter", [...options, "--", ...command]).argv;
-  // Who joins a user namespace, as its root, has every capability there, whatever he had before.
+  // A process that joins a user namespace gets all capabilities there: setpriv drops those that the container has not.
   const dropped = missingCapabilities(first).map((number) => `-cap_${number}`);
   const limited =
     dropped.length === 0 ? command : [STAGE1.setpriv, `--bounding-set=${dropped.join()}`, "--", ...command];
   return loaderCommand("/usr/bin/nsenter", [...options, "--user", "--", ...limited]).argv;
 }
 
-/** A pty of the container's own, and script(1) between it and the caller's terminal. */
+/** script(1) gives the command a pty of the container's, and copies between it and the caller's terminal. */
 function onPty(command: readonly string[]): string[] {
   const line = `exec ${command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ")}`;
   return [STAGE1.setpriv, "--pdeathsig", "KILL", "--", "/usr/bin/script", "--quiet", "--return", "--command", line, "/dev/null"];
 }
 
-/** None of the caller's open files reaches the command: `/usr/lib/rkt/streams`, on the host, copies what it reads and writes. */
+/** `/usr/lib/rkt/streams` gives the command pipes, and copies on the host between these and the caller's streams. */
 function onOwnStreams(command: readonly string[], users: Users | undefined): string[] {
-  // Given to the container's root from outside: from within, a pipe of an id that it has not can't be given to anybody.
+  // `streams` gives the pipes to the container's root from outside: inside, nobody may change an owner that is not
+  // mapped.
   const owner = users === undefined ? "-" : `${users.first}:${users.first}`;
   const script = containerLayout(".").inStage1(STAGE1.streams);
   return loaderCommand("/usr/bin/luajit", [script, "enter", "pipe", owner, ...command]).argv;
@@ -233,12 +229,12 @@ function hasOwnUsers(first: number): boolean {
   return readlinkSync(`/proc/${first}/ns/user`) !== readlinkSync("/proc/self/ns/user");
 }
 
-/** What the container's first process may not have, who enters may not have for a moment. */
+/** Drops from the bounding set all that the container's first process may not have, before anything is entered. */
 function limitCapabilities(first: number): void {
   for (const number of missingCapabilities(first)) prctl(PR_CAPBSET_DROP, BigInt(number));
 }
 
-/** Those of this kernel that are not in the process's bounding set, by number. */
+/** Numbers of the kernel's capabilities that are not in the process's bounding set. */
 function missingCapabilities(pid: number): number[] {
   const [, hex] = /^CapBnd:\t([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
   if (hex === undefined) throw new Error(`no CapBnd in /proc/${pid}/status`);

@@ -1,9 +1,7 @@
 /**
- * Inotify instances and watches (inotify(7)), which Linux counts by user, and
- * root's for all containers together: systemd takes three instances in every
- * container, and the limit is 128 by default. The 43rd container would end
- * before its first app, without a word, and so would every container beside
- * an app of root's that takes all there are.
+ * The kernel limits inotify instances and watches (inotify(7)) by user, and counts those of all containers as root's.
+ * systemd needs three instances in every container, and the default limit is 128: the 43rd container would end before
+ * its first app, without a message. So would every container beside a root process that has used up all instances.
  */
 
 import { closeSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
@@ -11,25 +9,26 @@ import { basename } from "node:path";
 import { errorCode, printable, RktError } from "../../shared/errors.ts";
 import { inotifyAddWatch, inotifyInit } from "../../shared/syscall/descriptor.ts";
 
-/** Of systemd 252. */
+/** Instances that systemd 252 needs. */
 const NEEDED = 3;
-/** For containers that start at the same time. */
+/** A reserve for containers that start at the same time. */
 const SPARE = 45;
-/** As many as 2,700 containers need. An instance nobody has takes nothing. */
+/** Enough for 2,700 containers. An unused instance costs nothing. */
 const ENOUGH = 8192;
 /**
- * Of a limit that somebody has used up: the highest that the kernel takes. Whoever took all of the old limit would
- * take all of a slightly higher one while systemd boots. What bounds them then are open files and memory, both of which
- * a container can be given a limit of.
+ * The highest limit that the kernel accepts, for a limit that a process has used up: that process would use up a
+ * slightly higher one while systemd boots. Limits of open files and of memory bound it then.
  */
 const UNLIMITED = 0x7fffffff;
 
 const INSTANCES = "/proc/sys/fs/inotify/max_user_instances";
 const WATCHES = "/proc/sys/fs/inotify/max_user_watches";
 
-/** Makes sure that systemd will get what it needs: raises a limit that is reached. Answers what to tell the person. */
+/**
+ * Makes sure that systemd gets its instances: raises a limit that is used up. Returns a message for the user about it.
+ */
 export function requireInotify(): string | undefined {
-  // Asking whether there are some left takes a millisecond and a half.
+  // The limit is read first, because `missing` takes 1.5 ms.
   if (limit(INSTANCES) < ENOUGH && missing(NEEDED + SPARE) === INSTANCES) raise(INSTANCES, ENOUGH);
   let told: string | undefined;
   for (let lacking = missing(NEEDED); lacking !== undefined; lacking = missing(NEEDED)) {
@@ -45,11 +44,11 @@ const nameOf = (limitFile: string): string => (limitFile === INSTANCES ? "instan
 function usedUp(limitFile: string): RktError {
   const message = `this machine's inotify ${nameOf(limitFile)} are used up${holder()}: a container takes three`;
   return new RktError("no-inotify", message, {
-    hint: `stop who has them, or raise the limit on the host: sysctl fs.inotify.${basename(limitFile)}=${UNLIMITED}`,
+    hint: `stop the processes that have them, or raise the limit on the host: sysctl fs.inotify.${basename(limitFile)}=${UNLIMITED}`,
   });
 }
 
-/** Which limit keeps this many instances, with a watch each, from being had. */
+/** Tries to make this many instances, with a watch each. Returns the limit that prevents it. */
 function missing(count: number): string | undefined {
   const fds: number[] = [];
   try {
@@ -77,7 +76,7 @@ function limit(path: string): number {
   }
 }
 
-/** Whether it could: in a container, the limit is its host's. */
+/** False if the limit can't be raised: in a container, it is the host's. */
 function raise(path: string, value: number): boolean {
   try {
     writeFileSync(path, `${value}\n`);
@@ -88,7 +87,7 @@ function raise(path: string, value: number): boolean {
   }
 }
 
-/** The process that has most instances, as a part of a sentence. */
+/** Names the process that has most instances, as a part of a sentence. */
 function holder(): string {
   let most = { pid: "", count: 0 };
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
@@ -104,7 +103,7 @@ function instancesOf(pid: string): number {
     const directory = `/proc/${pid}/fd`;
     return readdirSync(directory).filter((fd) => readlinkSync(`${directory}/${fd}`) === "anon_inode:inotify").length;
   } catch {
-    // It has ended, or closed one.
+    // The process has ended, or has closed one.
     return 0;
   }
 }

@@ -1,8 +1,8 @@
 /**
  * The command line of systemd-nspawn(1). Pure.
  *
- * Nothing of an image reaches it: mounts are made before, names are ours, the
- * hostname is checked by stage 0.
+ * No text of an image gets into it: init makes the mounts before, all names are ours, and stage 0 has checked the
+ * hostname.
  */
 
 import { containerLayout } from "../../shared/contract/container-directory.ts";
@@ -20,15 +20,15 @@ export interface NspawnOptions {
   /** App names, in order. */
   apps: readonly string[];
   debug: boolean;
-  /** Somebody waits to hear that the apps are ready: NOTIFY_SOCKET is set (sd_notify(3)). */
+  /** The caller wants to be told that the apps are ready: NOTIFY_SOCKET is set (sd_notify(3)). */
   notify?: boolean;
-  /** Of the network namespace; undefined: the host's. */
+  /** Path of the network namespace; undefined: the host's. */
   networkNamespace?: string | undefined;
-  /** Beyond those that nspawn gives (systemd-nspawn(1), --capability=). */
+  /** In addition to nspawn's defaults (systemd-nspawn(1), --capability=). */
   capabilities?: readonly string[];
-  /** How many files the apps may have open; undefined: what the kernel gives its first process, as for other limits. */
+  /** How many files the apps may have open; undefined: the kernel's default, as for the other limits. */
   openFiles?: ResourceLimit | undefined;
-  /** The container's own; undefined: the host's. */
+  /** The container's own users; undefined: the host's. */
   users?: Users | undefined;
 }
 
@@ -41,8 +41,8 @@ export interface Command {
 }
 
 /**
- * A program of the stage1 image run on the host with the image's own loader
- * and libraries, so that the host needs neither. Relative to the container directory.
+ * The command that runs a program of the stage1 image on the host, with the image's own loader and libraries: the host
+ * needs neither. Paths are relative to the container directory.
  */
 export function loaderCommand(program: string, args: readonly string[]): Command {
   const here = containerLayout(".");
@@ -59,14 +59,14 @@ export function nspawnCommand(options: NspawnOptions): Command {
     `--machine=rkt-${options.uuid}`,
     `--uuid=${options.uuid}`,
     `--hostname=${options.hostname}`,
-    // No machined, no unit of its own: rkt has no daemon, the caller's cgroup is the container's.
+    // No registration with systemd-machined and no unit: the container's cgroup is below the caller's.
     "--register=no",
     "--keep-unit",
     "--settings=no",
     "--link-journal=no",
     "--resolv-conf=off",
     "--timezone=off",
-    // The root is mapped already: nothing is left to be owned.
+    // init has mapped the owners in the root already.
     ...(options.users === undefined
       ? []
       : [`--private-users=${options.users.first}:${options.users.count}`, "--private-users-ownership=off"]),
@@ -74,9 +74,9 @@ export function nspawnCommand(options: NspawnOptions): Command {
     ...(options.openFiles === undefined ? [] : [`--rlimit=NOFILE=${options.openFiles.soft}:${options.openFiles.hard}`]),
     ...(options.capabilities ?? []).map((name) => `--capability=${name}`),
     `--console=${options.stdio === "interactive" ? "interactive" : "pipe"}`,
-    // halt.target, which is exit.target here: stop the apps in order, then end.
+    // Starts halt.target, which is our exit.target: it stops the apps in order, and then the container ends.
     "--kill-signal=SIGRTMIN+3",
-    // READY=1 is then the container's own, when all apps have been started, and not nspawn's.
+    // The container sends READY=1 when all apps have been started; without this, nspawn would at once.
     ...(options.notify === true ? ["--notify-ready=yes"] : []),
     ...[STAGE1.setpriv, "--pdeathsig", "KILL", STAGE1.pid1],
     options.stdio,

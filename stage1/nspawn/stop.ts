@@ -1,9 +1,8 @@
 /**
- * `stop --pid=PID [--force]`: asks the container to end, or ends it.
+ * `stop --pid=PID [--force]`: asks the container to end, or kills it.
  *
- * The pid is nspawn's. SIGTERM makes it tell the container's systemd to stop
- * the apps in order; after SIGKILL the container's first process, and with it
- * every other, gets SIGKILL from the kernel (see /usr/lib/rkt/pid1).
+ * The pid is nspawn's. At SIGTERM, nspawn tells the container's systemd to stop the apps in order. At SIGKILL, the
+ * kernel kills the container's first process, and with it all others (see /usr/lib/rkt/pid1).
  */
 
 import { closeSync, constants, fchownSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -37,24 +36,24 @@ export function stop(args: readonly string[]): void {
   if (!Number.isInteger(pid) || pid <= 1) throw new RktError("usage", "usage: stop --pid=PID [--force]");
   const force = args.includes("--force");
   const time = stopSeconds(callersEnvironment()[ENV_STOP_TIME] ?? "");
-  // Who has the number by now may be somebody else; the working directory is the container's.
+  // Another process may have got this pid. The container's has the container directory as its working directory.
   const isContainers = () => holdsDirectory(pid, statSync("."));
   if (!force) {
-    // A terminal may have stopped it before the container's systemd was there.
+    // A terminal may have stopped nspawn before the container's systemd has started.
     signalProcess(pid, ["SIGCONT"], isContainers);
     waitUntilListening(pid);
-    if (time !== undefined) giveTime(pid, time);
+    if (time !== undefined) setStopTime(pid, time);
   }
   // A process that a terminal has stopped would not see SIGTERM without SIGCONT.
   signalProcess(pid, force ? ["SIGKILL"] : ["SIGTERM", "SIGCONT"], isContainers);
 }
 
 /**
- * Gives each app another time to end in. `ask` reads it from a file; for a longer one, the limits of systemd's own, which
- * are there for an app that resists, become longer too. systemd takes its signals in the order of their numbers: it has
- * read its units again before it is told to stop.
+ * Sets the seconds that each app has to stop. `ask` reads them from a file. If they are more than before, systemd's own
+ * limits, which are for an app that resists, are raised too, and SIGHUP makes systemd read its units again. It does so
+ * before it stops, because it handles signals in the order of their numbers.
  */
-function giveTime(pid: number, seconds: number): void {
+function setStopTime(pid: number, seconds: number): void {
   const { manifest, users } = readContainer();
   const root = openSync(containerLayout(".").stage1Rootfs, O_PATH | constants.O_DIRECTORY);
   try {
@@ -75,8 +74,8 @@ function giveTime(pid: number, seconds: number): void {
 }
 
 /**
- * Writes a file of the running container's stage1 root, in the place of one that is there. What lies in that root is its
- * own root's by now, so no link is followed, and what is written and given away is what was just made, by descriptor.
+ * Replaces a file in the running container's stage1 root. The container's root may have changed anything there: so no
+ * symbolic link is followed, and the new file is written and given to its owner through its descriptor.
  */
 function replaceInside(root: number, path: string, text: string, users: Users | undefined): void {
   const inside = (directory: string) => {
@@ -109,12 +108,15 @@ function replaceInside(root: number, path: string, text: string, users: Users | 
   }
 }
 
-/** Of nspawn's --kill-signal=, SIGRTMIN+3, in the masks of proc_pid_status(5). */
+/** The bit of SIGRTMIN+3, nspawn's --kill-signal=, in the masks of proc_pid_status(5). */
 const HALT_SIGNAL = 1n << 36n;
-/** Milliseconds that a container may take until it can be stopped in order. */
+/** Milliseconds to wait until the container can be stopped in order. */
 const START_LIMIT = 10_000;
 
-/** The kernel drops a signal to a PID 1 that does not expect it (pid_namespaces(7)): systemd must have come so far. */
+/**
+ * Waits until the container's systemd listens for signals: the kernel drops those that a PID 1 does not expect
+ * (pid_namespaces(7)).
+ */
 function waitUntilListening(pid: number): void {
   for (const end = Date.now() + START_LIMIT; Date.now() < end; sleep(5)) {
     let status: string;

@@ -1,10 +1,8 @@
 /**
- * How much of the machine an app, or the container, may use: isolators in
- * terms of cgroups. Pure.
+ * Translates isolators into limits of cgroups: how much of the machine an app, or the container, may use. Pure.
  *
- * On cgroup v2 an app's limits are properties of its unit. Of v1's hierarchies
- * systemd-nspawn leaves the container only the named one, so `init` makes
- * cgroups there and the launcher joins them.
+ * On cgroup v2 an app's limits are properties of its systemd unit. On v1, systemd-nspawn leaves the container only the
+ * named hierarchy: in the others `init` makes the cgroups, and the launcher joins them.
  */
 
 import type { UnitOption } from "systemd-unit-writer";
@@ -16,11 +14,11 @@ export type Controller = "cpu" | "memory" | "pids" | "hugetlb";
 export interface Resources {
   /** Bytes that can't be exceeded, swap included. */
   memory?: bigint | undefined;
-  /** Bytes that are taken back last. */
+  /** Bytes that the kernel reclaims last. */
   memoryRequest?: bigint | undefined;
   /** Processor time: thousandths of a core. */
   cpu?: bigint | undefined;
-  /** Weight against others as v1 counts: 1024 for a whole core. */
+  /** Weight against other cgroups, in v1's unit: 1024 for a whole core. */
   cpuShares?: number | undefined;
 }
 
@@ -29,7 +27,7 @@ export interface Setting {
   controller: Controller;
   file: string;
   value: string;
-  /** Not every kernel has it: swap accounting is an option. */
+  /** A kernel without the file is no error: swap accounting, for one, can be left out of a kernel. */
   optional?: boolean;
 }
 
@@ -37,7 +35,7 @@ export interface Setting {
 const MIN_SHARES = 2;
 const MAX_SHARES = 262_144;
 
-/** What a container manifest asks for. An app can have no more than the container (pods.md, "isolators"). */
+/** The limits that a container manifest asks for. An app can have no more than the container (pods.md, "isolators"). */
 export function resourceLimits(manifest: PodManifest): { container: Resources; apps: Map<string, Resources> } {
   const object = "container manifest";
   const container = resources(manifest.isolators, { object, path: "isolators" });
@@ -48,7 +46,9 @@ export function resourceLimits(manifest: PodManifest): { container: Resources; a
   return { container, apps: new Map(apps) };
 }
 
-/** v1 refuses a cgroup more processor time than the one above it has; more memory it only never gives. */
+/**
+ * v1 refuses a quota of processor time above the parent's. It accepts such a limit of memory, which then has no effect.
+ */
 function bounded(asked: bigint | undefined, bound: bigint | undefined): bigint | undefined {
   return asked !== undefined && bound !== undefined && asked > bound ? bound : asked;
 }
@@ -66,7 +66,7 @@ function resources(isolators: readonly Isolator[], where: Where): Resources {
   };
 }
 
-/** A request is a weight: two apps that fight for a core get it in the proportion of what they asked for. */
+/** A request is a weight: two apps that compete for a core share it in proportion to their requests. */
 function sharesOf(request: bigint | undefined): number | undefined {
   if (request === undefined) return undefined;
   return Math.min(Math.max(Number((request * 1024n) / 1000n), MIN_SHARES), MAX_SHARES);
@@ -77,7 +77,7 @@ function weight(shares: number): number {
   return 1 + Math.floor(((shares - MIN_SHARES) * 9999) / (MAX_SHARES - MIN_SHARES));
 }
 
-/** Microseconds. The kernel knows no quota below 1 ms, so little takes a longer period (sched-bwc). */
+/** In microseconds. The kernel accepts no quota below 1 ms, so a small one needs a longer period (sched-bwc). */
 function quota(cpu: bigint): { quota: bigint; period: bigint } {
   const period = cpu < 10n ? 1_000_000n : 100_000n;
   return { quota: (cpu * period) / 1000n, period };
@@ -90,7 +90,7 @@ export function unitProperties({ memory, memoryRequest, cpu, cpuShares }: Resour
   if (memory !== undefined) {
     set("MemoryMax", String(memory));
     set("MemorySwapMax", "0");
-    // The kernel chooses who dies, as on v1; by default systemd would end the app with its child.
+    // The kernel chooses which process to kill, as on v1. By default systemd would end the whole app.
     set("OOMPolicy", "continue");
   }
   if (memoryRequest !== undefined) set("MemoryLow", String(memoryRequest));
@@ -99,7 +99,7 @@ export function unitProperties({ memory, memoryRequest, cpu, cpuShares }: Resour
   return options;
 }
 
-/** For a cgroup of v1; cgroup-v1/memory.rst, scheduler/sched-bwc.rst. In an order that the kernel accepts. */
+/** For a v1 cgroup, in an order that the kernel accepts (cgroup-v1/memory.rst, scheduler/sched-bwc.rst). */
 export function version1Settings({ memory, memoryRequest, cpu, cpuShares }: Resources): Setting[] {
   const settings: Setting[] = [];
   const set = (controller: Controller, file: string, value: bigint | number, optional = false) =>
@@ -117,7 +117,7 @@ export function version1Settings({ memory, memoryRequest, cpu, cpuShares }: Reso
   return settings;
 }
 
-/** For a cgroup of v2 that is no unit; cgroup-v2.rst. */
+/** For a v2 cgroup that is not a systemd unit's (cgroup-v2.rst). */
 export function unifiedSettings({ memory, memoryRequest, cpu, cpuShares }: Resources): Setting[] {
   const settings: Setting[] = [];
   const set = (controller: Controller, file: string, value: string, optional = false) =>
@@ -133,9 +133,9 @@ export function unifiedSettings({ memory, memoryRequest, cpu, cpuShares }: Resou
 }
 
 /**
- * No huge pages, which no limit of memory counts: for a cgroup of v1 or v2 that has these files. What is reserved by
- * mmap(2) has files of its own, by which that call fails; without them the app is killed when it touches a page
- * (hugetlbpage.rst, cgroup-v1/hugetlb.rst).
+ * Forbids huge pages in a cgroup, v1 or v2, that has these files: no limit of memory counts them. The files with `rsvd`
+ * make mmap(2) fail; without them the app is killed when it touches such a page (hugetlbpage.rst,
+ * cgroup-v1/hugetlb.rst).
  */
 export const noHugePages = (files: readonly string[]): Setting[] =>
   files

@@ -1,10 +1,9 @@
 /**
- * Sockets that an app is started with (aci.md, "socketActivated"): one unit of
- * the container's systemd per port, which listens before the app starts and
- * hands it the descriptors (sd_listen_fds(3)), named as the port. Pure.
+ * Units for the ports of an app that systemd listens on (aci.md, "socketActivated"). Each port has a socket unit: the
+ * container's systemd opens it before the app starts, and passes the descriptors on (sd_listen_fds(3)), named as the
+ * port. Pure.
  *
- * The app starts all the same: a container is what its apps are, and does not
- * wait for a client.
+ * The app starts at once and does not wait for a client: a container lives as long as its apps do.
  */
 
 import { execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
@@ -15,7 +14,7 @@ import { FAILURE } from "./failure.ts";
 
 const activated = ({ app }: RuntimeApp): Port[] => app?.ports.filter((port) => port.socketActivated) ?? [];
 
-/** A name with a dot is no app's (types.md, AC Name). */
+/** No app's unit has this name: an app's name has no dot (types.md, AC Name). */
 const socketUnit = (app: string, port: Port): string => `${APP_UNIT.prefix}${app}.${port.name}.socket`;
 
 export function socketUnits(app: RuntimeApp, service: string): { name: string; text: string }[] {
@@ -38,20 +37,20 @@ export function socketUnits(app: RuntimeApp, service: string): { name: string; t
   }));
 }
 
-/** Stage 0 lets no other protocol pass. */
+/** The protocol is udp or tcp: stage 0 refuses others. */
 function listen({ protocol, port, count }: Port): UnitOption[] {
   const kind = protocol === "udp" ? "ListenDatagram" : "ListenStream";
   return Array.from({ length: count }, (_, i): UnitOption => ["Socket", kind, String(port + i)]);
 }
 
-/** For the app's own unit. */
+/** Options of the app's own unit: it starts after its sockets, and only once. */
 export function socketDependencies(app: RuntimeApp): UnitOption[] {
   const sockets = activated(app).map((port) => socketUnit(app.name, port));
   if (sockets.length === 0) return [];
   return [
     ["Unit", "Requires", sockets.join(" ")],
     ["Unit", "After", sockets.join(" ")],
-    // However fast the client is that comes after the app's end.
+    // A client that connects after the app's end does not start it again.
     ["Unit", "StartLimitIntervalSec", "infinity"],
     ["Unit", "StartLimitBurst", "1"],
   ];

@@ -1,9 +1,8 @@
 /**
- * systemd units of a container, from its manifest. Pure.
+ * Writes the systemd units of a container, from its manifest. Pure.
  *
- * What an app is (environment, user, mounts, root) is the launcher's business:
- * a unit says only when it starts, what happens when it ends, and what its
- * cgroup may use. The fixed units that they refer to are in `stage1/nspawn/rootfs`.
+ * The launcher sets up the app (environment, user, mounts, root). A unit says only when the app starts, what happens
+ * when it ends, and what its cgroup may use. The fixed units that these refer to are in `stage1/nspawn/rootfs`.
  */
 
 import { execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
@@ -25,19 +24,21 @@ export interface UnitFile {
   text: string;
 }
 
-/** Seconds for one app to stop in, its handler and whatever has to be killed included, before the container ends without it. */
+/**
+ * Seconds that the container waits for one app to stop, with its post-stop handler and the killing of its processes.
+ */
 const stopBound = (seconds: number): number => seconds + 20;
 
 /**
- * Seconds after which systemd itself kills an app (or its post-stop handler): only one that has done something to
- * /usr/lib/rkt/ask, which does so earlier.
+ * Seconds after which systemd kills an app, or its post-stop handler. /usr/lib/rkt/ask does so earlier, so this is only
+ * for an app that has interfered with that script.
  */
 const systemdLimit = (seconds: number): number => Math.max(seconds + 5, 10);
 
 export interface UnitContext {
   /** Of apps, by name. */
   limits?: ReadonlyMap<string, Resources>;
-  /** systemd has its units in a hierarchy of cgroup v1. */
+  /** The container's systemd keeps its units in cgroup v1. */
   version1?: boolean;
   /** How many files the apps may have open. */
   openFiles?: ResourceLimit | undefined;
@@ -73,10 +74,10 @@ function defaultTarget(manifest: PodManifest): string {
 }
 
 /**
- * Active while any app is, since every app wants it and it stops when unneeded. Apps are ordered after it, so
- * whether they ended or were told to, it is the last to stop: systemd then becomes /usr/lib/systemd/systemd-shutdown,
- * which is ours. An app can have its own time to stop extended for ever (EXTEND_TIMEOUT_USEC=, sd_notify(3)), but not
- * the time for this.
+ * Active while any app is: every app wants this target, and it stops when no unit needs it. Apps are ordered after it,
+ * so it stops last, whether the apps ended by themselves or were stopped. systemd then becomes
+ * /usr/lib/systemd/systemd-shutdown, which is our script. An app can extend its own time to stop for ever
+ * (EXTEND_TIMEOUT_USEC=, sd_notify(3)), but not the time for this target.
  */
 function aliveTarget({ apps }: PodManifest): string {
   return writeUnit([
@@ -95,7 +96,7 @@ const settings = ({ name, annotations }: RuntimeApp): StopSettings => stopSettin
 const containerBound = (seconds: readonly number[]): number =>
   seconds.map(stopBound).reduce((sum, bound) => sum + bound, 0);
 
-/** What the units say when each app has this many seconds, as files beside them: for `rkt stop --time`. */
+/** For `rkt stop --time`: drop-in files that give every app this many seconds. */
 export function stopTimeDropIns(manifest: PodManifest, seconds: number): UnitFile[] {
   const bound = containerBound(manifest.apps.map(() => seconds));
   const limit = String(systemdLimit(seconds));
@@ -111,9 +112,8 @@ export function stopTimeDropIns(manifest: PodManifest, seconds: number): UnitFil
 const READY = "rkt-ready";
 
 /**
- * The mark that all apps have been started. A socket unit, because systemd makes
- * its FIFO without a process; nobody is expected at the other end, but a socket
- * must have a service.
+ * The FIFO STAGE1.ready exists as soon as all apps have been started. A socket unit makes it, because systemd needs no
+ * process for that. Nothing ever connects, but a socket unit must have a service.
  */
 function readyUnits({ apps }: PodManifest): UnitFile[] {
   const services = apps.map((app) => appUnit(app.name)).join(" ");
@@ -148,7 +148,7 @@ function appService(
   const options: UnitOption[] = [
     ["Unit", "Description", `Application ${app.name}`],
     ["Unit", "DefaultDependencies", "no"],
-    // Started in the manifest's order, and so stopped in the reverse.
+    // Apps start in the manifest's order, and stop in the reverse order.
     ["Unit", "After", previous === undefined ? ALIVE_UNIT : `${ALIVE_UNIT} ${previous}`],
     ["Unit", "Conflicts", "exit.target"],
     // While any app wants it, the container lives; a failing app ends it at once.
@@ -163,9 +163,9 @@ function appService(
     // A pre-start handler has a limit of its own.
     ["Service", "TimeoutStartSec", "infinity"],
     ["Service", "TimeoutStopSec", String(systemdLimit(seconds))],
-    // Of an app that has not said yet that it is ready, or of its pre-start handler: these are not asked by `ask`.
+    // For an app that is not ready yet, and for its pre-start handler: `ask` does not stop these.
     ["Service", "KillSignal", String(signal)],
-    // Of v1, the first process alone: what it leaves behind, `record` ends (/usr/lib/rkt/left-over).
+    // On v1 systemd stops the first process alone; `record` ends the processes that it leaves (/usr/lib/rkt/left-over).
     ["Service", "KillMode", version1 === true ? "process" : "mixed"],
     ["Service", "SendSIGKILL", "yes"],
   ];
@@ -174,7 +174,7 @@ function appService(
   return writeUnit(options);
 }
 
-/** The process that says so need not be the first: many an image starts its server by a script. */
+/** Any process of the app may say that it is ready: many images start their server by a script. */
 function readiness({ annotations }: RuntimeApp): UnitOption[] {
   if (annotation(annotations, NOTIFY_ANNOTATION) !== "true") return [["Service", "Type", "simple"]];
   return [
@@ -183,12 +183,14 @@ function readiness({ annotations }: RuntimeApp): UnitOption[] {
   ];
 }
 
-/** Seconds that a pre-start handler may take: it may have a lot to fetch or to migrate, but not for ever. */
+/** Seconds that a pre-start handler may take by default: enough to fetch or migrate a lot. */
 const PRE_START = 300;
-/** Less than systemdLimit, after which systemd would call the stopping itself a failure. */
+/** Seconds of a post-stop handler. Less than systemdLimit, after which systemd would report a failed stop. */
 const POST_STOP = 8;
 
-/** The status is recorded the moment the app ends, before its post-stop handler, which a failure must not keep from running. */
+/**
+ * `record` runs as soon as the app ends, before its post-stop handler. The handler runs even if `record` fails ("-").
+ */
 function eventHandlers({ name, app, annotations }: RuntimeApp): UnitOption[] {
   const has = (event: EventHandler["name"]) => app?.eventHandlers.some((handler) => handler.name === event) === true;
   const line = (event: EventHandler["name"], seconds: number) =>
@@ -219,7 +221,9 @@ function preStartTimeout(app: string, annotations: readonly NameValue[]): number
   );
 }
 
-/** The launcher connects the output FIFOs itself; only a terminal needs systemd, which makes it the controlling one. */
+/**
+ * The launcher opens the output FIFOs itself. Only a terminal needs systemd, which makes it the controlling terminal.
+ */
 function streams(stdio: StdioMode): UnitOption[] {
   if (stdio !== "interactive")
     return [

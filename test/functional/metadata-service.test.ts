@@ -306,7 +306,7 @@ for (const [name, program] of [
       const rkt = makeRkt(t);
       await activated(t, rkt, { program: program(join(rkt.scratch, "other")) });
       const begun = Date.now();
-      const failure = `the metadata service was to be started by ${activation(rkt.dir)}, and did not`;
+      const failure = `systemd did not start the metadata service at a connection to ${activation(rkt.dir)}`;
       if (required) {
         const refusal = new RegExp(`^rkt: run: ${failure}\nhint: the journal of systemd's unit says why`);
         rkt.fails(["run", "--mds-register", ...shell("true")], 254, refusal);

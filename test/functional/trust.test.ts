@@ -182,7 +182,7 @@ test("what is no key, or not meant so, leaves nothing behind", (t) => {
   const good = trust.key("good", gpg.export(alice));
   const secret = gpg.run(["--armor", "--export-secret-keys", alice]);
   const cases: [status: number, message: RegExp, ...args: string[]][] = [
-    [2, /for which images is not said/, YES, good],
+    [2, /there is no --prefix or --root/, YES, good],
     [2, /mutually exclusive/, "--root", "--prefix=a", YES, good],
     [2, /--prefix "example\.com\/": /, "--prefix=example.com/", YES, good],
     [2, /--prefix "\.\.\/\.\.\/etc": /, "--prefix=../../etc", YES, good],

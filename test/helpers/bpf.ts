@@ -1,4 +1,4 @@
-/** Runs a program of seccomp(2) as the kernel does (bpf(4)), and says what becomes of one call. */
+/** Interprets a program of seccomp(2) as the kernel does (bpf(4)), for one call. */
 
 import assert from "node:assert/strict";
 

@@ -1,10 +1,8 @@
-/** Go programs for tests, built from source without a network. */
-
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 
-/** Builds a package, or a file, as a static program at `output`. */
+/** Builds a Go package, or a file, as a static program at `output`, without the network. */
 export function buildGo(source: string, output: string): void {
   const done = spawnSync("go", ["build", "-o", output, source], {
     env: {

@@ -1,4 +1,4 @@
-/** Web servers for tests: on a free port of 127.0.0.1 unless told, gone when the test ends, and a CA of our own for https. */
+/** Web servers for tests, by default on a free port of 127.0.0.1. They end with the test. For https there is a CA. */
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -52,11 +52,11 @@ export interface FileAnswer {
   headers?: Record<string, string>;
   /** Byte offsets of the file at which the connection breaks, one per request. */
   breaks?: number[];
-  /** false: Range is ignored. */
+  /** false: the server ignores Range. */
   ranges?: boolean;
 }
 
-/** Answers as a web server that holds one file would: conditions, ranges, and the faults asked for. */
+/** Answers like a web server with one file: with conditions and ranges, and with the wanted faults. */
 export function answerFile(request: IncomingMessage, response: ServerResponse, file: FileAnswer): void {
   const headers: Record<string, string> = { "content-type": "application/octet-stream", ...file.headers };
   if (file.etag !== undefined) headers["etag"] = file.etag;
@@ -86,7 +86,8 @@ export function answerFile(request: IncomingMessage, response: ServerResponse, f
     response.end(file.body.subarray(start));
     return;
   }
-  // The reader is given time to take what was sent: what lies in its buffers when the connection breaks is lost to it.
+  // Waits before it breaks the connection, so that the reader has read what was sent: data in its buffers would be
+  // lost.
   response.write(file.body.subarray(start, end), () => setTimeout(() => response.destroy(), 100));
 }
 
@@ -97,7 +98,7 @@ export interface TestCa {
   cert: string;
 }
 
-/** A CA made by openssl and a certificate it signed for `names` (`DNS:localhost`, `IP:127.0.0.1`). */
+/** Makes a CA with openssl, and a certificate that it has signed for `names` (`DNS:localhost`, `IP:127.0.0.1`). */
 export function makeCa(t: TestContext, names = "DNS:localhost,IP:127.0.0.1"): TestCa {
   const dir = mkdtempSync(join(tmpdir(), "rkt-ca-"));
   t.after(() => rmSync(dir, { recursive: true }));

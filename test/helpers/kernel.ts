@@ -1,11 +1,11 @@
-/** What the kernel of this machine can do, found out by asking it. */
+/** Tests of what this machine's kernel can do. */
 
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** An i386 program of nothing but `exit(0)` by interrupt 0x80 (elf(5)). */
+/** An i386 program that only calls `exit(0)`, by interrupt 0x80 (elf(5)). */
 function exit32(): Buffer {
   const base = 0x08048000;
   const code = Buffer.from([0xb8, 1, 0, 0, 0, 0x31, 0xdb, 0xcd, 0x80]);
@@ -30,7 +30,7 @@ function exit32(): Buffer {
 
 let answer: boolean | undefined;
 
-/** Whether it runs 32-bit programs: it may be built, or booted, without (ia32_emulation=). */
+/** Whether the kernel runs 32-bit programs: it may be built or booted without support for them (ia32_emulation=). */
 export function runs32Bit(): boolean {
   if (answer !== undefined) return answer;
   const dir = mkdtempSync(join(tmpdir(), "rkt-kernel-"));

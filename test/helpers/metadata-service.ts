@@ -1,4 +1,4 @@
-/** A metadata service of a test's own, on a port that is free. */
+/** Starts a metadata service for a test, on a free port. */
 
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
@@ -7,7 +7,7 @@ import { finished, type Rkt } from "./rkt.ts";
 export interface MetadataService {
   url: string;
   pid: number;
-  /** Ends it in order; its exit status. */
+  /** Stops it in order, and returns its exit status. */
   stop(): Promise<number | null>;
 }
 

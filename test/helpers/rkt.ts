@@ -1,6 +1,5 @@
 /**
- * Runs the built `rkt` as root, each test with a data directory of its own
- * that is taken away afterwards, whatever happened.
+ * Runs the built `rkt` as root. Each test has its own data directory, which is always removed afterwards.
  */
 
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from "node:child_process";
@@ -42,7 +41,7 @@ const needs: Record<string, () => string | undefined> = {
     /\boverlay\b/.test(readFileSync("/proc/filesystems", "utf8")) ? undefined : "the kernel has no overlayfs",
 };
 
-/** Skips the test with the reason when the machine lacks something; in CI a skip is a failure. */
+/** Skips the test, with the reason, if the machine lacks something. In CI a skip is a failure. */
 export function requires(t: TestContext, ...what: (keyof typeof needs | string)[]): boolean {
   for (const name of what) {
     const reason = needs[name] === undefined ? (onPath(name) ? undefined : `${name} is not installed`) : needs[name]();
@@ -79,7 +78,7 @@ export interface Rkt {
   run(args: readonly string[], options?: RunOptions): Result;
   /** As `run`, and asserts the exit status. */
   ok(args: readonly string[], options?: RunOptions): Result;
-  /** As `run`, and asserts the exit status and what stderr says. */
+  /** As `run`, and asserts the exit status and the message on stderr. */
   fails(args: readonly string[], status: number, message: RegExp, options?: RunOptions): Result;
   /** Starts it and returns at once; killed at the end of the test. */
   start(args: readonly string[], options?: SpawnOptions): ChildProcess;
@@ -88,7 +87,7 @@ export interface Rkt {
 }
 
 export interface RktOptions {
-  /** The store is empty when the first container is made: also the stage1 is imported and rendered then. */
+  /** Begin with an empty store: the first container also imports and renders the stage1. */
   empty?: boolean;
   /** Name of the data directory. */
   data?: string;
@@ -104,7 +103,8 @@ export function makeRkt(t: TestContext, { empty = false, data = "data" }: RktOpt
   t.after(() => {
     for (const child of children) if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     killInside(dir);
-    // Networks are the host's: released before the stage1 image, which does it, goes with the directory.
+    // Networks are the host's. They are released before the directory is removed with the stage1 image, which does
+    // that.
     if (hasContainers(dir)) spawnSync(rktBinary, [`--dir=${dir}`, "gc", "--grace-period=0"]);
     removeCgroups(dir);
     unmountBelow(base);
@@ -167,9 +167,9 @@ const hasContainers = (dir: string): boolean => globSync(join(dir, "containers/*
 let furnished: string | undefined;
 
 /**
- * Makes a data directory with the default stage1 in its store, as a first `rkt run` leaves it. What takes two seconds is
- * done once for all test files of a run (build/run-tests.ts), or else once in a test's process; blobs and trees, which
- * nobody writes into, are hard links to those.
+ * Makes a data directory with the default stage1 in its store, as a first `rkt run` leaves it. That takes two seconds,
+ * so it is done once for all test files of a run (build/run-tests.ts), or once in a test's process. Each test gets hard
+ * links to its blobs and trees, into which nobody writes.
  */
 function furnish(dir: string): void {
   furnished ??= makeFurnished();
@@ -178,7 +178,7 @@ function furnish(dir: string): void {
   assert.equal(status, 0, stderr);
 }
 
-/** A directory that all test files of a run have in common; whoever has set it removes it. */
+/** A directory that all test files of a run share. build/run-tests.ts makes and removes it. */
 const COMMON = process.env["RKT_TEST_COMMON"];
 
 function makeFurnished(): string {
@@ -214,8 +214,8 @@ function fillStore(dir: string): string {
 }
 
 /**
- * Kills what still runs from a data directory: a supervisor carries the container's UUID in its arguments, or works in
- * the container's directory.
+ * Kills the containers of a data directory that still run: a supervisor has the container's UUID in its arguments, or
+ * has the container's directory as its working directory.
  */
 function killInside(dir: string): void {
   const run = join(dir, "containers", "run");
@@ -233,7 +233,7 @@ function killInside(dir: string): void {
   }
 }
 
-/** What `rkt gc` would take away with the containers; those that were killed just now may need a moment. */
+/** Removes the containers' cgroups, as `rkt gc` would. Processes that were killed just now may need a moment. */
 function removeCgroups(dir: string): void {
   const lists = globSync(join(dir, "containers/*/*/cgroups"));
   const cgroups = lists.flatMap((path) => readFileSync(path, "utf8").split("\n")).filter((path) => path !== "");
@@ -261,7 +261,7 @@ function unmountBelow(base: string): void {
   for (const target of targets) spawnSync("umount", ["-l", target]);
 }
 
-/** Waits until `probe` gives something; fails with `what` after the deadline. */
+/** Waits until `probe` returns a value; fails with `what` after the deadline. */
 export async function eventually<T>(what: string, probe: () => T | undefined, milliseconds = 20_000): Promise<T> {
   const end = Date.now() + milliseconds;
   for (;;) {
@@ -272,7 +272,7 @@ export async function eventually<T>(what: string, probe: () => T | undefined, mi
   }
 }
 
-/** Exit status of a started process, with what it wrote. */
+/** The exit status and output of a started process. */
 export function finished(child: ChildProcess): Promise<Result> {
   const out: Buffer[] = [];
   const err: Buffer[] = [];
@@ -286,7 +286,7 @@ export function finished(child: ChildProcess): Promise<Result> {
   });
 }
 
-/** A file with this content in the scratch directory. */
+/** Writes a file in the scratch directory, and returns its path. */
 export function scratchFile(rkt: Rkt, name: string, content: string | Buffer): string {
   const path = join(rkt.scratch, basename(name));
   const fd = openSync(path, "w", 0o644);

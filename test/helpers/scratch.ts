@@ -1,4 +1,4 @@
-/** A directory for one test, with an open store in it. Both are gone when the test has ended. */
+/** A directory for one test, with an open store in it. Both are removed after the test. */
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +10,7 @@ export interface Scratch<Store> {
   /** The store's data directory. */
   data: string;
   store: Store;
-  /** Writes a file of the directory, and gives its path. */
+  /** Writes a file in the directory, and returns its path. */
   file(name: string, content: Buffer | string): string;
 }
 

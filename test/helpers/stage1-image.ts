@@ -1,4 +1,4 @@
-/** Stage1 images made by hand, good ones and bad ones: a shell script, and what the manifest says of it. */
+/** Makes stage1 images of shell scripts, valid ones and invalid ones. */
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -16,13 +16,13 @@ import type { Rkt } from "./rkt.ts";
 
 export interface ShellStage1 {
   name?: string;
-  /** Over the annotations of a good one; undefined takes one away. */
+  /** They replace the annotations of a valid image; undefined removes one. */
   annotations?: Record<string, string | undefined>;
   /** Scripts of further entrypoints. */
   entrypoints?: Partial<Record<keyof typeof ENTRYPOINTS, string>>;
 }
 
-/** The annotations of rkt 1.30 in the place of this rkt's, for an image that has these entrypoints. */
+/** Annotations of rkt 1.30 instead of this rkt's, for an image with these entrypoints. */
 export function laterNames(
   entrypoints: readonly (keyof typeof ENTRYPOINTS)[],
   interfaceVersion?: string,
@@ -41,7 +41,7 @@ export function laterNames(
 
 export const SHELL_STAGE1 = "example.com/stage1-by-hand";
 
-/** Writes the image with tar, by the host's own shell; answers its file. */
+/** Writes the image with tar(1). Returns the path of its file. */
 export function shellStage1(rkt: Rkt, init: string, options: ShellStage1 = {}): string {
   const root = join(rkt.scratch, `stage1-${randomUUID()}`);
   mkdirSync(join(root, "rootfs"), { recursive: true });

@@ -1,11 +1,9 @@
 /**
- * A stage1 root made by hand, for tests of the launcher alone: no nspawn, no
- * systemd, no image. What the real one has and the launcher uses is there: the
- * runtime, the manifest, kernel file systems, volumes, and a first process of
- * the container that is root with all capabilities.
+ * Makes a stage1 root for tests of the launcher alone, without nspawn, systemd and an image. It has all that the
+ * launcher uses: the runtime, the manifest, kernel file systems, volumes, and a first process that is root with all
+ * capabilities.
  *
- * Everything is mounted in a mount and PID namespace of the run's own, so
- * that nothing outlives it.
+ * Each run has its own mount and PID namespaces, so that nothing outlives it.
  */
 
 import assert from "node:assert/strict";
@@ -31,7 +29,7 @@ export interface AppSettings extends Partial<Omit<RuntimeApp, "app">> {
 }
 
 export interface ContainerSettings {
-  /** One app, "app", unless told. */
+  /** By default one app, "app". */
   apps?: AppSettings[];
   volumes?: Volume[];
   annotations?: NameValue[];
@@ -44,13 +42,13 @@ export interface LaunchResult {
 }
 
 export interface Stage1Root {
-  /** A path of the stage1 root, as the host sees it. */
+  /** The host's path of a path in the stage1 root. */
   path(inStage1: string): string;
-  /** A path in the root of an app. */
+  /** The host's path of a path in an app's root. */
   inApp(path: string, app?: string): string;
   /** Writes the container manifest. */
   configure(settings: ContainerSettings): void;
-  /** `launcher ARGUMENT…` to its end. */
+  /** Runs `launcher ARGUMENT…` to its end. */
   launch(args?: readonly string[], options?: LaunchOptions): LaunchResult;
   /** Runs a shell script as the first process of the container, in the stage1 root; `launcher` is on its PATH. */
   script(text: string, options?: LaunchOptions): LaunchResult;
@@ -70,7 +68,7 @@ const BUSYBOX = "/bin/busybox";
 
 let bundled: Promise<string[]> | undefined;
 
-/** The launcher as the build makes it, once per test file. */
+/** Bundles the launcher as the build does, once per test file. */
 function launcher(): Promise<string[]> {
   bundled ??= (async () => {
     const directory = mkdtempSync(join(tmpdir(), "rkt-launcher-"));
@@ -82,7 +80,7 @@ function launcher(): Promise<string[]> {
 
 const DIRECTORIES = ["bin", "dev", "proc", "sys", "tmp", "old", "lib/x86_64-linux-gnu", "lib64", "usr/lib/rkt"];
 
-/** From the host's namespaces into the root: the part of nspawn. `$1` is the root; what follows is run in it. */
+/** Does nspawn's work: sets up the root and enters it. `$1` is the root; the other arguments are run in it. */
 const ENTER = `
 set -e
 root=$1
@@ -119,7 +117,7 @@ pivot_root . old
 exec ${BUSYBOX} sh -c 'umount -l /old; mount --make-rshared /; exec "$@"' sh "$@"
 `;
 
-/** A root whose apps are busybox, removed at the end of the test. Host volumes are what lies in `volumes`. */
+/** Makes a root whose apps are busybox. It is removed after the test. The files in `volumes` are the host volumes. */
 export async function makeStage1Root(
   t: TestContext,
   settings: ContainerSettings = {},
@@ -190,7 +188,7 @@ export async function makeStage1Root(
       return join(here.appRootfs(dir), inside);
     },
     configure,
-    // As a child of the first process, which keeps running with rights of its own.
+    // As a child of the first process, which keeps its own rights.
     launch: (args = ["app"], options = {}) => script(`launcher ${args.map(quote).join(" ")}; exit $?`, options),
     script,
   };
@@ -223,7 +221,7 @@ function podManifest(settings: ContainerSettings): PodManifest {
   };
 }
 
-/** All of busybox's commands below /bin, and nothing else. */
+/** Makes a root with busybox's commands in /bin, and nothing else. */
 function busyboxRoot(rootfs: string): void {
   if (existsSync(rootfs)) return;
   mkdirSync(join(rootfs, "bin"), { recursive: true });

@@ -1,4 +1,4 @@
-/** A real terminal, tmux's, for what asks whether it has one. */
+/** A real terminal, made by tmux, for tests of programs that need one. */
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -11,11 +11,11 @@ export interface Terminal {
   screen(): string;
   resize(columns: number, rows: number): void;
   shows(pattern: RegExp): Promise<string>;
-  /** Has the shell there start a job that never ends, and waits until it says `word`: what is typed then is the job's. */
+  /** Makes the shell start a foreground job that never ends, and waits until the job prints `word`. */
   foreground(word: string): Promise<void>;
 }
 
-/** A tmux server of its own, running one shell command. */
+/** Starts a tmux server that runs one shell command. */
 export function terminal(t: TestContext, command: string): Terminal {
   const socket = `rkt-test-${randomUUID()}`;
   const tmux = (...args: string[]): string => {
@@ -27,7 +27,7 @@ export function terminal(t: TestContext, command: string): Terminal {
   tmux("new-session", "-d", "-x", "100", "-y", "30", "sh");
   tmux("send-keys", "PS1='host> '; clear", "Enter");
   const screen = () => tmux("capture-pane", "-p", "-J");
-  // What is typed before there is a prompt is echoed above it, and the first line of output then stands behind it.
+  // Waits for the prompt: a command that is typed before would be echoed above it, and garble the first line of output.
   const end = Date.now() + 20_000;
   while (!/^host> *$/m.test(screen())) {
     assert.ok(Date.now() < end, `no prompt: ${screen()}`);

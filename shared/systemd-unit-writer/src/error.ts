@@ -1,4 +1,4 @@
-/** What a unit file, a value or a unit name can't be; stable, for callers that match. */
+/** The rule that was broken. Names are stable, so that callers can match them. */
 export type UnitRule =
   | "section-name"
   | "option-name"
@@ -23,14 +23,14 @@ export interface UnitPlace {
 }
 
 /**
- * Refusal of something that no unit file can carry. The message is one line
- * and quotes names only, never a value: values may be long, secret or hostile.
+ * A value or name that no unit file can express. The message is one line and quotes only names, never a value: that may
+ * be long, secret or hostile.
  */
 export class UnitError extends Error {
   readonly rule: UnitRule;
   /** What is wrong, without the place. */
   readonly detail: string;
-  /** Undefined when it was no option's value that was refused, but a name. */
+  /** Undefined if a name was refused, and not an option's value. */
   readonly section: string | undefined;
   readonly option: string | undefined;
 

@@ -9,7 +9,7 @@ const UNIT_NAME_MAX = 256;
 const UNIT_NAME =
   /^[A-Za-z0-9:_.\\-][A-Za-z0-9:_.\\@-]*\.(?:service|mount|swap|socket|target|device|automount|timer|path|slice|scope)$/;
 
-/** The name itself, when systemd takes it for a unit (a template and an instance too). */
+/** Returns the name if systemd accepts it as a unit's, also as a template's or an instance's. */
 export function unitName(name: string): string {
   if (name.length >= UNIT_NAME_MAX)
     throw new UnitError("unit-name", `unit name "${shown(name)}" is longer than ${UNIT_NAME_MAX - 1} bytes`);
@@ -24,7 +24,7 @@ export function escapeName(text: string): string {
   let escaped = "";
   for (const byte of utf8(text)) {
     const c = String.fromCharCode(byte);
-    // A dot in front would make a hidden file.
+    // A leading dot would make a hidden file.
     if (c === "/") escaped += "-";
     else if (/[A-Za-z0-9:_.]/.test(c) && !(c === "." && escaped === "")) escaped += c;
     else escaped += `\\x${byte.toString(16).padStart(2, "0")}`;

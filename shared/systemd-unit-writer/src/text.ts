@@ -1,6 +1,6 @@
 /**
- * The characters a unit file is made of. systemd drops a line that is not
- * UTF-8 as it defines it, which is without surrogates and noncharacters.
+ * Which characters a unit file may have. systemd drops a line that is not UTF-8 by its own definition, which excludes
+ * surrogates and noncharacters.
  */
 
 import { UnitError } from "./error.ts";
@@ -22,7 +22,7 @@ export function refuseNul(what: string, text: string): void {
   if (text.includes("\0")) throw new UnitError("nul", `${what} contains NUL, which no command or variable can`);
 }
 
-/** For what systemd takes as it stands, with no escape for anything below. */
+/** For a text that systemd reads without escapes. */
 export function refuseUnwritable(what: string, text: string): void {
   refuseSurrogates(what, text);
   const control = CONTROL.exec(text);

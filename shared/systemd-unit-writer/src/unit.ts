@@ -1,8 +1,8 @@
 /**
- * Unit file text from options in order: systemd.syntax(7).
+ * Writes the text of a unit file from options in order (systemd.syntax(7)).
  *
- * Whatever the values are, the text has one line per option: a value that
- * systemd would read back as another, or as two, is refused.
+ * The text always has one line per option: a value that systemd would read back as a different one, or as two, is
+ * refused.
  */
 
 import { shown, UnitError, type UnitPlace } from "./error.ts";
@@ -15,14 +15,14 @@ export interface EscapedValue {
 }
 
 /**
- * A string is taken as systemd's own syntax (specifiers and quotes mean what
- * they mean), and checked to be one line that systemd reads back unchanged.
+ * A string is in systemd's own syntax, so specifiers and quotes have their meaning. It must be one line that systemd
+ * reads back unchanged.
  */
 export type UnitValue = string | EscapedValue;
 
 export type UnitOption = readonly [section: string, option: string, value: UnitValue];
 
-/** systemd's LONG_LINE_MAX, in bytes: one longer line and the whole file is not loaded. */
+/** systemd's LONG_LINE_MAX, in bytes: systemd does not load a file with a longer line. */
 const LONG_LINE_MAX = 1024 * 1024;
 
 const NAME = /^[A-Za-z][A-Za-z0-9-]*$/;
@@ -60,7 +60,7 @@ function optionLine(place: UnitPlace, value: UnitValue): string {
   }
 }
 
-/** Holds for every value, also an escaped one: the last line of defence against a second line. */
+/** Checks every value, also an escaped one: the last line of defence against a second line. */
 function checkValue(text: string): void {
   // A tab is white space within a line; all other control characters are refused, line ends among them.
   refuseUnwritable("the value", text.replaceAll("\t", " "));

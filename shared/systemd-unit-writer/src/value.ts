@@ -1,6 +1,5 @@
 /**
- * Values by how systemd reads them. Quoting is systemd.syntax(7) "QUOTING",
- * command lines are systemd.service(5) "COMMAND LINES", specifiers are
+ * Escapes values for the different kinds of options: systemd.syntax(7) "QUOTING", systemd.service(5) "COMMAND LINES",
  * systemd.unit(5) "SPECIFIERS".
  */
 
@@ -28,9 +27,8 @@ export const specifierEscape = (text: string): string => text.replaceAll("%", "%
  * execve(2) byte for byte. The program is an absolute path or a plain name
  * that systemd looks up; with prefix `@` the second word is its argv[0].
  *
- * Any word is possible but one with NUL or half a surrogate pair; the program
- * can't have what systemd refuses there: control characters, quotes,
- * backslashes, a slash at the end.
+ * A word may have any text, except NUL and half a surrogate pair. In the program's name systemd also refuses control
+ * characters, quotes, backslashes and a slash at the end.
  */
 export function execLine(argv: readonly string[], options: ExecOptions = {}): EscapedValue {
   return { text: () => execText(argv, options.prefixes ?? []) };
@@ -48,7 +46,7 @@ function execText(argv: readonly string[], prefixes: readonly ExecPrefix[]): str
   }
   const variables = !prefixes.includes(":");
   checkProgram(program, variables && !prefixes.includes("@"));
-  // systemd looks for the prefixes after unquoting, so they stand within the quotes.
+  // systemd reads the prefixes after unquoting, so they stand within the quotes.
   const first = quote(prefixes.join("") + specifierEscape(program));
   const rest = words.map((word) => quote(variables ? variableEscape(specifierEscape(word)) : specifierEscape(word)));
   return [first, ...rest].join(" ");
@@ -60,7 +58,7 @@ function checkPrefixes(prefixes: readonly ExecPrefix[]): void {
     throw new UnitError("prefix", "only one of the prefixes + ! !! is possible");
 }
 
-/** `expanded`: systemd will look for variables in argv[0], which is the program's own path. */
+/** `expanded`: systemd will expand variables in argv[0], which is the program's path. */
 function checkProgram(program: string, expanded: boolean): void {
   const refuse = (detail: string): never => {
     throw new UnitError("program", `the program ${detail}`);
@@ -165,10 +163,13 @@ const C_ESCAPES: Readonly<Record<string, string>> = {
   "\\": "\\\\",
 };
 
-/** Needs no quotes: no separator, quote or escape, and not the lone `;` between commands. */
+/** A word that needs no quotes: it has no separator, quote or escape, and is not the lone `;` between commands. */
 const BARE = /^[A-Za-z0-9_/.,:=@+-]+$/;
 
-/** One word, in double quotes unless it is plain. What systemd's parser does not take as UTF-8 goes as bytes. */
+/**
+ * One word, in double quotes if it needs them. Characters that systemd does not accept as UTF-8 are escaped byte by
+ * byte.
+ */
 function quote(word: string): string {
   if (BARE.test(word)) return word;
   const escaped = word.replace(

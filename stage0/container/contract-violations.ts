@@ -1,7 +1,6 @@
 /**
- * What of its contract with rkt (docs/extend/stage1-guide.md) a stage1 has broken, as
- * far as its container's directory shows. For people: nothing is decided by it
- * but that a container is not taken away from under processes that still run.
+ * Finds violations of the contract between rkt and a stage1 (docs/extend/stage1-guide.md) in a container's directory.
+ * They are only shown to the user, with one exception: a container is not removed while processes of it still run.
  */
 
 import { lstatSync, statSync } from "node:fs";
@@ -12,8 +11,8 @@ import type { HostPath } from "../../shared/contract/paths.ts";
 import { type ContainerFacts, MAX_PID, readNumber, stage1Name, supervisor } from "./inspect.ts";
 import type { ContainerRef } from "./lifecycle.ts";
 
-/** Sentences about the stage1 image. */
-export function breaches(ref: ContainerRef, facts: ContainerFacts): string[] {
+/** The violations, as sentences about the stage1 image. */
+export function contractViolations(ref: ContainerRef, facts: ContainerFacts): string[] {
   const layout = containerLayout(ref.dir);
   const image = `stage1 image ${facts.stage1 ?? "(unknown)"}`;
   if (facts.phase === "running") {
@@ -52,7 +51,7 @@ function runsWithoutLock(dir: HostPath): number | undefined {
   }
 }
 
-/** For who takes a container away. */
+/** Throws if processes of a container still run although its lock is free: it must not be removed then. */
 export function refuseRunningWithoutLock({ uuid, dir }: ContainerRef): void {
   const pid = runsWithoutLock(dir);
   if (pid === undefined) return;

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { bareApp } from "../shared/schema/image-manifest.ts";
 import { formatPodManifest, parsePodManifest } from "../shared/schema/pod-manifest.ts";
 import type { PodManifest, RuntimeApp } from "../shared/schema/types.ts";
-import { withoutOtherApps } from "./own-section.ts";
+import { withoutOtherApps } from "./without-other-apps.ts";
 
 const section = (name: string, value: string): RuntimeApp => ({
   name,

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { Protection } from "../../shared/contract/annotations.ts";
 import { bareApp } from "../../shared/schema/image-manifest.ts";
 import type { Isolator } from "../../shared/schema/types.ts";
-import { widening } from "./widening.ts";
+import { extraPermissions } from "./extra-permissions.ts";
 
 const caps = (...set: string[]): Isolator => ({ name: "os/linux/capabilities-retain-set", value: { set } });
 const retain = (...set: string[]): Isolator => ({ name: "os/linux/seccomp-retain-set", value: { set } });
@@ -100,5 +100,5 @@ for (const { name, image, asked = [], unprotected = [], privateUsers = false, mo
       annotations: [],
     };
     const line = `app x: its image asks for more than the default: ${more}`;
-    assert.deepEqual(widening(app, asked, { unprotected, privateUsers }), more === undefined ? [] : [line]);
+    assert.deepEqual(extraPermissions(app, asked, { unprotected, privateUsers }), more === undefined ? [] : [line]);
   });

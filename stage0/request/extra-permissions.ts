@@ -1,7 +1,6 @@
 /**
- * What an image's own isolators let its app do beyond what an app that says
- * nothing may do. That the image is run was decided by somebody who may not
- * have read its manifest. Pure.
+ * Finds permissions that an image's isolators give to its app beyond the defaults, to warn the user, who may not have
+ * read the image's manifest. Pure.
  */
 
 import type { Protection } from "../../shared/contract/annotations.ts";
@@ -12,22 +11,22 @@ import { expandSystemCalls } from "../../shared/schema/system-calls.ts";
 import { allows, defaultFilter, isolatorFilter, namesDefault, type SystemCallFilter } from "../../shared/seccomp.ts";
 import { MULTIPLEXERS, systemCallNumbers } from "../../shared/system-call-numbers.ts";
 
-/** What the container makes of it. */
-export interface Surroundings {
-  /** What the command line does away with anyway. */
+/** Settings of the container on which the effect of such permissions depends. */
+export interface ContainerSettings {
+  /** Protections that the command line has switched off. */
   unprotected: readonly Protection[];
-  /** Root inside is nobody outside. */
+  /** The container's root is an ordinary user of the host. */
   privateUsers: boolean;
 }
 
 /**
- * A line for the person, or none. `asked` is from the command line, whose
- * retain-set or filter has taken the place of the image's.
+ * Returns a line for the user, or none. `asked` are the isolators of the command line, which replace those of the
+ * image.
  */
-export function widening(
+export function extraPermissions(
   { name, app }: RuntimeApp,
   asked: readonly Isolator[],
-  { unprotected, privateUsers }: Surroundings,
+  { unprotected, privateUsers }: ContainerSettings,
 ): string[] {
   const { known } = understandIsolators(app?.isolators ?? [], { object: `app ${name}`, path: "isolators" });
   const replaced = (isolators: RegExp) => asked.some((isolator) => isolators.test(isolator.name));
@@ -50,8 +49,8 @@ export function widening(
 }
 
 /**
- * Calls by which a capability that a container can have is one over the host. Others, CAP_SYS_MODULE say, no app
- * of a container has, whatever it retains.
+ * Capabilities that reach the host, with the calls that they need for that. Other dangerous ones, such as
+ * CAP_SYS_MODULE, no app of a container can have, whatever it retains.
  */
 const ROOTS: Readonly<Record<string, readonly string[]>> = {
   CAP_SYS_ADMIN: ["bpf", "fanotify_init", "fsopen", "mount", "move_mount", "open_tree", "open_tree_attr", "swapon"],
@@ -68,16 +67,19 @@ function isHostsRoot(known: KnownIsolators, unprotected: readonly Protection[]):
   );
 }
 
-/** Where the default filter looks at arguments, and a list of ordinary calls does not: the least of what it lets pass. */
-const LOOKED_AT = ["ioctl", "personality", "socket"];
+/**
+ * Calls whose arguments the default filter checks. An image's plain list allows them with all arguments, which is not
+ * reported.
+ */
+const CHECKED_BY_ARGUMENTS = ["ioctl", "personality", "socket"];
 
-/** Calls that the default filter refuses, and this one does not or not as much. */
+/** Calls that the default filter refuses, and this filter allows at least partly. */
 function furtherCalls(filter: SystemCallFilter, known: KnownIsolators): string[] {
   const usual = defaultFilter();
-  // Beside a default list a call is named for one reason: that no argument of it is looked at.
+  // If an isolator names such a call beside a default list, that is to allow it with all arguments: this is reported.
   const retain = known["os/linux/seccomp-retain-set"];
   const meant = retain !== undefined && namesDefault(retain) ? retain.set : [];
-  const apart = [...LOOKED_AT, ...MULTIPLEXERS.map(({ call }) => call)].filter((call) => !meant.includes(call));
+  const apart = [...CHECKED_BY_ARGUMENTS, ...MULTIPLEXERS.map(({ call }) => call)].filter((call) => !meant.includes(call));
   const machines = [systemCallNumbers("x86_64"), systemCallNumbers("i386")];
   return (expandSystemCalls("@appc.io/all") ?? []).filter((call) => {
     if (apart.includes(call) || !machines.some((numbers) => numbers.has(call))) return false;
@@ -86,7 +88,7 @@ function furtherCalls(filter: SystemCallFilter, known: KnownIsolators): string[]
   });
 }
 
-/** Named before others. */
+/** Calls that the message names first. */
 const WORST = ["mount", "ptrace", "bpf", "init_module"];
 const NAMED = 4;
 

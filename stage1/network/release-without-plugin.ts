@@ -1,9 +1,8 @@
 /**
- * Shell that releases what a CNI plugin holds of the host when the plugin's
- * file is there no more, as when the data directory with the stage1 image was
- * lost (ADR 3). Knows the plugins of the stage1 image; the names that they
- * give to chains and interfaces are theirs (containernetworking/plugins 1.1.1).
- * What lies in the container's network namespace goes with that. Pure.
+ * Shell that releases the host's resources of a CNI plugin when the plugin's file no longer exists, for example because
+ * the data directory with the stage1 image was lost (ADR 3). It knows the plugins of the stage1 image, and how they
+ * name chains and interfaces (containernetworking/plugins 1.1.1). All that lies in the container's network namespace
+ * vanishes with it. Pure.
  */
 
 import { createHash } from "node:crypto";
@@ -12,15 +11,15 @@ import { addressesOf, type Attachment, bareAddress, type CniResult } from "./cni
 import type { PluginConf } from "./network-conf.ts";
 import { quoted } from "./quoted.ts";
 
-/** host-local's own choice. */
+/** host-local's default directory. */
 const LEASES = "/var/lib/cni/networks";
 
-/** Plugins that hold nothing of the host but what is released elsewhere: addresses, veth pairs, masquerading. */
+/** Plugins that hold only addresses, veth pairs and masquerading rules, which are released elsewhere. */
 const HOLD_NOTHING = ["bridge", "ptp", "macvlan", "ipvlan", "vlan", "host-device", "tuning", "sbr", "vrf"];
-/** Address plugins without a record on the host; a DHCP server ends the lease of a client that has gone. */
+/** IPAM plugins that keep no record on the host. A DHCP server ends the lease of a vanished client by itself. */
 const KEEP_NO_LEASE = ["static", "dhcp"];
 
-export function releaseWithout(plugin: PluginConf, attachment: Attachment, result: CniResult | undefined): string {
+export function releaseWithoutPlugin(plugin: PluginConf, attachment: Attachment, result: CniResult | undefined): string {
   return `${releaseAddresses(plugin, attachment)}${releaseOwn(plugin, attachment, result)}`;
 }
 
@@ -53,11 +52,11 @@ function releaseAddresses(plugin: PluginConf, { conf, containerId }: Attachment)
 const lost = (type: string): string =>
   `  echo "plugin ${type} is gone, and what it holds of the host is not known" >&2; status=1\n`;
 
-/** What plugins make the names of chains and interfaces from. */
+/** The digest from which plugins make the names of chains and interfaces. */
 export const digest = (network: string, containerId: string): string =>
   createHash("sha512").update(`${network}${containerId}`).digest("hex");
 
-/** Takes a chain of the table nat away with the rules that lead to it: all, or nothing when there is no such chain. */
+/** Shell that removes a chain of the table nat, and the rules that jump to it. A missing chain is no error. */
 export function chainSweep(chain: string): string {
   return `for tables in iptables ip6tables; do
   { echo '*nat'; $tables-save -t nat | sed -n '/ -j ${chain}$/s/^-A /-D /p'
@@ -67,7 +66,7 @@ done
 `;
 }
 
-/** The plugin firewall's rules are about an address. */
+/** Shell that removes the rules that the plugin firewall made for an address. */
 function firewallSweep(address: string): string {
   const host = bareAddress(address);
   const [tables, length] = host.includes(":") ? ["ip6tables", 128] : ["iptables", 32];

@@ -1,10 +1,9 @@
 /**
- * The container manifest without what it says of other apps, their variables
- * above all: a launcher works in the root of one app, with root of another one
- * beside it. What is not in its memory can't be had from there.
+ * Removes from the container manifest what belongs to other apps, above all their environment variables. A launcher
+ * works in the root of one app, beside processes of other apps: they can't steal from its memory what it does not have.
  *
- * Works on the bytes, before anything makes a text of them. The manifest is
- * stage 0's; what is wrong with it the parser says, in the same places.
+ * It overwrites the bytes, before anything makes a string of them. It keeps all positions, so that the parser's
+ * messages about a malformed manifest are right.
  */
 
 const QUOTE = 0x22;
@@ -15,10 +14,10 @@ const OPEN = [0x7b, 0x5b];
 const CLOSE = [0x7d, 0x5d];
 const SPACE = [0x20, 0x09, 0x0a, 0x0d];
 
-/** Members of an app's section that the launcher of another one does without. */
+/** Members of an app's section that other apps' launchers do not need. */
 const OWN = ["app", "mounts", "annotations"];
 
-/** Puts null in their place; answers the same bytes. */
+/** Overwrites those members of all other apps with null. Returns the same buffer. */
 export function withoutOtherApps(manifest: Buffer, app: string): Buffer {
   for (const apps of membersOf(manifest, skipSpace(manifest, 0), ["apps"]))
     for (const { start } of partsOf(manifest, apps.start)) {
@@ -28,30 +27,30 @@ export function withoutOtherApps(manifest: Buffer, app: string): Buffer {
   return manifest;
 }
 
-/** null is as good as nothing (shared/schema/place.ts). */
+/** The parser treats null as a missing member (shared/schema/place.ts). */
 function blank(bytes: Buffer, start: number, end: number): void {
   const nothing = "null";
-  // An empty list, say, tells nothing.
+  // So short a value, such as an empty list, tells nothing.
   if (end - start < nothing.length) return;
   bytes.fill(" ", start, end);
   bytes.write(nothing, start);
 }
 
 interface Part {
-  /** Of a member of an object its name, with the quotes. */
+  /** For a member of an object: its name, with the quotes. */
   name?: { start: number; end: number };
   start: number;
   end: number;
 }
 
-/** Names count in any case, as for the parser. */
+/** The members with these names. Upper and lower case are the same, as for the parser. */
 function membersOf(bytes: Buffer, at: number, names: readonly string[]): Part[] {
   return partsOf(bytes, at).filter(
     ({ name }) => name !== undefined && names.includes(textOf(bytes, name)?.toLowerCase() ?? ""),
   );
 }
 
-/** The members of an object, or the elements of a list, that begins here; none of what is neither. */
+/** The members of the object, or the elements of the list, that begins at `at`; none if neither does. */
 function partsOf(bytes: Buffer, at: number): Part[] {
   const kind = OPEN.indexOf(bytes[at] ?? 0);
   const parts: Part[] = [];
@@ -73,7 +72,7 @@ function partsOf(bytes: Buffer, at: number): Part[] {
   return parts;
 }
 
-/** Where the value that begins here is over. */
+/** The end of the value that begins at `start`. */
 function endOf(bytes: Buffer, start: number): number {
   let depth = 0;
   for (let at = start; at < bytes.length; at++) {
@@ -102,7 +101,7 @@ function skipSpace(bytes: Buffer, at: number): number {
   return next;
 }
 
-/** undefined of what is no text. */
+/** Parses a JSON string; undefined if it is something else. */
 function textOf(bytes: Buffer, { start, end }: { start: number; end: number }): string | undefined {
   try {
     const value: unknown = JSON.parse(bytes.toString("utf8", start, end));
