@@ -157,8 +157,8 @@ buildRoot root
 enterRoot 42
 accountSources
 writeAccount 70 0 0
-giveStreams 0
-separate mounts
+chownStreams 0
+enterLandlockDomain mounts
 resetProcess
 limitBoundingSet 14
 setGroups []
@@ -216,8 +216,8 @@ enterRoot 42
 reopenTerminal
 accountSources
 writeAccount 70 33 34
-giveStreams 33
-separate signals
+chownStreams 33
+enterLandlockDomain signals
 resetProcess
 limitBoundingSet 1
 setGroups [5,6]
@@ -275,7 +275,7 @@ test("a command that enters goes the app's own way once it is in its root", () =
   const [open, compile, record, leave, join, ...rest] = entering.log;
   assert.deepEqual(
     [open, compile, record, leave],
-    ["openHelper /usr/lib/rkt/exec", "compileFilter default", "readAccount /rkt/accounts/web", "leaveCaller"],
+    ["openHelper /usr/lib/rkt/exec", "compileFilter default", "readAccount /rkt/accounts/web", "leaveSession"],
   );
   assert.equal(join, `joinApp 20 /opt/stage2/sha512-${"0".repeat(32)}/rootfs [21]`);
   const own = order(app).split("\n");

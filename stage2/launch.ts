@@ -53,14 +53,14 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
 
   if (plan.interactive) kernel.reopenTerminal();
 
-  // Names mean what the app's own files say; read as root, because they may be closed to the app's user.
-  // Once the app has begun its files are no longer the image's.
+  // The image's own files give names their meaning. They are read as root, because the app's user may not be able to. Once
+  // the app has begun, they are the app's to change, and are not read again.
   const account = recorded ?? resolveAccount(plan, kernel.accountSources());
   if (record !== undefined) kernel.writeAccount(record, account);
   if (plan.rootOfHost && account.uid !== 0)
     throw new RktError("not-root", `the image calls user ${account.uid} "${plan.user}"`, {
       exitCode: LAUNCH_EXIT.user,
-      hint: `on the host root is user 0: --user=${account.uid} --group=${account.gid} after the image says what is meant`,
+      hint: `on the host, root is user 0; for this one give --user=${account.uid} --group=${account.gid} after the image`,
     });
   // Before CAP_CHOWN is dropped. The app's user must own the streams to open /dev/stdout. No other process uses them.
   kernel.chownStreams(account.uid);

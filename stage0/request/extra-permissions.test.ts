@@ -60,7 +60,7 @@ const cases: {
   {
     name: "files by their handles",
     image: [caps("CAP_DAC_READ_SEARCH"), remove("mkdir")],
-    more: "CAP_DAC_READ_SEARCH; the system calls mount, ptrace, bpf, init_module and 95 more, which is as good as root on the host (--caps-retain, --seccomp to decide otherwise)",
+    more: "CAP_DAC_READ_SEARCH; the system calls mount, ptrace, bpf, init_module and 96 more, which is as good as root on the host (--caps-retain, --seccomp to decide otherwise)",
   },
   {
     name: "few calls that are refused by default",
@@ -70,7 +70,7 @@ const cases: {
   {
     name: "a remove-set of its own, in place of the default",
     image: [remove("reboot")],
-    more: "the system calls mount, ptrace, bpf, init_module and 94 more (--seccomp to decide otherwise)",
+    more: "the system calls mount, ptrace, bpf, init_module and 95 more (--seccomp to decide otherwise)",
   },
   {
     name: "what the command line has said otherwise",
