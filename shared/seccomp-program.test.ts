@@ -153,11 +153,25 @@ test("what stands for other calls does as they do, and no family is chosen where
   assert.equal(socketcall(remove("@rkt/default-blacklist"), 2), "allow");
   assert.equal(socketcall(remove("connect"), 3), "EPERM");
   assert.equal(socketcall(remove("connect"), 1), "allow");
-  assert.equal(socketcall(retain("socket"), 1), "allow");
+  assert.equal(socketcall(retain("socket"), 1), "kill");
+  assert.equal(socketcall(retain("socket", "socketcall"), 1), "allow");
   assert.equal(socketcall(retain("socket"), 2), "kill");
   // The version is above the number.
   assert.equal(ask(remove("shmget"), "i386", "ipc", [0x10000 | 23]), "EPERM");
   assert.equal(ask(remove("shmget"), "i386", "ipc", [21]), "allow");
+});
+
+test("a list of names alone means by some of them what the default filter allows", () => {
+  const program = retain("ioctl", "socket", "personality", "clone");
+  for (const family of [1, 2, 10]) assert.equal(ask(program, "x86_64", "socket", [family]), "allow");
+  for (const family of [38, 40]) assert.equal(ask(program, "x86_64", "socket", [family]), "kill");
+  assert.equal(ask(program, "x86_64", "socket", [16, 3, 11]), "kill", "NETLINK_CONNECTOR");
+  for (const request of [0x5412, 0xc0045878, 0x401c5820]) assert.equal(ask(program, "x86_64", "ioctl", [0, request]), "kill");
+  assert.equal(ask(program, "x86_64", "ioctl", [0, 0x5413]), "allow");
+  assert.equal(ask(program, "x86_64", "personality", [0x40000]), "kill");
+  // Beside a default list they are named to have all of them.
+  const all = retain("@rkt/default-whitelist", "socket");
+  assert.equal(ask(all, "x86_64", "socket", [40]), "allow");
 });
 
 test("a filter of every second call has an answer for each", () => {

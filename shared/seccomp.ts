@@ -201,7 +201,7 @@ function removing(isolator: SeccompSet, capabilities: readonly string[]): System
       ...inPlaceOf(
         [...calls].map((call): FilterRule => ({ call, action })),
         special,
-        isolator,
+        isolator.set,
       ),
     ],
   };
@@ -210,9 +210,10 @@ function removing(isolator: SeccompSet, capabilities: readonly string[]): System
 function retaining(isolator: SeccompSet, capabilities: readonly string[]): SystemCallFilter {
   const action = blocked(isolator);
   const calls = expand([...isolator.set, ...LIFE_CYCLE]);
-  const special = namesDefault(isolator)
-    ? argumentRules(action, capabilities).filter(({ call }) => (call === "clone3" ? !calls.has(call) : calls.has(call)))
-    : [];
+  const byDefault = namesDefault(isolator);
+  const special = argumentRules(action, capabilities).filter(({ call }) =>
+    call === "clone3" ? byDefault && !calls.has(call) : (byDefault || CHECKED_BY_ARGUMENTS.includes(call)) && calls.has(call),
+  );
   return {
     otherwise: action,
     // At ENOSYS, C libraries use another call. A list of nothing but names allows exactly these, so others are blocked.
@@ -220,14 +221,20 @@ function retaining(isolator: SeccompSet, capabilities: readonly string[]): Syste
     rules: inPlaceOf(
       [...calls].map((call): FilterRule => ({ call, action: "allow" })),
       special,
-      isolator,
+      byDefault ? isolator.set : [],
     ),
   };
 }
 
-/** Replaces plain rules by rules about arguments, except for calls that the isolator names itself. */
-function inPlaceOf(plain: FilterRule[], special: FilterRule[], { set }: SeccompSet): FilterRule[] {
-  const better = special.filter(({ call }) => !set.includes(call));
+/**
+ * Calls that every program makes, and whose arguments decide what they do. A list of names alone means by them what the
+ * default filter allows. A list that names them beside a default list allows them with all arguments.
+ */
+const CHECKED_BY_ARGUMENTS = ["ioctl", "personality", "socket"];
+
+/** Replaces plain rules by rules about arguments, except for the calls that are `named`. */
+function inPlaceOf(plain: FilterRule[], special: FilterRule[], named: readonly string[]): FilterRule[] {
+  const better = special.filter(({ call }) => !named.includes(call));
   const replaced = new Set(better.map(({ call }) => call));
   return [...plain.filter(({ call }) => !replaced.has(call)), ...better];
 }
