@@ -165,6 +165,12 @@ export function allows({ otherwise, rules }: SystemCallFilter, call: string): "y
   return actions.includes("allow") ? "partly" : "no";
 }
 
+/** Whether a filter, or none, lets an app make a user namespace, in which it has every capability. */
+export const allowsNamespaces = (filter: SystemCallFilter | undefined): boolean =>
+  filter === undefined ||
+  ["clone3", "unshare", "setns"].some((call) => allows(filter, call) !== "no") ||
+  allows(filter, "clone") === "yes";
+
 const blocked = ({ errno }: SeccompSet): FilterAction => (errno === undefined ? "kill" : (errorNumber(errno) ?? EPERM));
 
 const expand = (names: readonly string[]): Set<string> =>

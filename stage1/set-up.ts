@@ -15,7 +15,7 @@ import { isOpenFd, setCloseOnExec } from "../shared/syscall/descriptor.ts";
 import { MS_REC, MS_SLAVE, mount } from "../shared/syscall/mount.ts";
 import { CLONE_NEWNS, unshare } from "../shared/syscall/namespace.ts";
 import { writeWhole } from "../shared/write-whole.ts";
-import { asksForHugePages, enterCgroups, isVersion1, planCgroups } from "./cgroups/cgroups.ts";
+import { asksForHugePages, enterCgroups, isVersion1, makesNamespaces, planCgroups } from "./cgroups/cgroups.ts";
 import type { Container } from "./container/container.ts";
 import { closeInput, stdioMode } from "./container/stdio.ts";
 import { giveToContainerRoot } from "./container/users.ts";
@@ -54,7 +54,7 @@ function setUpMounts(
   unshare(CLONE_NEWNS);
   mount("", "/", "", MS_REC | MS_SLAVE);
 
-  const limits = { ...resourceLimits(manifest), hugePages: asksForHugePages(manifest) };
+  const limits = { ...resourceLimits(manifest), hugePages: asksForHugePages(manifest), namespaces: makesNamespaces(manifest) };
   const cgroups = planCgroups(uuid, limits);
   // Before they are made: whatever ends this program, gc knows of them.
   writeWhole(here.cgroups, `${cgroups.flatMap(({ candidates }) => candidates).join("\n")}\n`, 0o644);

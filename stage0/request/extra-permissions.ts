@@ -8,7 +8,7 @@ import { DEFAULT_CAPABILITIES } from "../../shared/schema/capabilities.ts";
 import { type KnownIsolators, understandIsolators } from "../../shared/schema/isolators.ts";
 import type { Isolator, RuntimeApp } from "../../shared/schema/types.ts";
 import { expandSystemCalls } from "../../shared/schema/system-calls.ts";
-import { allows, defaultFilter, isolatorFilter, type SystemCallFilter } from "../../shared/seccomp.ts";
+import { allows, allowsNamespaces, defaultFilter, isolatorFilter, type SystemCallFilter } from "../../shared/seccomp.ts";
 import { MULTIPLEXERS, systemCallNumbers } from "../../shared/system-call-numbers.ts";
 
 /** Settings of the container on which the effect of such permissions depends. */
@@ -61,14 +61,12 @@ const ROOTS: Readonly<Record<string, readonly string[]>> = {
  * Root that can make a user namespace has every capability in it, and its files are still the host's root's: it mounts
  * the cgroup file systems there, and writes to them.
  */
-const MAKES_NAMESPACES = ["clone3", "unshare", "setns"];
 const MOUNTS = ["mount", "fsmount"];
 
 function isHostsRoot(known: KnownIsolators, unprotected: readonly Protection[]): boolean {
   const filter = unprotected.includes("seccomp") ? undefined : isolatorFilter(known);
   const can = (calls: readonly string[]) => calls.some((call) => filter === undefined || allows(filter, call) !== "no");
-  const makes = can(MAKES_NAMESPACES) || filter === undefined || allows(filter, "clone") === "yes";
-  if (makes && can(MOUNTS)) return true;
+  if (allowsNamespaces(filter) && can(MOUNTS)) return true;
   const retained = known["os/linux/capabilities-retain-set"] ?? [];
   return Object.entries(ROOTS).some(
     ([capability, calls]) =>

@@ -12,7 +12,11 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type Hierarchy, hierarchies, ownCgroup } from "../../shared/cgroup-hierarchies.ts";
 import { type HostPath, hostPath } from "../../shared/contract/paths.ts";
 import { APPS_SLICE, appUnitCgroup } from "../../shared/contract/units.ts";
+import { allowsNamespaces, isolatorFilter } from "../../shared/seccomp.ts";
 import { MNT_DETACH, umount } from "../../shared/syscall/mount.ts";
+import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
+import { annotation } from "../../shared/schema/image-manifest.ts";
+import { understandIsolators } from "../../shared/schema/isolators.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import {
   type Controller,
@@ -29,6 +33,8 @@ export interface Limits {
   apps: ReadonlyMap<string, Resources>;
   /** The container may have huge pages. */
   hugePages: boolean;
+  /** An app may make namespaces, and mount what nobody has mounted for it: also a hierarchy that it has no use for. */
+  namespaces: boolean;
 }
 
 /** A v1 cgroup that an app's launcher joins: the app's own, or for `pids` one that all apps share. */
@@ -45,6 +51,8 @@ export interface PlannedCgroup {
   candidates: string[];
   /** The controllers that enforce the limits of the container and, on v1, of its apps. */
   controllers: Controller[];
+  /** The container's systemd does not see this hierarchy, and uses v1. */
+  hidden: boolean;
 }
 
 /**
@@ -54,7 +62,7 @@ export interface PlannedCgroup {
 export function planCgroups(uuid: string, limits: Limits): PlannedCgroup[] {
   const cgroupFile = readFileSync("/proc/self/cgroup", "utf8");
   const mounted = hierarchies(readFileSync("/proc/self/mountinfo", "utf8"));
-  const planned = planFromTexts(uuid, mounted, cgroupFile, neededControllers(limits));
+  const planned = planFromTexts(uuid, mounted, cgroupFile, neededControllers(limits), limits.namespaces);
   for (const controller of neededControllers(limits))
     if (!planned.some(({ controllers }) => controllers.includes(controller))) throw noController(controller);
   if (planned.some(({ hierarchy, controllers }) => isUnified(hierarchy) && controllers.includes("memory")))
@@ -77,19 +85,21 @@ export function hideUnused(planned: readonly PlannedCgroup[]): void {
 
 /** Whether the container's systemd keeps its units in cgroup v1. */
 export const isVersion1 = (planned: readonly PlannedCgroup[]): boolean =>
-  !planned.some(({ hierarchy }) => isUnified(hierarchy));
+  !planned.some(({ hierarchy, hidden }) => isUnified(hierarchy) && !hidden);
 
 const isUnified = ({ controllers }: Hierarchy): boolean => controllers.length === 0;
 
 /**
  * Pure: from the texts of mountinfo and of /proc/self/cgroup. A controller that v1 has mounted is not available on v2.
- * When v2 has no controller that is needed, the container uses v1 alone: it then starts in a tenth less time.
+ * When v2 has no controller that is needed, the container uses v1 alone: it then starts in a tenth less time. `everywhere`:
+ * it gets a cgroup of v2 all the same, so that it is not in the caller's.
  */
 export function planFromTexts(
   uuid: string,
   mounted: readonly Hierarchy[],
   cgroupFile: string,
   needed: readonly Controller[],
+  everywhere = false,
 ): PlannedCgroup[] {
   const version1 = mounted.flatMap(({ controllers }) => controllers);
   return mounted.flatMap((hierarchy) => {
@@ -98,10 +108,11 @@ export function planFromTexts(
     const controllers = needed.filter((controller) =>
       isUnified(hierarchy) ? !version1.includes(controller) : hierarchy.controllers.includes(controller),
     );
-    if (isUnified(hierarchy) && version1.includes(SYSTEMD) && controllers.length === 0) return [];
+    const hidden = isUnified(hierarchy) && version1.includes(SYSTEMD) && controllers.length === 0;
+    if (hidden && !everywhere) return [];
     const parents = isUnified(hierarchy) && controllers.length > 0 ? selfAndAncestors(own) : [own];
     const candidates = parents.map((path) => `${hierarchy.mountPoint}${path === "/" ? "" : path}/rkt-${uuid}`);
-    return { hierarchy, candidates, controllers };
+    return { hierarchy, candidates, controllers, hidden };
   });
 }
 
@@ -115,14 +126,14 @@ function selfAndAncestors(path: string): string[] {
  */
 export function enterCgroups(planned: readonly PlannedCgroup[], limits: Limits): AppCgroup[] {
   const version1Processes = planned.some(({ hierarchy }) => hierarchy.controllers.includes("pids"));
-  return planned.flatMap(({ hierarchy, candidates, controllers }) => {
+  return planned.flatMap(({ hierarchy, candidates, controllers, hidden }) => {
     const dir = isUnified(hierarchy)
       ? enterUnified(candidates, controllers)
       : // Moves this thread alone: the kernel does that without waiting, and the execve to come ends all other threads.
         candidates.find((candidate) => enterCgroup(candidate, "tasks", hierarchy.controllers.includes("cpuset")));
     const [unavailable] = controllers;
     if (dir === undefined && unavailable !== undefined) throw noController(unavailable);
-    if (dir === undefined) return [];
+    if (dir === undefined || hidden) return [];
     const has = ({ controller }: Setting) => controllers.includes(controller);
     const settings = isUnified(hierarchy) ? unifiedSettings : version1Settings;
     for (const setting of settings(limits.container).filter(has)) write(dir, setting, "the container");
@@ -133,6 +144,17 @@ export function enterCgroups(planned: readonly PlannedCgroup[], limits: Limits):
     }
     const cgroups = appCgroups(dir, has, limits.apps);
     return hierarchy.controllers.includes("pids") ? [...cgroups, ...limitProcesses(dir, limits.apps.keys())] : cgroups;
+  });
+}
+
+/** Whether the system call filter of an app lets it make namespaces. */
+export function makesNamespaces({ apps, annotations }: PodManifest): boolean {
+  if (annotation(annotations, ANNOTATIONS.insecure)?.split(",").includes("seccomp") === true) return true;
+  return apps.some(({ name, app }) => {
+    // The app section of the image then counts, which stage 1 does not read.
+    if (app === undefined) return true;
+    const { known } = understandIsolators(app.isolators, { object: `app ${name}`, path: "isolators" });
+    return allowsNamespaces(isolatorFilter(known));
   });
 }
 

@@ -5,10 +5,11 @@
  * kernel kills the container's first process, and with it all others (see /usr/lib/rkt/pid1).
  */
 
-import { closeSync, constants, fchownSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, constants, fchownSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { callersEnvironment } from "../../shared/callers-environment.ts";
-import { RktError } from "../../shared/errors.ts";
+import { MAX_LIST_BYTES, readBounded } from "../../shared/bounded-read.ts";
+import { errorCode, RktError } from "../../shared/errors.ts";
 import { holdsDirectory } from "../../shared/holds-directory.ts";
 import { signalProcess } from "../../shared/signal-process.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
@@ -46,6 +47,26 @@ export function stop(args: readonly string[]): void {
   }
   // A process that a terminal has stopped would not see SIGTERM without SIGCONT.
   signalProcess(pid, force ? ["SIGKILL"] : ["SIGTERM", "SIGCONT"], isContainers);
+  if (force) thaw();
+}
+
+/**
+ * Thaws the container's cgroups: frozen processes of v1 do not even die of SIGKILL. An app that may make namespaces can
+ * have frozen them.
+ */
+function thaw(): void {
+  const directories = readBounded(containerLayout(".").cgroups, MAX_LIST_BYTES).split("\n").filter(Boolean);
+  const visit = (directory: string): void => {
+    try {
+      writeFileSync(`${directory}/freezer.state`, "THAWED", { flag: "r+" });
+      for (const entry of readdirSync(directory, { withFileTypes: true }))
+        if (entry.isDirectory()) visit(`${directory}/${entry.name}`);
+    } catch (error) {
+      // Another hierarchy, or the container has ended.
+      if (!["ENOENT", "ENODEV"].includes(errorCode(error) ?? "")) throw error;
+    }
+  };
+  for (const directory of directories) visit(directory);
 }
 
 /**
