@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { existsSync, globSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { ERROR_CODES } from "../shared/error-codes.ts";
 import { draw, pictureOf, sources } from "../build/pictures.ts";
+import { ERROR_CODES } from "../shared/error-codes.ts";
 
 const root = join(import.meta.dirname, "..");
 
@@ -52,15 +52,30 @@ test("docs: the folders that the architecture lists are those there are", () => 
   }
 });
 
-for (const file of globSync(["*.md", "docs/**/*.md", "examples/**/*.md", "shared/**/*.md"], { cwd: root }))
+const pages = globSync(["*.md", "docs/**/*.md", "examples/**/*.md", "shared/**/*.md"], { cwd: root, exclude: (path) => path.includes("node_modules") });
+
+const withoutBlocks = (text: string) => text.replace(/^```.*?^```/gms, "");
+
+/** The names by which links reach a page's headings, as code hosts make them. */
+function anchors(file: string): string[] {
+  const headings = withoutBlocks(readFileSync(join(root, file), "utf8")).matchAll(/^#+ (.+)$/gm);
+  return [...headings].map(([, title = ""]) => title.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-"));
+}
+
+for (const file of pages)
   test(`docs: ${file}`, () => {
-    const text = readFileSync(join(root, file), "utf8").replace(/^```.*?^```/gms, "");
-    const links = [...text.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map(([, to = ""]) => join(dirname(file), to));
+    const text = withoutBlocks(readFileSync(join(root, file), "utf8"));
+    const links = [...text.matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].map(([, to = "", anchor]) => ({
+      to: to === "" ? file : join(dirname(file), to),
+      anchor,
+    }));
     const sources = [...text.matchAll(/`((?:stage[012]|shared|build|test)\/[\w./-]+\.(?:test\.)?ts)`/g)].map(
       ([, to = ""]) => to,
     );
     assert.deepEqual(
-      [...links, ...sources].filter((to) => !existsSync(join(root, to))),
+      [...links.map(({ to }) => to), ...sources].filter((to) => !existsSync(join(root, to))),
       [],
     );
+    const lost = links.filter(({ to, anchor }) => anchor !== undefined && to.endsWith(".md") && !anchors(to).includes(anchor));
+    assert.deepEqual(lost, []);
   });

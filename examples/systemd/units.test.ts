@@ -7,9 +7,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
+const page = readFileSync(join(import.meta.dirname, "../../docs/use/services.md"), "utf8");
+
 const units = readdirSync(import.meta.dirname).filter((name) => /\.(service|socket|timer)$/.test(name));
 
-test("systemd-analyze finds nothing wrong with the units", (t) => {
+test("systemd-analyze finds nothing wrong with the units, and the one that the guide shows", (t) => {
   assert.ok(units.length >= 5);
   const dir = mkdtempSync(join(tmpdir(), "rkt-units-"));
   t.after(() => rmSync(dir, { recursive: true }));
@@ -21,7 +23,12 @@ test("systemd-analyze finds nothing wrong with the units", (t) => {
       text.replaceAll("/usr/bin/rkt", "/bin/true").replaceAll("/usr/sbin/ip", "/bin/true"),
     );
   }
-  const done = spawnSync("systemd-analyze", ["verify", ...units.map((name) => join(dir, name))], { encoding: "utf8" });
+  const [, documented = ""] = /^```ini\n(.+?)^```/ms.exec(page) ?? [];
+  assert.match(documented, /^ExecStart=/m);
+  writeFileSync(join(dir, "site.service"), documented.replaceAll("/usr/bin/rkt", "/bin/true"));
+  const done = spawnSync("systemd-analyze", ["verify", ...[...units, "site.service"].map((name) => join(dir, name))], {
+    encoding: "utf8",
+  });
   assert.equal(done.status, 0, done.stderr);
   assert.equal(done.stderr, "");
 });
