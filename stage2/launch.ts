@@ -55,7 +55,7 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   if (plan.rootOfHost && account.uid !== 0)
     throw new RktError("not-root", `the image calls user ${account.uid} "${plan.user}"`, {
       exitCode: LAUNCH_EXIT.user,
-      hint: `on the host root is user 0: --user=${account.uid} --group=${account.gid} after the image says what is meant`,
+      hint: `on the host, root is user 0; for this one give --user=${account.uid} --group=${account.gid} after the image`,
     });
   // Before CAP_CHOWN is dropped. The app's user must own the streams to open /dev/stdout. No other process uses them.
   kernel.chownStreams(account.uid);

@@ -253,7 +253,7 @@ function mountSysfs({ target, namespace }: Extract<MountStep, { kind: "sysfs" }>
     sysfs = inNamespace(namespace, () => makeFileSystem("sysfs", {}, attributes));
   } catch (error) {
     throw new RktError("mount-failed", `cannot mount sysfs for the container's own network: ${errorText(error)}`, {
-      hint: "does rkt run in a container that may not mount sysfs? of rkt's stage1 images only fly does without",
+      hint: "does rkt run in a container that may not mount sysfs? of rkt's stage1 images, only fly works without it",
       cause: error,
     });
   }
