@@ -4,9 +4,9 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { globSync, mkdtempSync, rmSync } from "node:fs";
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
-import { join, relative } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { type EventData, run } from "node:test";
 import { spec, type TestEvent } from "node:test/reporters";
 import { parseArgs } from "node:util";
@@ -62,7 +62,7 @@ export async function runFiles(files: readonly string[], options: RunOptions): P
   let good = true;
   const events = run({
     cwd: options.cwd,
-    files: files.map((file) => join(options.cwd, file)),
+    files: files.map((file) => resolve(options.cwd, file)),
     // No more processes than processors: some programs under test have timeouts that we can't change.
     concurrency: availableParallelism(),
     timeout: options.testTimeout ?? TEST_TIMEOUT,
@@ -134,11 +134,23 @@ async function main(): Promise<void> {
     const options = { cwd: ROOT, name: values.name, strict: process.env["CI"] === "true", ...times };
     // A long soak counts resources of the whole machine, so nothing else runs beside it.
     const alone = values.long ? files.filter((file) => file === SOAK) : [];
-    for (const some of [files.filter((file) => !alone.includes(file)), alone])
+    for (const some of [pureTogether(files.filter((file) => !alone.includes(file)), common), alone])
       if (some.length > 0 && !(await runFiles(some, options))) process.exitCode = 1;
   } finally {
     rmSync(common, { recursive: true, force: true });
   }
+}
+
+/** What a test needs a process of its own for: it reaches out of its process, or changes it. */
+const REACHES_OUT = /from "(?:node:(?:fs|child_process|https?|net|worker_threads|process)|[^"]*\/(?:syscall|helpers|hostile)\/[^"]*)"|process\.env|openStore/;
+
+/** A process costs more than most unit tests: those that need none of their own share one, by a file that imports them. */
+function pureTogether(files: readonly string[], scratch: string): string[] {
+  const pure = files.filter((file) => !file.startsWith("test/") && !REACHES_OUT.test(readFileSync(join(ROOT, file), "utf8")));
+  if (pure.length < 2) return [...files];
+  const together = join(scratch, "unit-tests.mjs");
+  writeFileSync(together, pure.map((file) => `import ${JSON.stringify(join(ROOT, file))};\n`).join(""));
+  return [together, ...files.filter((file) => !pure.includes(file))];
 }
 
 function buildDist(): void {

@@ -3,6 +3,9 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { RktError } from "./errors.ts";
 
+/** Bytes of what the stages keep beside the manifests: a line or an object for each app, network or cgroup. */
+export const MAX_LIST_BYTES = 1024 * 1024;
+
 /**
  * The whole text of a regular file. A link is not followed. Throws "too-large", "not-a-file" and the errors of open(2).
  */

@@ -27,7 +27,7 @@ function ask(program: Buffer, machine: Machine, call: string | number, low: numb
 const REFUSED = `
 _sysctl acct add_key adjtimex afs_syscall bdflush bpf break clock_adjtime clock_adjtime64 clock_settime
 clock_settime64 create_module delete_module fanotify_init fanotify_mark finit_module fsconfig fsmount fsopen fspick
-ftime get_kernel_syms get_mempolicy getpmsg gtty idle init_module io_uring_enter io_uring_register io_uring_setup
+ftime file_setattr get_kernel_syms get_mempolicy getpmsg gtty idle init_module io_uring_enter io_uring_register io_uring_setup
 ioperm iopl kcmp kexec_file_load kexec_load keyctl listmount listns lock lookup_dcookie lsm_get_self_attr lsm_list_modules
 lsm_set_self_attr mbind migrate_pages mount mount_setattr move_mount move_pages mpx name_to_handle_at nfsservctl
 open_by_handle_at open_tree open_tree_attr perf_event_open pidfd_getfd pivot_root process_madvise process_vm_readv
@@ -79,16 +79,16 @@ test("the default filter looks at arguments: their lower halves, as the kernel d
     // TIOCCONS, FITHAW, XFS_IOC_OPEN_BY_HANDLE, BTRFS_IOC_TREE_SEARCH, FS_IOC_SETFSLABEL
     for (const request of [0x541d, 0xc0045878, 0xc030586b, 0xd0009411, 0x41009432]) is("EPERM", "ioctl", [0, request]);
     // What ext4 and XFS do to a whole file system, and what nobody knows yet of it and others; sizes do not count.
-    for (const number of [7, 8, 16, 17, 25, 43, 44, 46, 200])
+    for (const number of [7, 8, 16, 17, 19, 20, 23, 24, 25, 43, 44, 46, 200])
       for (const size of [0, 0x40080000, 0xc0ff0000]) is("EPERM", "ioctl", [0, size | 0x6600 | number]);
-    for (const number of [110, 111, 112, 113, 114, 115, 116, 200]) is("EPERM", "ioctl", [0, 0x40105800 | number]);
-    for (const number of [18, 57, 63, 64, 200]) is("EPERM", "ioctl", [0, 0x50009400 | number]);
+    for (const number of [32, 110, 111, 112, 113, 114, 115, 116, 200]) is("EPERM", "ioctl", [0, 0x40105800 | number]);
+    for (const number of [1, 14, 15, 18, 20, 23, 24, 26, 57, 63, 64, 200]) is("EPERM", "ioctl", [0, 0x50009400 | number]);
     for (const number of [6, 7, 10, 11, 16, 200]) is("EPERM", "ioctl", [0, 0x4004f500 | number]);
     // TIOCGWINSZ, FICLONE, FS_IOC_FSGETXATTR, FS_IOC_GETFLAGS of both sizes, FS_IOC_FIEMAP, FIDEDUPERANGE, FS_IOC_GETFSLABEL,
     // F2FS_IOC_START_ATOMIC_WRITE
     const usual = [0x5413, 0x40049409, 0x801c581f, 0x80086601, 0x80046601, 0xc020660b, 0xc0189436, 0x81009431, 0xf501];
     for (const request of usual) is("allow", "ioctl", [0, request]);
-    for (const call of ["statmount", "listmount"]) is("EPERM", call, []);
+    for (const call of ["statmount", "listmount", "file_setattr"]) is("EPERM", call, []);
     for (const personality of [0, 8, 0x20000, 0x20008, 0xffffffff]) is("allow", "personality", [personality]);
     for (const personality of [0x40000, 0x400000, 6]) is("EPERM", "personality", [personality]);
   }
@@ -153,11 +153,25 @@ test("what stands for other calls does as they do, and no family is chosen where
   assert.equal(socketcall(remove("@rkt/default-blacklist"), 2), "allow");
   assert.equal(socketcall(remove("connect"), 3), "EPERM");
   assert.equal(socketcall(remove("connect"), 1), "allow");
-  assert.equal(socketcall(retain("socket"), 1), "allow");
+  assert.equal(socketcall(retain("socket"), 1), "kill");
+  assert.equal(socketcall(retain("socket", "socketcall"), 1), "allow");
   assert.equal(socketcall(retain("socket"), 2), "kill");
   // The version is above the number.
   assert.equal(ask(remove("shmget"), "i386", "ipc", [0x10000 | 23]), "EPERM");
   assert.equal(ask(remove("shmget"), "i386", "ipc", [21]), "allow");
+});
+
+test("a list of names alone means by some of them what the default filter allows", () => {
+  const program = retain("ioctl", "socket", "personality", "clone");
+  for (const family of [1, 2, 10]) assert.equal(ask(program, "x86_64", "socket", [family]), "allow");
+  for (const family of [38, 40]) assert.equal(ask(program, "x86_64", "socket", [family]), "kill");
+  assert.equal(ask(program, "x86_64", "socket", [16, 3, 11]), "kill", "NETLINK_CONNECTOR");
+  for (const request of [0x5412, 0xc0045878, 0x401c5820]) assert.equal(ask(program, "x86_64", "ioctl", [0, request]), "kill");
+  assert.equal(ask(program, "x86_64", "ioctl", [0, 0x5413]), "allow");
+  assert.equal(ask(program, "x86_64", "personality", [0x40000]), "kill");
+  // Beside a default list they are named to have all of them.
+  const all = retain("@rkt/default-whitelist", "socket");
+  assert.equal(ask(all, "x86_64", "socket", [40]), "allow");
 });
 
 test("a filter of every second call has an answer for each", () => {

@@ -58,15 +58,15 @@ const CONSOLE_REQUEST = 0x541d;
  * fsverity.h, btrfs.h, fs/ext4/ext4.h, xfs_fs.h).
  */
 const FILE_SYSTEM_REQUESTS: readonly { type: number; ordinary: readonly number[] }[] = [
-  // Attributes and versions of files, their extents, encryption and verity.
-  { type: 0x66, ordinary: [1, 2, 3, 4, 5, 6, 9, 11, 12, 15, 18, 19, 20, 21, 22, 23, 24, 26, 27, 133, 134, 135] },
-  // Space and extents of a file, attributes (FS_IOC_FSGETXATTR), geometry.
-  { type: 0x58, ordinary: [10, 11, 30, 31, 32, 36, 37, 38, 40, 41, 42, 43, 45, 56, 57, 100, 124, 126] },
-  // Clones of files (FICLONE, FIDEDUPERANGE), the label to read, subvolumes and snapshots of a user's own.
-  {
-    type: 0x94,
-    ordinary: [1, 2, 8, 9, 13, 14, 15, 16, 20, 22, 23, 24, 25, 26, 30, 31, 49, 54, 60, 61, 62],
-  },
+  // Attributes and versions of files, their extents, verity; what encryption a file has. Not to encrypt or to add a key:
+  // keys are root's of the host, with one quota for all, and without them a tree can't be renamed within.
+  { type: 0x66, ordinary: [1, 2, 3, 4, 5, 6, 9, 11, 12, 15, 18, 21, 22, 26, 27, 133, 134, 135] },
+  // Space and extents of a file, attributes to read (FS_IOC_FSGETXATTR), geometry. Not to set them: a project ID is one of
+  // the host's, whose quota pays.
+  { type: 0x58, ordinary: [10, 11, 30, 31, 36, 37, 38, 40, 41, 42, 43, 45, 56, 57, 100, 124, 126] },
+  // Clones of files (FICLONE, FIDEDUPERANGE), the label and subvolumes to read. Not to make those: each is a file system in
+  // small, with quotas and flags of its own.
+  { type: 0x94, ordinary: [2, 8, 9, 13, 16, 22, 25, 30, 31, 49, 54, 60, 61, 62] },
   // f2fs: atomic writes, compression of a file.
   { type: 0xf5, ordinary: [1, 2, 3, 4, 5, 12, 14, 15, 17, 18, 19, 21, 22, 23, 24, 25] },
 ];
@@ -202,7 +202,7 @@ function removing(isolator: SeccompSet, capabilities: readonly string[]): System
       ...inPlaceOf(
         [...calls].map((call): FilterRule => ({ call, action })),
         special,
-        isolator,
+        isolator.set,
       ),
     ],
   };
@@ -211,9 +211,10 @@ function removing(isolator: SeccompSet, capabilities: readonly string[]): System
 function retaining(isolator: SeccompSet, capabilities: readonly string[]): SystemCallFilter {
   const action = blocked(isolator);
   const calls = expand([...isolator.set, ...LIFE_CYCLE]);
-  const special = namesDefault(isolator)
-    ? argumentRules(action, capabilities).filter(({ call }) => (call === "clone3" ? !calls.has(call) : calls.has(call)))
-    : [];
+  const byDefault = namesDefault(isolator);
+  const special = argumentRules(action, capabilities).filter(({ call }) =>
+    call === "clone3" ? byDefault && !calls.has(call) : (byDefault || CHECKED_BY_ARGUMENTS.includes(call)) && calls.has(call),
+  );
   return {
     otherwise: action,
     // At ENOSYS, C libraries use another call. A list of nothing but names allows exactly these, so others are blocked.
@@ -221,14 +222,20 @@ function retaining(isolator: SeccompSet, capabilities: readonly string[]): Syste
     rules: inPlaceOf(
       [...calls].map((call): FilterRule => ({ call, action: "allow" })),
       special,
-      isolator,
+      byDefault ? isolator.set : [],
     ),
   };
 }
 
-/** Replaces plain rules by rules about arguments, except for calls that the isolator names itself. */
-function inPlaceOf(plain: FilterRule[], special: FilterRule[], { set }: SeccompSet): FilterRule[] {
-  const better = special.filter(({ call }) => !set.includes(call));
+/**
+ * Calls that every program makes, and whose arguments decide what they do. A list of names alone means by them what the
+ * default filter allows. A list that names them beside a default list allows them with all arguments.
+ */
+const CHECKED_BY_ARGUMENTS = ["ioctl", "personality", "socket"];
+
+/** Replaces plain rules by rules about arguments, except for the calls that are `named`. */
+function inPlaceOf(plain: FilterRule[], special: FilterRule[], named: readonly string[]): FilterRule[] {
+  const better = special.filter(({ call }) => !named.includes(call));
   const replaced = new Set(better.map(({ call }) => call));
   return [...plain.filter(({ call }) => !replaced.has(call)), ...better];
 }

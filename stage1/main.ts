@@ -8,10 +8,11 @@ import { RktError } from "../shared/errors.ts";
 import { renderError } from "../shared/render-error.ts";
 import { enter } from "./nspawn/enter.ts";
 import { init } from "./init.ts";
+import { nspawn } from "./nspawn/flavor.ts";
 import { stop } from "./nspawn/stop.ts";
 
 const entrypoints: Record<string, (args: readonly string[]) => void> = {
-  init,
+  init: () => init(nspawn),
   enter,
   stop,
 };

@@ -55,6 +55,7 @@ export function hostLaunch(manifest: PodManifest, parent: number): HostLaunch {
     helper: here.inStage1(STAGE1.exec),
     parent,
     rootfs: here.appRootfs,
+    account: (app) => here.inStage1(STAGE1.appAccount(app)),
     surroundings: {
       kernelFileSystems,
       // A getter, because it writes files: only the process that builds the root calls it, not one that enters.

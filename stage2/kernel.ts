@@ -20,7 +20,8 @@ import {
 } from "node:fs";
 import { constants as os } from "node:os";
 import { accountText, badAccountFile, openAccountFile } from "../shared/account-file.ts";
-import type { AccountSources } from "./accounts.ts";
+import { openAccount, readAccount, writeAccount } from "./account-record.ts";
+import type { Account, AccountSources } from "./accounts.ts";
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
 import { execveOpen } from "../shared/exec.ts";
 import { joinFile, LAUNCH_EXIT, STAGE1 } from "../shared/contract/stage1-root.ts";
@@ -37,7 +38,7 @@ import {
   landlockVersion,
 } from "../shared/syscall/landlock.ts";
 import { MNT_DETACH, MS_REC, MS_SLAVE, mount, pivotRoot, umount } from "../shared/syscall/mount.ts";
-import { CLONE_FS, CLONE_NEWCGROUP, CLONE_NEWNS, fchdir, setns, unshare } from "../shared/syscall/namespace.ts";
+import { CLONE_FS, CLONE_NEWCGROUP, CLONE_NEWNS, fchdir, owningUserNamespace, setns, unshare } from "../shared/syscall/namespace.ts";
 import {
   capget,
   capset,
@@ -100,7 +101,11 @@ export interface Kernel {
   /** Gives the standard streams to a user, if they are FIFOs, pipes or terminals. */
   chownStreams(uid: number): void;
   accountSources(): AccountSources;
-  /** Undoes what Node.js has changed and execve(2) would keep. `openFiles` is the limit of open files from then on. */
+  /** The record of who the app runs as: opened while stage 1's root can be reached, written later. */
+  openAccount(path: SourcePath): number;
+  writeAccount(fd: number, account: Account): void;
+  readAccount(path: SourcePath): Account | undefined;
+  /** Undoes what Node.js set up for itself and execve would keep; `openFiles` is what the process may have open then. */
   resetProcess(openFiles: ResourceLimit | undefined): void;
   /** Sets a resource limit of this process, and so of the app. */
   setLimit(number: number, limit: ResourceLimit): void;
@@ -162,6 +167,21 @@ const MAX_CAPABILITY = 63;
 
 /** The soft limit that select(2) can cope with, and that systemd gives services (systemd.exec(5), LimitNOFILE=). */
 const OPEN_FILES = 1024n;
+
+/** An app can put itself into a user namespace, in which it mounts over its files what it likes. */
+function requireOwnNamespace(namespace: number): void {
+  const owner = owningUserNamespace(namespace);
+  try {
+    const [of, own] = [fstatSync(owner), statSync("/proc/self/ns/user")];
+    if (of.dev === own.dev && of.ino === own.ino) return;
+  } finally {
+    closeSync(owner);
+  }
+  throw new RktError("not-running", "it has moved into namespaces of its own, which nobody else enters", {
+    hint: "nsenter(1) of the host enters them, with all that the app has mounted there",
+    exitCode: LAUNCH_EXIT.mount,
+  });
+}
 
 export const linux: Kernel = {
   connect(fd, fifo) {
@@ -250,6 +270,7 @@ export const linux: Kernel = {
       throw new RktError("not-running", `cannot join its cgroup: ${errorText(error)}`, { cause: error });
     }
     const expected = statSync(rootfs);
+    requireOwnNamespace(namespace);
     // Node.js's threads share their root and working directory, and setns(2) wants them unshared.
     unshare(CLONE_FS);
     setns(namespace, CLONE_NEWNS);
@@ -296,6 +317,10 @@ export const linux: Kernel = {
       owner: (path) => statSync(path),
     };
   },
+
+  openAccount,
+  writeAccount,
+  readAccount,
 
   resetProcess(openFiles) {
     resetSignal(os.signals.SIGPIPE);

@@ -83,6 +83,15 @@ function recording(faults: Partial<Record<keyof Kernel, Error>> = {}): {
       step("accountSources");
       return { passwd: PASSWD, group: GROUP, owner: () => ({ uid: 1, gid: 1 }) };
     },
+    openAccount: (path) => {
+      step("openAccount", path);
+      return 70;
+    },
+    writeAccount: (fd, { uid, gid }) => step("writeAccount", fd, uid, gid),
+    readAccount: (path) => {
+      step("readAccount", path);
+      return undefined;
+    },
     resetProcess: () => step("resetProcess"),
     setLimit: (number, { soft, hard }) => step("setLimit", number, soft, hard),
     permitted: () => (1n << 41n) - 1n,
@@ -142,10 +151,12 @@ connect 2 /rkt/stdio/web.err
 openHelper /usr/lib/rkt/exec
 compileFilter default
 openCgroups /rkt/cgroups/web
+openAccount /rkt/accounts/web
 unshareMounts
 buildRoot root
 enterRoot 42
 accountSources
+writeAccount 70 0 0
 chownStreams 0
 enterLandlockDomain mounts
 resetProcess
@@ -198,11 +209,13 @@ openHelper /usr/lib/rkt/exec
 compileFilter allow but 2
 setOomScoreAdj 100
 openCgroups /rkt/cgroups/web
+openAccount /rkt/accounts/web
 unshareMounts
 buildRoot root
 enterRoot 42
 reopenTerminal
 accountSources
+writeAccount 70 33 34
 chownStreams 33
 enterLandlockDomain signals
 resetProcess
@@ -259,16 +272,34 @@ test("a command that enters goes the app's own way once it is in its root", () =
   const app: Partial<App> = { isolators: [{ name: "os/linux/no-new-privileges", value: true }] };
   const entering = recording();
   assert.throws(() => launch(plan(app, [], { app: "web", command: ["web"] }), entering.kernel));
-  const [open, compile, leave, join, ...rest] = entering.log;
-  assert.deepEqual([open, compile, leave], ["openHelper /usr/lib/rkt/exec", "compileFilter default", "leaveSession"]);
+  const [open, compile, record, leave, join, ...rest] = entering.log;
+  assert.deepEqual(
+    [open, compile, record, leave],
+    ["openHelper /usr/lib/rkt/exec", "compileFilter default", "readAccount /rkt/accounts/web", "leaveSession"],
+  );
   assert.equal(join, `joinApp 20 /opt/stage2/sha512-${"0".repeat(32)}/rootfs [21]`);
   const own = order(app).split("\n");
   assert.deepEqual(
     rest.filter((line) => line !== "endWithParent"),
     // It is in the app's cgroups already, and its streams are not the app's.
-    own.slice(own.indexOf("enterRoot 42") + 1).filter((line) => !/^joinCgroups/.test(line)),
+    own.slice(own.indexOf("enterRoot 42") + 1).filter((line) => !/^(joinCgroups|writeAccount)/.test(line)),
   );
   assert.equal(rest.at(-4), "endWithParent");
+});
+
+test("who enters, and who handles the end, is who the app was when it began, whatever its files say now", () => {
+  const recorded = { uid: 1000, gid: 1001, home: "/home/u", groups: [7] };
+  const process: Process[] = [{ app: "web", command: ["web"] }, { app: "web", event: "post-stop" }];
+  for (const one of process) {
+    const { kernel, log } = recording();
+    const app: Partial<App> = { user: "www", group: "www", eventHandlers: [{ name: "post-stop", exec: ["web"] }] };
+    assert.throws(() => launch(plan(app, [], one), { ...kernel, readAccount: () => recorded }));
+    assert.ok(!log.includes("accountSources"), "the app's files are not even read");
+    assert.deepEqual(
+      log.filter((line) => /^set(Uid|Gid|Groups)/.test(line)),
+      ["setGroups [7]", "setGid 1001", "setUid 1000"],
+    );
+  }
 });
 
 const fault = (syscall: string, code: string): Error => Object.assign(new Error(), { syscall, code });

@@ -36,6 +36,9 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   // The launcher joins the cgroups at the end, but can open their files only here: the directory is stage 1's.
   const cgroups = plan.cgroups === undefined ? [] : kernel.openCgroups(plan.cgroups);
 
+  const recorded = plan.account?.use === "read" ? kernel.readAccount(plan.account.path) : undefined;
+  const record = plan.account?.use === "write" ? kernel.openAccount(plan.account.path) : undefined;
+
   // --- the app's file system: needs CAP_SYS_ADMIN and stage 1's paths ---
   if ("namespace" in plan.root) {
     if (plan.host === undefined) kernel.leaveSession();
@@ -50,8 +53,10 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
 
   if (plan.interactive) kernel.reopenTerminal();
 
-  // The app's own files give names their meaning. They are read as root, because the app's user may not be able to.
-  const account = resolveAccount(plan, kernel.accountSources());
+  // The image's own files give names their meaning. They are read as root, because the app's user may not be able to. Once
+  // the app has begun, they are the app's to change, and are not read again.
+  const account = recorded ?? resolveAccount(plan, kernel.accountSources());
+  if (record !== undefined) kernel.writeAccount(record, account);
   if (plan.rootOfHost && account.uid !== 0)
     throw new RktError("not-root", `the image calls user ${account.uid} "${plan.user}"`, {
       exitCode: LAUNCH_EXIT.user,

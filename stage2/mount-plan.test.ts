@@ -79,6 +79,7 @@ mount /dev/shm on /dev/shm (nosuid, nodev, noexec)
 mount /dev/mqueue on /dev/mqueue (nosuid, nodev, noexec) optional
 mount /dev/null on /dev/console (read-only, nosuid, noexec)
 hide /proc/acpi
+hide /proc/allocinfo
 hide /proc/asound
 hide /proc/interrupts
 hide /proc/kcore
@@ -96,6 +97,9 @@ hide /proc/timer_stats
 hide /proc/vmallocinfo
 hide /sys/devices/virtual/powercap
 hide /sys/firmware
+hide /sys/kernel/irq
+hide /sys/kernel/mm/page_idle
+hide /sys/kernel/slab
 hide /sys/kernel/vmcoreinfo
 remount /proc/bus (read-only, nosuid, nodev, noexec) recursive
 remount /proc/dynamic_debug (read-only, nosuid, nodev, noexec) recursive

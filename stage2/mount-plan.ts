@@ -149,6 +149,7 @@ const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
  */
 const MASKED = [
   "/proc/acpi",
+  "/proc/allocinfo",
   "/proc/asound",
   "/proc/interrupts",
   "/proc/kcore",
@@ -166,6 +167,9 @@ const MASKED = [
   "/proc/vmallocinfo",
   "/sys/devices/virtual/powercap",
   "/sys/firmware",
+  "/sys/kernel/irq",
+  "/sys/kernel/mm/page_idle",
+  "/sys/kernel/slab",
   "/sys/kernel/vmcoreinfo",
 ];
 /** Kernel interfaces that change the host. */

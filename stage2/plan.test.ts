@@ -65,6 +65,7 @@ test("a plain app", () => {
     openFiles: undefined,
     user: "0",
     group: "0",
+    account: { path: STAGE1.appAccount("web"), use: "write" },
     numeric: [],
     supplementaryGIDs: [],
     environment: {

@@ -51,7 +51,12 @@ export interface LaunchPlan {
   /** As the manifest has them: the launcher resolves names in the app's root. */
   user: string;
   group: string;
-  /** Which of the two are numbers, even if the app's files have such a name. */
+  /**
+   * The record of who the app runs as (account-record.ts): the app's launcher writes it, and who comes later goes by it.
+   * Undefined for who comes before.
+   */
+  account: { path: SourcePath; use: "write" | "read" } | undefined;
+  /** Those of the two that are numbers, whatever the app's files call them. */
   numeric: ("user" | "group")[];
   supplementaryGIDs: number[];
   environment: Omit<EnvironmentSources, "account">;
@@ -127,6 +132,7 @@ export interface HostLaunch {
   parent: number;
   surroundings: Surroundings;
   rootfs(appDir: string): SourcePath;
+  account(app: string): SourcePath;
 }
 
 export interface Process {
@@ -205,6 +211,7 @@ export function launchPlan(
         : { ...enterFds(inherited), rootfs },
     user: app.user,
     group: app.group,
+    account: accountRecord(process, host),
     numeric: numericIds(runtime.annotations),
     supplementaryGIDs: app.supplementaryGIDs,
     environment: {
@@ -247,6 +254,12 @@ function limits(known: KnownIsolators, apps: number): LaunchPlan["limits"] {
   const asked = new Map(known[RLIMITS_ISOLATOR] ?? []);
   if (apps > 1 && !asked.has("core")) asked.set("core", { soft: 0n, hard: 0n });
   return [...asked].map(([name, limit]) => ({ name, number: (RLIMITS as readonly string[]).indexOf(name), limit }));
+}
+
+function accountRecord({ app, event, command }: Process, host: HostLaunch | undefined): LaunchPlan["account"] {
+  if (event === "pre-start") return undefined;
+  const path = host === undefined ? STAGE1.appAccount(app) : host.account(app);
+  return { path, use: event === undefined && command === undefined ? "write" : "read" };
 }
 
 function early({ image, annotations }: RuntimeApp): LaunchPlan["environment"]["early"] {

@@ -51,6 +51,8 @@ export const STAGE1 = {
   proc: stage1Path("/rkt/proc"),
   /** Cgroups of v1 that an app joins: a directory per app, in it a mount per controller. */
   cgroups: stage1Path("/rkt/cgroups"),
+  /** The user and groups that each app began with: one file for each app, written by its launcher (stage2/account-record.ts). */
+  accounts: stage1Path("/rkt/accounts"),
   /** Files that are bind-mounted over those of the same names in an app's /etc, if they exist. */
   etc: stage1Path("/rkt/etc"),
   resolvConf: stage1Path("/rkt/etc/resolv.conf"),
@@ -118,6 +120,7 @@ export const STAGE1 = {
   ready: stage1Path("/rkt/status/_ready"),
   emptyVolume: (name: string): Stage1Path => stage1Path(`/rkt/volumes/${name}`),
   hostVolume: (name: string): Stage1Path => stage1Path(`/rkt/host-volumes/${name}`),
+  appAccount: (app: string): Stage1Path => stage1Path(`/rkt/accounts/${app}`),
   appCgroups: (app: string): Stage1Path => stage1Path(`/rkt/cgroups/${app}`),
   appCgroup: (app: string, controller: string): Stage1Path => stage1Path(`/rkt/cgroups/${app}/${controller}`),
   appLog: (app: string, stream: Stream): Stage1Path => stage1Path(`/rkt/log/${app}${STREAM_SUFFIX[stream]}`),

@@ -92,6 +92,24 @@ export function setInodeFlags(fd: number, flags: number): void {
   check("ioctl FS_IOC_SETFLAGS", ffi().syscall.intsBuf(SYS_ioctl, BigInt(fd), FS_IOC_SETFLAGS, value));
 }
 
+const BTRFS_IOC_SUBVOL_GETFLAGS = 0x80089419n;
+const BTRFS_IOC_SUBVOL_SETFLAGS = 0x4008941an;
+
+export const BTRFS_SUBVOL_RDONLY = 2n;
+
+/** Flags of a subvolume of btrfs, by its root directory (btrfs-ioctl(3)). */
+export function subvolumeFlags(fd: number): bigint {
+  const flags = Buffer.alloc(8);
+  check("ioctl BTRFS_IOC_SUBVOL_GETFLAGS", ffi().syscall.intsBuf(SYS_ioctl, BigInt(fd), BTRFS_IOC_SUBVOL_GETFLAGS, flags));
+  return flags.readBigUInt64LE(0);
+}
+
+export function setSubvolumeFlags(fd: number, flags: bigint): void {
+  const value = Buffer.alloc(8);
+  value.writeBigUInt64LE(flags, 0);
+  check("ioctl BTRFS_IOC_SUBVOL_SETFLAGS", ffi().syscall.intsBuf(SYS_ioctl, BigInt(fd), BTRFS_IOC_SUBVOL_SETFLAGS, value));
+}
+
 export function syncfs(fd: number): void {
   check("syncfs", ffi().libc.syncfs(fd));
 }

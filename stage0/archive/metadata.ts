@@ -17,6 +17,9 @@ export type Metadata = Pick<TarEntry, "uid" | "gid" | "mode" | "mtime" | "xattrs
 const FORBIDDEN_XATTR = /^(?:trusted|user)\.overlay\./;
 /** What GNU tar restores with --xattrs and --acls. */
 const KNOWN_XATTR = /^(?:user|trusted|security)\.|^system\.posix_acl_(?:access|default)$/;
+/** Labels of security modules are the host's to give (SELinux, Smack, IMA, EVM): an image's are left out. */
+const settable = (xattrs: TarEntry["xattrs"]): [name: string, value: Buffer][] =>
+  [...xattrs].filter(([name]) => !name.startsWith("security.") || name === "security.capability");
 /** XATTR_SIZE_MAX: no file system takes more (xattr(7)). */
 const MAX_XATTR = 64 * 1024;
 
@@ -34,7 +37,7 @@ export function checkXattrs(path: string, xattrs: TarEntry["xattrs"]): void {
 export function setFileMetadata(fd: number, { uid, gid, mode, xattrs }: Metadata): void {
   fchownSync(fd, uid, gid);
   fchmodSync(fd, mode);
-  for (const [name, value] of xattrs) fsetxattr(fd, name, value);
+  for (const [name, value] of settable(xattrs)) fsetxattr(fd, name, value);
 }
 
 /** Of what has no data: a symbolic link, whose mode Linux does not keep, a device or a FIFO. */
@@ -42,7 +45,7 @@ export function setNodeMetadata(place: Place, { type, uid, gid, mode, mtime, xat
   const { directory, name } = place;
   fchownat(directory, name, uid, gid);
   if (type !== "symlink") fchmodat(directory, name, mode);
-  for (const [key, value] of xattrs) lsetxattr(procPath(place), key, value);
+  for (const [key, value] of settable(xattrs)) lsetxattr(procPath(place), key, value);
   utimensat(directory, name, mtime, mtime);
 }
 
@@ -51,7 +54,7 @@ export function setDirectoryMetadata(fd: number, { uid, gid, mode, mtime, xattrs
   const self = `/proc/self/fd/${fd}/.`;
   fchownat(AT_FDCWD, self, uid, gid, 0);
   fchmodat(AT_FDCWD, self, mode);
-  for (const [name, value] of xattrs) lsetxattr(self, name, value);
+  for (const [name, value] of settable(xattrs)) lsetxattr(self, name, value);
   utimensat(AT_FDCWD, self, mtime, mtime);
 }
 

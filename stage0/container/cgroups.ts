@@ -1,11 +1,10 @@
 /** The cgroups of a container, from the list that its stage 1 has written. */
 
 import { existsSync } from "node:fs";
-import { readBounded } from "../../shared/bounded-read.ts";
+import { MAX_LIST_BYTES, readBounded } from "../../shared/bounded-read.ts";
 import { errorCode } from "../../shared/errors.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
-import { MAX_LIST_BYTES } from "./inspect.ts";
 
 /**
  * The directories, which may not exist any more. Names without the container's UUID are ignored, because they are

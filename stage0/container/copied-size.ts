@@ -39,6 +39,9 @@ export function requireCopiedSize(volumes: CopiedVolumes, maxImageSize: number |
 
 const SLASH = Buffer.from("/");
 
+/** Bytes that count for each inode: some file systems take inodes from the common space. */
+const INODE = 1024;
+
 /** Disk space of a directory with all its contents; a file with several names counts once. */
 function treeSize(top: string): number {
   const seen = new Set<bigint>();
@@ -46,7 +49,7 @@ function treeSize(top: string): number {
     const { ino, nlink, blocks } = lstatSync(path, { bigint: true });
     if (nlink > 1n && seen.has(ino)) return 0;
     seen.add(ino);
-    return Number(blocks) * 512;
+    return INODE + Number(blocks) * 512;
   };
   // Names are bytes, and need not be UTF-8.
   const visit = (directory: Buffer): number =>

@@ -7,11 +7,12 @@
  * holds the container's lock.
  */
 
-import { parseTrees, type TreesFile } from "../../shared/contract/trees.ts";
+import type { TreesFile } from "../../shared/contract/trees.ts";
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, statSync } from "node:fs";
-import { readBounded } from "../../shared/bounded-read.ts";
+import { MAX_LIST_BYTES, readBounded } from "../../shared/bounded-read.ts";
 import { MAX_MANIFEST_BYTES } from "../../shared/schema/json.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
+import { readTreesFile } from "../../shared/read-trees.ts";
 import { holdsDirectory } from "../../shared/holds-directory.ts";
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
@@ -22,9 +23,6 @@ import { parsePodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, PodManifest } from "../../shared/schema/types.ts";
 import { type PrivateIds, readPrivateIds } from "./private-users.ts";
 import { type ContainerRef, listContainers, type Phase, phase } from "./lifecycle.ts";
-
-/** Of what stage 0 and stage 1 keep beside the manifests: a line or an object for each app, network or cgroup. */
-export const MAX_LIST_BYTES = 1024 * 1024;
 
 export interface AppFacts {
   name: string;
@@ -81,7 +79,7 @@ function inspectHere(ref: ContainerRef): ContainerFacts | undefined {
   let damage: string | undefined;
   const expected = now !== "embryo" && now !== "preparing" && now !== "aborted prepare";
   try {
-    summary = summarize(ref, layout.manifest);
+    summary = summarize(ref);
   } catch (error) {
     // It may have moved on since, to be removed.
     if (phase(ref) === undefined) return undefined;
@@ -119,27 +117,35 @@ interface Summary {
   createdAt: number | undefined;
 }
 
-function summarize(ref: ContainerRef, path: HostPath): Summary {
-  const quick = quickSummary(path);
-  if (quick !== undefined) return quick;
-  const manifest = readManifest(ref.dir);
-  requireLayout(ref.uuid, manifest);
+function summarize({ uuid, dir }: ContainerRef): Summary {
+  const text = manifestText(dir);
+  return quickSummary(text) ?? strictSummary(uuid, parsePodManifest(text));
+}
+
+export function strictSummary(uuid: string, manifest: PodManifest): Summary {
+  requireLayout(uuid, manifest);
   return {
     apps: manifest.apps.map(({ name, image }) => ({ name, imageName: image.name, imageId: image.id })),
-    createdAt: undefined,
+    createdAt: time(annotation(manifest.annotations, ANNOTATIONS.created)),
   };
 }
 
+/** Milliseconds since the epoch. */
+function time(text: unknown): number | undefined {
+  const parsed = typeof text === "string" ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(parsed) ? undefined : parsed;
+}
+
 /**
- * For lists of a thousand containers. Undefined for all that is not plain: what is wrong with a manifest, and with
- * which version, is for its reader to say.
+ * For lists of a thousand containers: reads of a manifest what a list shows, and does not judge the rest. Undefined if that
+ * is not plain: then the strict reader says what is wrong. A test holds that the two never contradict each other.
  */
-function quickSummary(path: HostPath): Summary | undefined {
+export function quickSummary(text: string): Summary | undefined {
   const record = (value: unknown) =>
     typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
   const list = (value: unknown) => (Array.isArray(value) ? value.map(record) : []);
   try {
-    const manifest = record(JSON.parse(readBounded(path, MAX_MANIFEST_BYTES)));
+    const manifest = record(JSON.parse(text));
     const annotations = list(manifest["annotations"]);
     const value = (key: string) => annotations.find(({ name }) => name === key)?.["value"];
     if (value(ANNOTATIONS.layoutVersion) !== LAYOUT_VERSION) return undefined;
@@ -149,8 +155,7 @@ function quickSummary(path: HostPath): Summary | undefined {
       if (typeof name !== "string" || !/^[a-z0-9-]+$/.test(name) || typeof id !== "string") return undefined;
       apps.push({ name, imageName: typeof imageName === "string" ? imageName : undefined, imageId: id });
     }
-    const createdAt = Date.parse(String(value(ANNOTATIONS.created)));
-    return apps.length === 0 ? undefined : { apps, createdAt: Number.isNaN(createdAt) ? undefined : createdAt };
+    return apps.length === 0 ? undefined : { apps, createdAt: time(value(ANNOTATIONS.created)) };
   } catch {
     return undefined;
   }
@@ -200,10 +205,11 @@ function readNetworks(path: HostPath): NetworkFacts[] {
   });
 }
 
-export function readManifest(dir: HostPath): PodManifest {
-  const { manifest } = containerLayout(dir);
+export const readManifest = (dir: HostPath): PodManifest => parsePodManifest(manifestText(dir));
+
+function manifestText(dir: HostPath): string {
   try {
-    return parsePodManifest(readBounded(manifest, MAX_MANIFEST_BYTES));
+    return readBounded(containerLayout(dir).manifest, MAX_MANIFEST_BYTES);
   } catch (error) {
     if (error instanceof RktError) throw error;
     throw new RktError("damaged-container", `cannot read the container manifest: ${errorText(error)}`, {
@@ -219,7 +225,7 @@ export function readStage1Manifest(dir: HostPath): ImageManifest {
 /** Which rendered trees the container stands on. */
 export function readTrees(dir: HostPath): TreesFile {
   try {
-    return parseTrees(readBounded(containerLayout(dir).trees, MAX_LIST_BYTES));
+    return readTreesFile(dir);
   } catch (error) {
     throw new RktError("damaged-container", `cannot read the container's list of trees: ${errorText(error)}`, {
       cause: error,

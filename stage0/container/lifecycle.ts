@@ -3,11 +3,11 @@
  * held (docs/extend/lifecycle.md). Each transition is one rename(2) by the holder of the lock.
  */
 
-import { type Dirent, mkdirSync, readdirSync, renameSync } from "node:fs";
+import { type Dirent, readdirSync, renameSync } from "node:fs";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { dataLayout, isUuid, STATES, type State } from "../../shared/contract/data-directory.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
-import { makeContainerDirectories, secureData } from "../host/data-directory.ts";
+import { makeContainerDirectories, makeOwnDirectory, secureData } from "../host/data-directory.ts";
 import { type DirectoryLock, isLocked, tryLock, waitUnlocked } from "./lock.ts";
 
 /** The phase of a container, as users see it. */
@@ -63,7 +63,7 @@ export function createContainer(data: string, uuid: string): OwnedContainer {
   const dir = dataLayout(data).container("embryo", uuid);
   // Between mkdir and flock, a gc may remove the unlocked embryo as garbage: then it is made again.
   for (;;) {
-    mkdirSync(dir, { recursive: true, mode: 0o750 });
+    makeOwnDirectory(dir, 0o700);
     const lock = tryLock(dir);
     if (typeof lock === "object") return { uuid, state: "embryo", dir, lock };
     if (lock === "busy") waitUnlocked(dir);

@@ -3,7 +3,18 @@
  * write, so only root may enter them. No other module makes such a directory, except deeper ones.
  */
 
-import { chmodSync, lstatSync, mkdirSync, type Stats, statSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  type Stats,
+  statSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout, STATES } from "../../shared/contract/data-directory.ts";
@@ -22,7 +33,7 @@ function storeDirectories(data: string): Directory[] {
 
 function containerDirectories(data: string): Directory[] {
   const { containers, state } = dataLayout(data);
-  return [containers, ...STATES.map(state)].map((path) => ({ path, mode: 0o750 }));
+  return [containers, ...STATES.map(state)].map((path) => ({ path, mode: 0o700 }));
 }
 
 const metadataDirectory = (data: string): Directory => ({
@@ -36,9 +47,7 @@ export function secureData(data: string): void {
   if (top === undefined) return;
   // Others may have files here, as in /tmp, if the sticky bit keeps them from renaming ours.
   if ((top.mode & 0o022) !== 0 && (top.mode & 0o1000) === 0) close(data, top.mode & ~0o022);
-  const { containers } = dataLayout(data);
-  for (const one of [...storeDirectories(data), { path: containers, mode: 0o750 }, metadataDirectory(data)])
-    secure(one);
+  for (const one of [...storeDirectories(data), ...containerDirectories(data), metadataDirectory(data)]) secure(one);
 }
 
 export const makeStoreDirectories = (data: string): void => make(data, storeDirectories(data));
@@ -47,16 +56,35 @@ export const makeMetadataDirectory = (data: string): void => make(data, [metadat
 
 function make(data: string, directories: readonly Directory[]): void {
   mkdirSync(dirname(data), { recursive: true });
-  makeOne(data, DATA_MODE);
+  makeOwnDirectory(data, DATA_MODE);
   secureData(data);
-  for (const { path, mode } of directories) makeOne(path, mode);
+  for (const { path, mode } of directories) makeOwnDirectory(path, mode);
 }
 
-function makeOne(path: string, mode: number): void {
+/**
+ * Makes a directory, if it isn't there, that is of this user and his group, whatever the directory above would have it
+ * inherit (mkdir(2): the group of one that is set-group-ID, and that bit itself).
+ */
+export function makeOwnDirectory(path: string, mode: number): void {
   try {
     mkdirSync(path, { mode });
   } catch (error) {
-    if (errorCode(error) !== "EEXIST") throw error;
+    if (errorCode(error) === "EEXIST") return;
+    throw error;
+  }
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  } catch (error) {
+    // A collection has removed it already.
+    if (errorCode(error) === "ENOENT") return;
+    throw error;
+  }
+  try {
+    fchownSync(fd, process.geteuid?.() ?? 0, process.getegid?.() ?? 0);
+    fchmodSync(fd, mode);
+  } finally {
+    closeSync(fd);
   }
 }
 

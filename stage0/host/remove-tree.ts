@@ -1,18 +1,25 @@
 /**
- * Removes trees that an app or an image has made, of any depth and with any names, by descriptors alone. It follows no
- * link and crosses no mount. It holds a limited number of descriptors: a directory that lies too deep is moved up into
- * the directory that is being removed, and is removed there later. If it is killed, the next removal goes on.
+ * Removing what an app or an image has made: trees of any depth and names of
+ * any bytes, by descriptors alone. No link is followed, no mount crossed. However
+ * deep the tree, a fixed number of descriptors is held: the way back up is
+ * "..", checked to lead where the way down came from. Nothing is written or
+ * renamed, which takes space, quota or a key that may be lacking. Killed at any
+ * point, the next removal goes on.
  *
- * Files that are immutable or append-only (chattr(1)) lose these flags first. That is done only for regular files and
- * directories of the tree itself, by descriptors that were opened without following a link.
+ * What is immutable or may only be appended to (chattr(1)) loses that first:
+ * regular files and directories of the tree itself, by descriptors that were
+ * opened without following a link. A subvolume of btrfs that is read-only
+ * becomes writable.
  */
 
-import { closeSync, constants, fstatSync, openSync, readdirSync } from "node:fs";
+import { closeSync, constants, type Dirent, fstatSync, openSync, opendirSync } from "node:fs";
+import { constants as osConstants } from "node:os";
 import { basename, dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import {
   AT_FDCWD,
   AT_REMOVEDIR,
+  BTRFS_SUBVOL_RDONLY,
   FS_APPEND_FL,
   FS_IMMUTABLE_FL,
   fchmodat,
@@ -22,26 +29,28 @@ import {
   RESOLVE_NO_MAGICLINKS,
   RESOLVE_NO_SYMLINKS,
   RESOLVE_NO_XDEV,
-  renameat,
   setInodeFlags,
+  setSubvolumeFlags,
+  subvolumeFlags,
   unlinkat,
 } from "../../shared/syscall/file.ts";
+import { SyscallError } from "../../shared/syscall/libc.ts";
 
 const RESOLVE = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 const DIRECTORY = constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
-/** Directories that are open at once; deeper ones are moved up. */
+/** Directories that are open at once. */
 const MAX_OPEN = 64;
-/**
- * How often a directory may be filled again while it is removed: another removal may move directories up, or an app may
- * write.
- */
+/** How often a directory may be found filled again by somebody who still writes, or another removal be in the way. */
 const ROUNDS = 10;
 
 interface Level {
   /** In the directory above. */
   name: Buffer;
-  fd: number;
+  /** Undefined while many directories below are open. */
+  fd: number | undefined;
+  /** Device and inode. */
+  id: string;
   directories: Buffer[];
   rounds: number;
 }
@@ -71,6 +80,7 @@ const HINTS: Readonly<Record<string, string>> = {
   EBUSY: "something is mounted there: unmount it first",
   EPERM:
     "something there is immutable, which only CAP_LINUX_IMMUTABLE can change: `lsattr -R` shows it, `chattr -R -ia` takes it away",
+  ESTALE: "another removal was at work there: try again",
   EROFS: "the file system is read-only: mount it writable",
 };
 
@@ -83,24 +93,77 @@ function notRemoved(path: string, cause: unknown): RktError {
 
 /** As `removeTree`, for a name in a directory. Throws the system's error; `levels` then says how far it has come. */
 export function removeAt(parent: number, name: Buffer, levels: Level[] = []): void {
-  if (unlinked(parent, name)) return;
+  for (let round = 1; !unlinked(parent, name); round++) {
+    levels.length = 0;
+    if (removeDirectory(parent, name, levels)) return;
+    if (round === ROUNDS) throw new SyscallError("openat2", osConstants.errno.ESTALE, "..");
+  }
+}
+
+/** False if another removal was in the way: begin again. */
+function removeDirectory(parent: number, name: Buffer, levels: Level[]): boolean {
   const enter = (above: number, name: Buffer): void => {
     const fd = openDirectory(above, name);
-    if (fd !== undefined) levels.push({ name, fd, directories: [], rounds: 0 });
+    if (fd === undefined) return;
+    levels.push({ name, fd, id: identity(fd), directories: [], rounds: 0 });
+    makeWritable(fd);
+    const far = levels.at(-1 - MAX_OPEN);
+    if (far !== undefined) close(far);
   };
-  let moved = 0;
   try {
     enter(parent, name);
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
-      const next = level.directories.pop() ?? (removeFiles(level) ? level.directories.pop() : undefined);
-      if (next === undefined) {
-        const above = levels.at(-2)?.fd;
-        if (emptied(above ?? parent, level, above !== undefined)) closeSync((levels.pop() as Level).fd);
-      } else if (levels.length < MAX_OPEN) enter(level.fd, next);
-      else moved = moveUp(level.fd, next, levels[0] as Level, moved);
+      const fd = level.fd as number;
+      const next = level.directories.pop() ?? (removeFiles(fd, level.directories) ? level.directories.pop() : undefined);
+      if (next !== undefined) {
+        enter(fd, next);
+        continue;
+      }
+      const above = levels.at(-2);
+      if (above !== undefined && !reopen(above, fd)) return false;
+      if (emptied(above?.fd ?? parent, level, above !== undefined)) close(levels.pop() as Level);
     }
+    return true;
   } finally {
-    for (const { fd } of levels) closeSync(fd);
+    for (const level of levels) close(level);
+  }
+}
+
+function close(level: Level): void {
+  if (level.fd !== undefined) closeSync(level.fd);
+  level.fd = undefined;
+}
+
+function identity(fd: number): string {
+  const { dev, ino } = fstatSync(fd, { bigint: true });
+  return `${dev}:${ino}`;
+}
+
+/** Opens the directory above an open one; false if that is not the one that the way down came through. */
+function reopen(level: Level, below: number): boolean {
+  if (level.fd !== undefined) return true;
+  try {
+    level.fd = openat2(below, "..", constants.O_RDONLY | DIRECTORY, 0, RESOLVE);
+  } catch (error) {
+    // Another removal has taken the directory away.
+    if (errorCode(error) === "ENOENT") return false;
+    throw error;
+  }
+  return identity(level.fd) === level.id;
+}
+
+/** The inode of the root of each subvolume (btrfs, "BTRFS_FIRST_FREE_OBJECTID"). */
+const SUBVOLUME_ROOT = 256n;
+
+/** A subvolume that is read-only becomes writable: its maker may have been an app. */
+function makeWritable(fd: number): void {
+  if (fstatSync(fd, { bigint: true }).ino !== SUBVOLUME_ROOT) return;
+  try {
+    const flags = subvolumeFlags(fd);
+    if ((flags & BTRFS_SUBVOL_RDONLY) !== 0n) setSubvolumeFlags(fd, flags & ~BTRFS_SUBVOL_RDONLY);
+  } catch (error) {
+    // Another file system has such an inode too.
+    if (!["ENOTTY", "EINVAL", "EOPNOTSUPP"].includes(errorCode(error) ?? "")) throw error;
   }
 }
 
@@ -182,23 +245,50 @@ function openDirectory(parent: number, name: Buffer): number | undefined {
   return openat2(parent, name, constants.O_RDONLY | DIRECTORY, 0, RESOLVE);
 }
 
-/** Removes the files of a directory and lists its directories. False if it has none. */
-function removeFiles(level: Level): boolean {
-  const self = `/proc/self/fd/${level.fd}`;
+/**
+ * Removes the files of a directory and lists directories that it has; false when it has none. Names are read in portions,
+ * for there may be millions.
+ */
+function removeFiles(fd: number, directories: Buffer[]): boolean {
+  const self = `/proc/self/fd/${fd}`;
   let opened = false;
-  // latin1: one character a byte, whatever the names are.
-  for (const entry of readdirSync(self, { encoding: "latin1", withFileTypes: true })) {
+  for (let full = true; full && directories.length === 0; ) {
+    const entries = portion(self);
+    full = entries.length === PORTION;
+    opened = removePortion(fd, entries, directories, opened);
+  }
+  return directories.length > 0;
+}
+
+/** Names of a directory that are read at once. */
+const PORTION = 20_000;
+
+function portion(path: string): Dirent[] {
+  // One character a byte, whatever the names are. Node.js takes "latin1" here, but its types don't know that.
+  using directory = opendirSync(path, { encoding: "latin1" as BufferEncoding, bufferSize: 1024 });
+  const entries: Dirent[] = [];
+  for (let entry = directory.readSync(); entry !== null; entry = directory.readSync()) {
+    entries.push(entry);
+    if (entries.length === PORTION) break;
+  }
+  return entries;
+}
+
+/** Whether the directory had to be opened for its owner, now or before. */
+function removePortion(fd: number, entries: readonly Dirent[], directories: Buffer[], openedBefore: boolean): boolean {
+  let opened = openedBefore;
+  for (const entry of entries) {
     const name = Buffer.from(entry.name, "latin1");
     try {
-      if (entry.isDirectory() || !unlinked(level.fd, name, true)) level.directories.push(name);
+      if (entry.isDirectory() || !unlinked(fd, name, true)) directories.push(name);
     } catch (error) {
       if (errorCode(error) !== "EACCES" || opened) throw error;
       opened = true;
-      fchmodat(AT_FDCWD, self, 0o700);
-      if (!unlinked(level.fd, name, true)) level.directories.push(name);
+      fchmodat(AT_FDCWD, `/proc/self/fd/${fd}`, 0o700);
+      if (!unlinked(fd, name, true)) directories.push(name);
     }
   }
-  return level.directories.length > 0;
+  return opened;
 }
 
 /** Removes an empty directory; false if it was filled since it was read. */
@@ -211,21 +301,4 @@ function emptied(above: number, level: Level, own: boolean): boolean {
     if (code !== "ENOENT") throw error;
   }
   return true;
-}
-
-/** Moves a directory into that of `top`. `used` names were tried before; returns the new number. */
-function moveUp(from: number, name: Buffer, top: Level, used: number): number {
-  for (let n = used; ; n++) {
-    const to = Buffer.from(`removed-${process.pid}-${n}`);
-    try {
-      changeable(from, name, true, () => renameat(from, name, top.fd, to));
-      top.directories.push(to);
-    } catch (error) {
-      const code = errorCode(error);
-      // The name is taken. (rename(2) would have replaced an empty directory.)
-      if (code === "ENOTEMPTY" || code === "EEXIST" || code === "ENOTDIR") continue;
-      if (code !== "ENOENT") throw error;
-    }
-    return n + 1;
-  }
 }

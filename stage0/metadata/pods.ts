@@ -5,14 +5,14 @@
  */
 
 import { timingSafeEqual } from "node:crypto";
-import { readBounded } from "../../shared/bounded-read.ts";
+import { MAX_LIST_BYTES, readBounded } from "../../shared/bounded-read.ts";
 import { errorCode, RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { blobKey } from "../../shared/contract/image-ids.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
-import { readManifest, MAX_LIST_BYTES } from "../container/inspect.ts";
+import { readManifest } from "../container/inspect.ts";
 import { type ContainerRef, listContainers, phase } from "../container/lifecycle.ts";
 import type { ManifestReader } from "../store/manifest-reader.ts";
 import type { Pod, Pods } from "./service.ts";

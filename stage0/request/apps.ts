@@ -21,6 +21,7 @@ import { specVersion } from "../../shared/schema/early-manifests.ts";
 import { quote } from "../../shared/schema/manifest-error.ts";
 import type { App, ImageID, ImageManifest, NameValue, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
 import { olderThan, toACName, variableName } from "../../shared/schema/values.ts";
+import { withoutPriorities } from "./host-priorities.ts";
 import { overrideIsolators } from "./isolators.ts";
 import type { AppRequest, RunRequest } from "./request.ts";
 import { mergeMounts } from "./volumes.ts";
@@ -61,6 +62,7 @@ export function runtimeApp(
   requireHost(manifest);
   const app = asked.exec === undefined ? appFromImage(manifest) : withExec(manifest, asked.exec);
   const name = asked.name ?? defaultName(manifest.name);
+  const where = { object: `app ${name}`, path: "isolators" };
   return {
     name,
     image: { id, name: manifest.name, labels: manifest.labels },
@@ -78,7 +80,7 @@ export function runtimeApp(
         request.environment.set,
         asked.environment,
       ]),
-      isolators: overrideIsolators(app.isolators, asked.isolators, { object: `app ${name}`, path: "isolators" }),
+      isolators: overrideIsolators(withoutPriorities(app.isolators, where), asked.isolators, where),
       userAnnotations: { ...app.userAnnotations, ...record(asked.userAnnotations) },
       userLabels: { ...app.userLabels, ...record(asked.userLabels) },
     },

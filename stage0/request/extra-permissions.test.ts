@@ -60,17 +60,17 @@ const cases: {
   {
     name: "files by their handles",
     image: [caps("CAP_DAC_READ_SEARCH"), remove("mkdir")],
-    more: "CAP_DAC_READ_SEARCH; the system calls mount, ptrace, bpf, init_module and 95 more, which is as good as root on the host (--caps-retain, --seccomp to decide otherwise)",
+    more: "CAP_DAC_READ_SEARCH; the system calls mount, ptrace, bpf, init_module and 99 more, which is as good as root on the host (--caps-retain, --seccomp to decide otherwise)",
   },
   {
     name: "few calls that are refused by default",
     image: [retain("read", "clone", "unshare", "mount")],
-    more: "the system calls mount, clone, unshare (--seccomp to decide otherwise)",
+    more: "the system calls mount, clone, unshare, which is as good as root on the host (--seccomp to decide otherwise)",
   },
   {
     name: "a remove-set of its own, in place of the default",
     image: [remove("reboot")],
-    more: "the system calls mount, ptrace, bpf, init_module and 94 more (--seccomp to decide otherwise)",
+    more: "the system calls mount, ptrace, bpf, init_module and 98 more, which is as good as root on the host (--seccomp to decide otherwise)",
   },
   {
     name: "what the command line has said otherwise",

@@ -8,7 +8,7 @@ import { DEFAULT_CAPABILITIES } from "../../shared/schema/capabilities.ts";
 import { type KnownIsolators, understandIsolators } from "../../shared/schema/isolators.ts";
 import type { Isolator, RuntimeApp } from "../../shared/schema/types.ts";
 import { expandSystemCalls } from "../../shared/schema/system-calls.ts";
-import { allows, defaultFilter, isolatorFilter, namesDefault, type SystemCallFilter } from "../../shared/seccomp.ts";
+import { allows, defaultFilter, isolatorFilter, type SystemCallFilter } from "../../shared/seccomp.ts";
 import { MULTIPLEXERS, systemCallNumbers } from "../../shared/system-call-numbers.ts";
 
 /** Settings of the container on which the effect of such permissions depends. */
@@ -57,29 +57,32 @@ const ROOTS: Readonly<Record<string, readonly string[]>> = {
   CAP_DAC_READ_SEARCH: ["open_by_handle_at"],
 };
 
+/**
+ * Root that can make a user namespace has every capability in it, and its files are still the host's root's: it mounts
+ * the cgroup file systems there, and writes to them.
+ */
+const MAKES_NAMESPACES = ["clone3", "unshare", "setns"];
+const MOUNTS = ["mount", "fsmount"];
+
 function isHostsRoot(known: KnownIsolators, unprotected: readonly Protection[]): boolean {
   const filter = unprotected.includes("seccomp") ? undefined : isolatorFilter(known);
+  const can = (calls: readonly string[]) => calls.some((call) => filter === undefined || allows(filter, call) !== "no");
+  const makes = can(MAKES_NAMESPACES) || filter === undefined || allows(filter, "clone") === "yes";
+  if (makes && can(MOUNTS)) return true;
   const retained = known["os/linux/capabilities-retain-set"] ?? [];
   return Object.entries(ROOTS).some(
     ([capability, calls]) =>
       (unprotected.includes("capabilities") || retained.includes(capability)) &&
-      calls.some((call) => filter === undefined || allows(filter, call) !== "no"),
+      can(calls),
   );
 }
-
-/**
- * Calls whose arguments the default filter checks. An image's plain list allows them with all arguments, which is not
- * reported.
- */
-const CHECKED_BY_ARGUMENTS = ["ioctl", "personality", "socket"];
 
 /** Calls that the default filter refuses, and this filter allows at least partly. */
 function furtherCalls(filter: SystemCallFilter, known: KnownIsolators): string[] {
   const usual = defaultFilter();
-  // If an isolator names such a call beside a default list, that is to allow it with all arguments: this is reported.
-  const retain = known["os/linux/seccomp-retain-set"];
-  const meant = retain !== undefined && namesDefault(retain) ? retain.set : [];
-  const apart = [...CHECKED_BY_ARGUMENTS, ...MULTIPLEXERS.map(({ call }) => call)].filter((call) => !meant.includes(call));
+  // They stand for other calls of 32-bit programs, which have rules of their own.
+  const named = known["os/linux/seccomp-retain-set"]?.set ?? [];
+  const apart = MULTIPLEXERS.map(({ call }) => call).filter((call) => !named.includes(call));
   const machines = [systemCallNumbers("x86_64"), systemCallNumbers("i386")];
   return (expandSystemCalls("@appc.io/all") ?? []).filter((call) => {
     if (apart.includes(call) || !machines.some((numbers) => numbers.has(call))) return false;

@@ -308,7 +308,7 @@ test("manifest: of a pod manifest's apps, one that its image describes", async (
   const given = parsePodManifest(JSON.stringify({ acKind: "PodManifest", acVersion: "0.8.11", apps }));
   const { request: { run: request } } = readRunLine(scanWords(["--pod-manifest=x"], runOptions, "images"));
   assert.deepEqual(fromPodManifest(given, request, [wide, wide], circumstances).warnings, [
-    "app image-says: its image asks for more than the default: no system call filter (--seccomp to decide otherwise)",
+    "app image-says: its image asks for more than the default: no system call filter, which is as good as root on the host (--seccomp to decide otherwise)",
   ]);
 });
 

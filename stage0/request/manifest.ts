@@ -17,6 +17,7 @@ import type {
   RuntimeApp,
   TemplateMount,
 } from "../../shared/schema/types.ts";
+import type { Where } from "../../shared/schema/isolators.ts";
 import { olderThan } from "../../shared/schema/values.ts";
 import { stopSettings } from "../../shared/stop.ts";
 import { checkPrivateIds, wantsPrivateUsers } from "../container/private-users.ts";
@@ -38,6 +39,7 @@ import { refuseReserved } from "./reserved-annotations.ts";
 import { annotations, launchAnnotations } from "./stage1-annotations.ts";
 import { mountVolumes, uniqueVolumes, unusedVolumes } from "./volumes.ts";
 import { extraPermissions } from "./extra-permissions.ts";
+import { deniedPriorities, withoutPriorities } from "./host-priorities.ts";
 
 /** Whether an image is so early that image IDs were SHA-256: its app expects such an ID when it asks for one. */
 export const knownBySha256 = ({ acVersion }: ImageManifest): boolean => olderThan(specVersion(acVersion), "0.2.0");
@@ -73,7 +75,7 @@ export function containerManifest(
     request,
     circumstances,
   );
-  return withPermissionNotes(result, circumstances, (i) => request.apps[i]?.isolators);
+  return withPermissionNotes(result, images, circumstances, (i) => request.apps[i]?.isolators);
 }
 
 /** Makes the manifest from the user's pod manifest, and fills in what that leaves to the images. */
@@ -89,13 +91,14 @@ export function fromPodManifest(
     const { id, manifest } = image;
     requireHost(manifest);
     const { isolators = [], mounts, ...own } = app;
-    const section = app.app ?? appFromImage(manifest);
+    const where = { object: `app ${app.name}`, path: "isolators" };
+    const section = app.app ?? withoutImagesPriorities(appFromImage(manifest), where);
     return {
       ...own,
       image: { id, name: manifest.name, labels: manifest.labels },
       app: {
         ...section,
-        isolators: overrideIsolators(section.isolators, isolators, { object: `app ${app.name}`, path: "isolators" }),
+        isolators: overrideIsolators(section.isolators, isolators, where),
       },
       mounts: [
         ...mounts.flatMap((mount) => placedMounts(mount, app.name, section)),
@@ -111,10 +114,15 @@ export function fromPodManifest(
       `--interactive gives the terminal to one app, and the pod manifest has ${apps.length}`,
     );
   const result = complete({ ...given, apps, volumes }, request, circumstances);
-  return withPermissionNotes(result, circumstances, (i) =>
+  return withPermissionNotes(result, images, circumstances, (i) =>
     given.apps[i]?.app === undefined ? (given.apps[i]?.isolators ?? []) : undefined,
   );
 }
+
+const withoutImagesPriorities = (app: App, where: Where): App => ({
+  ...app,
+  isolators: withoutPriorities(app.isolators, where),
+});
 
 /** The mounts for a mount of before 0.7.0, which names a mount point instead of a path. */
 function placedMounts(mount: TemplateMount, app: string, section: App): Mount[] {
@@ -142,13 +150,20 @@ function fulfilling({ volumes }: PodTemplate, section: App, mounts: readonly Tem
  */
 function withPermissionNotes(
   { manifest, warnings, ...rest }: ContainerManifest,
+  images: readonly ResolvedImage[],
   { unprotected = [] }: Circumstances,
   asked: (app: number) => readonly Isolator[] | undefined,
 ): ContainerManifest {
   const privateUsers = wantsPrivateUsers(manifest);
   const extra = manifest.apps.flatMap((app, i) => {
     const instead = asked(i);
-    return instead === undefined ? [] : extraPermissions(app, instead, { unprotected, privateUsers });
+    if (instead === undefined) return [];
+    const ofImage = images[i]?.manifest.app?.isolators ?? [];
+    const where = { object: `app ${app.name}`, path: "isolators" };
+    return [
+      ...extraPermissions(app, instead, { unprotected, privateUsers }),
+      ...deniedPriorities(app.name, ofImage, instead, where),
+    ];
   });
   return { manifest, ...rest, warnings: [...warnings, ...extra] };
 }

@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { type Entry, makeAci, manifest } from "../../test/fixtures/aci.ts";
+import { randomFrom } from "../../test/helpers/random.ts";
 import { LAYER_LIMITS, type Layer, type LayerOrder, layersOf, type LayerSource } from "./layers.ts";
 import { openStore } from "./store.ts";
 import { extractOrder } from "./trees.ts";
@@ -79,15 +80,10 @@ test("too deep, too many, too long: an error each", () => {
   });
 });
 
-/** Numbers below n, the same ones for the same seed (mulberry32). */
+/** Numbers below n, the same ones for the same seed. */
 function random(seed: number): (n: number) => number {
-  let state = seed;
-  return (n) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % n;
-  };
+  const next = randomFrom(seed);
+  return (n) => Math.floor(next() * n);
 }
 
 const PATHS = ["a", "a/b", "a/b/c", "a/d", "e", "f"];

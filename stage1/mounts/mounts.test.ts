@@ -50,6 +50,7 @@ test("the whole plan, in order: programs read-only; then a tmpfs, so that no tar
     "bind ./log ./stage1/rootfs/rkt/log mapped",
     "bind ./volumes ./stage1/rootfs/rkt/volumes mapped",
     "directory ./stage1/rootfs/rkt/stdio",
+    "directory ./stage1/rootfs/rkt/accounts",
     "directory ./stage1/rootfs/rkt/etc",
     "copy /etc/resolv.conf ./stage1/rootfs/rkt/etc/resolv.conf",
     "text ./stage1/rootfs/rkt/etc/hostname",

@@ -94,6 +94,7 @@ export function planContainerMounts(
     part(here.log, STAGE1.log),
     part(here.volumes, STAGE1.volumes),
     { kind: "directory", target: inside(STAGE1.stdio) },
+    { kind: "directory", target: inside(STAGE1.accounts) },
     { kind: "directory", target: inside(STAGE1.etc) },
     ...resolvConf(annotation(manifest.annotations, ANNOTATIONS.resolvConf), network, inside(STAGE1.resolvConf)),
     { kind: "text", target: inside(STAGE1.hostname), text: `${hostname}\n` },

@@ -5,8 +5,8 @@
  */
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, closeSync, mkdirSync, readFileSync, realpathSync } from "node:fs";
-import { errorCode, printable, RktError } from "../../shared/errors.ts";
+import { existsSync, closeSync, mkdirSync, realpathSync } from "node:fs";
+import { printable, RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS, EARLY_IMAGE_ANNOTATION } from "../../shared/contract/annotations.ts";
 import {
   LOCAL_CONFIG_DIR,
@@ -28,6 +28,7 @@ import {
   portName,
   refusePorts,
 } from "../../shared/network-request.ts";
+import { readTreesFile } from "../../shared/read-trees.ts";
 import { makeRuntimeDirectory, openRuntimeFile } from "../../shared/runtime-directory.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { RuntimeApp } from "../../shared/schema/types.ts";
@@ -209,16 +210,10 @@ function named(choices: readonly NetworkChoice[], confs: ReadonlyMap<string, Net
  * is not removed: its rendered tree, or the copy that the container has.
  */
 function lastingStage1(): string {
-  let trees: { overlay?: unknown; stage1?: { tree?: unknown } } = {};
-  try {
-    trees = JSON.parse(readFileSync(here.trees, "utf8"));
-  } catch (error) {
-    // Laid out by hand.
-    if (errorCode(error) !== "ENOENT") throw error;
-  }
-  const tree = trees.stage1?.tree;
-  const shared = trees.overlay === true && typeof tree === "string";
-  return realpathSync(shared ? dataLayout("../../..").treeRootfs(tree) : here.stage1Rootfs);
+  // A directory that was laid out by hand has no such file.
+  const trees = existsSync(here.trees) ? readTreesFile(".") : undefined;
+  const shared = trees?.overlay === true ? dataLayout("../../..").treeRootfs(trees.stage1.tree) : undefined;
+  return realpathSync(shared ?? here.stage1Rootfs);
 }
 
 function attachmentOf(

@@ -8,7 +8,7 @@
  * open files: a relay copies between them and the command's own streams.
  */
 
-import { closeSync, openSync, readFileSync, readlinkSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { hierarchies, ownCgroup } from "../../shared/cgroup-hierarchies.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
@@ -19,6 +19,7 @@ import { STAGE1 } from "../../shared/contract/stage1-root.ts";
 import { appUnitCgroup } from "../../shared/contract/units.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { closeOnExecFrom, isTerminal } from "../../shared/syscall/descriptor.ts";
+import { owningUserNamespace } from "../../shared/syscall/namespace.ts";
 import { PR_CAPBSET_DROP, prctl } from "../../shared/syscall/process.ts";
 import { firstProcess } from "../container/first-process.ts";
 import { readContainer } from "../container/container.ts";
@@ -89,13 +90,14 @@ function appDescriptors(first: number, app: string, manifest: PodManifest): AppD
       hint: `there are: ${manifest.apps.map(({ name }) => name).join(", ")}`,
     });
   const stage1Mounts = readlinkSync(`/proc/${first}/ns/mnt`);
+  const users = userNamespace(`/proc/${first}/ns/user`);
   for (const process of appProcesses(first, app)) {
-    const namespaces = openNamespaces(process, app, stage1Mounts);
+    const namespaces = openNamespaces(process, app, { stage1Mounts, users });
     if (namespaces === undefined) continue;
     return { fds: [namespaces.mounts, ...openCgroups(process, app)], cgroupNamespace: namespaces.cgroups };
   }
   throw new RktError("not-running", `app "${app}" is not running`, {
-    hint: "it is starting, or has ended: `rkt status` shows its exit status",
+    hint: "it is starting, or has ended, or has moved into namespaces of its own: `rkt status` shows its exit status",
   });
 }
 
@@ -129,14 +131,30 @@ function startTime(pid: number): number {
   }
 }
 
+/** Device and inode of a user namespace. */
+function userNamespace(at: string | number): string {
+  const { dev, ino } = typeof at === "string" ? statSync(at) : fstatSync(at);
+  return `${dev}:${ino}`;
+}
+
+/** An app can make a user namespace, and in it others, where it mounts over its files what it likes. */
+function belongsTo(namespace: number, users: string): boolean {
+  const owner = owningUserNamespace(namespace);
+  try {
+    return userNamespace(owner) === users;
+  } finally {
+    closeSync(owner);
+  }
+}
+
 /**
- * Opens the namespaces of a process. Undefined if it is still in stage 1's mount namespace: then it is not the app yet,
- * or a helper of systemd. The launcher checks that the root there is the app's.
+ * A process that has stage 1's own is not yet the app, or is systemd's helper. What is the root there, the launcher
+ * checks.
  */
 function openNamespaces(
   pid: number,
   app: string,
-  stage1Mounts: string,
+  { stage1Mounts, users }: { stage1Mounts: string; users: string },
 ): { mounts: number; cgroups: number } | undefined {
   const opened: number[] = [];
   try {
@@ -144,7 +162,8 @@ function openNamespaces(
     const [mounts = -1, cgroups = -1] = opened;
     const fits =
       readlinkSync(`/proc/self/fd/${mounts}`) !== stage1Mounts &&
-      // Still the app's process, and no other that got the same pid.
+      opened.every((namespace) => belongsTo(namespace, users)) &&
+      // Still the process it was, and no other of the same number.
       readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(`/${appUnitCgroup(app)}\n`);
     if (fits) return { mounts, cgroups };
   } catch (error) {

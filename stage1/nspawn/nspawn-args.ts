@@ -9,14 +9,13 @@ import { containerLayout } from "../../shared/contract/container-directory.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
 import { STAGE1 } from "../../shared/contract/stage1-root.ts";
 import type { ResourceLimit } from "../../shared/syscall/process.ts";
+import type { StdioMode } from "../container/stdio.ts";
 import type { Users } from "../container/users.ts";
-
-/** How the apps' standard streams are connected: see /usr/lib/rkt/pid1 of the stage1 image. */
-export type StdioMode = "pipe" | "interactive" | "stdin";
 
 export interface NspawnOptions {
   uuid: string;
   hostname: string;
+  /** The program `pid1` of the stage1 image is told. */
   stdio: StdioMode;
   /** App names, in order. */
   apps: readonly string[];

@@ -15,7 +15,7 @@ import type { EventHandler, NameValue, PodManifest, RuntimeApp } from "../../sha
 import { FAILURE } from "./failure.ts";
 import type { ResourceLimit } from "../../shared/syscall/process.ts";
 import { type StopSettings, stopSettings } from "../../shared/stop.ts";
-import type { StdioMode } from "../nspawn/nspawn-args.ts";
+import type { StdioMode } from "../container/stdio.ts";
 import { type Resources, unitProperties } from "./resources.ts";
 import { socketDependencies, socketUnits } from "./sockets.ts";
 

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
 import { answerFile, serve } from "../helpers/http-server.ts";
-import { exampleAci, finished, makeRkt, requires } from "../helpers/rkt.ts";
+import { exampleAci, finished, makeRkt, requires, sh } from "../helpers/rkt.ts";
 import { assertAftermath, assertImages, assertManners, ownCgroups } from "./aftermath.ts";
 import { random, rounds, seed } from "./random.ts";
 
@@ -16,7 +16,6 @@ const times = rounds(1);
 
 const cgroups = process.getuid?.() === 0 ? ownCgroups() : [];
 const busybox = exampleAci("busybox");
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 
 test("100 containers started at once all end with their own status and output", async (t) => {
   if (!requires(t, "root", "build")) return;

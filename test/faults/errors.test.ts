@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { type Entry, makeAci } from "../fixtures/aci.ts";
 import { answerFile, serve } from "../helpers/http-server.ts";
-import { exampleAci, makeRkt, type Rkt, requires, rktBinary } from "../helpers/rkt.ts";
+import { exampleAci, makeRkt, requires, type Rkt, rktBinary, sh } from "../helpers/rkt.ts";
 import { assertAftermath, assertImages, assertManners, ownCgroups } from "./aftermath.ts";
 import { random, rounds, seed } from "./random.ts";
 import { chooseFaults, countCalls, type Faults, withFault } from "./strace.ts";
@@ -16,7 +16,6 @@ const times = rounds(1);
 const cgroups = process.getuid?.() === 0 ? ownCgroups() : [];
 const busybox = exampleAci("busybox");
 const image = existsSync(busybox) ? readFileSync(busybox) : Buffer.alloc(0);
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 
 interface Scenario {
   name: string;

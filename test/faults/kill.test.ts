@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { serve } from "../helpers/http-server.ts";
-import { eventually, exampleAci, finished, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
+import { eventually, exampleAci, finished, makeRkt, requires, type Rkt, sh } from "../helpers/rkt.ts";
 import { assertAftermath, assertImages, ownCgroups } from "./aftermath.ts";
 import { random, rounds, seed } from "./random.ts";
 
@@ -14,7 +14,6 @@ const times = rounds(2);
 
 const cgroups = process.getuid?.() === 0 ? ownCgroups() : [];
 const busybox = exampleAci("busybox");
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 
 interface Scenario {
   name: string;

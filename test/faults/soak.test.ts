@@ -9,7 +9,7 @@ import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { test } from "node:test";
-import { exampleAci, finished, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
+import { exampleAci, finished, makeRkt, requires, type Rkt, sh } from "../helpers/rkt.ts";
 import { assertAftermath, assertImages, ownCgroups } from "./aftermath.ts";
 
 const asked = process.env["RKT_SOAK_CYCLES"];
@@ -18,7 +18,6 @@ const cycles = Number(asked ?? 12);
 const long = asked !== undefined;
 const cgroups = process.getuid?.() === 0 ? ownCgroups() : [];
 const busybox = exampleAci("busybox");
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 const words = (command: string, ...args: string[]): string =>
   spawnSync(command, args, { encoding: "utf8" }).stdout.trim();
 const linesOf = (text: string): number => (text === "" ? 0 : text.split("\n").length);

@@ -79,7 +79,7 @@ test("directories that are too open are closed, by a command that only looks too
   for (const words of [["list"], ["image", "list"], ["gc"]]) {
     for (const path of ["", "cas", "cas/tree", "cas/blob", "containers"]) chmodSync(join(rkt.dir, path), 0o777);
     rkt.ok(words);
-    assert.deepEqual(modes(), [0o755, 0o700, 0o700, 0o700, 0o750], words.join(" "));
+    assert.deepEqual(modes(), [0o755, 0o700, 0o700, 0o700, 0o700], words.join(" "));
   }
 });
 
@@ -115,4 +115,27 @@ test("a directory that others use keeps its mode", (t) => {
   chmodSync(rkt.dir, 0o1777);
   rkt.ok(["image", "list"]);
   assert.equal(statSync(rkt.dir).mode & 0o7777, 0o1777);
+});
+
+test("a set-group-ID directory hands its group nothing", (t) => {
+  if (!requires(t, "root", "build", "setpriv", "flock")) return;
+  const rkt = reachable(makeRkt(t));
+  mkdirSync(rkt.dir);
+  chownSync(rkt.dir, 0, 4242);
+  chmodSync(rkt.dir, 0o2750);
+  const uuid = rkt.ok(["prepare", "--insecure-options=image", exampleAci("busybox")]).stdout.trim();
+  const dir = join(rkt.dir, "containers/prepared", uuid);
+  const member = ["--reuid=65534", "--regid=4242", "--clear-groups", "sh", "-c"];
+  const script = 'cat "$0/container"; ls "$0/overlay"; flock -n "$0" true; ls "$0/.." "$0/../.."; ls -d "$1"';
+  const done = spawnSync("setpriv", [...member, script, dir, rkt.dir], { encoding: "utf8" });
+  assert.equal(done.stdout, `${rkt.dir}\n`, "the group enters the directory that it was given, and none below");
+  for (const below of ["containers", "containers/prepared", `containers/prepared/${uuid}`, "cas", "cas/tree"]) {
+    const { gid, mode } = statSync(join(rkt.dir, below));
+    assert.deepEqual([gid, mode & 0o7777], [0, 0o700], below);
+  }
+  // One that an older rkt left open is closed by the next command.
+  chownSync(join(rkt.dir, "containers/prepared"), 0, 4242);
+  chmodSync(join(rkt.dir, "containers/prepared"), 0o2750);
+  rkt.ok(["list"]);
+  assert.equal(statSync(join(rkt.dir, "containers/prepared")).mode & 0o7777, 0o700);
 });

@@ -5,10 +5,9 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { finished, exampleAci, makeRkt, type Rkt, requires, rktBinary } from "../helpers/rkt.ts";
+import { exampleAci, finished, makeRkt, requires, type Rkt, rktBinary, sh } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 const prepare = (rkt: Rkt, ...args: string[]): string => rkt.ok(["prepare", busybox, ...args]).stdout.trim();
 const run = (rkt: Rkt, aci: string, script: string) =>
   rkt.ok(["run", "--insecure-options=image", aci, ...sh(script)]).stdout;

@@ -13,15 +13,15 @@ import {
   exampleAci,
   finished,
   makeRkt,
+  requires,
   type Result,
   type Rkt,
-  requires,
   scratchFile,
+  sh,
 } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
 const fly = `--stage1-image=${join(dist, "stage1-fly.aci")}`;
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 const ready = (t: TestContext, ...more: string[]) => requires(t, "root", "build", ...more);
 const only = (rkt: Rkt): string => {
   const [first, second] = rkt.containers();

@@ -12,7 +12,7 @@ import { filterProgram } from "../../shared/seccomp-program.ts";
 import { systemCallNumbers } from "../../shared/system-call-numbers.ts";
 import { I386, runFilter, X86_64 } from "../helpers/bpf.ts";
 import { runs32Bit } from "../helpers/kernel.ts";
-import { dist, exampleAci, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+import { dist, exampleAci, makeRkt, requires, type Rkt, scratchFile, sh } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
 
@@ -474,7 +474,6 @@ test("isolators and what the command line makes of them", async (t) => {
     });
 });
 
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 
 const NETWORK =
   "busybox ip link add br7 type bridge && busybox ip addr add 192.0.2.7/24 dev br7 && busybox ip link set br7 up && " +

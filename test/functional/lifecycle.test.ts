@@ -24,14 +24,14 @@ import {
   exampleAci,
   finished,
   makeRkt,
+  requires,
   type Result,
   type Rkt,
-  requires,
   rktBinary,
+  sh,
 } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const prepare = (rkt: Rkt, ...args: string[]): string => rkt.ok(["prepare", busybox, ...args]).stdout.trim();

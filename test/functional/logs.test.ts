@@ -6,10 +6,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { eventually, exampleAci, finished, makeRkt, type Rkt, requires, rktBinary } from "../helpers/rkt.ts";
+import { eventually, exampleAci, finished, makeRkt, requires, type Rkt, rktBinary, sh } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 
 /** Runs to the end, whatever the status; its UUID. */
 function ended(rkt: Rkt, ...args: string[]): string {

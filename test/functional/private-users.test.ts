@@ -11,14 +11,14 @@ import {
   exampleAci,
   finished,
   makeRkt,
+  requires,
   type Result,
   type Rkt,
-  requires,
   scratchFile,
+  sh,
 } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 
 interface Running {
   uuid: string;

@@ -7,10 +7,9 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
-import { eventually, exampleAci, finished, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
+import { eventually, exampleAci, finished, makeRkt, requires, type Rkt, scratchFile, sh } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 const cat = (path: string): string => spawnSync("cat", [path], { encoding: "utf8" }).stdout.trim();
 
 const ROOT: readonly Entry[] = [

@@ -5,10 +5,9 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { eventually, exampleAci, finished, makeRkt, type Rkt, requires } from "../helpers/rkt.ts";
+import { eventually, exampleAci, finished, makeRkt, requires, type Rkt, sh } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 const only = (rkt: Rkt): string => {
   const [first, second] = rkt.containers();
   assert.ok(first !== undefined && second === undefined, `one container, not ${rkt.containers()}`);

@@ -4,10 +4,19 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { dist, eventually, exampleAci, finished, makeRkt, type Result, type Rkt, requires } from "../helpers/rkt.ts";
+import {
+  dist,
+  eventually,
+  exampleAci,
+  finished,
+  makeRkt,
+  requires,
+  type Result,
+  type Rkt,
+  sh,
+} from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 
 const EXAMPLES = ["stage1-shell", "stage1-bwrap"] as const;
 

@@ -6,10 +6,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { exampleAci, finished, makeRkt, requires, rktBinary } from "../helpers/rkt.ts";
+import { exampleAci, finished, makeRkt, requires, rktBinary, sh } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
-const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
 
 test("64 MiB of random bytes pass unchanged", (t) => {
   if (!requires(t, "root", "build")) return;

@@ -27,6 +27,7 @@ import { scanWords } from "../../stage0/cli/words.ts";
 import { globalOptions } from "../../stage0/cli/globals.ts";
 import { runOptions } from "../../stage0/request/run-options.ts";
 import { parseNetworkConf } from "../../stage1/network/network-conf.ts";
+import { parseTrees } from "../../shared/contract/trees.ts";
 import { networkRequest } from "../../shared/network-request.ts";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
 import { makeGpg } from "../fixtures/gpg.ts";
@@ -359,6 +360,20 @@ const parsers: [name: string, seeds: string[], parse: (text: string) => unknown]
 ];
 for (const [name, seeds, parse] of parsers)
   fuzz({ name, seeds, dictionary: words, run: (input) => void parse(input.toString("latin1")) });
+
+fuzz({
+  name: "trees",
+  seeds: [
+    '{"overlay":true,"privateUsers":true,"stage1":{"image":"sha512-ab","tree":"tree-2-ab"},"apps":{"a":{"image":"sha512-cd","tree":"tree-2-cd","dir":"sha512-cd-2"}}}',
+  ],
+  dictionary: ["__proto__", "..", "/", ".", "null", "true", "{}", "[]"],
+  run(input) {
+    const { stage1, apps } = parseTrees(input.toString("utf8"));
+    // Each becomes one component of a path.
+    const parts = [stage1, ...Object.values(apps)].flatMap((one) => Object.values(one));
+    for (const part of parts) assert.match(part, /^[^./][^/]*$/);
+  },
+});
 
 fuzz({
   name: "command-line",

@@ -28,7 +28,10 @@ export const dist = join(root, "dist");
 export const rktBinary = join(dist, "rkt");
 export const exampleAci = (name: string): string => join(dist, "examples", `${name}.aci`);
 
-/** Guards the recursive removal: only a directory with this file is removed. */
+/** What follows an image that has a shell: the shell runs the script in place of the image's command. */
+export const sh = (script: string): string[] => ["--exec=/bin/sh", "--", "-c", script];
+
+/** Guards the recursive removal: only a directory that carries it is ever deleted. */
 const MARKER = ".rkt-test";
 
 const needs: Record<string, () => string | undefined> = {

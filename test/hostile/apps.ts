@@ -46,7 +46,8 @@ const REFUSED_TOO = [
   ...["kcmp", "keyctl session", "keyctl join", "keyctl read", "request_key", "ioperm", "delete_module"],
   ...["finit_module", "kexec_file_load", "vhangup", "setrlimit beyond", "sched_setscheduler"],
 ];
-const LAST = ["TIOCLINUX", "unshare cgroup", "unshare net", "unshare pid", "unshare time", "ptrace traceme"];
+const OF_FILES = ["project ID", "encryption key", "encryption policy", "subvolume", "file_setattr"];
+const LAST = ["TIOCLINUX", ...OF_FILES, "unshare cgroup", "unshare net", "unshare pid", "unshare time", "ptrace traceme"];
 
 const eperm = (names: readonly string[]): string => names.map((name) => `${name}: EPERM\n`).join("");
 /** `raw` is an app's right where it has CAP_NET_RAW over its network. */

@@ -1,0 +1,75 @@
+/** The flavor that boots a systemd in systemd-nspawn, which this process becomes. */
+
+import { openSync } from "node:fs";
+import { callersEnvironment } from "../../shared/callers-environment.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { execve } from "../../shared/exec.ts";
+import { flock, LOCK_SH } from "../../shared/syscall/descriptor.ts";
+import { CLONE_NEWNET, setns } from "../../shared/syscall/namespace.ts";
+import { writeWhole } from "../../shared/write-whole.ts";
+import { hideUnused } from "../cgroups/cgroups.ts";
+import type { Container } from "../container/container.ts";
+import type { Flavor, Prepared } from "../flavor.ts";
+import { containerHostname, privateRun } from "../mounts/mounts.ts";
+import { furtherCapabilities } from "./capabilities.ts";
+import { requireInotify } from "./inotify.ts";
+import { nspawnCommand } from "./nspawn-args.ts";
+import { warm } from "./warm.ts";
+
+export const nspawn: Flavor = { checkHost: requireInotify, beforeCgroups: warm, leave };
+
+function leave(container: Container, { stdio, notify, network, cgroups, openFiles, keepFds }: Prepared): never {
+  const { uuid, manifest, users } = container;
+  // From within the user namespace, nspawn's child may not join it: then nspawn itself does.
+  const joined = users === undefined ? undefined : network.namespace;
+  if (joined !== undefined) setns(joined, CLONE_NEWNET);
+
+  // execve keeps the pid: nspawn's is ours, and the container's PID 1 is its child.
+  writeWhole(containerLayout(".").pid, `${process.pid}\n`, 0o644);
+  const cloned = typeof notify === "number" ? notify : undefined;
+  const socket = privateRun(cloned) ?? (typeof notify === "string" ? notify : undefined);
+
+  hideUnused(cgroups);
+  const { path, argv } = nspawnCommand({
+    uuid,
+    hostname: containerHostname(manifest, uuid),
+    stdio,
+    apps: manifest.apps.map((app) => app.name),
+    debug: container.debug,
+    notify: socket !== undefined,
+    networkNamespace:
+      network.namespace === undefined || joined !== undefined
+        ? undefined
+        : `/proc/${process.pid}/fd/${network.namespace}`,
+    capabilities: furtherCapabilities(manifest, {
+      ownNetwork: network.namespace !== undefined,
+      ownUsers: users !== undefined,
+    }),
+    openFiles,
+    users,
+  });
+  execve(path, argv, environment(socket), [...keepFds, ...network.keepFds, lifeLock()]);
+}
+
+/** A lock on the directory `status`, which the container sees too: `pid1` learns by it whether nspawn still lives. */
+function lifeLock(): number {
+  const fd = openSync(containerLayout(".").status, "r");
+  flock(fd, LOCK_SH);
+  return fd;
+}
+
+/** nspawn's own environment: no more of the caller's than it uses. */
+function environment(notify: string | undefined): Record<string, string> {
+  const env: Record<string, string> = {
+    PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    // Its notices would stand between the apps' lines; its errors must not be lost.
+    SYSTEMD_LOG_LEVEL: "err",
+    SYSTEMD_LOG_TARGET: "console",
+    // The launcher gives each app its own filter; nspawn's, compiled anew at each start, costs half the boot.
+    SYSTEMD_SECCOMP: "0",
+  };
+  const term = callersEnvironment()["TERM"];
+  if (term !== undefined) env["TERM"] = term;
+  if (notify !== undefined) env["NOTIFY_SOCKET"] = notify;
+  return env;
+}
