@@ -73,10 +73,10 @@ export async function closure({ load, wanted, whole = [], foreign }: ClosureOpti
   // By name, too: the program that loads a library may have loaded what that needs, from a directory of its own.
   const isMet = (places: readonly string[]) => names.has(baseName(places)) || places.some(addFromAny);
 
-  const learn = async (packages: readonly string[]) => {
+  const loadPackages = async (packages: readonly string[]) => {
     for (const p of await load(packages)) known.set(p.name, p);
   };
-  await learn([...new Set([...wanted.keys(), ...whole, ...(foreign?.packages ?? [])])]);
+  await loadPackages([...new Set([...wanted.keys(), ...whole, ...(foreign?.packages ?? [])])]);
   for (const [path, entry] of foreign?.tree ?? []) taken.push({ path, entry, packages: foreign?.packages ?? [] });
   for (const [p, paths] of wantedFiles(known, wanted, whole))
     for (const path of paths)
@@ -91,7 +91,7 @@ export async function closure({ load, wanted, whole = [], foreign }: ClosureOpti
         .filter((places) => !isMet(places))
         .map((places) => ({ file, places })),
     );
-    await learn([...new Set(unmet.flatMap(({ file }) => file.packages))].filter((name) => LIBRARY_PACKAGE.test(name)));
+    await loadPackages([...new Set(unmet.flatMap(({ file }) => file.packages))].filter((name) => LIBRARY_PACKAGE.test(name)));
     const missing = unmet.find(({ places }) => !isMet(places));
     if (missing !== undefined)
       throw new RktError(

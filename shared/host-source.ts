@@ -23,7 +23,7 @@ function openWithoutLinks(source: string): number {
   } catch (error) {
     if (errorCode(error) !== "ELOOP") throw error;
     throw new RktError("bad-volume-source", `cannot mount ${source}: a symbolic link is on the way`, {
-      hint: "is somebody able to write there who should not be? a volume's source is named without links",
+      hint: "name the volume's source without links; if you did, another user can write there",
       cause: error,
     });
   }

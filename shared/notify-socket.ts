@@ -39,7 +39,7 @@ export function cloneNotifySocket(path: string): number {
 
 export function badNotifySocket(value: string, reason: string, cause?: unknown): RktError {
   return new RktError("bad-notify-socket", `cannot notify NOTIFY_SOCKET=${value}: ${reason}`, {
-    hint: "unset NOTIFY_SOCKET if nobody waits to hear that the apps are ready; a path must have no link",
+    hint: "unset NOTIFY_SOCKET if nobody is to be told that the apps are ready; its path must have no link",
     cause,
   });
 }

@@ -117,7 +117,8 @@ const PERSONALITIES = [0, 8, 0x20000, 0x20008, 0xffffffff];
 
 /**
  * The filter of an app without a seccomp isolator. It allows the calls that ordinary programs need, and those that its
- * further capabilities are for. CAP_SYS_ADMIN adds no call, and forbids those by which it would be root on the host.
+ * further capabilities are for. For an app with CAP_SYS_ADMIN it adds no call, and forbids requests by which that app
+ * would be root on the host.
  */
 export function defaultFilter(capabilities: readonly string[] = []): SystemCallFilter {
   const set = ["@rkt/default-whitelist", ...callsOfCapabilities(capabilities)];
@@ -180,8 +181,8 @@ const expand = (names: readonly string[]): Set<string> =>
 export const namesDefault = ({ set }: SeccompSet): boolean => set.some((name) => /^@.*\/default-/.test(name));
 
 /**
- * Calls that every app needs to start, to return from a signal and to end. Only their own names can remove them, not a
- * wildcard.
+ * Calls that every app needs to start, to return from a signal and to end. No wildcard can remove them, only their own
+ * names; execve can't be removed at all.
  */
 const LIFE_CYCLE = ["execve", "execveat", "exit", "exit_group", "rt_sigreturn", "sigreturn"];
 

@@ -155,7 +155,7 @@ export function conflict(message: string): RktError {
 }
 
 export const foreign = (): RktError =>
-  conflict("it leads into a volume of the host, and rkt makes nothing there: have it there before");
+  conflict("it lies in a volume of the host, and rkt makes nothing there: make it first");
 
 // --- one component -------------------------------------------------------------------
 

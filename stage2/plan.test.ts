@@ -251,7 +251,7 @@ for (const fds of [undefined, "", "2", "20,", "20,x", "-1"])
 test("refuses to do without a protection that it does not know", () => {
   assert.throws(() => plan({ annotations: [{ name: ANNOTATIONS.insecure, value: "paths,everything" }] }), {
     code: "bad-layout",
-    message: 'there is no protection "everything" to do without',
+    message: 'there is no protection "everything" to switch off',
   });
 });
 

@@ -272,7 +272,7 @@ function unprotectedBy({ annotations }: PodManifest): Set<Protection> {
   return new Set(
     words.map((word) => {
       const protection = PROTECTIONS.find((name) => name === word);
-      if (protection === undefined) throw new RktError("bad-layout", `there is no protection "${word}" to do without`);
+      if (protection === undefined) throw new RktError("bad-layout", `there is no protection "${word}" to switch off`);
       return protection;
     }),
   );

@@ -43,7 +43,7 @@ export function sysctlSettings(
       else if (other.by === "the container") onReplaced?.(asker.by, name);
       else
         throw new RktError("bad-isolator", `${other.by} and ${asker.by} want different values of ${name}`, {
-          hint: "the apps of a container share its namespaces: run them apart, or say it for the container",
+          hint: "the apps of a container share its namespaces: run them in separate containers, or set it for the container",
         });
     }
   }

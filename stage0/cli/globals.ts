@@ -26,7 +26,7 @@ export const globalOptions = {
     type: "string",
     array: true,
     value: "CHECK,...",
-    description: `checks to do without: ${[...INSECURE, ...Object.keys(INSECURE_GROUPS).slice(1)].join(", ")}`,
+    description: `checks to switch off: ${[...INSECURE, ...Object.keys(INSECURE_GROUPS).slice(1)].join(", ")}`,
     group,
   },
   "insecure-skip-verify": {

@@ -45,7 +45,7 @@ export function reserveIds(uuid: string): ReservedIds {
   for (const range of inOrder(uuid)) if (free(range) && lockByte(fd, range)) return { first: range * PRIVATE_IDS, fd };
   closeSync(fd);
   throw new RktError("no-free-ids", `there are no ${PRIVATE_IDS} user ids left for the container`, {
-    hint: `they are looked for from ${FIRST_RANGE * PRIVATE_IDS} on: /proc/self/uid_map, /etc/subuid and /etc/passwd say what there is, and whose`,
+    hint: `rkt looks from ${FIRST_RANGE * PRIVATE_IDS} on, for ids that /proc/self/uid_map has, and /etc/subuid and /etc/passwd do not use`,
   });
 }
 

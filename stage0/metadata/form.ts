@@ -4,7 +4,7 @@
  * The fields of an `application/x-www-form-urlencoded` body, as in the URL Standard, except that bytes that are not
  * UTF-8 stay as they are. Undefined if a field is there twice, because it is unclear which is meant.
  */
-export function fields(body: Uint8Array): Map<string, Buffer> | undefined {
+export function formFields(body: Uint8Array): Map<string, Buffer> | undefined {
   const found = new Map<string, Buffer>();
   // latin1: each character is a byte.
   for (const pair of Buffer.from(body).toString("latin1").split("&")) {

@@ -19,7 +19,7 @@ import type {
 } from "../../shared/schema/types.ts";
 import { olderThan } from "../../shared/schema/values.ts";
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
-import { fields, fromBase64 } from "./form.ts";
+import { formFields, fromBase64 } from "./form.ts";
 
 export interface MetadataRequest {
   method: string;
@@ -225,7 +225,7 @@ function hmacAnswer(
   const { body } = request;
   if (body === undefined) return undefined;
   if (isObject) return ok(ASCII, earlySign(identity, pod.uuid, body));
-  const form = fields(body);
+  const form = formFields(body);
   if (form === undefined) return refusal(400, "the form has a field twice");
   const content = form.get("content");
   if (action === "hmac/sign") {

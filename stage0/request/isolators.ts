@@ -150,8 +150,8 @@ function lowered(own: KnownIsolators, container: KnownIsolators, whose: string):
 // --- their effects ---------------------------------------------------------------------------
 
 /**
- * Whether an isolator is "ignored, enforced or modified" (ace.md, "Isolators"). It is modified if the container's own
- * limits or replaces it.
+ * Whether an isolator is "ignored, enforced or modified" (ace.md, "Isolators"). An app's is modified if that of the
+ * container sets a lower limit or another value.
  */
 export interface IsolatorFact {
   name: string;

@@ -196,7 +196,7 @@ function limitProcesses(dir: string, apps: Iterable<string>): AppCgroup[] {
 }
 
 function noController(controller: Controller): RktError {
-  return new RktError("no-controller", `cannot limit ${controller}: there is no such cgroup controller to be had`, {
+  return new RktError("no-controller", `cannot limit ${controller}: no such cgroup controller is available`, {
     hint: "on a host with systemd: systemd-run --scope --property=Delegate=yes rkt run ...",
   });
 }
@@ -209,7 +209,7 @@ function requireRoomForLauncher({ container, apps }: Limits): void {
   for (const [whose, { memory }] of [["the container", container] as const, ...named])
     if (memory !== undefined && memory < LAUNCHER_MEMORY)
       throw new RktError("bad-isolator", `${whose}: nothing can start in ${memory} bytes of memory`, {
-        hint: "on a host with cgroup v2 it takes 24Mi: what starts the app has the app's limit",
+        hint: "a host with cgroup v2 needs 24Mi: the program that starts the app has the app's limit, too",
       });
 }
 

@@ -56,7 +56,7 @@ export function mapMount(tree: number, { source, recursive }: { source: string; 
       "no-id-mapping",
       `the owners in ${source} can't be mapped: no idmapped mounts in its file system`,
       {
-        hint: recursive ? "nor may one mounted below it lack them; recursive=false leaves those out" : undefined,
+        hint: recursive ? "file systems that are mounted below it need them, too; recursive=false leaves those out" : undefined,
         cause: error,
       },
     );

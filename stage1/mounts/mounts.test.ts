@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { hostPath } from "../../shared/contract/paths.ts";
 import type { PodManifest, Volume } from "../../shared/schema/types.ts";
-import { type MountStep, planContainerMounts } from "./mounts.ts";
+import { type ContainerMountStep, planContainerMounts } from "./mounts.ts";
 
 const uuid = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
 
@@ -19,10 +19,10 @@ const manifest = (volumes: Volume[], annotations: { name: string; value: string 
   userLabels: {},
 });
 
-const show = (step: MountStep): string =>
+const show = (step: ContainerMountStep): string =>
   "sources" in step ? `${step.kind} ${step.sources.join(" or ")} ${step.target}` : showOther(step);
 
-const showOther = (step: MountStep): string =>
+const showOther = (step: ContainerMountStep): string =>
   "source" in step
     ? `${step.kind} ${step.source} ${step.target}${step.kind === "bind" ? `${step.mapped ? " mapped" : ""}${step.readOnly ? " ro" : ""}${step.recursive ? " rec" : ""}` : ""}`
     : `${step.kind} ${step.target}`;

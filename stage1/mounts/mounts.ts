@@ -38,7 +38,7 @@ import {
 import { inNamespace } from "../network/namespace.ts";
 import { giveToContainerRoot, mapMount, type Users } from "../container/users.ts";
 
-export type MountStep =
+export type ContainerMountStep =
   | { kind: "tmpfs"; target: HostPath; mode: string }
   | { kind: "directory"; target: HostPath }
   /**
@@ -68,10 +68,10 @@ export function planContainerMounts(
   uuid: string,
   network: NetworkNames = HOST_NETWORK,
   cgroups: readonly AppCgroup[] = [],
-): MountStep[] {
+): ContainerMountStep[] {
   const here = containerLayout(".");
   const inside = (path: Stage1Path) => here.inStage1(path);
-  const part = (source: HostPath, target: Stage1Path, { readOnly = false, mapped = true } = {}): MountStep => ({
+  const part = (source: HostPath, target: Stage1Path, { readOnly = false, mapped = true } = {}): ContainerMountStep => ({
     kind: "bind",
     source,
     target: inside(target),
@@ -81,7 +81,7 @@ export function planContainerMounts(
     volume: false,
   });
   const hostname = containerHostname(manifest, uuid);
-  const plan: MountStep[] = [
+  const plan: ContainerMountStep[] = [
     // Read-only, because the host executes some of these programs, and an app can reach the launcher by /proc/self/exe.
     { kind: "freeze", target: inside(STAGE1.programs) },
     // nspawn would mount it from the host's network, but leaves it alone when it is mounted already.
@@ -108,7 +108,7 @@ export function planContainerMounts(
     ),
     { kind: "directory", target: inside(STAGE1.cgroups) },
     ...[...new Set(cgroups.map(({ app }) => app))].map(
-      (app): MountStep => ({ kind: "directory", target: inside(STAGE1.appCgroups(app)) }),
+      (app): ContainerMountStep => ({ kind: "directory", target: inside(STAGE1.appCgroups(app)) }),
     ),
     ...cgroups.map(({ app, controller, dir }) => part(dir, STAGE1.appCgroup(app, controller), { mapped: false })),
   ];
@@ -138,7 +138,7 @@ const USER_LIMITS: readonly [path: string, value: string][] = [
   ["user/max_net_namespaces", "256"],
 ];
 
-function sysctl(parameters: ReadonlyMap<string, string>, target: HostPath, privateUsers: boolean): MountStep[] {
+function sysctl(parameters: ReadonlyMap<string, string>, target: HostPath, privateUsers: boolean): ContainerMountStep[] {
   // With its own users, those of the network are set from outside.
   const settings = [...parameters].filter(([path]) => !(privateUsers && path.startsWith(NETWORK_PARAMETERS)));
   if (privateUsers) settings.push(...USER_LIMITS);
@@ -184,7 +184,7 @@ const UPLINK_RESOLV_CONF = "/run/systemd/resolve/resolv.conf";
 const HOST_RESOLV_CONF = "/etc/resolv.conf";
 
 /** resolv.conf(5) of the apps: as asked for, else the networks' servers, else the host's. */
-function resolvConf(asked: string | undefined, network: NetworkNames, target: HostPath): MountStep[] {
+function resolvConf(asked: string | undefined, network: NetworkNames, target: HostPath): ContainerMountStep[] {
   if (asked === "none") return [];
   if (asked !== undefined && asked !== "host") return [{ kind: "text", target, text: asked }];
   if (asked === undefined && network.nameServers.length > 0)
@@ -196,7 +196,7 @@ function resolvConf(asked: string | undefined, network: NetworkNames, target: Ho
 }
 
 /** hosts(5) of the apps: the host's, or one with the container's addresses and the lines that the user asked for. */
-function hosts(asked: string | undefined, hostname: string, { addresses }: NetworkNames, target: HostPath): MountStep {
+function hosts(asked: string | undefined, hostname: string, { addresses }: NetworkNames, target: HostPath): ContainerMountStep {
   if (asked === "host") return { kind: "copy", sources: [hostPath("/etc/hosts")], target };
   const own = addresses.length === 0 ? ["127.0.1.1"] : addresses;
   const lines = [
@@ -207,7 +207,7 @@ function hosts(asked: string | undefined, hostname: string, { addresses }: Netwo
   return { kind: "text", target, text: `${lines.join("\n")}\n${asked ?? ""}` };
 }
 
-export function applyMounts(plan: readonly MountStep[], users?: Users): void {
+export function applyMounts(plan: readonly ContainerMountStep[], users?: Users): void {
   for (const step of plan) {
     try {
       apply(step, users);
@@ -220,7 +220,7 @@ export function applyMounts(plan: readonly MountStep[], users?: Users): void {
   }
 }
 
-function apply(step: MountStep, users: Users | undefined): void {
+function apply(step: ContainerMountStep, users: Users | undefined): void {
   switch (step.kind) {
     case "tmpfs":
       mkdirSync(step.target, { recursive: true });
@@ -247,14 +247,14 @@ function apply(step: MountStep, users: Users | undefined): void {
   }
 }
 
-function mountSysfs({ target, namespace }: Extract<MountStep, { kind: "sysfs" }>): void {
+function mountSysfs({ target, namespace }: Extract<ContainerMountStep, { kind: "sysfs" }>): void {
   const attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
   let sysfs: number;
   try {
     sysfs = inNamespace(namespace, () => makeFileSystem("sysfs", {}, attributes));
   } catch (error) {
     throw new RktError("mount-failed", `cannot mount sysfs for the container's own network: ${errorText(error)}`, {
-      hint: "does rkt run in a container that may not mount sysfs? of rkt's stage1 images only fly does without",
+      hint: "does rkt run in a container that may not mount sysfs? of rkt's stage1 images, only fly works without it",
       cause: error,
     });
   }
@@ -299,7 +299,7 @@ function moveOnto(tree: number, target: string): void {
 }
 
 /** Opens the source once, so that the object that is checked is the one that is mounted. */
-function bind(step: Extract<MountStep, { kind: "bind" }>, users: Users | undefined): void {
+function bind(step: Extract<ContainerMountStep, { kind: "bind" }>, users: Users | undefined): void {
   const depth = step.recursive ? AT_RECURSIVE : 0;
   const tree = step.volume
     ? cloneHostSource(step.source, depth)
