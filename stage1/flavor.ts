@@ -9,8 +9,8 @@ import type { ContainerNetwork } from "./network/network.ts";
 export interface Flavor {
   /** Throws if the host can't run this flavor; gives what a person should be warned of. Nothing is made yet. */
   checkHost(): string | undefined;
-  /** Called before this process goes into the container's cgroups. */
-  beforeCgroups(): void;
+  /** Starts the program that helps until the container has started: around the moment when this process enters its cgroups. */
+  startHelper(version1: boolean): void;
   /** Becomes the program that runs the container: its pid is this process's. */
   leave(container: Container, prepared: Prepared): never;
 }

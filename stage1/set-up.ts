@@ -58,8 +58,12 @@ function setUpMounts(
   const cgroups = planCgroups(uuid, limits);
   // Before they are made: whatever ends this program, gc knows of them.
   writeWhole(here.cgroups, `${cgroups.flatMap(({ candidates }) => candidates).join("\n")}\n`, 0o644);
-  flavor.beforeCgroups();
+  // On v1 it makes the moves into cgroups faster. On v2 a process more in the caller's cgroup would keep that from giving
+  // its controllers to the container's (cgroups(7), "no internal processes").
+  const version1 = isVersion1(cgroups);
+  if (version1) flavor.startHelper(version1);
   const entered = enterCgroups(cgroups, limits);
+  if (!version1) flavor.startHelper(version1);
   // The apps' processes join by themselves; what may be used stays for root of the host to say.
   for (const { dir, controller } of entered) giveToContainerRoot(`${dir}/${joinFile(controller)}`, users);
 
@@ -68,7 +72,7 @@ function setUpMounts(
   const openFiles = callersOpenFiles();
   for (const unit of containerUnits(manifest, stdio, {
     limits: limits.apps,
-    version1: isVersion1(cgroups),
+    version1,
     openFiles,
   })) {
     writeFileSync(`${units}/${unit.name}`, unit.text);

@@ -16,7 +16,7 @@ import { requireInotify } from "./inotify.ts";
 import { nspawnCommand } from "./nspawn-args.ts";
 import { warm } from "./warm.ts";
 
-export const nspawn: Flavor = { checkHost: requireInotify, beforeCgroups: warm, leave };
+export const nspawn: Flavor = { checkHost: requireInotify, startHelper: warm, leave };
 
 function leave(container: Container, { stdio, notify, network, cgroups, openFiles, keepFds }: Prepared): never {
   const { uuid, manifest, users } = container;

@@ -110,9 +110,12 @@ check "a user's own stdout" 0 works rkt run /busybox.aci --user=33 --group=33 --
 
 mkdir /sys/fs/cgroup/delegated
 echo "+memory +cpu" >/sys/fs/cgroup/cgroup.subtree_control
-alone='echo $$ >/sys/fs/cgroup/delegated/cgroup.procs; exec /rkt --dir=/data run /busybox.aci --memory=64Mi'
-check "delegated" 0 started sh -c "$alone $shell 'echo started'"
-check "where it was" 0 "/sys/fs/cgroup/delegated/rkt-.*" sh -c 'cat /data/containers/*/*/cgroups'
+alone='echo $$ >/sys/fs/cgroup/delegated/cgroup.procs; exec /rkt --dir=/data run --uuid-file-save=/uuid /busybox.aci --memory=64Mi'
+sh -c "$alone $shell 'echo up; sleep 1000'" >/alone &
+until grep -q up /alone 2>/dev/null; do sleep 1; done
+check "below a delegated cgroup" 0 "0::/delegated/rkt-.*" sh -c 'cat /proc/$(cat /data/containers/run/$(cat /uuid)/pid)/cgroup'
+rkt stop "$(cat /uuid)"
+wait
 
 check "a network" 0 "64 bytes from 10.9.8.1: .*" rkt run --net=lan /busybox.aci $shell 'ping -c 1 -w 20 10.9.8.1'
 
