@@ -18,6 +18,8 @@ import {
   type Entrypoint,
   ENTRYPOINTS,
   INTERFACE_VERSION_ANNOTATION,
+  IPC_SUPPORT,
+  type IpcMode,
   PRIVATE_USERS_SUPPORT,
 } from "../shared/contract/annotations.ts";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
@@ -88,6 +90,8 @@ interface FlavorParts {
   further: readonly { from: string; paths: readonly string[] }[];
   /** A container can have users of its own (ADR 6). */
   privateUsers: boolean;
+  /** What it can do of `--ipc`. */
+  ipc: readonly IpcMode[];
   /** Releasing what lies outside of the container directory takes no entrypoint: cgroups are listed (docs/extend/layout.md). */
   entrypoints: readonly Entrypoint[];
 }
@@ -106,6 +110,7 @@ const PARTS: Record<Flavor, FlavorParts> = {
     assets: "stage1/nspawn/rootfs",
     further: [],
     privateUsers: true,
+    ipc: ["private", "parent"],
     entrypoints: ["init", "enter", "stop"],
   },
   fly: {
@@ -120,6 +125,7 @@ const PARTS: Record<Flavor, FlavorParts> = {
     assets: "stage1/fly/rootfs",
     further: [{ from: "stage1/nspawn/rootfs", paths: [inRoot(STAGE1.streams)] }],
     privateUsers: false,
+    ipc: ["parent"],
     entrypoints: ["init", "enter", "stop"],
   },
 };
@@ -200,7 +206,7 @@ const entrypointPath = (entrypoint: Entrypoint): string =>
 
 export function stage1Manifest(
   name: string,
-  { entrypoints: provided, privateUsers }: Pick<FlavorParts, "entrypoints" | "privateUsers">,
+  { entrypoints: provided, privateUsers, ipc }: Pick<FlavorParts, "entrypoints" | "privateUsers" | "ipc">,
 ): string {
   const entrypoints = provided.map((entrypoint) => ({
     name: ENTRYPOINTS[entrypoint],
@@ -218,6 +224,7 @@ export function stage1Manifest(
     annotations: [
       ...entrypoints,
       { name: INTERFACE_VERSION_ANNOTATION, value: STAGE1_INTERFACE_VERSION },
+      { name: IPC_SUPPORT, value: ipc.join() },
       ...(privateUsers ? [{ name: PRIVATE_USERS_SUPPORT, value: "true" }] : []),
     ],
   };

@@ -105,6 +105,7 @@ export const ERROR_CODES = {
   "no-host": "An image's name begins with no host that can be asked.",
   "no-id-mapping": "A file system can't be mounted with the container's own users.",
   "no-inotify": "The host has no inotify instances left.",
+  "no-ipc": "The stage1 image can't give the container the IPC namespace that is asked for.",
   "no-iptables": "iptables is missing, or does not work.",
   "no-key-found": "No server has a key for the prefix.",
   "no-licence": "A Debian package has no licence file. (Building only.)",

@@ -52,6 +52,14 @@ export function stage1Names(annotations: readonly { name: string; value: string 
 /** Annotation of a stage1 image's manifest: "true" when it can give a container users of its own (ADR 6). */
 export const PRIVATE_USERS_SUPPORT = "coreos.com/rocket/stage1/private-users";
 
+/** Annotation of a stage1 image's manifest: which of `IPC_MODES` it can do, by commas. */
+export const IPC_SUPPORT = "coreos.com/rocket/stage1/ipc";
+
+/** Whose System V shared memory, semaphores and queues, and POSIX queues, a container has: its own, or those of rkt's caller. */
+export const IPC_MODES = ["private", "parent"] as const;
+
+export type IpcMode = (typeof IPC_MODES)[number];
+
 /** Annotations of the container manifest: stage 0's options for stage 1. */
 export const ANNOTATIONS = {
   layoutVersion: "coreos.com/rocket/layout-version",
@@ -70,6 +78,8 @@ export const ANNOTATIONS = {
   metadataUrl: "coreos.com/rocket/metadata-url",
   /** "true": the container has a user namespace of its own; its ids are in the file `users`. */
   privateUsers: "coreos.com/rocket/private-users",
+  /** One of `IPC_MODES`; absent: stage 1's choice. */
+  ipc: "coreos.com/rocket/ipc",
   /** Of volumes of kind "host", by commas: those whose files have the same ids in a container with users of its own. */
   mappedVolumes: "coreos.com/rocket/mapped-volumes",
   /** Which of `PROTECTIONS` the apps do without, by commas. */
