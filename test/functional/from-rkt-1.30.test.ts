@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
@@ -206,3 +206,33 @@ for (const name of ["with:colon", "with,comma", "with,both:and space"])
       rkt.ok(["gc", "--grace-period=0"]);
       assert.deepEqual(readdirSync(join(rkt.dir, "containers/run")), []);
     });
+
+const sysMounts = ["/sys", "/sys/kernel", "/sys/kernel/debug", "/sys/fs/cgroup"];
+for (const options of [["--net=host"], ["--net=none"], ["--private-users"]])
+  test(`/sys is the kernel's, unless something is mounted there: ${options}`, (t) => {
+    if (!requires(t, "root", "build")) return;
+    const rkt = makeRkt(t);
+    const source = join(rkt.scratch, "source");
+    mkdirSync(source);
+    // For users of the container's own, too.
+    chmodSync(source, 0o777);
+    writeFileSync(join(source, "file"), "the volume\n");
+    // As 1.30 took them: options in front of the command.
+    const run = (more: readonly string[], script: string) => rkt.ok([...options, ...more, "run", busybox, ...sh(script)]).stdout;
+    const kernels = "grep -c ' /sys sysfs ro,' /proc/self/mounts; ls -d /sys/class /sys/kernel/mm";
+    assert.equal(run([], kernels), "1\n/sys/class\n/sys/kernel/mm\n");
+    const mounted = (target: string) => [`--volume=v,kind=host,source=${source}`, `--mount=volume=v,target=${target}`];
+    for (const target of sysMounts) {
+      const seen = run(mounted(target), `ls ${target}; echo more >${target}/more; cat ${target}/file`);
+      assert.equal(seen, "file\nthe volume\n", target);
+      assert.equal(readFileSync(join(source, "more"), "utf8"), "more\n");
+      rmSync(join(source, "more"));
+    }
+    // What else is there stays, below it is the volume's.
+    assert.equal(run(mounted("/sys/kernel"), "ls /sys/kernel; ls -d /sys/class"), "file\n/sys/class\n");
+    const both = ["--volume=all,kind=empty", "--mount=volume=all,target=/sys", ...mounted("/sys/mine")];
+    assert.equal(run(both, "ls /sys /sys/mine"), "/sys:\nmine\n\n/sys/mine:\nfile\n");
+    // The kernel makes no directory there.
+    const line = [...options, ...mounted("/sys/mine"), "run", busybox, ...sh("true")];
+    rkt.fails(line, 226, /cannot mount volume "v" on \/sys\/mine: .*\nhint: \/sys has what the kernel has: mount on a directory that is there, or on \/sys as a whole\n/);
+  });
