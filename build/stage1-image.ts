@@ -21,6 +21,7 @@ import {
   IPC_SUPPORT,
   type IpcMode,
   PRIVATE_USERS_SUPPORT,
+  SOCKETS_SUPPORT,
 } from "../shared/contract/annotations.ts";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { STAGE1_INTERFACE_VERSION } from "../shared/contract/versions.ts";
@@ -92,6 +93,8 @@ interface FlavorParts {
   privateUsers: boolean;
   /** What it can do of `--ipc`. */
   ipc: readonly IpcMode[];
+  /** Apps get the sockets that rkt was started with. */
+  sockets: boolean;
   /** Releasing what lies outside of the container directory takes no entrypoint: cgroups are listed (docs/extend/layout.md). */
   entrypoints: readonly Entrypoint[];
 }
@@ -111,6 +114,7 @@ const PARTS: Record<Flavor, FlavorParts> = {
     further: [],
     privateUsers: true,
     ipc: ["private", "parent"],
+    sockets: true,
     entrypoints: ["init", "enter", "stop"],
   },
   fly: {
@@ -126,6 +130,7 @@ const PARTS: Record<Flavor, FlavorParts> = {
     further: [{ from: "stage1/nspawn/rootfs", paths: [inRoot(STAGE1.streams)] }],
     privateUsers: false,
     ipc: ["parent"],
+    sockets: false,
     entrypoints: ["init", "enter", "stop"],
   },
 };
@@ -206,7 +211,7 @@ const entrypointPath = (entrypoint: Entrypoint): string =>
 
 export function stage1Manifest(
   name: string,
-  { entrypoints: provided, privateUsers, ipc }: Pick<FlavorParts, "entrypoints" | "privateUsers" | "ipc">,
+  { entrypoints: provided, privateUsers, ipc, sockets }: Pick<FlavorParts, "entrypoints" | "privateUsers" | "ipc" | "sockets">,
 ): string {
   const entrypoints = provided.map((entrypoint) => ({
     name: ENTRYPOINTS[entrypoint],
@@ -225,6 +230,7 @@ export function stage1Manifest(
       ...entrypoints,
       { name: INTERFACE_VERSION_ANNOTATION, value: STAGE1_INTERFACE_VERSION },
       { name: IPC_SUPPORT, value: ipc.join() },
+      ...(sockets ? [{ name: SOCKETS_SUPPORT, value: "true" }] : []),
       ...(privateUsers ? [{ name: PRIVATE_USERS_SUPPORT, value: "true" }] : []),
     ],
   };

@@ -32,6 +32,7 @@ export const ERROR_CODES = {
   "bad-redirect": "A server redirects to where rkt does not follow.",
   "bad-request": "What is asked of a container can't be had together.",
   "bad-runtime": "The runtime is not the one that the build expects. (Building only.)",
+  "bad-socket": "A socket that the service manager passes is none that an app can be started with.",
   "bad-stage1": "A stage1 image, or what runs from it, breaks its contract with rkt.",
   "bad-tree": "A directory can't be an image's root file system.",
   "bad-url": "A URL is malformed.",

@@ -55,6 +55,9 @@ export const PRIVATE_USERS_SUPPORT = "coreos.com/rocket/stage1/private-users";
 /** Annotation of a stage1 image's manifest: which of `IPC_MODES` it can do, by commas. */
 export const IPC_SUPPORT = "coreos.com/rocket/stage1/ipc";
 
+/** Annotation of a stage1 image's manifest: "true" when it gives apps the sockets that rkt was started with (sd_listen_fds(3)). */
+export const SOCKETS_SUPPORT = "coreos.com/rocket/stage1/sockets";
+
 /** Whose System V shared memory, semaphores and queues, and POSIX queues, a container has: its own, or those of rkt's caller. */
 export const IPC_MODES = ["private", "parent"] as const;
 

@@ -15,6 +15,7 @@ import { ENV_LOCK_FD, ENV_USERS_FD } from "../../shared/contract/environment.ts"
 import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
+import { type PassedSocket, passOn } from "../../shared/passed-sockets.ts";
 import { writeWhole } from "../../shared/write-whole.ts";
 import { callersOpenFiles } from "../../shared/open-files.ts";
 import { MNT_DETACH, umount } from "../../shared/syscall/mount.ts";
@@ -31,6 +32,8 @@ export interface LaunchOptions {
   /** Collect the container at once when it ends: argv of the command that does. */
   collect?: readonly string[] | undefined;
   env: Environment;
+  /** That its apps are started with. */
+  sockets: readonly PassedSocket[];
   /** Replaces the container's: what was chosen as late as now. */
   manifest?: PodManifest | undefined;
 }
@@ -66,8 +69,8 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
       execve(
         path,
         [path],
-        { ...stage1Environment(options.env), ...Object.fromEntries(variables) },
-        Object.values(locks),
+        { ...stage1Environment(options.env), ...passOn(options.sockets), ...Object.fromEntries(variables) },
+        [...Object.values(locks), ...options.sockets.map(({ fd }) => fd)],
       );
     } catch (error) {
       throw new RktError("bad-stage1", `cannot execute ${init} of stage1 image ${manifest.name}: ${errorText(error)}`, {

@@ -5,6 +5,7 @@ import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { execve } from "../../shared/exec.ts";
+import { passOn } from "../../shared/passed-sockets.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import { flock, LOCK_SH } from "../../shared/syscall/descriptor.ts";
 import { CLONE_NEWNET, setns } from "../../shared/syscall/namespace.ts";
@@ -20,7 +21,7 @@ import { warm } from "./warm.ts";
 
 export const nspawn: Flavor = { checkHost: requireInotify, beforeCgroups: warm, leave };
 
-function leave(container: Container, { stdio, notify, network, cgroups, openFiles, keepFds }: Prepared): never {
+function leave(container: Container, { stdio, notify, network, cgroups, openFiles, keepFds, sockets }: Prepared): never {
   const { uuid, manifest, users } = container;
   // From within the user namespace, nspawn's child may not join it: then nspawn itself does.
   const joined = users === undefined ? undefined : network.namespace;
@@ -50,7 +51,13 @@ function leave(container: Container, { stdio, notify, network, cgroups, openFile
     openFiles,
     users,
   });
-  execve(path, argv, environment(socket, annotation(manifest.annotations, ANNOTATIONS.ipc) === "parent"), [...keepFds, ...network.keepFds, lifeLock()]);
+  const env = environment(socket, annotation(manifest.annotations, ANNOTATIONS.ipc) === "parent");
+  execve(path, argv, { ...env, ...passOn(sockets) }, [
+    ...keepFds,
+    ...network.keepFds,
+    lifeLock(),
+    ...sockets.map(({ fd }) => fd),
+  ]);
 }
 
 /** A lock on the directory `status`, which the container sees too: `pid1` learns by it whether nspawn still lives. */
