@@ -1,11 +1,11 @@
 import { spawnSync } from "node:child_process";
 import { closeSync } from "node:fs";
-import { errorCode, errorText, RktError, usageError } from "../../shared/errors.ts";
+import { errorText, RktError, usageError } from "../../shared/errors.ts";
 import { ENV_STOP_TIME } from "../../shared/contract/environment.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { stopSettings } from "../../shared/stop.ts";
 import { type Command, readLine } from "../cli/command.ts";
-import { type RunningEntrypoint, runningEntrypoint, STARTING } from "../container/entrypoint.ts";
+import { type RunningEntrypoint, whenRunning } from "../container/entrypoint.ts";
 import { readManifest } from "../container/inspect.ts";
 import type { ContainerRef } from "../container/lifecycle.ts";
 import { isLocked } from "../container/lock.ts";
@@ -84,19 +84,7 @@ interface How {
 
 /** Runs the stage1's own `stop`, in the container's directory, as soon as there is somebody to be told. */
 async function request(ref: ContainerRef, how: How, end: number): Promise<void> {
-  for (;;) {
-    let entrypoint: RunningEntrypoint;
-    try {
-      entrypoint = runningEntrypoint(ref, "stop");
-    } catch (error) {
-      if (errorCode(error) !== STARTING || Date.now() > end) throw error;
-      await pause();
-      continue;
-    }
-    // In the same turn: what was found out about a process holds for a moment.
-    run(entrypoint, ref, how);
-    return;
-  }
+  run(await whenRunning(ref, "stop", end), ref, how);
 }
 
 function run({ pid, directory, path, env }: RunningEntrypoint, ref: ContainerRef, { force, time }: How): void {

@@ -18,7 +18,7 @@ import { readManifest, readStage1Manifest, requireLayout, supervisor } from "./i
 import { type ContainerRef, phase } from "./lifecycle.ts";
 
 /** Code of the error that a container is about to run. */
-export const STARTING = "starting";
+const STARTING = "starting";
 
 export interface RunningEntrypoint {
   /** Of the process that holds the lock. */
@@ -30,8 +30,23 @@ export interface RunningEntrypoint {
   env: Record<string, string>;
 }
 
+/**
+ * As soon as there is somebody whom the entrypoint can reach; of a container that is about to run, until `end`
+ * (milliseconds since the epoch). Use it in the same turn: what was found out about a process holds for a moment.
+ */
+export async function whenRunning(ref: ContainerRef, name: Entrypoint, end: number): Promise<RunningEntrypoint> {
+  for (;;) {
+    try {
+      return runningEntrypoint(ref, name);
+    } catch (error) {
+      if (errorCode(error) !== STARTING || Date.now() > end) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
 /** Throws when the container does not run or its stage1 has no such entrypoint. */
-export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningEntrypoint {
+function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningEntrypoint {
   const now = phase(ref);
   const found = now === "running" ? openRunning(ref.dir) : undefined;
   if (found === undefined) {
