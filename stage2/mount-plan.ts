@@ -321,7 +321,7 @@ function kernelFileSystems({ interactive, makesInterfaces }: AppDevices): MountS
     optionalBind(stage1Device("mqueue"), appPath("/dev/mqueue"), KERNEL),
     // There must be one (OS-SPEC.md); only who has the terminal, where there is a terminal, gets what it leads to.
     bind(stage1Device("null"), device("console"), DEVICE),
-    ...(interactive ? [optionalBind(stage1Device("console"), device("console"))] : []),
+    ...(interactive ? [optionalBind(STAGE1.terminal, device("console"))] : []),
   ];
 }
 

@@ -46,6 +46,8 @@ export const STAGE1 = {
   stdio: stage1Path("/rkt/stdio"),
   /** Volumes of kind "host": one mount per volume name. */
   hostVolumes: stage1Path("/rkt/host-volumes"),
+  /** The terminal of an app that has one. */
+  terminal: stage1Path("/rkt/terminal"),
   /** Kernel parameters of the container, `PATH VALUE` a line, the path below /proc/sys; only where there are any. */
   sysctl: stage1Path("/rkt/sysctl"),
   /** Where the first process mounts /proc to set them, and takes it away again. */

@@ -259,7 +259,7 @@ test("limits are properties of the unit", () => {
 test("an interactive app has the terminal as its controlling one", () => {
   const service = text(containerUnits(manifest({ name: "x" }), "interactive"), "app-x.service") ?? "";
   assert.match(service, /^StandardInput=tty-force$/m);
-  assert.match(service, /^TTYPath=\/dev\/console$/m);
+  assert.match(service, /^TTYPath=\/rkt\/terminal$/m);
 });
 
 test("systemd-analyze verify accepts them together with the stage1 image's own", async (t) => {

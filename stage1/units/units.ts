@@ -234,7 +234,7 @@ function streams(stdio: StdioMode): UnitOption[] {
     ["Service", "StandardInput", "tty-force"],
     ["Service", "StandardOutput", "tty"],
     ["Service", "StandardError", "tty"],
-    ["Service", "TTYPath", "/dev/console"],
+    ["Service", "TTYPath", STAGE1.terminal],
     ["Service", "PassEnvironment", "TERM"],
   ];
 }
