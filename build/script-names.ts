@@ -26,6 +26,7 @@ export const SCRIPT_NAMES: Readonly<Record<string, string | ((argument: string) 
   APP_STATUS: STAGE1.appStatus,
   EXIT_STATUS_FILE: STAGE1.exitStatus,
   SYSCTL: STAGE1.sysctl,
+  TERMINAL: STAGE1.terminal,
   PROC: STAGE1.proc,
   STOP_TIMEOUT: STAGE1.stopTimeout,
   STOP_TIMEOUT_NAME: basename(STAGE1.stopTimeout),

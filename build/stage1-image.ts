@@ -16,7 +16,10 @@ import {
   type Entrypoint,
   ENTRYPOINTS,
   INTERFACE_VERSION_ANNOTATION,
+  IPC_SUPPORT,
+  type IpcMode,
   PRIVATE_USERS_SUPPORT,
+  SOCKETS_SUPPORT,
 } from "../shared/contract/annotations.ts";
 import { STAGE1 } from "../shared/contract/stage1-root.ts";
 import { STAGE1_INTERFACE_VERSION } from "../shared/contract/versions.ts";
@@ -87,6 +90,10 @@ interface FlavorParts {
   further: readonly { from: string; paths: readonly string[] }[];
   /** A container can have its own users (ADR 6). */
   privateUsers: boolean;
+  /** The modes of `--ipc` that it knows. */
+  ipc: readonly IpcMode[];
+  /** Apps get the sockets that rkt was started with. */
+  sockets: boolean;
   /** There is no `gc`: stage 0 itself removes the cgroups, which are listed (docs/extend/layout.md). */
   entrypoints: readonly Entrypoint[];
 }
@@ -105,6 +112,8 @@ const PARTS: Record<Flavor, FlavorParts> = {
     assets: "stage1/nspawn/rootfs",
     further: [],
     privateUsers: true,
+    ipc: ["private", "parent"],
+    sockets: true,
     entrypoints: ["init", "enter", "stop"],
   },
   fly: {
@@ -119,6 +128,8 @@ const PARTS: Record<Flavor, FlavorParts> = {
     assets: "stage1/fly/rootfs",
     further: [{ from: "stage1/nspawn/rootfs", paths: [inRoot(STAGE1.streams)] }],
     privateUsers: false,
+    ipc: ["parent"],
+    sockets: false,
     entrypoints: ["init", "enter", "stop"],
   },
 };
@@ -202,7 +213,7 @@ const entrypointPath = (entrypoint: Entrypoint): string =>
 
 export function stage1Manifest(
   name: string,
-  { entrypoints: provided, privateUsers }: Pick<FlavorParts, "entrypoints" | "privateUsers">,
+  { entrypoints: provided, privateUsers, ipc, sockets }: Pick<FlavorParts, "entrypoints" | "privateUsers" | "ipc" | "sockets">,
 ): string {
   const entrypoints = provided.map((entrypoint) => ({
     name: ENTRYPOINTS[entrypoint],
@@ -220,6 +231,8 @@ export function stage1Manifest(
     annotations: [
       ...entrypoints,
       { name: INTERFACE_VERSION_ANNOTATION, value: STAGE1_INTERFACE_VERSION },
+      { name: IPC_SUPPORT, value: ipc.join() },
+      ...(sockets ? [{ name: SOCKETS_SUPPORT, value: "true" }] : []),
       ...(privateUsers ? [{ name: PRIVATE_USERS_SUPPORT, value: "true" }] : []),
     ],
   };

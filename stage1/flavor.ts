@@ -1,5 +1,6 @@
 /** A flavor of stage 1: how a container is isolated. What differs between flavors is behind this interface. */
 
+import type { PassedSocket } from "../shared/passed-sockets.ts";
 import type { ResourceLimit } from "../shared/syscall/process.ts";
 import type { PlannedCgroup } from "./cgroups/cgroups.ts";
 import type { Container } from "./container/container.ts";
@@ -23,6 +24,8 @@ export interface Prepared {
   network: ContainerNetwork;
   cgroups: readonly PlannedCgroup[];
   openFiles: ResourceLimit;
+  /** Opened by a service manager, for the apps' ports. */
+  sockets: readonly PassedSocket[];
   /** Descriptors of stage 0's that stay open as long as the container lives: its locks are on them. */
   keepFds: readonly number[];
 }

@@ -4,6 +4,7 @@
  */
 
 import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { callersEnvironment } from "../shared/callers-environment.ts";
 import { containerLayout } from "../shared/contract/container-directory.ts";
 import { ENV_LOCK_FD, ENV_USERS_FD } from "../shared/contract/environment.ts";
@@ -11,6 +12,7 @@ import { joinFile, STAGE1 } from "../shared/contract/stage1-root.ts";
 import { networkRequest } from "../shared/network-request.ts";
 import { badNotifySocket, cloneNotifySocket, parseNotifySocket } from "../shared/notify-socket.ts";
 import { callersOpenFiles, openFilesText } from "../shared/open-files.ts";
+import { passedSockets, requireAskedFor } from "../shared/passed-sockets.ts";
 import { isOpenFd, setCloseOnExec } from "../shared/syscall/descriptor.ts";
 import { MS_REC, MS_SLAVE, mount } from "../shared/syscall/mount.ts";
 import { CLONE_NEWNS, unshare } from "../shared/syscall/namespace.ts";
@@ -32,12 +34,14 @@ export function setUp(container: Container, flavor: Flavor): Prepared {
   if (stdio === "pipe") closeInput();
   const warning = flavor.checkHost();
   if (warning !== undefined) process.stderr.write(`rkt: stage1: warning: ${warning}\n`);
+  const sockets = passedSockets(callersEnvironment());
+  requireAskedFor(sockets, container.manifest.apps);
   const keepFds = [inheritedFd(ENV_LOCK_FD), inheritedFd(ENV_USERS_FD)].filter((fd) => fd !== undefined);
   // What is started on the way must not hold them.
-  for (const fd of keepFds) setCloseOnExec(fd, true);
+  for (const fd of [...keepFds, ...sockets.map((socket) => socket.fd)]) setCloseOnExec(fd, true);
   const network = setUpNetwork(container);
   try {
-    return { stdio, notify, network, keepFds, ...setUpMounts(container, flavor, { stdio, network }) };
+    return { stdio, notify, network, keepFds, sockets, ...setUpMounts(container, flavor, { stdio, network, sockets }) };
   } catch (error) {
     network.undo();
     throw error;
@@ -47,7 +51,7 @@ export function setUp(container: Container, flavor: Flavor): Prepared {
 function setUpMounts(
   { uuid, manifest, users }: Container,
   flavor: Flavor,
-  { stdio, network }: Pick<Prepared, "stdio" | "network">,
+  { stdio, network, sockets }: Pick<Prepared, "stdio" | "network" | "sockets">,
 ): Pick<Prepared, "cgroups" | "openFiles"> {
   const here = containerLayout(".");
   // Stage 0 may have made us a namespace; somebody who laid the directory out by hand may not.
@@ -74,7 +78,10 @@ function setUpMounts(
     limits: limits.apps,
     version1,
     openFiles,
+    sockets,
   })) {
+    const directory = dirname(`${units}/${unit.name}`);
+    if (directory !== units && mkdirSync(directory, { recursive: true }) !== undefined) giveToContainerRoot(directory, users);
     writeFileSync(`${units}/${unit.name}`, unit.text);
     giveToContainerRoot(`${units}/${unit.name}`, users);
   }

@@ -298,7 +298,7 @@ const cases: { name: string; sources: Partial<MountSources>; difference: string 
     name: "an interactive app gets the console",
     sources: { interactive: true },
     difference: `\
-+ mount /dev/console on /dev/console optional`,
++ mount /rkt/terminal on /dev/console optional`,
   },
 ];
 

@@ -332,7 +332,7 @@ function kernelFileSystems({ interactive, makesInterfaces }: AppDevices): MountS
     optionalBind(stage1Device("mqueue"), appPath("/dev/mqueue"), KERNEL),
     // /dev/console must exist (OS-SPEC.md). It is the terminal for an interactive app, and null for others.
     bind(stage1Device("null"), device("console"), DEVICE),
-    ...(interactive ? [optionalBind(stage1Device("console"), device("console"))] : []),
+    ...(interactive ? [optionalBind(STAGE1.terminal, device("console"))] : []),
   ];
 }
 

@@ -59,7 +59,7 @@ export function buildRoot(steps: readonly MountStep[]): number {
       const reason = error instanceof SyscallError ? `${error.syscall}: ${error.code}` : errorText(error);
       throw new RktError("mount-failed", `cannot ${describeStep(step)}: ${reason}`, {
         exitCode: LAUNCH_EXIT.mount,
-        hint: error instanceof RktError ? error.hint : undefined,
+        hint: error instanceof RktError ? error.hint : noPlaceHint(step, error),
         cause: error,
       });
     }
@@ -68,6 +68,14 @@ export function buildRoot(steps: readonly MountStep[]): number {
   if (image === undefined) throw new Error("the plan has no root");
   for (const { fd } of others) closeSync(fd);
   return image.fd;
+}
+
+/** Nobody makes a directory in /sys or /proc. */
+function noPlaceHint(step: MountStep, error: unknown): string | undefined {
+  if (step.kind !== "bind" || !isKernelPath(step.target)) return undefined;
+  if (!(error instanceof SyscallError) || error.syscall !== "mkdirat") return undefined;
+  const top = step.target.split("/").slice(0, 2).join("/");
+  return `${top} has what the kernel has: mount on a directory that is there, or on ${top} as a whole`;
 }
 
 function apply(root: AppRoot, step: MountStep): void {

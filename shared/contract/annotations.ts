@@ -52,6 +52,17 @@ export function stage1Names(annotations: readonly { name: string; value: string 
 /** Annotation of a stage1 image's manifest: "true" if it can give a container its own users (ADR 6). */
 export const PRIVATE_USERS_SUPPORT = "coreos.com/rocket/stage1/private-users";
 
+/** Annotation of a stage1 image's manifest: which of `IPC_MODES` it can do, by commas. */
+export const IPC_SUPPORT = "coreos.com/rocket/stage1/ipc";
+
+/** Annotation of a stage1 image's manifest: "true" when it gives apps the sockets that rkt was started with (sd_listen_fds(3)). */
+export const SOCKETS_SUPPORT = "coreos.com/rocket/stage1/sockets";
+
+/** Whose System V shared memory, semaphores and queues, and POSIX queues, a container has: its own, or those of rkt's caller. */
+export const IPC_MODES = ["private", "parent"] as const;
+
+export type IpcMode = (typeof IPC_MODES)[number];
+
 /** Annotations of the container manifest: stage 0's options for stage 1. */
 export const ANNOTATIONS = {
   layoutVersion: "coreos.com/rocket/layout-version",
@@ -70,6 +81,8 @@ export const ANNOTATIONS = {
   metadataUrl: "coreos.com/rocket/metadata-url",
   /** "true": the container has its own user namespace; its ids are in the file `users`. */
   privateUsers: "coreos.com/rocket/private-users",
+  /** One of `IPC_MODES`; absent: stage 1's choice. */
+  ipc: "coreos.com/rocket/ipc",
   /** Volumes of kind "host", joined by ",", whose owners are mapped to the container's own users. */
   mappedVolumes: "coreos.com/rocket/mapped-volumes",
   /** Which of `PROTECTIONS` are switched off for the apps, joined by ",". */

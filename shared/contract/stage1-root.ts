@@ -45,6 +45,8 @@ export const STAGE1 = {
   stdio: stage1Path("/rkt/stdio"),
   /** Volumes of kind "host": one mount per volume name. */
   hostVolumes: stage1Path("/rkt/host-volumes"),
+  /** The terminal of an app that has one. */
+  terminal: stage1Path("/rkt/terminal"),
   /** Kernel parameters of the container, if it has any: lines `PATH VALUE`, the path below /proc/sys. */
   sysctl: stage1Path("/rkt/sysctl"),
   /** The first process mounts proc here to set them, and unmounts it again. */

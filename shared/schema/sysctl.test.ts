@@ -93,6 +93,14 @@ test("apps may want the same, and nothing different", () => {
   });
 });
 
+test("those of the IPC namespace, when that is the caller's", () => {
+  const annotations = [{ name: "coreos.com/rocket/ipc", value: "parent" }];
+  const ask = (name: string) => sysctlSettings({ ...manifest({ [name]: "1" }), annotations }, true).size;
+  for (const name of ["kernel.shmmax", "kernel.sem", "fs.mqueue.msg_max"])
+    assert.throws(() => ask(name), { code: "bad-isolator", hint: "without --ipc=parent it has its own" });
+  for (const name of ["kernel.domainname", "net.core.somaxconn"]) assert.equal(ask(name), 1);
+});
+
 const refused: { name: string; ownNetwork?: boolean; hint: RegExp }[] = [
   { name: "net.ipv4.ip_forward", ownNetwork: false, hint: /--net/ },
   { name: "kernel.hostname", hint: /--hostname/ },

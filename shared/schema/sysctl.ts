@@ -4,7 +4,9 @@
  * Documentation/admin-guide/sysctl).
  */
 
+import { ANNOTATIONS } from "../contract/annotations.ts";
 import { RktError } from "../errors.ts";
+import { annotation } from "./image-manifest.ts";
 import { understandIsolators } from "./isolators.ts";
 import type { PodManifest } from "./types.ts";
 
@@ -19,10 +21,11 @@ export const NETWORK_PARAMETERS = "net/";
  * container may not set, and for different values of two apps, or of one app under two spellings.
  */
 export function sysctlSettings(
-  { isolators, apps }: PodManifest,
+  { isolators, apps, annotations }: PodManifest,
   ownNetwork: boolean,
   onReplaced?: (by: string, name: string) => void,
 ): Map<string, string> {
+  const own = { network: ownNetwork, ipc: annotation(annotations, ANNOTATIONS.ipc) !== "parent" };
   const settings = new Map<string, { value: string; by: string }>();
   const askers = [
     { by: "the container", isolators, object: "container manifest" },
@@ -32,7 +35,7 @@ export function sysctlSettings(
     const { known } = understandIsolators(asker.isolators, { object: asker.object, path: "isolators" });
     for (const [name, value] of known["os/unix/sysctl"] ?? []) {
       const path = sysctlPath(name);
-      requireNamespaced(asker.by, name, path, ownNetwork);
+      requireNamespaced(asker.by, name, path, own);
       const other = settings.get(path);
       if (other === undefined) settings.set(path, { value, by: asker.by });
       else if (other.value === value) continue;
@@ -59,16 +62,17 @@ export function sysctlPath(name: string): string {
   return dots ? name.replace(/[./]/g, (separator) => (separator === "." ? "/" : ".")) : name;
 }
 
-function requireNamespaced(by: string, name: string, path: string, ownNetwork: boolean): void {
+function requireNamespaced(by: string, name: string, path: string, own: { network: boolean; ipc: boolean }): void {
   const refuse = (hint: string): never => {
     throw new RktError("bad-isolator", `${by}: the kernel parameter ${name} is not the container's own`, { hint });
   };
   const [top = "", second = ""] = path.split("/");
   if (top === "net") {
-    if (!ownNetwork) refuse("with a network of its own (--net) it has its own net.*");
+    if (!own.network) refuse("with a network of its own (--net) it has its own net.*");
   } else if (path === "kernel/hostname") refuse("--hostname=NAME");
   else if (!isOfNamespace(top, second))
     refuse("a container can have net.* (with --net), fs.mqueue.*, kernel.{sem,msg*,shm*} and kernel.domainname");
+  else if (!own.ipc && path !== "kernel/domainname") refuse("without --ipc=parent it has its own");
 }
 
 function isOfNamespace(top: string, second: string): boolean {

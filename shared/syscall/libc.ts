@@ -70,6 +70,7 @@ const definitions = {
   ioctl: { return: "i32", arguments: ["i32", "u64", "i64"] },
   isatty: { return: "i32", arguments: ["i32"] },
   getsockopt: { return: "i32", arguments: ["i32", "i32", "i32", "buffer", "buffer"] },
+  getsockname: { return: "i32", arguments: ["i32", "buffer", "buffer"] },
   setresuid: { return: "i32", arguments: ["u32", "u32", "u32"] },
   setresgid: { return: "i32", arguments: ["u32", "u32", "u32"] },
   fallocate: { return: "i32", arguments: ["i32", "i32", "i64", "i64"] },

@@ -1,7 +1,7 @@
 import { errorText, RktError } from "../../shared/errors.ts";
 import { execve } from "../../shared/exec.ts";
 import { type Command, readLine } from "../cli/command.ts";
-import { runningEntrypoint } from "../container/entrypoint.ts";
+import { whenRunning } from "../container/entrypoint.ts";
 import { readManifest } from "../container/inspect.ts";
 import { readWhereItIs } from "../container/lifecycle.ts";
 import { chooseApp, selectContainer, uuidFileOption } from "../container/select.ts";
@@ -12,12 +12,15 @@ const options = {
   ...uuidFileOption,
 } as const;
 
+/** Milliseconds that a container which is about to run is waited for. */
+const START_TIME = 60_000;
+
 const DEFAULT_COMMAND = "/bin/sh";
 
 export const command: Command = {
   usage: "enter [options] UUID [COMMAND [ARGUMENT...]]",
   description:
-    "Runs a command, or a shell, in an app of a running container: in its namespaces, root, environment, user and cgroup. Everything that is denied to the app is also denied to the command. The exit status is the command's. Standard input that the command does not read is left for the next program.",
+    "Runs a command, or a shell, in an app of a running container: in its namespaces, root, environment, user and cgroup. Everything that is denied to the app is also denied to the command. If the container is starting, `rkt enter` waits until it runs. The exit status is the command's. Standard input that the command does not read is left for the next program.",
   examples: [
     ["rkt enter 6ba7b810", "a shell in the one app"],
     ["rkt enter --app=db 6ba7b810 /usr/bin/psql -l", "a command in one of several apps"],
@@ -38,7 +41,7 @@ export const command: Command = {
       given.app,
       given.imageid,
     );
-    const { pid, directory, path, env } = runningEntrypoint(ref, "enter");
+    const { pid, directory, path, env } = await whenRunning(ref, "enter", Date.now() + START_TIME);
     try {
       process.chdir(`/proc/self/fd/${directory}`);
       execve(

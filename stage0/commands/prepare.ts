@@ -22,6 +22,7 @@ export const command: Command = {
     const { setUpContainer } = await import("../request/set-up.ts");
     const container = await setUpContainer(request, globals, {
       durable: true,
+      sockets: [],
       reporter: noteReporter(globals),
     });
     container.lock.close();

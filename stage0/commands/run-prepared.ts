@@ -1,15 +1,18 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { RktError } from "../../shared/errors.ts";
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
+import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { shortId } from "../../shared/contract/image-ids.ts";
-import { annotation } from "../../shared/schema/image-manifest.ts";
+import { passedSockets } from "../../shared/passed-sockets.ts";
+import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { readManifest, readTrees, requireLayout } from "../container/inspect.ts";
 import { type ContainerRef, phase } from "../container/lifecycle.ts";
 import { tryLock } from "../container/lock.ts";
+import { requirePassable } from "../container/sockets.ts";
 import { selectContainer, uuidFileOption } from "../container/select.ts";
 import type { GlobalOptions } from "../cli/globals.ts";
 import { collector } from "../host/this-program.ts";
@@ -46,12 +49,16 @@ export const command: Command = {
       );
     const manifest = requireRunnable(globals.dir, ref);
     const asked = readLaunchLine(line);
+    const sockets = passedSockets(callersEnvironment());
+    if (sockets.length > 0)
+      requirePassable(sockets, manifest, parseImageManifest(readFileSync(containerLayout(ref.dir).stage1Manifest, "utf8")));
     const { launchContainer } = await import("../container/launch.ts");
     launchContainer(
       { ...ref, lock },
       {
         data: globals.dir,
         env: callersEnvironment(),
+        sockets,
         manifest: asked === undefined ? undefined : await changed(manifest, asked, globals),
         collect: given.rm ? collector(globals.dir, ref.uuid) : undefined,
       },

@@ -1,4 +1,5 @@
 import { callersEnvironment } from "../../shared/callers-environment.ts";
+import { passedSockets } from "../../shared/passed-sockets.ts";
 import type { Command } from "../cli/command.ts";
 import { collector } from "../host/this-program.ts";
 import { runOptions } from "../request/run-options.ts";
@@ -24,15 +25,18 @@ Options after an image are for that image. "--" begins the arguments of its app,
   needsRoot: true,
   async run(line, globals) {
     const { request, rm } = readRunLine(line);
+    const sockets = passedSockets(callersEnvironment());
     const { setUpContainer } = await import("../request/set-up.ts");
     const container = await setUpContainer(request, globals, {
       durable: false,
+      sockets,
       reporter: noteReporter(globals),
     });
     const { launchContainer } = await import("../container/launch.ts");
     launchContainer(container, {
       data: globals.dir,
       env: callersEnvironment(),
+      sockets,
       collect: rm ? collector(globals.dir, container.uuid) : undefined,
     });
   },

@@ -1,11 +1,11 @@
 import { spawnSync } from "node:child_process";
 import { closeSync } from "node:fs";
-import { errorCode, errorText, RktError, usageError } from "../../shared/errors.ts";
+import { errorText, RktError, usageError } from "../../shared/errors.ts";
 import { ENV_STOP_TIME } from "../../shared/contract/environment.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { stopSettings } from "../../shared/stop.ts";
 import { type Command, readLine } from "../cli/command.ts";
-import { type RunningEntrypoint, runningEntrypoint, STARTING } from "../container/entrypoint.ts";
+import { type RunningEntrypoint, whenRunning } from "../container/entrypoint.ts";
 import { readManifest } from "../container/inspect.ts";
 import type { ContainerRef } from "../container/lifecycle.ts";
 import { isLocked } from "../container/lock.ts";
@@ -85,23 +85,9 @@ interface StopOptions {
   time: number | undefined;
 }
 
-/**
- * Runs the stage1's `stop` in the container's directory. Waits until a container that is just starting can be stopped.
- */
+/** Runs the stage1's `stop` in the container's directory. Waits until a container that is just starting can be stopped. */
 async function request(ref: ContainerRef, how: StopOptions, end: number): Promise<void> {
-  for (;;) {
-    let entrypoint: RunningEntrypoint;
-    try {
-      entrypoint = runningEntrypoint(ref, "stop");
-    } catch (error) {
-      if (errorCode(error) !== STARTING || Date.now() > end) throw error;
-      await pause();
-      continue;
-    }
-    // Without an await in between: the pid is right only for a moment.
-    run(entrypoint, ref, how);
-    return;
-  }
+  run(await whenRunning(ref, "stop", end), ref, how);
 }
 
 function run({ pid, directory, path, env }: RunningEntrypoint, ref: ContainerRef, { force, time }: StopOptions): void {

@@ -17,7 +17,7 @@ import { readManifest, readStage1Manifest, requireLayout, supervisor } from "./i
 import { type ContainerRef, phase } from "./lifecycle.ts";
 
 /** Code of the error that a container is starting. */
-export const STARTING = "starting";
+const STARTING = "starting";
 
 export interface RunningEntrypoint {
   /** The process that holds the lock. */
@@ -29,8 +29,23 @@ export interface RunningEntrypoint {
   env: Record<string, string>;
 }
 
+/**
+ * Waits for a container that is starting, until `end` (milliseconds since the epoch). Use the result without an await in
+ * between: the pid is right only for a moment.
+ */
+export async function whenRunning(ref: ContainerRef, name: Entrypoint, end: number): Promise<RunningEntrypoint> {
+  for (;;) {
+    try {
+      return runningEntrypoint(ref, name);
+    } catch (error) {
+      if (errorCode(error) !== STARTING || Date.now() > end) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
 /** Throws if the container does not run, or its stage1 has no such entrypoint. */
-export function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningEntrypoint {
+function runningEntrypoint(ref: ContainerRef, name: Entrypoint): RunningEntrypoint {
   const now = phase(ref);
   const found = now === "running" ? openRunning(ref.dir) : undefined;
   if (found === undefined) {

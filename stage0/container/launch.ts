@@ -14,6 +14,7 @@ import { ENV_LOCK_FD, ENV_USERS_FD } from "../../shared/contract/environment.ts"
 import { annotation, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { formatPodManifest } from "../../shared/schema/pod-manifest.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
+import { type PassedSocket, passOn } from "../../shared/passed-sockets.ts";
 import { writeWhole } from "../../shared/write-whole.ts";
 import { callersOpenFiles } from "../../shared/open-files.ts";
 import { MNT_DETACH, umount } from "../../shared/syscall/mount.ts";
@@ -30,6 +31,8 @@ export interface LaunchOptions {
   /** Remove the container as soon as it ends: argv of the command that does so. */
   collect?: readonly string[] | undefined;
   env: Environment;
+  /** Sockets that rkt was started with, and that the apps get. */
+  sockets: readonly PassedSocket[];
   /** Replaces the prepared manifest, with the options of this start. */
   manifest?: PodManifest | undefined;
 }
@@ -65,8 +68,8 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
       execve(
         path,
         [path],
-        { ...stage1Environment(options.env), ...Object.fromEntries(variables) },
-        Object.values(locks),
+        { ...stage1Environment(options.env), ...passOn(options.sockets), ...Object.fromEntries(variables) },
+        [...Object.values(locks), ...options.sockets.map(({ fd }) => fd)],
       );
     } catch (error) {
       throw new RktError("bad-stage1", `cannot execute ${init} of stage1 image ${manifest.name}: ${errorText(error)}`, {

@@ -21,7 +21,7 @@ import {
 } from "node:fs";
 import { v4 } from "uuid";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { ENTRYPOINTS, PRIVATE_USERS_SUPPORT, stage1Names } from "../../shared/contract/annotations.ts";
+import { ANNOTATIONS, ENTRYPOINTS, IPC_SUPPORT, PRIVATE_USERS_SUPPORT, stage1Names } from "../../shared/contract/annotations.ts";
 import { appDirs, containerLayout } from "../../shared/contract/container-directory.ts";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { type HostPath, hostPath } from "../../shared/contract/paths.ts";
@@ -69,6 +69,7 @@ export async function prepareContainer(request: PrepareRequest): Promise<OwnedCo
   const stage1 = request.store.manifest(request.stage1.key);
   checkInterface(stage1);
   if (wantsPrivateUsers(request.manifest)) requirePrivateUsers(stage1);
+  requireIpc(stage1, annotation(request.manifest.annotations, ANNOTATIONS.ipc));
   await request.store.release();
   const uuid = request.uuid ?? newUuid();
   // Rendering comes before anything of the container exists, because it takes long, and fails for a bad image.
@@ -138,6 +139,15 @@ function requirePrivateUsers({ name, annotations }: ImageManifest): void {
   if (annotation(annotations, PRIVATE_USERS_SUPPORT) === "true") return;
   throw new RktError("no-private-users", `stage1 image ${name} can't give a container users of its own`, {
     hint: "leave --private-users out, or use the stage1 image that came as rkt's default",
+  });
+}
+
+/** Likewise. */
+function requireIpc({ name, annotations }: ImageManifest, asked: string | undefined): void {
+  const modes = annotation(annotations, IPC_SUPPORT)?.split(",") ?? [];
+  if (asked === undefined || modes.includes(asked)) return;
+  throw new RktError("no-ipc", `stage1 image ${name} can't do --ipc=${asked}`, {
+    hint: "leave --ipc out, or use the stage1 image that came as rkt's default",
   });
 }
 

@@ -2,6 +2,7 @@
 
 import type { PullPolicy } from "../fetch/fetch-context.ts";
 import type { Stage1Request } from "../fetch/wanted-stage1.ts";
+import type { IpcMode } from "../../shared/contract/annotations.ts";
 import type { Isolator, NameValue, Volume } from "../../shared/schema/types.ts";
 
 /** A request to make a container: its apps, and what it is made from. */
@@ -43,6 +44,8 @@ export interface RunRequest extends LaunchRequest {
   ports: PortRequest[];
   /** The container has its own user namespace. */
   privateUsers: boolean;
+  /** Undefined: stage 1's choice. */
+  ipc: IpcMode | undefined;
   /** Names of volumes from the host whose owners are mapped to the container's users. */
   mappedVolumes: string[];
 }

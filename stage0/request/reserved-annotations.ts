@@ -17,6 +17,7 @@ const OPTIONS: Readonly<Record<string, string>> = {
   [ANNOTATIONS.configDirs]: "--local-config",
   [ANNOTATIONS.metadataUrl]: "--mds-register",
   [ANNOTATIONS.privateUsers]: "--private-users",
+  [ANNOTATIONS.ipc]: "--ipc",
   [ANNOTATIONS.mappedVolumes]: "--volume with idmap=true",
   [ANNOTATIONS.insecure]: "--insecure-options",
   [ANNOTATIONS.debug]: "--debug",

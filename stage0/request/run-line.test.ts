@@ -23,6 +23,7 @@ const emptyRequest: RunRequest = {
   hostname: undefined,
   interactive: false,
   privateUsers: false,
+  ipc: undefined,
   mappedVolumes: [],
 };
 
@@ -392,6 +393,12 @@ const refused: { words: string[]; message: RegExp; hint?: string }[] = [
   { words: ["i", "--ulimit=core=1", "--ulimit=core=2"], message: /: core is given twice$/ },
   { words: ["i", "--seccomp=mode=retain,errno=1,chmod"], message: / "1": must be an error name like "EPERM"$/ },
 
+  { words: ["--ipc=host", "i"], message: /ipc/ },
+  {
+    words: ["i", "--ipc=parent", "--private-users"],
+    message: /^--ipc=parent can't be had with --private-users: /,
+    hint: "leave one out",
+  },
   { words: ["--interactive", "a", "b"], message: /^--interactive gives the terminal to one app, not to several$/ },
   { words: ["--pod-manifest=/m", "a"], message: /^--pod-manifest names the images: a can't be one more$/ },
   {

@@ -1,7 +1,7 @@
 /** Makes a request from the command line of `run` or `prepare`. */
 
 import { usageError } from "../../shared/errors.ts";
-import { STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "../../shared/contract/annotations.ts";
+import { IPC_MODES, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from "../../shared/contract/annotations.ts";
 import type { Isolator, NameValue } from "../../shared/schema/types.ts";
 import { acIdentifier, acName, account, argument, absolutePath } from "../../shared/schema/values.ts";
 import type { Stage1Request } from "../fetch/wanted-stage1.ts";
@@ -78,6 +78,7 @@ export function readRunLine(line: Line): RunLine {
     ports: values.port.map(parsePort),
     ...readLaunch(values),
     privateUsers: values["private-users"],
+    ipc: IPC_MODES.find((mode) => mode === values.ipc),
     mappedVolumes: volumes.flatMap((volume) => ("idmap" in volume ? [volume.name] : [])),
   };
   checkRequest(run, everywhere);
@@ -251,6 +252,11 @@ function checkRequest(request: RunRequest, words: readonly OptionWord[]): void {
   const [mapped] = request.mappedVolumes;
   if (mapped !== undefined && !request.privateUsers)
     throw usageError(`--volume ${mapped}: idmap has a meaning with --private-users only`);
+  if (request.privateUsers && request.ipc === "parent")
+    throw usageError(
+      "--ipc=parent can't be had with --private-users: the caller's shared memory is the host's users'",
+      "leave one out",
+    );
   if (interactive && apps.length > 1)
     throw usageError(
       "--interactive gives the terminal to one app, not to several",

@@ -114,6 +114,13 @@ export const containerOptions = {
     description: "give the container users of its own: its root is an ordinary user of the host",
     group: container,
   },
+  ipc: {
+    type: "string",
+    choices: ["auto", "private", "parent"],
+    description:
+      "System V shared memory, semaphores and queues, and POSIX queues: the container's own (private), or those of the caller (parent); auto is the stage1's choice",
+    group: container,
+  },
   rm: { type: "boolean", description: "remove the container when it ends", group: container },
   "no-overlay": { type: "boolean", description: "copy the images instead of mounting overlays", group: container },
   "uuid-file-save": {

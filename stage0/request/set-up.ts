@@ -5,6 +5,7 @@ import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { PROTECTIONS } from "../../shared/contract/annotations.ts";
 import { LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../../shared/contract/configuration.ts";
+import type { PassedSocket } from "../../shared/passed-sockets.ts";
 import { parsePodTemplate } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, NameValue, PodTemplate } from "../../shared/schema/types.ts";
 import type { ConfigDirs } from "../config/config-files.ts";
@@ -12,6 +13,7 @@ import { readStage1Settings, type Settings } from "../config/settings.ts";
 import { hasUnifiedCgroups } from "../container/cgroups.ts";
 import type { OwnedContainer } from "../container/lifecycle.ts";
 import { prepareContainer } from "../container/prepare.ts";
+import { requirePassable } from "../container/sockets.ts";
 import { removeContainerDirectory } from "../container/remove.ts";
 import { findImages, imageReference, type WantedImage } from "../fetch/find.ts";
 import { openFinder } from "../fetch/open-finder.ts";
@@ -31,6 +33,8 @@ import { checkVolumeSources } from "./volume-sources.ts";
 export interface SetUpOptions {
   /** The container outlives this process: its files are flushed to disk. */
   durable: boolean;
+  /** Sockets that rkt was started with, and that the apps get. */
+  sockets: readonly PassedSocket[];
   /** Shows remarks to the user. */
   reporter: NoteReporter;
 }
@@ -38,7 +42,7 @@ export interface SetUpOptions {
 export async function setUpContainer(
   request: ContainerRequest,
   settings: Settings,
-  { durable, reporter }: SetUpOptions,
+  { durable, sockets, reporter }: SetUpOptions,
 ): Promise<OwnedContainer> {
   const { run, pullPolicy, maxImageSize, overlay } = request;
   // The command line and its files are read first, so that a mistake in them is found before any image is fetched.
@@ -72,6 +76,7 @@ export async function setUpContainer(
     for (const { text, hint } of made.notes) reporter.note(text, hint);
     const [stage1] = await findImages([wantedStage1Image], finder, STAGE1_PROVENANCE);
     if (stage1 === undefined) throw new Error("no stage1 image");
+    requirePassable(sockets, made.manifest, store.manifest(stage1.key));
     const container = await prepareContainer({
       data: settings.dir,
       store,

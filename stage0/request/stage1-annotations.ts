@@ -17,6 +17,7 @@ export function annotations(
     [ANNOTATIONS.created, created.toISOString()],
     [network, request.network ?? "host"],
     [ANNOTATIONS.privateUsers, request.privateUsers ? "true" : undefined],
+    [ANNOTATIONS.ipc, request.ipc],
     [ANNOTATIONS.mappedVolumes, request.mappedVolumes.length > 0 ? request.mappedVolumes.join() : undefined],
     ...launchAnnotations(request),
     [ANNOTATIONS.configDirs, configDirs?.join(":")],

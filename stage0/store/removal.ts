@@ -16,6 +16,8 @@ export interface Removal {
    * another process has to finish before.
    */
   exclusively<T>(wait: () => void, work: () => T): T;
+  /** From now on nothing is removed, as after any use of the store; `exclusively` ends that. */
+  share(): void;
   /** Removes an image; its trees are for the caller to remove. Call it inside `exclusively`. */
   remove(key: string): void;
   /** Adds the blobs that the index does not know of, and gives the keys of those that are no images. */
@@ -24,6 +26,8 @@ export interface Removal {
 
 export const removal = ({ layout, lock, index, manifests }: StoreState): Removal => ({
   exclusively: (wait, work) => lock.exclusively(wait, work),
+
+  share: () => lock.share(),
 
   remove(key) {
     // First the index: if rkt is killed after it, a blob is left that is adopted again, never half an image.

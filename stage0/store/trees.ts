@@ -29,7 +29,7 @@ import { TarReader } from "../archive/tar-reader.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { DAMAGED, openBlob } from "./blob.ts";
 import { type Layer, type LayerOrder, layersOf, type MustCheck, type TreeSource } from "./layers.ts";
-import { setAside, temporaryDirectory } from "./temporary.ts";
+import { setAside, type Temporary, temporaryDirectory } from "./temporary.ts";
 
 export interface Tree {
   id: string;
@@ -55,6 +55,22 @@ export async function renderTree(layout: DataLayout, key: string, source: TreeSo
 }
 
 async function make(layout: DataLayout, id: string, order: LayerOrder, mustCheck: MustCheck): Promise<void> {
+  const fresh = await renderAside(layout, order, mustCheck);
+  try {
+    // Otherwise a power cut could leave a tree that is half empty and looks complete for ever.
+    syncfs(fresh.fd);
+    // A tree without its marker is the rest of a removal that was cut short.
+    removeTree(layout.tree(id));
+    renameSync(fresh.path, layout.tree(id));
+    fresh.keep();
+  } catch (error) {
+    fresh.remove();
+    throw error;
+  }
+}
+
+/** Renders into a temporary directory, which then has all that a tree has. */
+async function renderAside(layout: DataLayout, order: LayerOrder, mustCheck: MustCheck): Promise<Temporary> {
   const temporary = temporaryDirectory(layout, "tree");
   try {
     await extractOrder(layout, order, mustCheck, `${temporary.path}/rootfs`);
@@ -62,16 +78,44 @@ async function make(layout: DataLayout, id: string, order: LayerOrder, mustCheck
       `${temporary.path}/manifest`,
       `${JSON.stringify({ format: TREE_FORMAT, images: order.layers.map((layer) => layer.key) })}\n`,
     );
-    // Otherwise a power cut could leave a tree that is half empty and looks complete for ever.
-    syncfs(temporary.fd);
-    // A tree without its marker is the rest of a removal that was cut short.
-    removeTree(layout.tree(id));
-    renameSync(temporary.path, layout.tree(id));
-    temporary.keep();
+    return temporary;
   } catch (error) {
     temporary.remove();
     throw error;
   }
+}
+
+/** A tree as it is rendered now, beside the one that is there. */
+export interface FreshTree {
+  rootfs: string;
+  /** Whether the one that is there has this order of images. Else that one is of an older rkt. */
+  same: boolean;
+  /**
+   * Puts it in the place of the one that is there; the given function deletes that. Call it under the exclusive lock of
+   * the store, when no container stands on the tree. Whoever is killed in between leaves no tree, and the next start
+   * renders it.
+   */
+  replace(): () => void;
+  /** Deletes it, unless it has been put there. */
+  remove(): void;
+}
+
+/** Renders a tree anew, of its last image. */
+export async function renderAgain(layout: DataLayout, id: string, key: string, source: TreeSource): Promise<FreshTree> {
+  const order = layersOf(key, source);
+  const fresh = await renderAside(layout, order, source.mustCheck);
+  return {
+    rootfs: `${fresh.path}/rootfs`,
+    same: [true, false].some((checked) => treeId(order, checked) === id),
+    replace() {
+      syncfs(fresh.fd);
+      const remove = detachTree(layout, id);
+      renameSync(fresh.path, layout.tree(id));
+      fresh.keep();
+      return remove;
+    },
+    remove: () => fresh.remove(),
+  };
 }
 
 /** A repeated layer is extracted each time only if some image hard-links to a file of another image (layers.ts). */

@@ -1,7 +1,7 @@
 /**
  * Checks that the store still has what was imported: compares blobs with their
  * names, and rendered trees with what their blobs give now. Reads everything,
- * changes nothing.
+ * changes nothing but what its caller has put in the place of a damaged tree.
  */
 
 import { createReadStream, lstatSync } from "node:fs";
@@ -9,10 +9,11 @@ import { readTree, type Entry as TreeEntry, type Tree } from "../../shared/aci/t
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { inspectBlob } from "./blob-import.ts";
+import type { ImageLookup } from "./image-lookup.ts";
 import type { StoredImage } from "./index-images.ts";
+import type { TreeSource } from "./layers.ts";
 import type { Rendering } from "./rendering.ts";
-import { temporaryDirectory } from "./temporary.ts";
-import { listTrees, renderAt, treeImages } from "./trees.ts";
+import { type FreshTree, listTrees, renderAgain, treeImages } from "./trees.ts";
 
 /** What is wrong with an image's blob; undefined when nothing is. */
 export function verifyBlob(data: string, image: StoredImage): string | undefined {
@@ -26,25 +27,48 @@ export function verifyBlob(data: string, image: StoredImage): string | undefined
   }
 }
 
-/** What is wrong with the trees that were rendered of an image: a line for each. */
-export async function verifyTrees(data: string, image: StoredImage, store: Rendering): Promise<string[]> {
+/** A tree that is not what it should be. */
+export interface TreeDamage {
+  tree: string;
+  what: string;
+  /** What it should be, which may take its place; until the next damage is asked for. */
+  fresh: FreshTree | undefined;
+}
+
+/** What is wrong with the trees that were rendered of an image. */
+export async function* damagedTrees(data: string, image: StoredImage, store: VerifiedStore): AsyncGenerator<TreeDamage> {
   const layout = dataLayout(data);
-  const damages: string[] = [];
-  for (const id of listTrees(layout).filter((tree) => treeImages(layout, tree)?.at(-1) === image.key)) {
-    const temporary = temporaryDirectory(layout, "tree");
+  for (const tree of listTrees(layout)) {
+    const images = treeImages(layout, tree);
+    if (images?.at(-1) !== image.key) continue;
+    let fresh: FreshTree | undefined;
     try {
-      const fresh = `${temporary.path}/rootfs`;
-      await renderAt(layout, image.key, store.treeSource("none"), fresh);
-      const difference = await firstDifference(fresh, layout.treeRootfs(id));
-      if (difference !== undefined) damages.push(`its tree ${id} was changed: ${difference}`);
+      fresh = await renderAgain(layout, tree, image.key, sourceOf(images, store));
+      const difference = await firstDifference(fresh.rootfs, layout.treeRootfs(tree));
+      if (difference !== undefined)
+        yield { tree, what: `its tree ${tree} was changed: ${difference}`, fresh: fresh.same ? fresh : undefined };
     } catch (error) {
       if (!(error instanceof RktError)) throw error;
-      damages.push(`its tree ${id} cannot be checked: ${error.message}`);
+      yield { tree, what: `its tree ${tree} cannot be checked: ${error.message}`, fresh: undefined };
     } finally {
-      temporary.remove();
+      fresh?.remove();
     }
   }
-  return damages;
+}
+
+type VerifiedStore = Rendering & Pick<ImageLookup, "candidates">;
+
+/** Dependencies are those that the tree was made of, whatever has been fetched since. */
+function sourceOf(images: readonly string[], store: VerifiedStore): TreeSource {
+  const source = store.treeSource("none");
+  return {
+    ...source,
+    dependency(of, dependency) {
+      const { imageName: name, labels, imageID: id } = dependency;
+      const then = store.candidates({ asked: { name, labels }, id }).find(({ key }) => images.includes(key));
+      return then?.key ?? source.dependency(of, dependency);
+    },
+  };
 }
 
 async function firstDifference(wanted: string, actual: string): Promise<string | undefined> {

@@ -2,8 +2,11 @@
 
 import { openSync } from "node:fs";
 import { callersEnvironment } from "../../shared/callers-environment.ts";
+import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { execve } from "../../shared/exec.ts";
+import { passOn } from "../../shared/passed-sockets.ts";
+import { annotation } from "../../shared/schema/image-manifest.ts";
 import { flock, LOCK_SH } from "../../shared/syscall/descriptor.ts";
 import { CLONE_NEWNET, setns } from "../../shared/syscall/namespace.ts";
 import { writeWhole } from "../../shared/write-whole.ts";
@@ -18,7 +21,7 @@ import { warm } from "./warm.ts";
 
 export const nspawn: Flavor = { checkHost: requireInotify, startHelper: warm, leave };
 
-function leave(container: Container, { stdio, notify, network, cgroups, openFiles, keepFds }: Prepared): never {
+function leave(container: Container, { stdio, notify, network, cgroups, openFiles, keepFds, sockets }: Prepared): never {
   const { uuid, manifest, users } = container;
   // From within the user namespace, nspawn's child may not join it: then nspawn itself does.
   const joined = users === undefined ? undefined : network.namespace;
@@ -48,7 +51,13 @@ function leave(container: Container, { stdio, notify, network, cgroups, openFile
     openFiles,
     users,
   });
-  execve(path, argv, environment(socket), [...keepFds, ...network.keepFds, lifeLock()]);
+  const env = environment(socket, annotation(manifest.annotations, ANNOTATIONS.ipc) === "parent");
+  execve(path, argv, { ...env, ...passOn(sockets) }, [
+    ...keepFds,
+    ...network.keepFds,
+    lifeLock(),
+    ...sockets.map(({ fd }) => fd),
+  ]);
 }
 
 /** A lock on the directory `status`, which the container sees too: `pid1` learns by it whether nspawn still lives. */
@@ -59,7 +68,7 @@ function lifeLock(): number {
 }
 
 /** nspawn's own environment: no more of the caller's than it uses. */
-function environment(notify: string | undefined): Record<string, string> {
+function environment(notify: string | undefined, callersIpc: boolean): Record<string, string> {
   const env: Record<string, string> = {
     PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     // Its notices would stand between the apps' lines; its errors must not be lost.
@@ -70,6 +79,7 @@ function environment(notify: string | undefined): Record<string, string> {
   };
   const term = callersEnvironment()["TERM"];
   if (term !== undefined) env["TERM"] = term;
+  if (callersIpc) env["SYSTEMD_NSPAWN_SHARE_NS_IPC"] = "1";
   if (notify !== undefined) env["NOTIFY_SOCKET"] = notify;
   return env;
 }

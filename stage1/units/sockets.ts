@@ -9,6 +9,7 @@
 import { execLine, type UnitOption, writeUnit } from "systemd-unit-writer";
 import { STAGE1 } from "../../shared/contract/stage1-root.ts";
 import { ALIVE_UNIT, APP_UNIT } from "../../shared/contract/units.ts";
+import { isSocketOf, type PassedSocket } from "../../shared/passed-sockets.ts";
 import type { Port, RuntimeApp } from "../../shared/schema/types.ts";
 import { FAILURE } from "./failure.ts";
 
@@ -17,7 +18,11 @@ const activated = ({ app }: RuntimeApp): Port[] => app?.ports.filter((port) => p
 /** No app's unit has this name: an app's name has no dot (types.md, AC Name). */
 const socketUnit = (app: string, port: Port): string => `${APP_UNIT.prefix}${app}.${port.name}.socket`;
 
-export function socketUnits(app: RuntimeApp, service: string): { name: string; text: string }[] {
+export function socketUnits(
+  app: RuntimeApp,
+  service: string,
+  passed: readonly PassedSocket[] = [],
+): { name: string; text: string }[] {
   return activated(app).map((port) => ({
     name: socketUnit(app.name, port),
     text: writeUnit([
@@ -28,7 +33,7 @@ export function socketUnits(app: RuntimeApp, service: string): { name: string; t
       // A client that is still waiting when the app has ended does not start it again.
       ["Unit", "BindsTo", service],
       ...FAILURE,
-      ...listen(port),
+      ...listen(port, passed),
       ["Socket", "BindIPv6Only", "both"],
       ["Socket", "FileDescriptorName", port.name],
       ["Socket", "Service", service],
@@ -37,10 +42,32 @@ export function socketUnits(app: RuntimeApp, service: string): { name: string; t
   }));
 }
 
-/** The protocol is udp or tcp: stage 0 refuses others. */
-function listen({ protocol, port, count }: Port): UnitOption[] {
+/**
+ * Stage 0 lets no other protocol pass. systemd takes a socket that it was started with for the unit whose address is that
+ * socket's own, to the letter.
+ */
+function listen(asked: Port, passed: readonly PassedSocket[]): UnitOption[] {
+  const { protocol, port, count } = asked;
   const kind = protocol === "udp" ? "ListenDatagram" : "ListenStream";
-  return Array.from({ length: count }, (_, i): UnitOption => ["Socket", kind, String(port + i)]);
+  const own = passed.filter((socket) => isSocketOf(socket, asked));
+  return Array.from({ length: count }, (_, i) => port + i).flatMap((number) => {
+    const there = own.filter((socket) => socket.port === number).map(({ address }) => address);
+    return (there.length > 0 ? there : [String(number)]).map((address): UnitOption => ["Socket", kind, address]);
+  });
+}
+
+/**
+ * systemd looks for the units of sockets that it was started with among those that it has loaded, and that is before it
+ * loads what it is to start. The slice is there from the first, and loads what its drop-in names.
+ */
+export function earlySockets(apps: readonly RuntimeApp[], passed: readonly PassedSocket[]): { name: string; text: string }[] {
+  const units = apps.flatMap((app) =>
+    activated(app)
+      .filter((port) => passed.some((socket) => isSocketOf(socket, port)))
+      .map((port) => socketUnit(app.name, port)),
+  );
+  if (units.length === 0) return [];
+  return [{ name: "system.slice.d/passed-sockets.conf", text: writeUnit([["Unit", "Before", units.join(" ")]]) }];
 }
 
 /** Options of the app's own unit: it starts after its sockets, and only once. */

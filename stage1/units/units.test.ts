@@ -213,6 +213,21 @@ ExecStopPost=/usr/lib/rkt/no-socket x www
     assert.ok(service.includes(`\n${line}\n`), line);
 });
 
+test("a socket that a service manager has opened is the unit's that has its address, and loaded early", () => {
+  const port = { name: "www", protocol: "tcp", port: 80, count: 2, socketActivated: true };
+  const pod = manifest({ name: "x", app: { ports: [port, { ...port, name: "dns", protocol: "udp", port: 53, count: 1 }] } });
+  const passed = [
+    { fd: 3, protocol: "tcp" as const, address: "127.0.0.1:81", port: 81 },
+    { fd: 4, protocol: "tcp" as const, address: "[0:0:0:0:0:0:0:1]:81", port: 81 },
+  ];
+  const units = containerUnits(pod, "pipe", { sockets: passed });
+  const listens = (text(units, "app-x.www.socket") ?? "").split("\n").filter((line) => line.startsWith("Listen"));
+  assert.deepEqual(listens, ["ListenStream=80", "ListenStream=127.0.0.1:81", "ListenStream=[0:0:0:0:0:0:0:1]:81"]);
+  assert.match(text(units, "app-x.dns.socket") ?? "", /^ListenDatagram=53$/m);
+  assert.equal(text(units, "system.slice.d/passed-sockets.conf"), "[Unit]\nBefore=app-x.www.socket\n");
+  assert.equal(text(containerUnits(pod, "pipe"), "system.slice.d/passed-sockets.conf"), undefined);
+});
+
 test("how long a pre-start handler may take", () => {
   const app = { eventHandlers: [{ name: "pre-start" as const, exec: ["/a"] }] };
   const pod = (value: string): PodManifest => {
@@ -244,7 +259,7 @@ test("limits are properties of the unit", () => {
 test("an interactive app has the terminal as its controlling one", () => {
   const service = text(containerUnits(manifest({ name: "x" }), "interactive"), "app-x.service") ?? "";
   assert.match(service, /^StandardInput=tty-force$/m);
-  assert.match(service, /^TTYPath=\/dev\/console$/m);
+  assert.match(service, /^TTYPath=\/rkt\/terminal$/m);
 });
 
 test("systemd-analyze verify accepts them together with the stage1 image's own", async (t) => {

@@ -13,11 +13,12 @@ import { ALIVE_UNIT, appUnit } from "../../shared/contract/units.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
 import type { EventHandler, NameValue, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
 import { FAILURE } from "./failure.ts";
+import type { PassedSocket } from "../../shared/passed-sockets.ts";
 import type { ResourceLimit } from "../../shared/syscall/process.ts";
 import { type StopSettings, stopSettings } from "../../shared/stop.ts";
 import type { StdioMode } from "../container/stdio.ts";
 import { type Resources, unitProperties } from "./resources.ts";
-import { socketDependencies, socketUnits } from "./sockets.ts";
+import { earlySockets, socketDependencies, socketUnits } from "./sockets.ts";
 
 export interface UnitFile {
   name: string;
@@ -42,13 +43,15 @@ export interface UnitContext {
   version1?: boolean;
   /** How many files the apps may have open. */
   openFiles?: ResourceLimit | undefined;
+  /** Opened by a service manager, for the apps' ports. */
+  sockets?: readonly PassedSocket[];
 }
 
 /** All units of the container: one per app, the target that starts them, and the one that keeps the container alive. */
 export function containerUnits(
   manifest: PodManifest,
   stdio: StdioMode,
-  { limits = new Map(), version1 = false, openFiles }: UnitContext = {},
+  { limits = new Map(), version1 = false, openFiles, sockets = [] }: UnitContext = {},
 ): UnitFile[] {
   const units: UnitFile[] = [
     { name: "default.target", text: defaultTarget(manifest) },
@@ -56,13 +59,13 @@ export function containerUnits(
   ];
   let previous: string | undefined;
   for (const app of manifest.apps) {
-    units.push(...socketUnits(app, appUnit(app.name)), {
+    units.push(...socketUnits(app, appUnit(app.name), sockets), {
       name: appUnit(app.name),
       text: appService(app, stdio, previous, { limits: limits.get(app.name), version1, openFiles }),
     });
     previous = appUnit(app.name);
   }
-  return [...units, ...readyUnits(manifest)];
+  return [...units, ...earlySockets(manifest.apps, sockets), ...readyUnits(manifest)];
 }
 
 function defaultTarget(manifest: PodManifest): string {
@@ -235,7 +238,7 @@ function streams(stdio: StdioMode): UnitOption[] {
     ["Service", "StandardInput", "tty-force"],
     ["Service", "StandardOutput", "tty"],
     ["Service", "StandardError", "tty"],
-    ["Service", "TTYPath", "/dev/console"],
+    ["Service", "TTYPath", STAGE1.terminal],
     ["Service", "PassEnvironment", "TERM"],
   ];
 }

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { chmodSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { serve } from "../helpers/http-server.ts";
@@ -21,6 +21,8 @@ interface Scenario {
   before?: (rkt: Rkt) => Promise<string[]> | string[];
   /** Starts what is to be killed. The server has the image busybox, and takes its time. */
   start: (rkt: Rkt, from: string[], url: string) => Promise<ChildProcess> | ChildProcess;
+  /** After all rounds. */
+  after?: (rkt: Rkt) => void;
 }
 
 const prepared = (rkt: Rkt): string => rkt.ok(["prepare", busybox, ...sh("exit 0")]).stdout.trim();
@@ -97,6 +99,22 @@ const scenarios: Scenario[] = [
       rkt.start(["--insecure-options=image", "run", "--pull-policy=update", url, ...sh("exit 0")]),
   },
   {
+    name: "image verify of a damaged tree",
+    before: (rkt) => {
+      prepared(rkt);
+      rkt.ok(["gc", "--expire-prepared=0"]);
+      const id = rkt.ok(["fetch", "--full", busybox]).stdout.trim();
+      chmodSync(join(rkt.dir, `cas/tree/tree-2-${id.slice(7)}/rootfs/bin/busybox`), 0o700);
+      return [];
+    },
+    start: (rkt) => rkt.start(["image", "verify", "example.com/busybox"]),
+    // One that was killed in time has left the damage, and the next run stands on it.
+    after: (rkt) => {
+      rkt.ok(["gc", "--grace-period=0"]);
+      rkt.ok(["image", "verify"]);
+    },
+  },
+  {
     name: "image render",
     before: (rkt) => {
       rkt.ok(["fetch", busybox]);
@@ -137,6 +155,7 @@ for (const [i, scenario] of scenarios.entries())
     const images = furnish(rkt);
     const server = await slowServer(t);
     await rounded(t, rkt, scenario, { next: random(i), url: `${server.base}/busybox.aci` });
+    scenario.after?.(rkt);
     assertImages(rkt, images, `seed ${seed}`);
   });
 

@@ -13,7 +13,7 @@ test("a container whose nspawn died before the kernel would have told it does no
   const make = 'mkdir -p "$1/rkt/status" "$1/rkt/stdio" && tar -C "$1" --strip-components=1 -xf "$0" rootfs';
   const made = spawnSync("sh", ["-c", make, join(dist, "stage1-nspawn.aci"), root], { encoding: "utf8" });
   assert.equal(made.status, 0, made.stderr);
-  const pid1 = ["chroot", root, "/usr/lib/rkt/pid1", "interactive", "--", "--version"];
+  const pid1 = ["chroot", root, "/usr/lib/rkt/pid1", "pipe", "--", "--version"];
   const run = (argv: string[]) => spawnSync(argv[0] ?? "", argv.slice(1), { encoding: "utf8", timeout: 20_000 });
 
   const orphan = run(pid1);

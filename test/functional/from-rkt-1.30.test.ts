@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
@@ -205,3 +205,103 @@ for (const name of ["with:colon", "with,comma", "with,both:and space"])
       rkt.ok(["gc", "--grace-period=0"]);
       assert.deepEqual(readdirSync(join(rkt.dir, "containers/run")), []);
     });
+
+const sysMounts = ["/sys", "/sys/kernel", "/sys/kernel/debug", "/sys/fs/cgroup"];
+for (const options of [["--net=host"], ["--net=none"], ["--private-users"]])
+  test(`/sys is the kernel's, unless something is mounted there: ${options}`, (t) => {
+    if (!requires(t, "root", "build")) return;
+    const rkt = makeRkt(t);
+    const source = join(rkt.scratch, "source");
+    mkdirSync(source);
+    // For users of the container's own, too.
+    chmodSync(source, 0o777);
+    writeFileSync(join(source, "file"), "the volume\n");
+    // As 1.30 took them: options in front of the command.
+    const run = (more: readonly string[], script: string) => rkt.ok([...options, ...more, "run", busybox, ...sh(script)]).stdout;
+    const kernels = "grep -c ' /sys sysfs ro,' /proc/self/mounts; ls -d /sys/class /sys/kernel/mm";
+    assert.equal(run([], kernels), "1\n/sys/class\n/sys/kernel/mm\n");
+    const mounted = (target: string) => [`--volume=v,kind=host,source=${source}`, `--mount=volume=v,target=${target}`];
+    for (const target of sysMounts) {
+      const seen = run(mounted(target), `ls ${target}; echo more >${target}/more; cat ${target}/file`);
+      assert.equal(seen, "file\nthe volume\n", target);
+      assert.equal(readFileSync(join(source, "more"), "utf8"), "more\n");
+      rmSync(join(source, "more"));
+    }
+    // What else is there stays, below it is the volume's.
+    assert.equal(run(mounted("/sys/kernel"), "ls /sys/kernel; ls -d /sys/class"), "file\n/sys/class\n");
+    const both = ["--volume=all,kind=empty", "--mount=volume=all,target=/sys", ...mounted("/sys/mine")];
+    assert.equal(run(both, "ls /sys /sys/mine"), "/sys:\nmine\n\n/sys/mine:\nfile\n");
+    // The kernel makes no directory there.
+    const line = [...options, ...mounted("/sys/mine"), "run", busybox, ...sh("true")];
+    rkt.fails(line, 226, /cannot mount volume "v" on \/sys\/mine: .*\nhint: \/sys has what the kernel has: mount on a directory that is there, or on \/sys as a whole\n/);
+  });
+
+test("resolv.conf: the host's unless something else is asked for, none, and each option", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const show = sh("cat /etc/resolv.conf 2>/dev/null || echo none");
+  const seen = (options: readonly string[], image = busybox) =>
+    rkt.ok(["--insecure-options=image", "run", ...options, image, ...show]).stdout;
+  const hosts = readFileSync("/etc/resolv.conf", "utf8");
+  assert.equal(seen([]), hosts);
+  assert.equal(seen(["--net=host"]), hosts);
+  assert.equal(seen(["--dns=none"]), "none\n");
+  // Behind systemd-resolved, another network has its servers.
+  const uplink = "/run/systemd/resolve/resolv.conf";
+  assert.equal(seen(["--net=none"]), existsSync(uplink) ? readFileSync(uplink, "utf8") : hosts);
+  assert.equal(seen(["--net=none", "--dns=none"]), "none\n");
+  assert.equal(seen(["--net=none", "--dns=host"]), hosts);
+  for (const net of ["--net=host", "--net=none"]) {
+    const asked = (...options: string[]) => seen([net, ...options]);
+    assert.equal(asked("--dns=192.0.2.1"), "nameserver 192.0.2.1\n");
+    assert.equal(asked("--dns=192.0.2.1", "--dns=2001:db8::1"), "nameserver 192.0.2.1\nnameserver 2001:db8::1\n");
+    assert.equal(asked("--dns-search=a.example", "--dns-search=b.example"), "search a.example b.example\n");
+    assert.equal(asked("--dns-domain=c.example"), "domain c.example\n");
+    assert.equal(asked("--dns-opt=debug", "--dns-opt=ndots:5"), "options debug ndots:5\n");
+  }
+  // The image's own stays where none is asked for.
+  const own = busyboxWith(rkt, [{ name: "rootfs/etc/resolv.conf", data: "# the image's\n" }]);
+  assert.equal(seen(["--dns=none"], own), "# the image's\n");
+  assert.equal(seen(["--dns=192.0.2.1"], own), "nameserver 192.0.2.1\n");
+});
+
+/** A container that runs, but whose file `pid` has been put aside, as if it were about to run; and an `rkt enter` to it. */
+async function entering(rkt: Rkt) {
+  const file = join(rkt.scratch, "uuid");
+  const script = "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done";
+  const child = rkt.start(["run", `--uuid-file-save=${file}`, busybox, ...sh(script)]);
+  const ended = finished(child);
+  await new Promise<void>((resolve) => child.stdout?.once("data", () => resolve()));
+  const uuid = readFileSync(file, "utf8").trim();
+  const pid = join(rkt.dir, "containers/run", uuid, "pid");
+  renameSync(pid, `${pid}.aside`);
+  const enter = rkt.start(["enter", uuid, "/bin/echo", "entered"]);
+  const entered = finished(enter);
+  // It has looked once: the container's manifest has been read.
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assert.equal(enter.exitCode, null, "it waits");
+  return { child, ended, entered, pid };
+}
+
+test("enter waits for a container that is starting", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const { child, ended, entered, pid } = await entering(makeRkt(t));
+  renameSync(`${pid}.aside`, pid);
+  const { status, stdout, stderr } = await entered;
+  assert.deepEqual([status, stdout], [0, "entered\n"], stderr);
+  child.kill("SIGTERM");
+  await ended;
+});
+
+test("enter does not wait for a container whose start has failed", async (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const { child, ended, entered } = await entering(rkt);
+  child.kill("SIGKILL");
+  await ended;
+  const { status, stderr } = await entered;
+  assert.equal(status, 254);
+  assert.match(stderr, /^rkt: enter: container \S+ is not running: it is exited/);
+  rkt.run(["run", `--uuid-file-save=${rkt.scratch}/failed`, busybox, "--exec=/no/such"]);
+  rkt.fails(["enter", `--uuid-file=${rkt.scratch}/failed`], 254, /is not running: it is exited/);
+});

@@ -222,7 +222,7 @@ test("extract and render: as tar has it; with what the image depends on", (t) =>
   assert.deepEqual(globSync("*.{tmp,old}", { cwd: rkt.scratch }), []);
 });
 
-const damages: { name: string; damage: (blob: string, rootfs: string) => void; message: RegExp }[] = [
+const blobDamages: { name: string; damage: (blob: string) => void; message: RegExp }[] = [
   { name: "a bit of a blob", damage: (blob) => flip(blob), message: /its blob (?:has the hash|is damaged)/ },
   {
     name: "half a blob",
@@ -230,15 +230,24 @@ const damages: { name: string; damage: (blob: string, rootfs: string) => void; m
     message: /its blob is damaged/,
   },
   { name: "no blob", damage: (blob) => rmSync(blob), message: /its blob is not there/ },
-  { name: "a file's content", damage: (_, root) => flip(`${root}/a`), message: /\/a has another content/ },
-  { name: "a file's size", damage: (_, root) => appendFileSync(`${root}/a`, "more"), message: /\/a has another size/ },
-  { name: "a mode", damage: (_, root) => chmodSync(`${root}/a`, 0o4755), message: /\/a has another mode/ },
-  { name: "a time", damage: (_, root) => utimesSync(`${root}/a`, 5, 5), message: /\/a has another time/ },
-  { name: "a file gone", damage: (_, root) => rmSync(`${root}/a`), message: /\/a is missing/ },
+];
+
+const treeDamages: { name: string; damage: (rootfs: string) => void; message: RegExp }[] = [
+  { name: "a file's content", damage: (root) => flip(`${root}/a`), message: /\/a has another content/ },
+  { name: "a file's size", damage: (root) => appendFileSync(`${root}/a`, "more"), message: /\/a has another size/ },
+  { name: "a mode", damage: (root) => chmodSync(`${root}/a`, 0o4755), message: /\/a has another mode/ },
+  { name: "a time", damage: (root) => utimesSync(`${root}/a`, 5, 5), message: /\/a has another time/ },
+  { name: "a file gone", damage: (root) => rmSync(`${root}/a`), message: /\/a is missing/ },
   {
     name: "a file more",
-    damage: (_, root) => writeFileSync(`${root}/b`, ""),
+    damage: (root) => writeFileSync(`${root}/b`, ""),
     message: /\/b is not of the image/,
+  },
+  { name: "no root", damage: (root) => rmSync(root, { recursive: true }), message: /ENOENT/ },
+  {
+    name: "a file that can't be removed",
+    damage: (root) => shell(`chattr +i ${root}/a; touch ${root}/c`, "/"),
+    message: /\/c is not of the image/,
   },
 ];
 
@@ -251,29 +260,87 @@ function flip(path: string): void {
 }
 
 /** An image in the store and rendered, and where. */
-function renderedImage(t: TestContext): { rkt: Rkt; id: string; blob: string; rootfs: string } {
+function renderedImage(t: TestContext): { rkt: Rkt; id: string; blob: string; rootfs: string; uuid: string } {
   const rkt = makeRkt(t);
   const entries: Entry[] = [{ name: "rootfs/a", data: "x".repeat(10_000), mode: 0o755 }];
   const text = manifest({ name: "example.com/a", app: { exec: ["/a"], user: "0", group: "0" } });
   const aci = scratchFile(rkt, "a.aci", makeAci(entries, text));
-  rkt.ok(["prepare", aci]);
+  const uuid = rkt.ok(["prepare", aci]).stdout.trim();
   const id = rkt.ok(["fetch", "--full", aci]).stdout.trim();
-  const [, rootfs = ""] = [id, join(rkt.dir, `cas/tree/tree-2-${id.slice(7)}/rootfs`)];
-  return { rkt, id, blob: join(rkt.dir, "cas/blob/sha512", id.slice(7, 9), id), rootfs };
+  const rootfs = join(rkt.dir, `cas/tree/tree-2-${id.slice(7)}/rootfs`);
+  return { rkt, id, rootfs, uuid, blob: join(rkt.dir, "cas/blob/sha512", id.slice(7, 9), id) };
 }
 
-for (const { name, damage, message } of damages)
+const GOOD = /^good {4}sha512-[0-9a-f]{32} example\.com\/a\n$/;
+
+for (const { name, damage, message } of blobDamages)
   test(`verify finds ${name}`, (t) => {
     if (!requires(t, "root", "build")) return;
-    const { rkt, id, blob, rootfs } = renderedImage(t);
-    const good = rkt.ok(["image", "verify", id]);
-    assert.match(good.stdout, /^good {4}sha512-[0-9a-f]{32} example\.com\/a\n$/);
-    damage(blob, rootfs);
-    const { stdout } = rkt.fails(["image", "verify", id], 254, /1 damage in the store\nhint: /);
+    const { rkt, id, blob } = renderedImage(t);
+    assert.match(rkt.ok(["image", "verify", id]).stdout, GOOD);
+    damage(blob);
+    const { stdout } = rkt.fails(["image", "verify", id], 254, /1 damage in the store\nhint: `rkt fetch` the image again, from where it came\n/);
     assert.match(stdout, /^damaged sha512-[0-9a-f]{32} example\.com\/a: /);
     assert.match(stdout, message);
     assert.deepEqual(readdirSync(join(rkt.dir, "cas/tmp")), []);
+    const [verdict] = JSON.parse(rkt.run(["image", "verify", "--format=json", id]).stdout);
+    assert.deepEqual([verdict.id.slice(0, 71), verdict.name, verdict.state], [id, "example.com/a", "damaged"]);
+    assert.match(verdict.damages[0].what, message);
   });
+
+for (const { name, damage, message } of treeDamages)
+  test(`verify makes a tree again: ${name}`, (t) => {
+    if (!requires(t, "root", "build", "overlay")) return;
+    const { rkt, id, rootfs, uuid } = renderedImage(t);
+    const sound = listing(rootfs);
+    damage(rootfs);
+    // What a container stands on is left.
+    const way = new RegExp(`1 damage in the store\nhint: \`rkt rm ${uuid}\`, then \`rkt image verify\` makes the tree again\n`);
+    const used = rkt.fails(["image", "verify", id], 254, way);
+    assert.match(used.stdout, new RegExp(`^damaged sha512-\\S+ example\\.com/a: its tree \\S+ was changed: .*; container ${uuid}, prepared, stands on it\n$`));
+    assert.match(used.stdout, message);
+    const [left] = JSON.parse(rkt.run(["image", "verify", "--format=json", id]).stdout);
+    assert.deepEqual([left.state, left.damages[0].remade, left.damages[0].containers], ["damaged", false, [uuid]]);
+    rkt.ok(["rm", uuid]);
+
+    const { stdout, stderr } = rkt.ok(["image", "verify", id]);
+    assert.equal(stderr, "");
+    assert.match(stdout, /^remade {2}sha512-[0-9a-f]{32} example\.com\/a: its tree tree-2-[0-9a-f]{64} was changed: /);
+    assert.match(stdout, message);
+    assert.equal(listing(rootfs), sound);
+    assert.deepEqual(readdirSync(join(rkt.dir, "cas/tmp")), []);
+    assert.match(rkt.ok(["image", "verify", id]).stdout, GOOD);
+    damage(rootfs);
+    const [remade] = JSON.parse(rkt.ok(["image", "verify", "--format=json", id]).stdout);
+    assert.deepEqual([remade.state, remade.damages.length, remade.damages[0].remade], ["remade", 1, true]);
+    assert.match(remade.damages[0].what, message);
+    assert.match(remade.damages[0].tree, /^tree-2-/);
+    assert.equal(listing(rootfs), sound);
+    const [good] = JSON.parse(rkt.ok(["image", "verify", "--format=json", id]).stdout);
+    assert.deepEqual([good.state, good.damages], ["good", []]);
+  });
+
+test("verify: a tree of an image that depends on a name is of the image that had it then", (t) => {
+  if (!requires(t, "root", "build", "overlay")) return;
+  const rkt = makeRkt(t);
+  const base = (version: string) =>
+    add(rkt, { name: "example.com/base", version, entries: [{ name: "rootfs/version", data: version }] });
+  base("1");
+  const entries = [{ name: "rootfs/bin/true", mode: 0o755 }];
+  const top = add(rkt, { name: "example.com/top", entries, over: { dependencies: [{ imageName: "example.com/base" }] } });
+  const prepare = () => rkt.ok(["prepare", top, "--exec=/bin/true"]).stdout.trim();
+  const old = prepare();
+  base("2");
+  rkt.ok(["image", "verify"]);
+  rkt.ok(["rm", old, prepare()]);
+  const versions = () =>
+    globSync("cas/tree/*/rootfs/version", { cwd: rkt.dir }).map((path) => readFileSync(join(rkt.dir, path), "utf8")).sort();
+  const before = versions();
+  for (const path of globSync("cas/tree/*/rootfs/bin/true", { cwd: rkt.dir })) appendFileSync(join(rkt.dir, path), "x");
+  assert.equal(rkt.ok(["image", "verify", top]).stdout.match(/^remade /gm)?.length, 2);
+  assert.deepEqual(versions(), before);
+  assert.match(rkt.ok(["image", "verify", top]).stdout, /^good /);
+});
 
 /** Overwrites four bytes of a stored file's content, which no header of the archive covers. */
 function damageBlob(blob: string, text: string): void {

@@ -10,11 +10,13 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
 import { createSocket } from "node:dgram";
-import { createServer } from "node:net";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { NETWORK_STATE, networkClaim } from "../../shared/contract/host-state.ts";
@@ -141,6 +143,27 @@ networkTest("the default network: an address of its own, a way out by NAT, and n
   assert.match(stdout, /^2$/m, "lo and eth0");
   assert.ok(!routes.includes(address.replace(/\.\d+$/, ".0")), "a subnet of no route of the host");
 });
+
+for (const net of ["--net", "--net=default"])
+  networkTest(`${net}: a network namespace of its own, the way to the host and back`, async (t, rkt) => {
+    const own = readlinkSync("/proc/self/ns/net");
+    assert.equal(rkt.ok(["run", ...sh("readlink /proc/self/ns/net")]).stdout, `${own}\n`);
+    const { address, end } = await standing(rkt, SERVE, net);
+    await eventually("it serves", () => (ask(address, 8000) === "hello\n" ? true : undefined));
+    await end();
+    // From the container to the host: its gateway is one of the host's addresses.
+    const server = createServer((socket) => socket.end("the host\n")).listen(0, "0.0.0.0");
+    t.after(() => server.close());
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const script = `readlink /proc/self/ns/net; nc -w 5 $(ip route | sed -n 's/^default via \\([0-9.]*\\).*/\\1/p') ${port} </dev/null`;
+    // The server answers meanwhile.
+    const { stdout } = await finished(rkt.start(["run", net, ...sh(script)]));
+    const [namespace, said] = stdout.split("\n");
+    assert.match(namespace ?? "", /^net:\[\d+\]$/);
+    assert.notEqual(namespace, own);
+    assert.equal(said, "the host");
+  });
 
 for (const spelling of ["--private-net", "--net=default"])
   networkTest(`${spelling} is --net`, (_, rkt) => {

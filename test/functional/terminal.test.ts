@@ -40,6 +40,24 @@ test("--interactive: a shell with job control, the window's size, and raw mode",
   await tty.shows(/^status 5$/m);
 });
 
+for (const options of ["", "--private-users"])
+  test(`--interactive: keys that are typed before the app reads are not lost ${options}`, async (t) => {
+    if (!requires(t, "root", "build", "tmux")) return;
+    const rkt = makeRkt(t);
+    rkt.ok(["run", busybox, "--exec=/bin/true"]);
+    const script = "tty; for i in 1 2 3 4 5; do read -r line; echo got $line; done";
+    const tty = terminal(t, `${rktLine(rkt, `--interactive ${options} '${busybox}' --exec=/bin/sh -- -c '${script}'`)}; echo status $?`);
+    // The first ones before rkt itself runs, perhaps; the others while the container starts.
+    for (const line of ["one", "two", "three", "four", "five"]) {
+      tty.type(line, "Enter");
+      await new Promise((resolve) => setTimeout(resolve, 80));
+    }
+    const screen = await tty.shows(/^status 0$/m);
+    const got = [...screen.matchAll(/^got (.*)$/gm)].map(([, line]) => line);
+    assert.deepEqual(got, ["one", "two", "three", "four", "five"]);
+    assert.match(screen, /^\/dev\/console$/m);
+  });
+
 test("--interactive: ^] three times kills the container", async (t) => {
   if (!requires(t, "root", "build", "tmux")) return;
   const rkt = makeRkt(t);

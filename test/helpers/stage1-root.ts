@@ -57,7 +57,7 @@ export interface Stage1Root {
 export interface LaunchOptions {
   env?: Record<string, string>;
   input?: string;
-  /** With a terminal on the standard streams, which is /dev/console in stage 1. */
+  /** With a terminal on the standard streams, as stage 1 has it. */
   terminal?: boolean;
 }
 
@@ -103,8 +103,8 @@ mkdir dev/pts dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts dev/pts
 mount -t tmpfs -o mode=1777 tmpfs dev/shm
 if tty=$(tty); then
-  : >dev/console
-  mount --bind "$tty" dev/console
+  : >rkt/terminal
+  mount --bind "$tty" rkt/terminal
 fi
 for source in "$root".volumes/*; do
   [ -e "$source" ] || continue
