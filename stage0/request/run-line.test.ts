@@ -406,6 +406,10 @@ const refused: { words: string[]; message: RegExp; hint?: string }[] = [
     message: /^--set-env has no meaning with --pod-manifest$/,
     hint: "say it in the manifest",
   },
+  ...["no-store", "store-only"].map((name) => ({
+    words: ["--pod-manifest=/p", `--${name}`],
+    message: new RegExp(`^--${name} has no meaning with --pod-manifest$`),
+  })),
   { words: ["--stage1-path=/a", "--stage1-url=b", "i"], message: /stage1-path and stage1-url are mutually exclusive/ },
   { words: ["--net", "--private-net", "i"], message: /net and private-net are mutually exclusive/ },
 ];

@@ -248,6 +248,10 @@ function checkRequest(request: RunRequest, words: readonly OptionWord[]): void {
     const answered = words.find(({ name }) => ANSWERED_BY_POD_MANIFEST.includes(name));
     if (answered !== undefined)
       throw usageError(`--${answered.name} has no meaning with --pod-manifest`, "say it in the manifest");
+    // rkt 1.30 takes the images of a pod manifest from the store alone, and says so by refusing these.
+    const policy = words.find(({ name }) => name === "no-store" || name === "store-only");
+    if (policy !== undefined)
+      throw usageError(`--${policy.name} has no meaning with --pod-manifest`, "--pull-policy says where its images come from");
   }
   const [mapped] = request.mappedVolumes;
   if (mapped !== undefined && !request.privateUsers)
