@@ -140,6 +140,7 @@ const FOLDERS: readonly (readonly [folder: string, reason: string])[] = [
   ["fetch", "where an image comes from is nothing to who vouches for it or keeps it"],
   ["trust", "signatures are verified for whoever has bytes; the store keeps what was verified"],
   ["store", "the store reads archives; an archive does not know where it is kept"],
+  ["oci", "what OCI documents and references say is read for whoever fetches or keeps such an image"],
   ["archive", "an archive is read for anybody who has one"],
   ["cli", "the words of a command line are read in one way for all commands"],
   ["config", "configuration is read for whoever needs it"],
