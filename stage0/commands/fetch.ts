@@ -4,7 +4,7 @@ import { type Command, readLine } from "../cli/command.ts";
 import { print, say } from "../terminal/output.ts";
 import type { OptionTable } from "../cli/words.ts";
 import { openFinder } from "../fetch/open-finder.ts";
-import { pullOptions, readMaxImageSize, readPullPolicy } from "../request/pull-options.ts";
+import { pullOptions, readMaxImageSize, readPlatform, readPullPolicy } from "../request/pull-options.ts";
 
 const options = {
   full: { type: "boolean", description: "print hashes as the store keeps them, 64 digits" },
@@ -42,7 +42,7 @@ An image that was fetched before is asked for again, which costs one request and
     const maxImageSize = readMaxImageSize(values["max-image-size"]);
     const checkBlobs = !globals.insecure.has("ondisk");
     const store = openStore(globals.dir, { hold: true, maxImageSize, provenance: "given", checkBlobs });
-    const finder = openFinder(globals, store, readPullPolicy(values, "update"));
+    const finder = openFinder(globals, store, readPullPolicy(values, "update"), readPlatform(values.platform));
     try {
       let images = await findImages(wanted, finder);
       await store.release();

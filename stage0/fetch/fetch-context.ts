@@ -1,11 +1,14 @@
 /** What the modules of a fetch share: their tools, and what the person who asks allows. */
 
 import type { InsecureOption } from "../config/insecure-options.ts";
+import type { Platform } from "../oci/platform.ts";
 import type { ImageImports, Remotes } from "../store/image-imports.ts";
 import type { ImageLookup } from "../store/image-lookup.ts";
 import type { ManifestReader } from "../store/manifest-reader.ts";
+import type { OciImports } from "../store/oci-imports.ts";
 import { leastProvenance, type Provenance } from "../store/provenance.ts";
 import type { HttpClient } from "./http.ts";
+import type { RegistryAccess } from "./registry-access.ts";
 import type { Reporter } from "../terminal/progress.ts";
 import type { SignatureCheck } from "../trust/signature-check.ts";
 
@@ -21,6 +24,10 @@ export interface FetchContext {
   /** The least provenance of an image that is found by its name; undefined: as `insecure` has it. */
   least?: Provenance;
   reporter: Reporter;
+  /** What the configuration says of registries; read when one is asked. */
+  registries(): Promise<RegistryAccess>;
+  /** For which images of several platforms are taken; undefined: this machine's. */
+  platform?: Platform | undefined;
   /** A check of one image's signature, fed with the file as downloaded. */
   beginVerification(): SignatureCheck;
   /** Ends the fetch with its reason; nothing is left behind. */
@@ -30,7 +37,7 @@ export interface FetchContext {
 }
 
 /** The store as a fetch uses it. */
-export interface FetchStore extends ImageLookup, ImageImports, Remotes, Pick<ManifestReader, "manifest" | "sha256"> {}
+export interface FetchStore extends ImageLookup, ImageImports, OciImports, Remotes, Pick<ManifestReader, "manifest" | "sha256"> {}
 
 export const leastOf = ({ least, insecure }: FetchContext): Provenance => least ?? leastProvenance(insecure);
 

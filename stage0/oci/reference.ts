@@ -14,6 +14,7 @@
 
 import { usageError, withoutCredentials } from "../../shared/errors.ts";
 import type { ACIdentifier } from "../../shared/schema/types.ts";
+import { canonicalHost, DOCKER_HUB } from "../config/registry-hosts.ts";
 
 export interface RegistryReference {
   /** Lower-case host, with a port if one was given: `docker.io`, `localhost:5000`, `[::1]:5000`. */
@@ -37,13 +38,6 @@ const IPV6 = /^\[[0-9a-f:.]{2,45}\]$/;
 const COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
-
-export const DOCKER_HUB = "docker.io";
-/** Other names of it, which older tools wrote. */
-const HUB_NAMES = new Set(["docker.io", "index.docker.io", "registry-1.docker.io"]);
-
-/** The name of a registry that its other names stand for. */
-export const canonicalRegistry = (registry: string): string => (HUB_NAMES.has(registry) ? DOCKER_HUB : registry);
 
 /** Whether a text is meant as such a reference. */
 export const isRegistryReference = (text: string): boolean => SCHEME.test(text);
@@ -111,7 +105,7 @@ function readRegistry(text: string, fail: (why: string, hint?: string) => Error)
     throw fail(`${JSON.stringify(host)} is no host`);
   if (port !== undefined && !(/^[1-9][0-9]{0,4}$/.test(port) && Number(port) <= 65535))
     throw fail(`${JSON.stringify(port)} is no port`, "a port is a number from 1 to 65535");
-  return canonicalRegistry(text);
+  return canonicalHost(text);
 }
 
 /** `docker.io/library/nginx`. */

@@ -1,5 +1,6 @@
 /** What somebody asks of a container, before any image has been looked at. */
 
+import type { Platform } from "../oci/platform.ts";
 import type { PullPolicy } from "../fetch/fetch-context.ts";
 import type { Stage1Request } from "../fetch/wanted-stage1.ts";
 import type { Isolator, NameValue, Volume } from "../../shared/schema/types.ts";
@@ -9,6 +10,8 @@ export interface ContainerRequest {
   run: RunRequest;
   stage1: Stage1Request;
   pullPolicy: PullPolicy;
+  /** Of images for several platforms; undefined: this machine's. */
+  platform?: Platform | undefined;
   /** Bytes that an image may unpack to; undefined: the usual limit. */
   maxImageSize: number | undefined;
   /** false: the images are copied instead of mounted as overlays. */

@@ -40,7 +40,7 @@ export async function setUpContainer(
   settings: Settings,
   { durable, reporter }: SetUpOptions,
 ): Promise<OwnedContainer> {
-  const { run, pullPolicy, maxImageSize, overlay } = request;
+  const { run, pullPolicy, platform, maxImageSize, overlay } = request;
   // What the command line and its files say is read before any image is: a mistake in them costs nothing.
   const template = run.podManifest === undefined ? undefined : readPodTemplate(run.podManifest);
   const circumstances = readCircumstances(run, settings);
@@ -51,7 +51,7 @@ export async function setUpContainer(
 
   // An image that can't be run as asked leaves nothing in the store.
   const store = openStore(settings.dir, { hold: true, maxImageSize, checkBlobs: !settings.insecure.has("ondisk") });
-  const finder = openFinder(settings, store, pullPolicy);
+  const finder = openFinder(settings, store, pullPolicy, platform);
   try {
     const images = await findImages(wanted, finder);
     const manifests = images.map(({ key }) => store.manifest(key));
