@@ -141,6 +141,7 @@ const FOLDERS: readonly (readonly [folder: string, reason: string])[] = [
   ["trust", "signatures are verified for whoever has bytes; the store keeps what was verified"],
   ["store", "the store reads archives; an archive does not know where it is kept"],
   ["archive", "an archive is read for anybody who has one"],
+  ["oci", "what an OCI image says is read in one way for whoever has it"],
   ["cli", "the words of a command line are read in one way for all commands"],
   ["config", "configuration is read for whoever needs it"],
   ["terminal", "what is printed comes from above"],
