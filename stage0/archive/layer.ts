@@ -110,9 +110,10 @@ export class LayerAlone {
   }
 
   #made(path: string, what: "implied" | "directory" | "other"): void {
-    if (what === "implied") this.#note(this.#implied, path);
+    const hidden = this.#whiteouts.delete(path);
+    if (what === "implied" && !hidden) this.#note(this.#implied, path);
     else this.#implied.delete(path);
-    if (this.#whiteouts.delete(path) && what !== "other") this.#note(this.#opaque, path);
+    if (hidden && what !== "other") this.#note(this.#opaque, path);
   }
 
   #note(set: Set<string>, path: string): void {

@@ -254,10 +254,13 @@ function place(
   }
 }
 
-/** Of extracted layers, lowest first, those of which something is seen. */
-export function visibleLayers(layout: DataLayout, ids: readonly string[]): readonly string[] {
+/**
+ * Of extracted layers, lowest first, those of which something is seen: of a layer that is there several times the last,
+ * which has all that the others have. overlayfs takes no directory twice.
+ */
+export function visibleLayers(layout: DataLayout, ids: readonly string[]): string[] {
   const last = ids.findLastIndex((id) => readLayerManifest(layout, id).opaque === true);
-  return ids.slice(Math.max(last, 0));
+  return ids.slice(Math.max(last, 0)).filter((id, i, visible) => visible.lastIndexOf(id) === i);
 }
 
 const readLayerManifest = (layout: DataLayout, id: string): LayerManifest =>

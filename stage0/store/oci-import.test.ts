@@ -4,33 +4,11 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
 import type { Entry } from "../../test/fixtures/aci.ts";
-import { type OciImage, ociImage, treeFacts, umociUnpack, writeLayout } from "../../test/helpers/oci.ts";
+import { bring, ociImage, treeFacts, umociUnpack, writeLayout } from "../../test/helpers/oci.ts";
 import { makeRkt, requires } from "../../test/helpers/rkt.ts";
 import { scratch } from "../../test/helpers/scratch.ts";
 import { openStore, type Store, type StoredImage } from "./store.ts";
 import { openTree } from "./tree-directories.ts";
-
-/** Brings an image in, as a source does: all layers that are not there, at once, in small pieces. */
-async function bring(store: Store, image: OciImage, name = "example.com/oci", piece = 5000): Promise<StoredImage> {
-  const pending = store.beginOci(name);
-  try {
-    const layers = await pending.describe({ name, reference: `docker://${name}:1`, ...image });
-    await Promise.all(
-      layers.map(async (layer, i) => {
-        if (layer.present) return;
-        const bytes = image.layers[i]?.bytes ?? Buffer.alloc(0);
-        const coming = layer.begin();
-        for (let at = 0; at < bytes.length; at += piece) await coming.write(bytes.subarray(at, at + piece));
-        await coming.finish();
-      }),
-    );
-    await pending.finish();
-    return await pending.commit();
-  } catch (error) {
-    await pending.abort();
-    throw error;
-  }
-}
 
 /** What the store has for a container of the image. */
 async function storedFacts(store: Store, data: string, image: StoredImage, merged: boolean): Promise<string> {

@@ -138,3 +138,45 @@ export function umociUnpack(layout: string, bundle: string, ref = "latest"): str
   assert.equal(status, 0, stderr);
   return join(bundle, "rootfs");
 }
+
+/** A store of stage 0, as far as images of layers go. */
+export interface OciStore<Image> {
+  beginOci(shown: string): {
+    describe(documents: { name: string; reference: string; manifest: Uint8Array; config: Uint8Array }): Promise<
+      readonly {
+        present: boolean;
+        begin(): { write(chunk: Uint8Array): Promise<void>; finish(): Promise<void>; abort(): Promise<void> };
+      }[]
+    >;
+    finish(): Promise<unknown>;
+    commit(): Promise<Image>;
+    abort(): Promise<void>;
+  };
+}
+
+/** Brings an image in, as a source does: all layers that are not there, at once, in small pieces. */
+export async function bring<Image>(
+  store: OciStore<Image>,
+  image: OciImage,
+  name = "example.com/oci",
+  piece = 5000,
+): Promise<Image> {
+  const pending = store.beginOci(name);
+  try {
+    const layers = await pending.describe({ name, reference: `docker://${name}:1`, ...image });
+    await Promise.all(
+      layers.map(async (layer, i) => {
+        if (layer.present) return;
+        const bytes = image.layers[i]?.bytes ?? Buffer.alloc(0);
+        const coming = layer.begin();
+        for (let at = 0; at < bytes.length; at += piece) await coming.write(bytes.subarray(at, at + piece));
+        await coming.finish();
+      }),
+    );
+    await pending.finish();
+    return await pending.commit();
+  } catch (error) {
+    await pending.abort();
+    throw error;
+  }
+}
