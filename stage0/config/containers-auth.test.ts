@@ -77,10 +77,10 @@ test("a file that others can write is not believed", async (t) => {
 });
 
 test("root's files, whatever the environment says", () => {
-  assert.deepEqual(authFiles("/root", 0), [
+  assert.deepEqual(authFiles("/h", 0), [
     "/run/containers/0/auth.json",
-    "/root/.config/containers/auth.json",
-    "/root/.docker/config.json",
+    "/h/.config/containers/auth.json",
+    "/h/.docker/config.json",
   ]);
 });
 
@@ -104,7 +104,7 @@ test("a helper is asked by stdin, without the caller's environment", async (t) =
   const one = file(t, { credHelpers: { "a.example": name } });
   const login = (await findLogin([all], "a.example", "x")) as { user: string; password: string; origin: string };
   assert.equal(login.user, "a.example");
-  assert.match(login.password, /^\/\S*  \/usr\/local\/sbin:/);
+  assert.match(login.password, /^\/\S* {2}\/usr\/local\/sbin:/);
   assert.equal(login.origin, `docker-credential-${name} (${all})`);
   assert.equal(await findLogin([one], "b.example", "x"), undefined);
 });

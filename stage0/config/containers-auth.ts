@@ -13,13 +13,10 @@ import { userInfo } from "node:os";
 import { RktError } from "../../shared/errors.ts";
 import { parseJson } from "../../shared/schema/json.ts";
 import { entries, fields, optionalString, type Place, root } from "../../shared/schema/place.ts";
-import { canonicalHost } from "./registry-hosts.ts";
 import { askHelper } from "./credential-helper.ts";
+import { canonicalHost } from "./registry-hosts.ts";
+import type { RegistryLogin } from "./registry-login.ts";
 import { invalid, readTrustedFile } from "./trusted-file.ts";
-
-export type RegistryLogin =
-  | { user: string; password: string; origin: string }
-  | { identityToken: string; origin: string };
 
 /** In the order of asking. */
 export function authFiles(home: string = userInfo().homedir, uid: number = process.geteuid?.() ?? 0): string[] {

@@ -14,7 +14,7 @@ import { HOST_ENVIRONMENT } from "../../shared/program.ts";
 import { parseJson } from "../../shared/schema/json.ts";
 import { fields, root } from "../../shared/schema/place.ts";
 import { DOCKER_HUB } from "./registry-hosts.ts";
-import type { RegistryLogin } from "./containers-auth.ts";
+import type { RegistryLogin } from "./registry-login.ts";
 
 const OUTPUT_LIMIT = 64 << 10;
 const TIME_LIMIT = 30_000;

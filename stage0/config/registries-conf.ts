@@ -128,9 +128,9 @@ function fitsPrefix(prefix: string, reference: string): boolean {
 }
 
 /** The repository at another place: what comes after the prefix stays. */
-export function relocated(registry: ConfiguredRegistry, location: string, repository: string): string {
-  if (registry.prefix.startsWith("*.")) return location === "" ? repository : location + repository.slice(repository.indexOf("/"));
-  return location + (repository.startsWith(registry.prefix) ? repository.slice(registry.prefix.length) : "");
+export function relocated({ prefix }: ConfiguredRegistry, location: string, repository: string): string {
+  if (!prefix.startsWith("*.")) return location + repository.slice(prefix.length);
+  return location === "" ? repository : location + repository.slice(repository.indexOf("/"));
 }
 
 // --- values ----------------------------------------------------------------------------------

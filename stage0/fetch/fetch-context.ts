@@ -5,7 +5,6 @@ import type { Platform } from "../oci/platform.ts";
 import type { ImageImports, Remotes } from "../store/image-imports.ts";
 import type { ImageLookup } from "../store/image-lookup.ts";
 import type { ManifestReader } from "../store/manifest-reader.ts";
-import type { OciImports } from "../store/oci-imports.ts";
 import { leastProvenance, type Provenance } from "../store/provenance.ts";
 import type { HttpClient } from "./http.ts";
 import type { RegistryAccess } from "./registry-access.ts";
@@ -37,7 +36,7 @@ export interface FetchContext {
 }
 
 /** The store as a fetch uses it. */
-export interface FetchStore extends ImageLookup, ImageImports, OciImports, Remotes, Pick<ManifestReader, "manifest" | "sha256"> {}
+export interface FetchStore extends ImageLookup, ImageImports, Remotes, Pick<ManifestReader, "manifest" | "sha256"> {}
 
 export const leastOf = ({ least, insecure }: FetchContext): Provenance => least ?? leastProvenance(insecure);
 

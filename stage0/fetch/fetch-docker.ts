@@ -12,8 +12,8 @@ import { formatRegistryReference, imageNameOf, type RegistryReference } from "..
 import type { StoredImage } from "../store/store.ts";
 import type { FetchContext } from "./fetch-context.ts";
 import { importOci } from "./import-oci.ts";
+import { knownImage, remoteUrl } from "./known-image.ts";
 import { openRegistry } from "./registry.ts";
-import { knownImage, remoteUrl } from "./source-docker.ts";
 import { vouchFor } from "./vouch.ts";
 
 export async function fetchDocker(

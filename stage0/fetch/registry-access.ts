@@ -1,5 +1,6 @@
 /** What a registry's protocol is given by the machine's configuration. */
 
+import type { RegistryLogin } from "../config/registry-login.ts";
 import type { RegistryReference } from "../oci/reference.ts";
 
 /** A place that has the images of a repository: the registry itself, or a mirror. */
@@ -12,14 +13,8 @@ export interface RegistryEndpoint {
   mirror: boolean;
 }
 
-export type RegistryCredentials =
-  | { user: string; password: string; origin: string }
-  /** OAuth2: it is exchanged for tokens. */
-  | { identityToken: string; origin: string };
-
 export interface RegistryAccess {
   /** In the order of asking, mirrors first. Throws if the administrator has blocked the registry. */
   endpoints(reference: RegistryReference): RegistryEndpoint[];
-  /** `origin` of credentials is what a message calls the file or helper that they come from. */
-  credentials(host: string, repository: string): Promise<RegistryCredentials | undefined>;
+  credentials(host: string, repository: string): Promise<RegistryLogin | undefined>;
 }

@@ -14,11 +14,12 @@ import { parseJson } from "../../shared/schema/json.ts";
 import { type Fields, fields, items, optionalString, root } from "../../shared/schema/place.ts";
 import type { InsecureOption } from "../config/insecure-options.ts";
 import { DOCKER_HUB } from "../config/registry-hosts.ts";
+import type { RegistryLogin } from "../config/registry-login.ts";
 import { formatSeconds } from "../terminal/progress.ts";
 import { fetchBytes } from "./fetch-bytes.ts";
 import type { HttpClient, HttpResponse } from "./http.ts";
 import { HttpError, retryAfter } from "./http-error.ts";
-import type { RegistryAccess, RegistryCredentials, RegistryEndpoint } from "./registry-access.ts";
+import type { RegistryAccess, RegistryEndpoint } from "./registry-access.ts";
 import { type Challenge, parseChallenges } from "./registry-challenge.ts";
 
 export interface ConnectionOptions {
@@ -67,7 +68,7 @@ export function connectRegistry(endpoint: RegistryEndpoint, options: ConnectionO
   /** Whether the scheme is the one that the registry speaks. */
   let settled = !mayBePlain;
   let authorization: string | undefined;
-  let credentials: Promise<RegistryCredentials | undefined> | undefined;
+  let credentials: Promise<RegistryLogin | undefined> | undefined;
   let authorizing: Promise<string> | undefined;
 
   const called = `registry ${host}`;
@@ -135,7 +136,7 @@ export function connectRegistry(endpoint: RegistryEndpoint, options: ConnectionO
     return basic(known);
   }
 
-  async function token({ parameters }: Challenge, known: RegistryCredentials | undefined): Promise<string> {
+  async function token({ parameters }: Challenge, known: RegistryLogin | undefined): Promise<string> {
     const realm = realmOf(parameters.get("realm") ?? "");
     const service = parameters.get("service");
     const scope = `repository:${repository}:pull`;
@@ -205,7 +206,7 @@ export function connectRegistry(endpoint: RegistryEndpoint, options: ConnectionO
 
   async function refused(
     response: HttpResponse,
-    known: RegistryCredentials | undefined,
+    known: RegistryLogin | undefined,
     byPassword: boolean,
   ): Promise<RegistryError> {
     const { said } = await readErrors(response);
@@ -214,7 +215,7 @@ export function connectRegistry(endpoint: RegistryEndpoint, options: ConnectionO
   }
 
   /** A registry answers 401 for what is private, and for what is not there. */
-  function denied(status: number, known: RegistryCredentials | undefined, said: string): RegistryError {
+  function denied(status: number, known: RegistryLogin | undefined, said: string): RegistryError {
     const what = `${host}/${repository}`;
     const login = `its user and password go into a file of kind dockerAuth, or \`podman login ${host}\` asks for them`;
     const [message, hint] =
@@ -229,7 +230,7 @@ export function connectRegistry(endpoint: RegistryEndpoint, options: ConnectionO
     return new RegistryError("registry-denied", message, { status, hint });
   }
 
-  function wrongCredentials(known: RegistryCredentials, status: number): RegistryError {
+  function wrongCredentials(known: RegistryLogin, status: number): RegistryError {
     const what = "user" in known ? `the password of ${userOf(known)}` : "the identity token";
     return new RegistryError("wrong-credentials", `${called} does not take ${what} (${status})`, {
       status,
@@ -248,10 +249,10 @@ export function connectRegistry(endpoint: RegistryEndpoint, options: ConnectionO
   };
 }
 
-const userOf = (known: RegistryCredentials | undefined): string =>
+const userOf = (known: RegistryLogin | undefined): string =>
   known === undefined ? "strangers" : "user" in known ? `user ${JSON.stringify(known.user)}` : "the token's user";
 
-const basic = ({ user, password }: Extract<RegistryCredentials, { user: string }>): string =>
+const basic = ({ user, password }: Extract<RegistryLogin, { user: string }>): string =>
   `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`;
 
 function readToken(bytes: Uint8Array, called: string): string {

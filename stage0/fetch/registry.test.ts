@@ -6,11 +6,12 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { type TestContext, test } from "node:test";
 import { makeCa, type Seen, serve, type TestServer } from "../../test/helpers/http-server.ts";
 import type { InsecureOption } from "../config/insecure-options.ts";
+import type { RegistryLogin } from "../config/registry-login.ts";
 import { MEDIA_TYPES } from "../oci/index.ts";
 import { parseRegistryReference } from "../oci/reference.ts";
 import { openHttp } from "./http.ts";
 import { openRegistry } from "./registry.ts";
-import type { RegistryCredentials, RegistryEndpoint } from "./registry-access.ts";
+import type { RegistryEndpoint } from "./registry-access.ts";
 
 const digestOf = (bytes: Uint8Array) => `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 const descriptorOf = (bytes: Uint8Array, mediaType: string = MEDIA_TYPES.ociManifest) => ({
@@ -48,7 +49,7 @@ async function registryServer(t: TestContext, first: Handler = () => false, opti
 
 interface Opening {
   insecure?: InsecureOption[];
-  login?: (host: string) => RegistryCredentials | undefined;
+  login?: (host: string) => RegistryLogin | undefined;
   mirrors?: TestServer[];
   insecureEndpoint?: boolean;
   tag?: string;
@@ -337,8 +338,9 @@ test("a mirror gets its own credentials, and the registry is asked when it fails
     login: (host) => (host.endsWith(`:${server.port}`) ? { user: "me", password: "secret", origin: "x" } : undefined),
   });
   assert.ok(await registry.document("1"));
-  assert.equal(registry.said.length, 2);
-  assert.match(registry.said[0] ?? "", /^rkt: mirror 127\.0\.0\.1:\d+: .*500/);
+  const { said } = registry;
+  assert.equal(said.length, 2);
+  assert.match(said[0] ?? "", /^rkt: mirror 127\.0\.0\.1:\d+: .*500/);
   assert.ok([...mirror.seen, ...denying.seen].every(({ headers }) => headers.authorization === undefined));
   const asked = mirror.seen.length;
   await layerBytes(registry);

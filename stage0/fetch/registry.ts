@@ -12,7 +12,8 @@ import { createHash } from "node:crypto";
 import { RktError } from "../../shared/errors.ts";
 import { parseJson } from "../../shared/schema/json.ts";
 import { fields, items, root } from "../../shared/schema/place.ts";
-import { type Descriptor, DOCUMENT_LIMIT, MEDIA_TYPES, sha256Digest } from "../oci/index.ts";
+import { type Descriptor, isDigest } from "../oci/descriptor.ts";
+import { DOCUMENT_LIMIT, MEDIA_TYPES } from "../oci/index.ts";
 import { formatReference, formatRegistryReference, type RegistryReference, repositoryName } from "../oci/reference.ts";
 import type { Reporter } from "../terminal/progress.ts";
 import { download } from "./download.ts";
@@ -116,12 +117,11 @@ export function openRegistry(
 
   return {
     async document(tagOrDigest, known) {
-      const isDigest = sha256Digest(tagOrDigest) === undefined;
       return await ask(async (connection) => {
         if (known !== undefined && (await isUnchanged(connection, tagOrDigest, known))) return "unchanged";
         try {
           const document = await manifest(connection, tagOrDigest);
-          if (isDigest && document.descriptor.digest !== tagOrDigest) throw wrongDigest(connection, tagOrDigest);
+          if (isDigest(tagOrDigest) && document.descriptor.digest !== tagOrDigest) throw wrongDigest(connection, tagOrDigest);
           return document;
         } catch (error) {
           if (!(error instanceof RegistryError) || error.status !== 404) throw error;
@@ -154,7 +154,7 @@ export function openRegistry(
 
   async function notThere(connection: RegistryConnection, wanted: string, cause: RegistryError): Promise<HttpError> {
     const { host } = connection.endpoint;
-    if (wanted === reference.digest || sha256Digest(wanted) === undefined)
+    if (wanted === reference.digest || isDigest(wanted))
       return new RegistryError("no-such-tag", `registry ${host} has no image ${formatReference(reference)}`, {
         status: 404,
         hint: "is the digest right? registries remove images that no tag names",

@@ -1,17 +1,13 @@
 /** An image of a registry, by its reference: `docker://[REGISTRY/]REPOSITORY[:TAG][@DIGEST]`. */
 
-import { RktError } from "../../shared/errors.ts";
-import type { InsecureOption } from "../config/insecure-options.ts";
-import { formatPlatform, isHostPlatform, type Platform } from "../oci/platform.ts";
 import {
   formatRegistryReference,
   isRegistryReference,
   parseRegistryReference,
   type RegistryReference,
 } from "../oci/reference.ts";
-import type { RemoteRecord, StoredImage } from "../store/store.ts";
-import type { FetchStore } from "./fetch-context.ts";
 import { type ImageSource, lastPart } from "./image-source.ts";
+import { knownImage } from "./known-image.ts";
 
 export interface DockerReference extends RegistryReference {
   kind: "docker";
@@ -38,30 +34,3 @@ export const dockerSource: ImageSource<DockerReference> = {
     return await fetchDocker(reference, signature, context);
   },
 };
-
-export interface KnownImage {
-  record: RemoteRecord;
-  image: StoredImage;
-}
-
-/** What the store's record of a reference's image is called by. */
-export const remoteUrl = (reference: RegistryReference, platform: Platform): string =>
-  formatRegistryReference(reference) + (isHostPlatform(platform) ? "" : ` ${formatPlatform(platform)}`);
-
-/** The image that the reference was when it was fetched, if somebody has vouched for it: a digest vouches for itself. */
-export function knownImage(
-  reference: RegistryReference,
-  platform: Platform,
-  { store, insecure }: { store: FetchStore; insecure: ReadonlySet<InsecureOption> },
-): KnownImage | undefined {
-  const record = store.remote(remoteUrl(reference, platform));
-  if (record === undefined) return undefined;
-  const vouched = reference.digest !== undefined || record.signatureUrl !== undefined || insecure.has("image");
-  if (!vouched) return undefined;
-  try {
-    return { record, image: store.resolve(record.key) };
-  } catch (error) {
-    if (error instanceof RktError && error.code === "no-such-image") return undefined;
-    throw error;
-  }
-}

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { type Descriptor, findPlatform, MEDIA_TYPES, parseOciDocument } from "./index.ts";
+import type { Descriptor } from "./descriptor.ts";
+import { findPlatform, MEDIA_TYPES, parseOciDocument } from "./index.ts";
+import { OCI_CONFIG } from "./manifest.ts";
 import { formatPlatform, parsePlatform, suitability } from "./platform.ts";
 
 const { ociIndex, dockerList, ociManifest, dockerManifest } = MEDIA_TYPES;
@@ -17,7 +19,7 @@ function documents() {
   };
   return {
     image: (name: string, type: string = ociManifest) =>
-      add({ schemaVersion: 2, mediaType: type, config: { ...add({ name }, "application/json") }, layers: [] }, type),
+      add({ schemaVersion: 2, mediaType: type, config: { ...add({ name }, OCI_CONFIG) }, layers: [] }, type),
     index: (manifests: object[], type: string = ociIndex) => add({ schemaVersion: 2, mediaType: type, manifests }, type),
     read: async ({ digest }: Descriptor) => blobs.get(digest) as Buffer,
     find: async (top: Descriptor, platform = "linux/amd64") =>
@@ -146,8 +148,8 @@ test("schema 1 is refused with a way out", () => {
     [{ fsLayers: [] }, v1],
   ] as const)
     assert.throws(() => parseOciDocument(Buffer.from(JSON.stringify(document)), claimed, "image x"), {
-      code: "old-manifest",
-      hint: /pushes it again/,
+      code: "old-image-format",
+      hint: /push the image again/,
     });
 });
 

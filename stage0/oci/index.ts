@@ -12,7 +12,6 @@ import { parseJson } from "../../shared/schema/json.ts";
 import { quote } from "../../shared/schema/manifest-error.ts";
 import {
   absent,
-  type Fields,
   fields,
   finish,
   integer,
@@ -24,15 +23,9 @@ import {
   root,
   string,
 } from "../../shared/schema/place.ts";
+import { type Descriptor, digestRule } from "./descriptor.ts";
+import { DOCKER_MANIFEST, firstSchema, OCI_MANIFEST, parseOciManifest } from "./manifest.ts";
 import { type Platform, formatPlatform, suitability } from "./platform.ts";
-
-/** Where the bytes of a document or a layer are. As `Descriptor` of the store. */
-export interface Descriptor {
-  mediaType: string;
-  /** `sha256:` and 64 hex digits. */
-  digest: string;
-  size: number;
-}
 
 export interface IndexEntry extends Descriptor {
   platform: Platform | undefined;
@@ -46,14 +39,13 @@ export interface IndexEntry extends Descriptor {
 
 export type OciDocument =
   | { kind: "index"; entries: IndexEntry[] }
-  /** `config` of the image: what else is in its manifest is for the store to read. */
-  | { kind: "image"; config: Descriptor };
+  | { kind: "image"; config: Descriptor; layers: Descriptor[] };
 
 export const MEDIA_TYPES = {
   ociIndex: "application/vnd.oci.image.index.v1+json",
   dockerList: "application/vnd.docker.distribution.manifest.list.v2+json",
-  ociManifest: "application/vnd.oci.image.manifest.v1+json",
-  dockerManifest: "application/vnd.docker.distribution.manifest.v2+json",
+  ociManifest: OCI_MANIFEST,
+  dockerManifest: DOCKER_MANIFEST,
 } as const;
 
 const INDEX_TYPES: readonly string[] = [MEDIA_TYPES.ociIndex, MEDIA_TYPES.dockerList];
@@ -69,10 +61,7 @@ const MAX_ENTRIES = 1000;
 const MAX_DEPTH = 4;
 
 const MEDIA_TYPE = /^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}\/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$/;
-export const mediaType: Rule = (text) => (MEDIA_TYPE.test(text) ? undefined : "must be a media type");
-export const sha256Digest: Rule = (text) =>
-  /^sha256:[0-9a-f]{64}$/.test(text) ? undefined : 'must be "sha256:" and 64 lower-case hex digits';
-
+const mediaType: Rule = (text) => (MEDIA_TYPE.test(text) ? undefined : "must be a media type");
 /**
  * Reads an index or an image's manifest. `claimed` is the media type that its source gives it, if any; errors call it
  * by `object`.
@@ -83,9 +72,7 @@ export function parseOciDocument(bytes: Uint8Array, claimed: string | undefined,
   const own = optionalString(get("mediaType"));
   const schema = get("schemaVersion").value;
   if (schema === 1 || SCHEMA_1.test(own ?? "") || (own === undefined && SCHEMA_1.test(claimed ?? "")))
-    throw new RktError("old-manifest", `${object} is a manifest of Docker's schema 1, which does not say what its layers are`, {
-      hint: "its publisher pushes it again with a docker of 2016 or later, or with `skopeo copy --format=v2s2`",
-    });
+    throw firstSchema(object);
   if (schema !== 2) report(get("schemaVersion"), "must be 2");
   // A registry that says nothing of the type, or "this is JSON", says nothing that could disagree.
   const said = [...INDEX_TYPES, ...IMAGE_TYPES].includes(claimed ?? "") ? claimed : undefined;
@@ -97,13 +84,11 @@ export function parseOciDocument(bytes: Uint8Array, claimed: string | undefined,
     report(get("mediaType"), `must be one of an image's manifest or an index, got ${quote(type)}`);
   for (const name of isIndex ? ["config", "layers", "fsLayers"] : ["manifests", "fsLayers"])
     if (!absent(get(name))) report(get(name), `must not be in ${isIndex ? "an index" : "an image's manifest"}`);
-  return finish(
-    document,
-    isIndex ? { kind: "index", entries: readEntries(get("manifests")) } : readImage(get),
-  );
+  if (isIndex) return finish(document, { kind: "index", entries: readEntries(get("manifests")) });
+  finish(document, undefined);
+  const { config, layers } = parseOciManifest(bytes, object);
+  return { kind: "image", config, layers };
 }
-
-const readImage = (get: Fields): OciDocument => ({ kind: "image", config: readDescriptor(get("config")) });
 
 function readEntries(list: Place): IndexEntry[] {
   if (absent(list)) report(list, "is required");
@@ -121,20 +106,13 @@ function readEntry(place: Place): IndexEntry {
   const note = (name: string) => (notes === undefined ? undefined : optionalString(notes(name), shortText));
   const platform = readPlatform(get("platform"));
   return {
-    ...readDescriptor(place),
+    mediaType: string(get("mediaType"), mediaType),
+    digest: string(get("digest"), digestRule),
+    size: integer(get("size"), 0, Number.MAX_SAFE_INTEGER),
     platform,
     refName: note("org.opencontainers.image.ref.name"),
     imageName: note("io.containerd.image.name"),
     about: note("vnd.docker.reference.type") !== undefined || platform?.os === "unknown",
-  };
-}
-
-export function readDescriptor(place: Place): Descriptor {
-  const get = fields(place);
-  return {
-    mediaType: string(get("mediaType"), mediaType),
-    digest: string(get("digest"), sha256Digest),
-    size: integer(get("size"), 0, Number.MAX_SAFE_INTEGER),
   };
 }
 

@@ -44,7 +44,7 @@ function indexOf(t: TestContext, images: readonly Image[]): IndexDb {
 function insert(db: IndexDb, images: readonly Image[]): void {
   db.transaction(() => {
     for (const { key, name, version, size, importedAt, usedAt } of images)
-      db.run("INSERT INTO images VALUES (?,?,?,?,?,?,?,?,0)", key, key, name, version, "[]", size, importedAt, usedAt);
+      db.run("INSERT INTO images VALUES (?,?,?,?,?,?,?,?,0,NULL)", key, key, name, version, "[]", size, importedAt, usedAt);
   });
 }
 

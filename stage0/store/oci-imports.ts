@@ -7,16 +7,11 @@
  */
 
 import type { ImageID, ImageManifest } from "../../shared/schema/types.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
 import type { StoredImage } from "./index-images.ts";
 import type { RemoteRecord } from "./index-remotes.ts";
 
-/** A content descriptor (image-spec, descriptor.md), checked: `digest` is `sha256:` and 64 hex digits. */
-export interface Descriptor {
-  mediaType: string;
-  digest: string;
-  /** Bytes. */
-  size: number;
-}
+export type { Descriptor } from "../oci/descriptor.ts";
 
 /** One image of one platform, as its source has it. */
 export interface OciDocuments {

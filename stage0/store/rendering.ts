@@ -2,7 +2,7 @@
 
 import type { RktError } from "../../shared/errors.ts";
 import type { ImageLookup } from "./image-lookup.ts";
-import { recordUse } from "./index-images.ts";
+import { ociContent, recordUse } from "./index-images.ts";
 import { layersOf, type TreeSource } from "./layers.ts";
 import type { ManifestReader } from "./manifest-reader.ts";
 import type { Provenance } from "./provenance.ts";
@@ -12,9 +12,9 @@ import type { Tree } from "./trees.ts";
 export interface Rendering {
   /**
    * Renders an image once, with dependencies of at least this provenance ("given"). The tree stays. The image is used
-   * now.
+   * now. `merged`: the tree is one directory, also of an OCI image.
    */
-  render(key: string, least?: Provenance): Promise<Tree>;
+  render(key: string, least?: Provenance, options?: { merged?: boolean }): Promise<Tree>;
   /** What rendering needs to know of images. */
   treeSource(least: Provenance): TreeSource;
   /** Keys of an image and of all that it depends on. */
@@ -38,10 +38,12 @@ export function rendering(
   return {
     treeSource,
 
-    async render(key, least = "given") {
+    async render(key, least = "given", { merged = false } = {}) {
       lock.share();
       recordUse(index, key);
-      const { renderTree } = await import("./trees.ts");
+      const { renderLayers, renderTree } = await import("./trees.ts");
+      const oci = ociContent(index, key);
+      if (oci !== undefined) return await renderLayers(layout, key, oci.layers, merged);
       return await renderTree(layout, key, treeSource(least));
     },
 

@@ -14,7 +14,6 @@ import { type ImageLookup, imageLookup } from "./image-lookup.ts";
 import { type ImageTableOptions, imageTable } from "./image-table.ts";
 import { openIndex } from "./index-db.ts";
 import { type ManifestReader, manifestReader } from "./manifest-reader.ts";
-import type { OciImports } from "./oci-imports.ts";
 import type { Provenance } from "./provenance.ts";
 import { adoptBlobs, type Removal, removal } from "./removal.ts";
 import { type Rendering, rendering } from "./rendering.ts";
@@ -41,7 +40,7 @@ export interface StoreOptions {
 }
 
 /** All that a store can do; a caller asks for the part that it uses. */
-export interface Store extends ImageLookup, ManifestReader, ImageImports, OciImports, Remotes, Rendering, Removal {
+export interface Store extends ImageLookup, ManifestReader, ImageImports, Remotes, Rendering, Removal {
   /** All images, but for those that are held, as a table for a person to read. */
   table(options: ImageTableOptions): string;
   close(): void;
@@ -60,6 +59,7 @@ export function openStore(
     held: new HeldImports(),
     manifests: new Map(),
     written: new Set(),
+    checkedLayers: new Set(),
     damaged: new Set(),
   };
   const manifests = manifestReader(state);
@@ -72,9 +72,6 @@ export function openStore(
     ...imageImports(state, remotes, { hold, maxImageSize, provenance }),
     ...rendering(state, { ...manifests, ...lookup }, checkBlobs),
     ...removal(state),
-    beginOci() {
-      throw new Error("not yet");
-    },
     table: (options) => imageTable(state.index, options),
     close() {
       state.held.abandon();

@@ -13,7 +13,6 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -29,7 +28,9 @@ import { TarReader } from "../archive/tar-reader.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { DAMAGED, openBlob } from "./blob.ts";
 import { type Layer, type LayerOrder, layersOf, type MustCheck, type TreeSource } from "./layers.ts";
+import type { LayerRef } from "./oci-content.ts";
 import { setAside, temporaryDirectory } from "./temporary.ts";
+import { readTreeManifest, type TreeManifest } from "./tree-directories.ts";
 
 export interface Tree {
   id: string;
@@ -42,26 +43,42 @@ export async function renderTree(layout: DataLayout, key: string, source: TreeSo
   const tree: Tree = { id, rootfs: layout.treeRootfs(id) };
   // The marker is renamed into place together with the tree.
   if (existsSync(layout.treeManifest(id))) return tree;
+  const images = order.layers.map((layer) => layer.key);
+  await once(layout, id, async (temporary) => {
+    await extractOrder(layout, order, source.mustCheck, `${temporary}/rootfs`);
+    return undefined;
+  }, images);
+  return tree;
+}
 
+/** Makes a tree that is not there: `fill` writes its `rootfs`, or answers the layers that it is a stack of. */
+async function once(
+  layout: DataLayout,
+  id: string,
+  fill: (temporary: string) => Promise<readonly string[] | undefined>,
+  images: readonly string[],
+): Promise<void> {
   const lock = openSync(`${layout.locks}/${id}`, "w", 0o600);
   try {
     // A second process waits here, and then finds the tree.
     flock(lock, LOCK_EX);
-    if (!existsSync(layout.treeManifest(id))) await make(layout, id, order, source.mustCheck);
-    return tree;
+    if (!existsSync(layout.treeManifest(id))) await make(layout, id, fill, images);
   } finally {
     closeSync(lock);
   }
 }
 
-async function make(layout: DataLayout, id: string, order: LayerOrder, mustCheck: MustCheck): Promise<void> {
+async function make(
+  layout: DataLayout,
+  id: string,
+  fill: (temporary: string) => Promise<readonly string[] | undefined>,
+  images: readonly string[],
+): Promise<void> {
   const temporary = temporaryDirectory(layout, "tree");
   try {
-    await extractOrder(layout, order, mustCheck, `${temporary.path}/rootfs`);
-    writeFileSync(
-      `${temporary.path}/manifest`,
-      `${JSON.stringify({ format: TREE_FORMAT, images: order.layers.map((layer) => layer.key) })}\n`,
-    );
+    const layers = await fill(temporary.path);
+    const manifest: TreeManifest = { format: TREE_FORMAT, images: [...images], layers: layers && [...layers] };
+    writeFileSync(`${temporary.path}/manifest`, `${JSON.stringify(manifest)}\n`);
     // Otherwise a power cut could leave a tree that is half empty and looks complete for ever.
     syncfs(temporary.fd);
     // A tree without its marker is the rest of a removal that was cut short.
@@ -111,7 +128,7 @@ async function extractLayers(
   links?: { below: boolean },
 ): Promise<void> {
   mkdirSync(rootfs, { mode: 0o755 });
-  const extractor = new Extractor(rootfs, links);
+  const extractor = new Extractor(rootfs, { links });
   try {
     for (const layer of layers) await extractLayer(blobs, layer, extractor);
     extractor.finish();
@@ -184,6 +201,30 @@ function treeId({ layers, shortened, text }: LayerOrder, checked: boolean): stri
   return `tree-${TREE_FORMAT}-${name.slice(0, KEY_DIGITS)}${checked ? "" : "-unchecked"}`;
 }
 
+/**
+ * The tree of an OCI image: a stack of its extracted layers; or, if that is asked for or they are too many, one directory
+ * with all of them.
+ */
+export async function renderLayers(
+  layout: DataLayout,
+  key: string,
+  layers: readonly LayerRef[],
+  merged: boolean,
+): Promise<Tree> {
+  const { ensureLayerTrees, extractMerged, MAX_STACK, visibleLayers } = await import("./layer-trees.ts");
+  const whole = merged || layers.length > MAX_STACK || layers.length === 0;
+  const id = `tree-${TREE_FORMAT}-${key.replace(/^sha512-/, "")}${whole ? "-merged" : ""}`;
+  const tree: Tree = { id, rootfs: layout.treeRootfs(id) };
+  if (existsSync(layout.treeManifest(id))) return tree;
+  await once(layout, id, async (temporary) => {
+    if (!whole) return visibleLayers(layout, await ensureLayerTrees(layout, layers));
+    mkdirSync(`${temporary}/rootfs`, { mode: 0o755 });
+    await extractMerged(layout, layers, `${temporary}/rootfs`);
+    return undefined;
+  }, [key]);
+  return tree;
+}
+
 /** The IDs of all rendered trees. */
 export function listTrees(layout: DataLayout): string[] {
   try {
@@ -196,13 +237,7 @@ export function listTrees(layout: DataLayout): string[] {
 
 /** Keys of the images that a tree was made of, lowest first; undefined if `id` is no tree. */
 export function treeImages(layout: DataLayout, id: string): string[] | undefined {
-  try {
-    const { images } = JSON.parse(readFileSync(layout.treeManifest(id), "utf8")) as { images: string[] };
-    return images;
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  return readTreeManifest(layout, id)?.images;
 }
 
 /**
