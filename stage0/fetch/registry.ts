@@ -125,7 +125,7 @@ export function openRegistry(
           return document;
         } catch (error) {
           if (!(error instanceof RegistryError) || error.status !== 404) throw error;
-          throw await notThere(connection, tagOrDigest, error);
+          throw await notThere(connection, tagOrDigest, error.codes);
         }
       });
     },
@@ -152,27 +152,24 @@ export function openRegistry(
     },
   };
 
-  async function notThere(connection: RegistryConnection, wanted: string, cause: RegistryError): Promise<HttpError> {
+  async function notThere(connection: RegistryConnection, wanted: string, codes: readonly string[]): Promise<HttpError> {
     const { host } = connection.endpoint;
     if (wanted === reference.digest || isDigest(wanted))
       return new RegistryError("no-such-tag", `registry ${host} has no image ${formatReference(reference)}`, {
         status: 404,
         hint: "is the digest right? registries remove images that no tag names",
-        cause,
       });
     const tags = await tagsOf(connection);
-    const noRepository = cause.codes.includes("NAME_UNKNOWN") || tags === undefined;
+    const noRepository = codes.includes("NAME_UNKNOWN") || tags === undefined;
     if (noRepository && (tags?.length ?? 0) === 0)
       return new RegistryError("no-such-tag", `registry ${host} has no repository ${connection.endpoint.repository}`, {
         status: 404,
         hint: "is the name right? a name without a registry is one of docker.io",
-        cause,
       });
     const near = nearest(wanted, tags ?? [], 6);
     return new RegistryError("no-such-tag", `${repositoryName(reference)} has no tag ${wanted}`, {
       status: 404,
       hint: near.length === 0 ? "it has no tag at all" : `it has ${near.join(", ")}`,
-      cause,
     });
   }
 
