@@ -65,7 +65,11 @@ export function parseOciManifest(input: Uint8Array, object = "image manifest"): 
 }
 
 function firstSchema(object: string): RktError {
-  return new RktError("old-image-format", `the ${object} is of Docker's schema 1, which has no digest of what it describes`, {
-    hint: "push the image again with a tool of today: `skopeo copy --format=oci` makes one of it",
-  });
+  return new RktError(
+    "old-image-format",
+    `the ${object} is of Docker's schema 1, which has no digest of what it describes`,
+    {
+      hint: "push the image again with a tool of today: `skopeo copy --format=oci` makes one of it",
+    },
+  );
 }
