@@ -67,7 +67,8 @@ export type MountStep =
       /** A directory or file of the host's: nothing is created or replaced there when another is mounted in it. */
       host?: boolean;
     }
-  | { kind: "directory"; target: AppPath; mode: number }
+  /** `fallback`: where none can be made, who needs it will say so. */
+  | { kind: "directory"; target: AppPath; mode: number; fallback?: boolean }
   /** `fallback`: what is there stays. */
   | { kind: "symlink"; target: AppPath; to: string; fallback?: boolean }
   /** Hides a file or directory, where there is one. */
@@ -113,6 +114,8 @@ export interface MountSources extends AppDevices {
   name: string;
   app: App;
   readOnlyRootFS: boolean;
+  /** The working directory is made where it is missing. */
+  makesWorkingDirectory?: boolean;
   mounts: readonly Mount[];
   /** The container's; a mount's own `appVolume` comes first (pods.md). */
   volumes: readonly Volume[];
@@ -206,8 +209,16 @@ export function mountPlan(sources: MountSources): MountStep[] {
     ...volumes,
     ...syslog(sources.name, surroundings, volumes),
     ...(sources.notifySocket === undefined ? [] : [{ ...bind(sources.notifySocket, NOTIFY_SOCKET), notify: true }]),
+    ...workingDirectory(sources),
     ...(sources.readOnlyRootFS ? [readOnlyRoot] : []),
   ];
+}
+
+/** As Docker has it, root's; in a volume it is the volume's. */
+function workingDirectory({ app, makesWorkingDirectory }: MountSources): MountStep[] {
+  const target = appPath(app.workingDirectory ?? "/");
+  if (makesWorkingDirectory !== true || target === "/") return [];
+  return [{ kind: "directory", target, mode: 0o755, fallback: true }];
 }
 
 /** Where syslog(3) leads to, as on a host with systemd. */
@@ -253,7 +264,9 @@ function cgroupMounts(views: readonly CgroupView[]): MountStep[] {
     bind(source, appPath(mountPoint), attributes),
     ...(shared ? [{ kind: "mask", target: appPath(`${mountPoint}/${APPS_SLICE}`) } as const] : []),
     ...(controllers.length > 1
-      ? controllers.map((name) => ({ kind: "symlink", target: appPath(`${CGROUPS}/${name}`), to: basename(mountPoint) }) as const)
+      ? controllers.map(
+          (name) => ({ kind: "symlink", target: appPath(`${CGROUPS}/${name}`), to: basename(mountPoint) }) as const,
+        )
       : []),
   ]);
   // v2 alone is mounted there itself.

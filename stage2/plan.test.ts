@@ -66,6 +66,7 @@ test("a plain app", () => {
     user: "0",
     group: "0",
     numeric: [],
+    account: undefined,
     supplementaryGIDs: [],
     environment: {
       app: "web",

@@ -4,12 +4,13 @@
  * anything has changed.
  */
 
-import { numericIds } from "./accounts.ts";
+import { type AccountKind, accountKind, numericIds } from "./accounts.ts";
 import type { Environment } from "../shared/callers-environment.ts";
 import { RktError } from "../shared/errors.ts";
 import {
   ANNOTATIONS,
   EARLY_IMAGE_ANNOTATION,
+  MAKE_WORKING_DIRECTORY_ANNOTATION,
   PROTECTIONS,
   type Protection,
   RLIMITS_ISOLATOR,
@@ -54,6 +55,8 @@ export interface LaunchPlan {
   group: string;
   /** Those of the two that are numbers, whatever the app's files call them. */
   numeric: ("user" | "group")[];
+  /** As OCI images have users and groups (ACCOUNT_ANNOTATION). */
+  account: AccountKind | undefined;
   supplementaryGIDs: number[];
   environment: Omit<EnvironmentSources, "account">;
   workingDirectory: string;
@@ -193,6 +196,7 @@ export function launchPlan(
             name: process.app,
             app,
             readOnlyRootFS: runtime.readOnlyRootFS,
+            makesWorkingDirectory: annotation(runtime.annotations, MAKE_WORKING_DIRECTORY_ANNOTATION) === "true",
             mounts: runtime.mounts,
             volumes: manifest.volumes,
             interactive,
@@ -207,6 +211,7 @@ export function launchPlan(
     user: app.user,
     group: app.group,
     numeric: numericIds(runtime.annotations),
+    account: accountKind(runtime.annotations),
     supplementaryGIDs: app.supplementaryGIDs,
     environment: {
       app: process.app,

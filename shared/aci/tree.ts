@@ -53,6 +53,9 @@ export function addSymlink(tree: Tree, path: string, target: string): void {
 /** Attributes that have a meaning only on the host where they were set, or that the kernel sets by itself. */
 const HOST_XATTRS = /^(trusted\.|security\.(selinux|ima|evm|SMACK64|apparmor))/;
 
+/** Of a directory in a layer (kernel documentation, overlayfs). */
+export const OPAQUE_XATTR = "trusted.overlay.opaque";
+
 const S_IFMT = 0o170000;
 const S_IFIFO = 0o010000;
 
@@ -77,6 +80,8 @@ const GONE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EINVAL"]);
 
 export interface ReadOptions {
   owner?: { uid: number; gid: number };
+  /** With the attribute by which overlayfs marks a directory of a layer that hides what is below. */
+  opaque?: boolean;
   /** Programs may be writing in the directory: files that vanish meanwhile are left out, and so are sockets. */
   live?: boolean;
 }
@@ -107,7 +112,8 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
       uid: options.owner?.uid ?? Number(stat.uid),
       gid: options.owner?.gid ?? Number(stat.gid),
     };
-    const extended = [...xattrs(host)].filter(([name]) => !HOST_XATTRS.test(name));
+    const kept = (name: string) => !HOST_XATTRS.test(name) || (options.opaque === true && name === OPAQUE_XATTR);
+    const extended = [...xattrs(host)].filter(([name]) => kept(name));
     if (extended.length > 0) attributes.xattrs = new Map(extended);
 
     if (stat.isDirectory()) {

@@ -11,6 +11,7 @@
  */
 
 import { closeSync, fstatSync, readdirSync } from "node:fs";
+import { OPAQUE_XATTR } from "../../shared/aci/tree.ts";
 import { errorCode } from "../../shared/errors.ts";
 import { lsetxattr, mknodat } from "../../shared/syscall/file.ts";
 import { removeAt } from "../host/remove-tree.ts";
@@ -24,8 +25,6 @@ import { type Whiteout, whiteoutOf } from "./whiteout.ts";
 
 export const LAYER_LIMITS: TarLimits = { ...TAR_LIMITS, namesFromRoot: true, endsAnywhere: true };
 
-/** Attribute of a directory that hides what lower layers have in it (kernel documentation, overlayfs). */
-export const OPAQUE_XATTR = "trusted.overlay.opaque";
 const S_IFCHR = 0o020000;
 
 /** What a layer that was extracted alone has to be told of the layers below. */

@@ -1,3 +1,4 @@
+import type { VerifiedLayers } from "../store/verify-images.ts";
 import { RktError } from "../../shared/errors.ts";
 import { shortId } from "../../shared/contract/image-ids.ts";
 import { type Command, readLine } from "../cli/command.ts";
@@ -17,6 +18,7 @@ export const command: Command = {
     const { findStored } = await import("../fetch/find-stored.ts");
     const { verifyBlob, verifyTrees } = await import("../store/verify-images.ts");
     const store = openStore(globals.dir);
+    const layers: VerifiedLayers = { blobs: new Map(), trees: new Map() };
     let damages = 0;
     const damaged = (what: string) => {
       print(`damaged ${what}\n`);
@@ -28,8 +30,8 @@ export const command: Command = {
       const images =
         operands.length === 0 ? store.list() : operands.map((text) => findStored(text, store, { several: "best" }));
       for (const image of images) {
-        const blob = verifyBlob(globals.dir, image);
-        const found = blob === undefined ? await verifyTrees(globals.dir, image, store) : [blob];
+        const blob = await verifyBlob(globals.dir, image, layers);
+        const found = blob === undefined ? await verifyTrees(globals.dir, image, store, layers) : [blob];
         for (const damage of found) damaged(`${shortId(image.id)} ${image.name}: ${damage}`);
         if (found.length === 0) print(`good    ${shortId(image.id)} ${image.name}\n`);
       }

@@ -66,7 +66,11 @@ export function parseOciManifest(input: Uint8Array, object = "image manifest"): 
 
 /** The error about an image of Docker's first format. */
 export function firstSchema(object: string): RktError {
-  return new RktError("old-image-format", `the ${object} is of Docker's schema 1, which has no digest of what it describes`, {
-    hint: "push the image again with a tool of today: `skopeo copy --format=oci` makes one of it",
-  });
+  return new RktError(
+    "old-image-format",
+    `the ${object} is of Docker's schema 1, which has no digest of what it describes`,
+    {
+      hint: "push the image again with a tool of today: `skopeo copy --format=oci` makes one of it",
+    },
+  );
 }

@@ -93,7 +93,9 @@ function portsOf(exposed: readonly ExposedPort[]): Port[] {
 function mountPointsOf(paths: readonly string[]): MountPoint[] {
   const points = new Map<string, MountPoint>();
   for (const path of new Set(paths.map((one) => posix.resolve("/", one)))) {
-    const base = toACName(`volume${path.replaceAll("/", "-")}`).slice(0, MAX_NAME).replace(/-+$/, "");
+    const base = toACName(`volume${path.replaceAll("/", "-")}`)
+      .slice(0, MAX_NAME)
+      .replace(/-+$/, "");
     let name = base;
     for (let n = 2; points.has(name); n++) name = `${base}-${n}`;
     points.set(name, { name, path, readOnly: false });

@@ -91,7 +91,7 @@ export async function writeDirectory(
     }
     const rootfs = rootfsOnly ? directory : `${directory}/rootfs`;
     if (dependencies) await renderAt(layout, image.key, store.treeSource(least), rootfs);
-    else await extractAt(layout, image.key, store.treeSource(least).mustCheck, rootfs);
+    else await extractAt(layout, image.key, store.treeSource(least), rootfs);
     // Files of the image may be set-user-ID root, or owned by users who are others on this machine: only root gets at them.
     chmodSync(directory, 0o700);
     if (overwrite) replaceDirectory(directory, path);

@@ -32,11 +32,7 @@ export interface LayerBudget {
 
 export type TakeEntry = (entry: TarEntry) => EntrySink | undefined;
 
-export function layerReader(
-  { digest, diffId, size }: LayerRef,
-  budget: LayerBudget,
-  take: TakeEntry,
-): LayerReader {
+export function layerReader({ digest, diffId, size }: LayerRef, budget: LayerBudget, take: TakeEntry): LayerReader {
   const hash = createHash("sha256");
   let archiveHash: ReturnType<typeof createHash> | undefined;
   const tar = new TarReader(take, LAYER_LIMITS);

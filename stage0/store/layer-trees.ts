@@ -5,20 +5,29 @@
  * whether it depends on the layers below (`layerIds`).
  */
 
-import { closeSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, LAYER_FORMAT } from "../../shared/contract/data-directory.ts";
 import { syncfs } from "../../shared/syscall/file.ts";
 import { fileChunks } from "../archive/file-chunks.ts";
 import { completeLayer } from "../archive/complete-layer.ts";
 import { isIndependent, LayerAlone, type LayerNotes, LayersMerged } from "../archive/layer.ts";
+import type { TarEntry } from "../archive/tar-entry.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { DAMAGED } from "./blob.ts";
 import { IMPORT_LIMITS } from "./blob-import.ts";
 import { type LayerBudget, layerReader, type TakeEntry } from "./layer-reader.ts";
 import { type LayerIds, layerIds, type LayerRef } from "./oci-content.ts";
 import { overlay } from "./overlay.ts";
-import { setAside, type Temporary, temporaryDirectory } from "./temporary.ts";
+import { type Temporary, temporaryDirectory } from "./temporary.ts";
 
 /** More than overlayfs takes (OVL_MAX_STACK is 500); the upper directory is one more. */
 export const MAX_STACK = 400;
@@ -112,14 +121,24 @@ async function extractAlone(layout: DataLayout, layer: LayerRef): Promise<Extrac
   }
 }
 
-/** Extracts the layers over each other to `rootfs`, an empty directory or one with what they are to be put upon. */
-export async function extractMerged(layout: DataLayout, layers: readonly LayerRef[], rootfs: string): Promise<void> {
+/**
+ * Extracts the layers over each other to `rootfs`, an empty directory or one with what they are to be put upon. `admits`
+ * says which entries there are at all.
+ */
+export async function extractMerged(
+  layout: DataLayout,
+  layers: readonly LayerRef[],
+  rootfs: string,
+  admits: (entry: TarEntry, path: string) => boolean = () => true,
+): Promise<void> {
   const extractor = new LayersMerged(rootfs);
   try {
     for (const layer of layers) {
       extractor.nextLayer();
       try {
-        await readStoredLayer(layout, layer, (entry) => extractor.entry(entry));
+        await readStoredLayer(layout, layer, (entry) =>
+          admits(entry, entry.path) ? extractor.entry(entry) : undefined,
+        );
       } catch (error) {
         throw layerError(layer, error);
       }
@@ -158,6 +177,21 @@ export async function ensureLayerTrees(
 export const findLayer = (layout: DataLayout, { alone, chained }: LayerIds): string | undefined =>
   [alone, chained].find((id) => existsSync(layout.layerManifest(id)));
 
+/** The last of the layers once more, in a directory that the caller removes, as those below it are extracted now. */
+export async function freshLayer(layout: DataLayout, layers: readonly LayerRef[]): Promise<Temporary> {
+  const layer = layers.at(-1);
+  if (layer === undefined) throw new Error("no layer");
+  const below = await ensureLayerTrees(layout, layers.slice(0, -1));
+  const { temporary, notes } = await extractAlone(layout, layer);
+  try {
+    if (!isIndependent(notes)) await complete(layout, layer, temporary, notes, below);
+    return temporary;
+  } catch (error) {
+    temporary.remove();
+    throw layerError(layer, error);
+  }
+}
+
 async function makeLayer(
   layout: DataLayout,
   layer: LayerRef,
@@ -190,7 +224,8 @@ async function complete(
   const rootfs = `${temporary.path}/rootfs`;
   const lower = visibleLayers(layout, below).map((id) => layout.layerRootfs(id));
   if (lower.length === 0) {
-    if (!completeLayer(rootfs, notes, undefined)) await extractOver(layout, layer, temporary, [emptyDirectory(temporary)]);
+    if (!completeLayer(rootfs, notes, undefined))
+      await extractOver(layout, layer, temporary, [emptyDirectory(temporary)]);
     return !notes.again;
   }
   const fd = overlay(layout, lower);
@@ -230,12 +265,7 @@ async function extractOver(
 }
 
 /** Renames the layer to its place; another process may have made it meanwhile. */
-function place(
-  layout: DataLayout,
-  temporary: Temporary,
-  id: string,
-  said: Pick<LayerManifest, "opaque">,
-): string {
+function place(layout: DataLayout, temporary: Temporary, id: string, said: Pick<LayerManifest, "opaque">): string {
   const manifest: LayerManifest = { format: LAYER_FORMAT, ...said };
   writeFileSync(`${temporary.path}/manifest`, `${JSON.stringify(manifest)}\n`);
   // Otherwise a power cut could leave a layer that is half empty and looks complete for ever.
@@ -265,25 +295,3 @@ export function visibleLayers(layout: DataLayout, ids: readonly string[]): strin
 
 const readLayerManifest = (layout: DataLayout, id: string): LayerManifest =>
   JSON.parse(readFileSync(layout.layerManifest(id), "utf8")) as LayerManifest;
-
-/** The names of all extracted layers. */
-export const listLayers = (layout: DataLayout): string[] => namesIn(layout.layerTrees);
-
-/** The digests of all layers' blobs. */
-export const listLayerBlobs = (layout: DataLayout): string[] =>
-  namesIn(layout.layerBlobs).flatMap((group) =>
-    namesIn(`${layout.layerBlobs}/${group}`).map((name) => name.replace("-", ":")),
-  );
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return [];
-    throw error;
-  }
-}
-
-/** As `detachTree` (trees.ts), an extracted layer. */
-export const detachLayer = (layout: DataLayout, id: string): (() => void) =>
-  setAside(layout, "layer", layout.layerTree(id));

@@ -37,9 +37,13 @@ export function readDocuments(texts: OciTexts, what: string): OciContent & { con
   const manifest = parseOciManifest(texts.manifest, `manifest of ${what}`);
   const { digest, size } = manifest.config;
   if (texts.config.length !== size || digestOf(texts.config) !== digest)
-    throw new RktError("wrong-digest", `the configuration of ${what} is not the one that its manifest names, ${digest}`, {
-      hint: "get it again; if that does not help, the image was not pushed whole",
-    });
+    throw new RktError(
+      "wrong-digest",
+      `the configuration of ${what} is not the one that its manifest names, ${digest}`,
+      {
+        hint: "get it again; if that does not help, the image was not pushed whole",
+      },
+    );
   const configuration = parseConfiguration(texts.config, `configuration of ${what}`);
   const { diffIds } = configuration;
   if (diffIds.length !== manifest.layers.length)
@@ -60,7 +64,9 @@ export function readStoredDocuments(texts: OciTexts): OciContent {
     const { digest, layers } = readDocuments(texts, "it");
     return { digest, layers };
   } catch (error) {
-    throw new RktError("bad-archive", `it has not the documents of an OCI image: ${errorText(error)}`, { cause: error });
+    throw new RktError("bad-archive", `it has not the documents of an OCI image: ${errorText(error)}`, {
+      cause: error,
+    });
   }
 }
 

@@ -16,7 +16,14 @@ import { LayerAlone } from "../archive/layer.ts";
 import { toImageManifest } from "../oci/to-appc.ts";
 import { type BlobImport, type ImportedBlob, type ImportLimits, place } from "./blob-import.ts";
 import { type LayerBudget, layerReader } from "./layer-reader.ts";
-import { type ExtractedLayer, ensureLayerTrees, layerDamage, layerError, MAX_STACK, newLayerDirectory } from "./layer-trees.ts";
+import {
+  type ExtractedLayer,
+  ensureLayerTrees,
+  layerDamage,
+  layerError,
+  MAX_STACK,
+  newLayerDirectory,
+} from "./layer-trees.ts";
 import { ociBlob } from "./oci-blob.ts";
 import { type LayerRef, readDocuments } from "./oci-content.ts";
 import type { OciDocuments, OciLayer, PendingLayer } from "./oci-imports.ts";

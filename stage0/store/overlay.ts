@@ -61,7 +61,13 @@ const PLAIN = [
 ] as const;
 
 function mountDetached(layout: DataLayout, lower: readonly string[], upper: Upper | undefined): number {
-  const writable = upper === undefined ? [] : ([["upperdir", upper.upper], ["workdir", upper.work]] as const);
+  const writable =
+    upper === undefined
+      ? []
+      : ([
+          ["upperdir", upper.upper],
+          ["workdir", upper.work],
+        ] as const);
   try {
     const layers = lower.map((path) => ["lowerdir+", path] as const);
     return makeFileSystem("overlay", [...PLAIN, ...layers, ...writable], upper === undefined ? MOUNT_ATTR_RDONLY : 0);

@@ -6,6 +6,7 @@ import { ociContent, recordUse } from "./index-images.ts";
 import { layersOf, type TreeSource } from "./layers.ts";
 import type { ManifestReader } from "./manifest-reader.ts";
 import type { Provenance } from "./provenance.ts";
+import type { OciContent } from "./oci-content.ts";
 import type { StoreState } from "./store-state.ts";
 import type { Tree } from "./trees.ts";
 
@@ -25,7 +26,7 @@ export interface Rendering {
 
 /** `checkBlobs` false: blobs are rendered as they are, damaged ones too. */
 export function rendering(
-  { layout, lock, index, held, written, damaged }: StoreState,
+  { layout, lock, index, held, written, damaged, checkedLayers }: StoreState,
   { manifest, dependency }: ManifestReader & ImageLookup,
   checkBlobs: boolean,
 ): Rendering {
@@ -33,8 +34,21 @@ export function rendering(
     manifest,
     dependency: (of, wanted) => dependency(of, wanted, least).key,
     mustCheck: (key) => checkBlobs && !written.has(key),
+    oci: (key) => ociContent(index, key),
     checksBlobs: checkBlobs,
   });
+  const layersDamage = async (content: OciContent | undefined): Promise<RktError | undefined> => {
+    const layers = (content?.layers ?? []).filter(({ digest }) => !checkedLayers.has(digest));
+    if (layers.length === 0) return undefined;
+    const { layerDamage } = await import("./layer-trees.ts");
+    for (const layer of layers) {
+      const damage = await layerDamage(layout, layer);
+      if (damage !== undefined) return damage;
+      checkedLayers.add(layer.digest);
+    }
+    return undefined;
+  };
+
   return {
     treeSource,
 
@@ -54,7 +68,7 @@ export function rendering(
       const damages: RktError[] = [];
       for (const key of keys) {
         if (!checkBlobs || written.has(key) || held.has(key)) continue;
-        const damage = await blobDamage(layout, key);
+        const damage = (await blobDamage(layout, key)) ?? (await layersDamage(ociContent(index, key)));
         if (damage === undefined) continue;
         damaged.add(key);
         damages.push(damage);

@@ -7,16 +7,7 @@
  */
 
 import { createHash } from "node:crypto";
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, TREE_FORMAT } from "../../shared/contract/data-directory.ts";
 import { KEY_DIGITS, shortId } from "../../shared/contract/image-ids.ts";
@@ -24,10 +15,11 @@ import type { HostPath } from "../../shared/contract/paths.ts";
 import { flock, LOCK_EX } from "../../shared/syscall/descriptor.ts";
 import { syncfs } from "../../shared/syscall/file.ts";
 import { Extractor } from "../archive/extract.ts";
+import type { TarEntry } from "../archive/tar-entry.ts";
 import { TarReader } from "../archive/tar-reader.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { DAMAGED, openBlob } from "./blob.ts";
-import { type Layer, type LayerOrder, layersOf, type MustCheck, type TreeSource } from "./layers.ts";
+import { type Layer, type LayerOrder, layersOf, type TreeSource } from "./layers.ts";
 import type { LayerRef } from "./oci-content.ts";
 import { setAside, temporaryDirectory } from "./temporary.ts";
 import { readTreeManifest, type TreeManifest } from "./tree-directories.ts";
@@ -44,10 +36,15 @@ export async function renderTree(layout: DataLayout, key: string, source: TreeSo
   // The marker is renamed into place together with the tree.
   if (existsSync(layout.treeManifest(id))) return tree;
   const images = order.layers.map((layer) => layer.key);
-  await once(layout, id, async (temporary) => {
-    await extractOrder(layout, order, source.mustCheck, `${temporary}/rootfs`);
-    return undefined;
-  }, images);
+  await once(
+    layout,
+    id,
+    async (temporary) => {
+      await extractOrder(layout, order, source, `${temporary}/rootfs`);
+      return undefined;
+    },
+    images,
+  );
   return tree;
 }
 
@@ -95,10 +92,10 @@ async function make(
 export async function extractOrder(
   layout: DataLayout,
   order: LayerOrder,
-  mustCheck: MustCheck,
+  source: BlobSource,
   rootfs: string,
 ): Promise<void> {
-  const from = { layout, mustCheck };
+  const from = { layout, source };
   if (!order.shortened) {
     await extractLayers(from, order.layers, rootfs);
     return;
@@ -117,8 +114,11 @@ export async function extractOrder(
 /** Where blobs are, and which of them are hashed while they are read. */
 interface Blobs {
   layout: DataLayout;
-  mustCheck: MustCheck;
+  source: BlobSource;
 }
+
+/** Which blobs are hashed while they are read, and which are of OCI images. */
+type BlobSource = Pick<TreeSource, "mustCheck" | "oci">;
 
 /** `links.below` becomes true when an image has a hard link to a file of another image. */
 async function extractLayers(
@@ -130,7 +130,7 @@ async function extractLayers(
   mkdirSync(rootfs, { mode: 0o755 });
   const extractor = new Extractor(rootfs, { links });
   try {
-    for (const layer of layers) await extractLayer(blobs, layer, extractor);
+    for (const layer of layers) await extractLayer(blobs, layer, extractor, rootfs);
     extractor.finish();
   } catch (error) {
     throw renderError(layers, error);
@@ -141,12 +141,12 @@ async function extractLayers(
 
 /** Renders an image at `rootfs`, which must not exist. */
 export async function renderAt(layout: DataLayout, key: string, source: TreeSource, rootfs: string): Promise<void> {
-  await extractOrder(layout, layersOf(key, source), source.mustCheck, rootfs);
+  await extractOrder(layout, layersOf(key, source), source, rootfs);
 }
 
 /** Extracts what the image itself has to `rootfs`: without its dependencies, and without regard to its whitelist. */
-export async function extractAt(layout: DataLayout, key: string, mustCheck: MustCheck, rootfs: string): Promise<void> {
-  await extractLayers({ layout, mustCheck }, [{ key, whitelists: [] }], rootfs);
+export async function extractAt(layout: DataLayout, key: string, source: BlobSource, rootfs: string): Promise<void> {
+  await extractLayers({ layout, source }, [{ key, whitelists: [] }], rootfs);
 }
 
 function renderError(layers: readonly Layer[], error: unknown): RktError {
@@ -159,19 +159,27 @@ function renderError(layers: readonly Layer[], error: unknown): RktError {
   });
 }
 
-async function extractLayer({ layout, mustCheck }: Blobs, layer: Layer, extractor: Extractor): Promise<void> {
+async function extractLayer(
+  { layout, source }: Blobs,
+  layer: Layer,
+  extractor: Extractor,
+  rootfs: string,
+): Promise<void> {
   extractor.nextImage();
+  const admits = ({ type }: TarEntry, path: string): boolean =>
+    path === "" || layer.whitelists.every((list) => list.has(path) || (type === "directory" && hasBelow(list, path)));
+  const oci = source.oci(layer.key);
+  if (oci !== undefined) {
+    const { extractMerged } = await import("./layer-trees.ts");
+    await extractMerged(layout, oci.layers, rootfs, admits);
+    return;
+  }
   const reader = new TarReader((entry) => {
     if (entry.path !== "rootfs" && !entry.path.startsWith("rootfs/")) return undefined;
     const path = entry.path.slice("rootfs/".length);
-    if (
-      path !== "" &&
-      !layer.whitelists.every((list) => list.has(path) || (entry.type === "directory" && hasBelow(list, path)))
-    )
-      return undefined;
-    return extractor.entry(entry, path);
+    return admits(entry, path) ? extractor.entry(entry, path) : undefined;
   });
-  const blob = await openBlob(layout, layer.key, mustCheck(layer.key));
+  const blob = await openBlob(layout, layer.key, source.mustCheck(layer.key));
   try {
     for await (const chunk of blob.chunks()) reader.write(chunk);
     reader.end();
@@ -216,12 +224,17 @@ export async function renderLayers(
   const id = `tree-${TREE_FORMAT}-${key.replace(/^sha512-/, "")}${whole ? "-merged" : ""}`;
   const tree: Tree = { id, rootfs: layout.treeRootfs(id) };
   if (existsSync(layout.treeManifest(id))) return tree;
-  await once(layout, id, async (temporary) => {
-    if (!whole) return visibleLayers(layout, await ensureLayerTrees(layout, layers));
-    mkdirSync(`${temporary}/rootfs`, { mode: 0o755 });
-    await extractMerged(layout, layers, `${temporary}/rootfs`);
-    return undefined;
-  }, [key]);
+  await once(
+    layout,
+    id,
+    async (temporary) => {
+      if (!whole) return visibleLayers(layout, await ensureLayerTrees(layout, layers));
+      mkdirSync(`${temporary}/rootfs`, { mode: 0o755 });
+      await extractMerged(layout, layers, `${temporary}/rootfs`);
+      return undefined;
+    },
+    [key],
+  );
   return tree;
 }
 
