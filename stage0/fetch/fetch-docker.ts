@@ -55,7 +55,7 @@ export async function fetchDocker(
     store.beginOci(shown),
     { documents, layer: registry.layer },
     {
-      shown,
+      by: reference.digest === undefined ? undefined : "digest",
       reporter,
       signal,
       remote: {

@@ -4,7 +4,7 @@
  * the first failure ends the others. Nothing is left of an image that fails.
  */
 
-import type { Descriptor, OciDocuments, OciLayer, PendingLayer, PendingOciImage } from "../store/oci-imports.ts";
+import type { Descriptor, OciDocuments, OciLayer, PendingLayer, PendingOciImage, VouchedBy } from "../store/oci-imports.ts";
 import type { RemoteRecord } from "../store/index-remotes.ts";
 import type { StoredImage } from "../store/store.ts";
 import type { Reporter } from "../terminal/progress.ts";
@@ -17,8 +17,8 @@ export interface OciContent {
 }
 
 export interface OciImportOptions {
-  /** What errors call the image. */
-  shown: string;
+  /** Who vouches for the image; undefined: the signature of `remote`, if it has one. */
+  by?: VouchedBy | undefined;
   remote?: Omit<RemoteRecord, "key"> | undefined;
   reporter: Reporter;
   signal?: AbortSignal | undefined;
@@ -32,7 +32,7 @@ const SHOWN_DIGITS = 12;
 export async function importOci(
   pending: PendingOciImage,
   { documents, layer }: OciContent,
-  { remote, reporter, signal }: OciImportOptions,
+  { by, remote, reporter, signal }: OciImportOptions,
 ): Promise<StoredImage> {
   try {
     const layers = await pending.describe(documents);
@@ -41,7 +41,7 @@ export async function importOci(
     if (there > 0) reporter.line(`rkt: ${there} of its ${layers.length} layers ${there === 1 ? "is" : "are"} in the store`);
     await bringLayers(wanted, layer, reporter, signal);
     const { key } = await pending.finish();
-    return await pending.commit(remote === undefined ? undefined : { ...remote, key });
+    return await pending.commit(remote === undefined ? undefined : { ...remote, key }, by);
   } catch (error) {
     await pending.abort();
     throw error;

@@ -23,6 +23,10 @@ const references: [text: string, kind: string, value: string][] = [
   ["coreos.com/etcd:v2", "name", "coreos.com/etcd"],
   ["docker://nginx", "docker", "docker.io"],
   ["DOCKER://localhost:5000/x:1", "docker", "localhost:5000"],
+  ["oci:./dir", "oci", "./dir"],
+  ["oci:/dir:v1", "oci", "/dir"],
+  ["oci-archive:x.tar:a/b:c", "oci-archive", "x.tar"],
+  ["docker-archive:/x.tar:@1", "docker-archive", "/x.tar"],
 ];
 
 for (const [text, kind, value] of references) {

@@ -157,15 +157,19 @@ export function imageImports(
           blob = await started().finish();
           return blob;
         },
-        async commit(remote) {
+        async commit(remote, by) {
           if (blob === undefined) throw new Error("commit before finish");
-          const image = await accept(blob, started(), remote?.signatureUrl === undefined ? "none" : "verified");
+          const signed = remote?.signatureUrl === undefined ? "none" : "verified";
+          const provenance = by === "file" ? ofFiles : by === "digest" ? "given" : signed;
+          const image = await accept(blob, started(), provenance);
           if (remote !== undefined) updateRemote({ ...remote, key: image.key });
           return image;
         },
         abort: async () => begun?.abort(),
       };
     },
+
+    vouchAsFile: (image) => raiseProvenance(state, image, ofFiles),
 
     async release(keys) {
       lock.share();
