@@ -4,7 +4,10 @@ import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { RktError } from "./errors.ts";
 
 /** The whole text of a regular file, which is no link; throws "too-large" and "not-a-file", and what open(2) says. */
-export function readBounded(path: string, limit: number): string {
+export const readBounded = (path: string, limit: number): string => readBoundedBytes(path, limit).toString("utf8");
+
+/** The same of a file that is no text. */
+export function readBoundedBytes(path: string, limit: number): Buffer {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const stat = fstatSync(fd);
@@ -21,7 +24,7 @@ export function readBounded(path: string, limit: number): string {
 export function readBeginning(path: string, limit: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    return beginning(fd, limit);
+    return beginning(fd, limit).toString("utf8");
   } finally {
     closeSync(fd);
   }
@@ -47,14 +50,14 @@ export function* readLines(path: string, limit = 65536): Generator<string, void,
   }
 }
 
-function beginning(fd: number, limit: number): string {
+function beginning(fd: number, limit: number): Buffer {
   // The kernel gives most files whole by one read(2), if there is room.
   let buffer = Buffer.allocUnsafe(Math.min(limit, 65536));
   let length = 0;
   for (;;) {
     const n = readSync(fd, buffer, length, buffer.length - length, null);
     length += n;
-    if (n === 0 || length === limit) return buffer.toString("utf8", 0, length);
+    if (n === 0 || length === limit) return buffer.subarray(0, length);
     if (length < buffer.length) continue;
     const larger = Buffer.allocUnsafe(Math.min(limit, buffer.length * 2));
     buffer.copy(larger);

@@ -9,7 +9,7 @@ import { leastProvenance, type Provenance } from "../store/provenance.ts";
 import type { HttpClient } from "./http.ts";
 import type { RegistryAccess } from "./registry-access.ts";
 import type { Reporter } from "../terminal/progress.ts";
-import type { SignatureCheck } from "../trust/signature-check.ts";
+import type { SignatureCheck, Verdict } from "../trust/signature-check.ts";
 
 /** "never": the store only. "new": the network for what the store has not. "update": ask whether there is something newer. */
 export type PullPolicy = "never" | "new" | "update";
@@ -29,6 +29,8 @@ export interface FetchContext {
   platform?: Platform | undefined;
   /** A check of one image's signature, fed with the file as downloaded. */
   beginVerification(): SignatureCheck;
+  /** Judges one signature of a document, by keys without an owner (cosign). */
+  verifyKeyPair(document: Uint8Array, signature: Uint8Array, imageName: string): Verdict;
   /** Ends the fetch with its reason; nothing is left behind. */
   signal?: AbortSignal | undefined;
   /** Port of the hosts that discovery asks; undefined: the scheme's own. */

@@ -47,6 +47,7 @@ export async function fetchDocker(
   const vouched = await vouchFor(
     { reference, digests: new Set([top.descriptor.digest, found.descriptor.digest]) },
     registry,
+    access,
     context,
   );
   const config = await registry.blob(found.config, DOCUMENT_LIMIT);

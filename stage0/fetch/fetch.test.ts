@@ -102,6 +102,9 @@ function setup(t: TestContext, insecure: InsecureOption[] = []): Setup {
     pullPolicy: "update",
     reporter: openReporter({ stream }),
     registries: () => Promise.reject(new Error("no registry is asked")),
+    verifyKeyPair() {
+      throw new Error("no registry is asked");
+    },
     beginVerification,
   };
   const said = () => {

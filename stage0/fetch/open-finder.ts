@@ -28,6 +28,7 @@ export function openFinder(
       if (opened === undefined) {
         const { openFetch } = await import("./open-fetch.ts");
         const { signatureChecker } = await import("../trust/verify.ts");
+        const { keyPairVerifier } = await import("../trust/key-pair.ts");
         const { credentialsFrom } = await import("../config/auth.ts");
         opened = openFetch({
           store,
@@ -36,6 +37,7 @@ export function openFinder(
           quiet,
           credentialsFor: credentialsFrom(settings, say),
           beginVerification: signatureChecker(settings),
+          verifyKeyPair: keyPairVerifier(settings),
           platform,
           async registries() {
             const { openRegistries } = await import("./open-registries.ts");

@@ -11,6 +11,7 @@ import {
   registryFor,
   relocated,
 } from "../config/registries-conf.ts";
+import { lookasideFor, readLookasides } from "../config/registries-d.ts";
 import { canonicalHost } from "../config/registry-hosts.ts";
 import { formatReference, type RegistryReference, repositoryName } from "../oci/reference.ts";
 import type { RegistryAccess, RegistryEndpoint } from "./registry-access.ts";
@@ -35,6 +36,10 @@ export function openRegistries({
   let own: ReturnType<typeof readAuth> | undefined;
   return {
     endpoints: (reference) => endpointsOf(registries, reference),
+    lookaside(reference) {
+      const { repository, tag } = reference;
+      return lookasideFor(readLookasides(`${containers}/registries.d`), { name: repositoryName(reference), repository, tag });
+    },
     async credentials(host, repository) {
       if (own === undefined) {
         own = readAuth(dirs);

@@ -16,5 +16,7 @@ export interface RegistryEndpoint {
 export interface RegistryAccess {
   /** In the order of asking, mirrors first. Throws if the administrator has blocked the registry. */
   endpoints(reference: RegistryReference): RegistryEndpoint[];
+  /** The directory of its images' signatures: `DIRECTORY@sha256=HEX/signature-1` is one. */
+  lookaside(reference: RegistryReference): URL;
   credentials(host: string, repository: string): Promise<RegistryLogin | undefined>;
 }

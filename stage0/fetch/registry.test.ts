@@ -79,6 +79,7 @@ function open(t: TestContext, server: { port: number }, opening: Opening = {}) {
     reporter: { line: (text) => void said.push(text), transfer: () => ({ begin() {}, advance() {}, end() {} }) },
     access: {
       endpoints: () => [...mirrors.map(({ port }) => at(port, true)), at(server.port, false)],
+      lookaside: () => new URL("file:///none"),
       credentials: async (host) => login?.(host),
     },
   });

@@ -36,7 +36,9 @@ export interface BlobSink {
 export interface Registry {
   /** The document that a tag or digest calls; "unchanged" if the tag still has the digest `known`. */
   document(tagOrDigest: string, known?: string): Promise<RegistryDocument | "unchanged">;
-  /** The same, in an image: its digest and size are checked. */
+  /** The document of a tag; undefined if there is none. */
+  find(tag: string): Promise<RegistryDocument | undefined>;
+  /** A document of an image: its digest and size are checked. */
   read(descriptor: Descriptor): Promise<Uint8Array>;
   /** A small blob, checked. */
   blob(descriptor: Descriptor, limit: number): Promise<Uint8Array>;
@@ -126,6 +128,16 @@ export function openRegistry(
         } catch (error) {
           if (!(error instanceof RegistryError) || error.status !== 404) throw error;
           throw await notThere(connection, tagOrDigest, error.codes);
+        }
+      });
+    },
+    async find(tag) {
+      return await ask(async (connection) => {
+        try {
+          return await manifest(connection, tag);
+        } catch (error) {
+          if (error instanceof RegistryError && error.status === 404) return undefined;
+          throw error;
         }
       });
     },
