@@ -1,7 +1,8 @@
 /** Containers of OCI images, by the executables. */
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { Entry } from "../../test/fixtures/aci.ts";
 import { dir, file, symlink } from "../../test/fixtures/oci-images.ts";
@@ -117,6 +118,25 @@ test("an exited container is exported with what it has changed", async (t) => {
   assert.match(list, /rootfs\/made/);
   assert.match(list, /rootfs\/bin\/busybox/);
   assert.doesNotMatch(list, /gone/);
+});
+
+test("an image goes out by the command, and the App Container image of it runs alike", async (t) => {
+  const rkt = rktWith(t);
+  if (rkt === undefined) return;
+  const id = await put(rkt, [[file("a", "1")], [{ name: ".wh.a" }, file("b", "2")]], {
+    config: { User: "web", WorkingDir: "/new", Entrypoint: ["sh", "-c"], Cmd: ["id; pwd; ls /"] },
+  });
+  rkt.ok(["image", "export", id, "out.aci"]);
+  rkt.ok(["image", "export", "--format=docker-archive", id, "out.tar"]);
+  rkt.fails(["image", "export", "--format=oci-archive", "--compression=gzip", id, "other.tar"], 2, /--compression is of an ACI/);
+  const { stdout } = rkt.ok(["run", id]);
+  assert.match(stdout, /uid=33\(web\) gid=34\(www\)/);
+  assert.equal(rkt.ok(["run", "./out.aci", "--insecure-options=image"]).stdout, stdout);
+  rkt.ok(["image", "render", "--rootfs-only", id, "rendered"]);
+  rkt.ok(["image", "extract", id, "extracted"]);
+  const names = (path: string) => readdirSync(join(rkt.scratch, path)).sort();
+  assert.deepEqual(names("rendered"), ["b", "bin", "etc"]);
+  assert.deepEqual(names("extracted/rootfs"), ["b", "bin", "etc"]);
 });
 
 test("images of layers are listed, verified and removed, and layers that others have stay", async (t) => {
