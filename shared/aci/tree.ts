@@ -8,7 +8,6 @@
  */
 
 import { lstatSync, readdirSync, readlinkSync } from "node:fs";
-import { join } from "node:path";
 import { errorCode, RktError } from "../errors.ts";
 import { xattrs } from "../syscall/file.ts";
 
@@ -21,6 +20,8 @@ interface Attributes {
   uid: number;
   gid: number;
   xattrs?: ReadonlyMap<string, Buffer>;
+  /** Seconds since the epoch; without, all entries of an archive have the same. */
+  mtime?: number;
 }
 
 export type Entry = Attributes &
@@ -80,6 +81,8 @@ const GONE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EINVAL"]);
 
 export interface ReadOptions {
   owner?: { uid: number; gid: number };
+  /** With the files' times. */
+  times?: boolean;
   /** With the attribute by which overlayfs marks a directory of a layer that hides what is below. */
   opaque?: boolean;
   /** Programs may be writing in the directory: files that vanish meanwhile are left out, and so are sockets. */
@@ -105,7 +108,7 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
 
   const describe = (path: string): void => {
     refuseDeep(path);
-    const host = join(root, path);
+    const host = path === "" ? root : `${root.replace(/(?<=.)\/+$/, "")}/${path}`;
     const stat = lstatSync(host, { bigint: true });
     const attributes: Attributes = {
       mode: Number(stat.mode) & 0o7777,
@@ -115,6 +118,8 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
     const kept = (name: string) => !HOST_XATTRS.test(name) || (options.opaque === true && name === OPAQUE_XATTR);
     const extended = [...xattrs(host)].filter(([name]) => kept(name));
     if (extended.length > 0) attributes.xattrs = new Map(extended);
+    // An archive has no room for a time before the epoch.
+    if (options.times === true) attributes.mtime = Math.max(0, Number(stat.mtimeNs / 1_000_000_000n));
 
     if (stat.isDirectory()) {
       tree.set(path, { ...attributes, type: "directory" });

@@ -173,10 +173,13 @@ export class Extractor {
   /** A layer's directory without an entry stays as it was, whatever is written into it. */
   #entered(path: string, make = false): number {
     const directory = make ? this.#enter(path) : this.#root.enter(path);
-    if (this.#layer !== undefined && !this.#directories.has(path)) {
-      this.#directories.note(path, readDirectoryMetadata(directory));
-    }
+    this.#keepMetadata(path, directory);
     return directory;
+  }
+
+  #keepMetadata(path: string, directory: number): void {
+    if (this.#layer !== undefined && !this.#directories.has(path))
+      this.#directories.note(path, readDirectoryMetadata(directory));
   }
 
   /** Where a path of a layer is: links on the way to it lead elsewhere below the root, as in the finished image. */
@@ -243,6 +246,7 @@ export class Extractor {
     let made = "";
     for (const part of path.split("/")) {
       const directory = this.#root.openDirectory(made);
+      this.#keepMetadata(made, directory);
       made = made === "" ? part : `${made}/${part}`;
       const place = { directory, name: nameBytes(part) };
       try {

@@ -76,7 +76,7 @@ function appcArch({ architecture, variant }: OciConfiguration): string {
 
 /** The tag at the end of a reference, if it has one; a digest may follow it. */
 function tagOf(reference: string): string | undefined {
-  return /[^/:@]:([A-Za-z0-9_][\w.-]{0,127})(?:@sha256:[0-9a-f]{64})?$/.exec(reference)?.[1];
+  return /[^/:@]:([A-Za-z0-9_][\w.-]{0,127})$/.exec(reference.replace(/@sha256:[0-9a-f]{64}$/, ""))?.[1];
 }
 
 // --- ports and volumes --------------------------------------------------------------

@@ -90,7 +90,7 @@ export async function layerDamage(layout: DataLayout, layer: LayerRef): Promise<
   return found === layer.digest ? undefined : damagedLayer(layer, `it has the digest ${found}`);
 }
 
-function damagedLayer({ digest }: LayerRef, what: string): RktError {
+export function damagedLayer({ digest }: LayerRef, what: string): RktError {
   return new RktError(DAMAGED, `layer ${digest.slice(0, 19)} of the image is damaged: ${what}`, {
     hint: "`rkt fetch` the image again, from where it came; `rkt image verify` finds all that is damaged",
   });

@@ -99,6 +99,7 @@ test("a signature is for its own name, tag and image", async (t) => {
   const made = await setup(t);
   if (made === undefined) return;
   const { rkt, registry, push, fetch, trust, lookaside } = made;
+  const { host } = registry;
   trust(scratchFile(rkt, "alice.asc", gpg.export(alice)));
   const one = await push("app:1", "one", alice);
   const two = await push("app:2", "two");
@@ -148,7 +149,7 @@ test("a signature is for its own name, tag and image", async (t) => {
     const result = await fetch("app:3");
     assert.match(result.stderr, said);
     assert.equal(result.status, said.source === "verified" ? 0 : 254, result.stderr);
-    rkt.run(["image", "rm", `127.0.0.1~${registry.host.split(":")[1]}/app`]);
+    rkt.run(["image", "rm", `${host.replace(":", "~")}/app`]);
   }
   writeFileSync(join(place("app", three), "signature-1"), "no message");
   refused(await fetch("app:3"), /is no signed OpenPGP message/);
