@@ -83,6 +83,7 @@ const bad: [name: string, text: string, message: RegExp][] = [
   ["a prefix alone", '[[registry]]\nprefix = "a.example"', /it has no location/],
   ["a URL", '[[registry]]\nlocation = "https://a.example"', /must be HOST/],
   ["a place with ..", '[[registry]]\nlocation = "a.example/../b"', /must be HOST/],
+  ["a port that is none", '[[registry]]\nlocation = "a.example:99999"', /must be HOST/],
   ["a place with a user", '[[registry]]\nlocation = "u:p@a.example"', /must be HOST/],
   ["a wildcard in a path", '[[registry]]\nprefix = "*.a.example/x"\nlocation = "b.example"', /"\*\." goes before/],
   ["text for a flag", '[[registry]]\nlocation = "a.example"\nblocked = "true"', /blocked: must be true or false/],

@@ -97,7 +97,7 @@ function checkPlace(place: string, where: string, path: string): void {
   const fits =
     place.length <= 512 &&
     /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::[\w][\w.-]*)?(?:@sha256:[0-9a-f]{64})?$/.test(place);
-  if (!fits) throw invalid(path, `${where}: must be HOST[:PORT][/PATH], got ${JSON.stringify(place.slice(0, 60))}`);
+  if (!fits || !URL.canParse(`https://${place.split("/")[0]}/`)) throw invalid(path, `${where}: must be HOST[:PORT][/PATH], got ${JSON.stringify(place.slice(0, 60))}`);
 }
 
 function checkVersion1(document: TomlTable, path: string): void {

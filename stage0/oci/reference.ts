@@ -101,11 +101,13 @@ function readReference(text: string, fail: (why: string, hint?: string) => Error
 function readRegistry(text: string, fail: (why: string, hint?: string) => Error): string {
   const [, host = "", port] = /^(\[[^\]]*\]|[^:]*)(?::(.*))?$/s.exec(text) ?? [];
   const named = host.length <= MAX_HOST && host.split(".").every((part) => HOST_PART.test(part));
-  if (!named && !(IPV6.test(host) && URL.canParse(`https://${host}/`)))
+  // A name like 0x7f.1 would be asked for at another host than it says (URL Standard, "host parsing").
+  const url = named || IPV6.test(host) ? URL.parse(`https://${host}/`) : null;
+  if (url === null || (named && url.hostname !== host))
     throw fail(`${JSON.stringify(host)} is no host`);
   if (port !== undefined && !(/^[1-9][0-9]{0,4}$/.test(port) && Number(port) <= 65535))
     throw fail(`${JSON.stringify(port)} is no port`, "a port is a number from 1 to 65535");
-  return canonicalHost(text);
+  return canonicalHost(port === undefined ? url.hostname : `${url.hostname}:${port}`);
 }
 
 /** `docker.io/library/nginx`. */
