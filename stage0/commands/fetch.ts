@@ -16,7 +16,7 @@ export const command: Command = {
   usage: "fetch [options] IMAGE...",
   description: `Brings images and all they depend on into the local store, and prints their hashes.
 
-IMAGE is a URL, a name with labels (coreos.com/etcd:v2.0.0,os=linux,arch=amd64), a file, or the hash of an image that is in the store. What comes over the network must be signed by a key that \`rkt trust\` was told of; a file, if a signature lies beside it.
+IMAGE is a URL, a name with labels (coreos.com/etcd:v2.0.0,os=linux,arch=amd64), a file, or the hash of an image that is in the store; or an OCI image: docker://[REGISTRY/]REPOSITORY[:TAG][@DIGEST], oci:DIRECTORY[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF]. What comes over the network must be signed by a key that \`rkt trust\` was told of, or be what a digest says that you type; a file, if a signature lies beside it.
 
 A name stands for an image that a trusted key has signed, else for one that was fetched from a file here; what \`rkt run\` took from a file, or what came over the network without a signature, is not found by its name.
 
@@ -26,6 +26,7 @@ An image that was fetched before is asked for again, which costs one request and
     ["rkt fetch example.com/etcd:v3.4.23", "by its name, found by what the page at https://example.com/etcd says"],
     ["rkt --insecure-options=image fetch https://example.com/etcd.aci", "without a signature"],
     ["rkt fetch etcd.aci", "import a file"],
+    ["rkt --insecure-options=image fetch docker://nginx", "of Docker Hub, without a signature"],
   ],
   options,
   operands: [1, Number.POSITIVE_INFINITY],

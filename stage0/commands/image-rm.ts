@@ -7,7 +7,7 @@ export const command: Command = {
   usage: "image rm IMAGE...",
   description: `Removes images from the store, and what was rendered of them. All are removed, or none: an image of a container that runs or is going to is refused.
 
-IMAGE is a hash or the beginning of one, a name with labels, or the URL that the image came from; it must mean one image.`,
+IMAGE is a hash or the beginning of one, a name with labels, or the URL or docker:// reference that the image came from; it must mean one image.`,
   examples: [["rkt image rm sha512-e4eb60f9", "the one whose hash begins so"]],
   options: {},
   operands: [1, Number.POSITIVE_INFINITY],

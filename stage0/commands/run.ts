@@ -9,7 +9,7 @@ export const command: Command = {
   usage: "run [options] IMAGE [image options] [-- arguments] [--- IMAGE ...]",
   description: `Runs the apps of one or more images in a new container, until all of them have ended or one has failed. The exit status is the app's; of several, that of the first that failed.
 
-IMAGE is a file, a hash or the beginning of one, a URL, or a name with labels: coreos.com/etcd:v2.0.0,arch=amd64.
+IMAGE is a file, a hash or the beginning of one, a URL, or a name with labels: coreos.com/etcd:v2.0.0,arch=amd64; or an OCI image: docker://nginx:1.25, oci:DIRECTORY, oci-archive:FILE, docker-archive:FILE.
 
 Options after an image are that image's; "--" begins the arguments of its app, and "---" ends them where another image follows. An app is called by the last part of its image's name, unless --name says otherwise.`,
   examples: [
