@@ -48,7 +48,9 @@ function merges(notes: LayerNotes, path: string, below: BelowRoot | undefined): 
 
 function removeWhiteout(own: BelowRoot, path: string): void {
   const [parent, name] = splitPath(path);
-  const directory = own.openDirectory(parent);
+  const directory = openIfDirectory(own, parent);
+  // A later entry has taken the directory's place.
+  if (directory === undefined) return;
   try {
     const self = `/proc/self/fd/${directory}/.`;
     const { mtimeNs } = lstatSync(self, { bigint: true });

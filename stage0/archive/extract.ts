@@ -89,21 +89,21 @@ export class Extractor {
     }
   }
 
-  /** Runs `work` with the place of a path and what it is really called; not where a directory of it is missing and not to be made. */
+  /**
+   * Runs `work` with the place of a path and what it is really called. Not where a directory of it is something else, or is
+   * missing and not to be made.
+   */
   at(name: string, make: boolean, work: (place: Place, path: string) => void): void {
     try {
       const path = this.#followed(name);
-      const [parent, last] = splitPath(path);
-      if (make) work(this.#placeOf(path), path);
-      else {
-        try {
-          this.#root.enter(parent);
-        } catch (error) {
-          if (isNoDirectory(error)) return;
-          throw error;
-        }
-        work({ directory: this.#entered(parent), name: nameBytes(last) }, path);
+      const [parent] = splitPath(path);
+      try {
+        this.#root.enter(parent);
+      } catch (error) {
+        if (isNoDirectory(error) && (!make || errorCode(error) !== "ENOENT")) return;
+        if (!isNoDirectory(error)) throw error;
       }
+      work(this.#placeOf(path), path);
     } catch (error) {
       throw writeError(name, error);
     }
@@ -167,16 +167,12 @@ export class Extractor {
   /** Where the entry goes. Its parent directory is made if the archive has no entry for that. */
   #placeOf(path: string): Place {
     const [parent, name] = splitPath(path);
-    return { directory: this.#entered(parent, true), name: nameBytes(name) };
+    const directory = this.#enter(parent);
+    this.#keepMetadata(parent, directory);
+    return { directory, name: nameBytes(name) };
   }
 
   /** A layer's directory without an entry stays as it was, whatever is written into it. */
-  #entered(path: string, make = false): number {
-    const directory = make ? this.#enter(path) : this.#root.enter(path);
-    this.#keepMetadata(path, directory);
-    return directory;
-  }
-
   #keepMetadata(path: string, directory: number): void {
     if (this.#layer !== undefined && !this.#directories.has(path))
       this.#directories.note(path, readDirectoryMetadata(directory));

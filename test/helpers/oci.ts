@@ -132,6 +132,14 @@ find . ! -type l -exec getfattr -h -d -m - -e hex {} + | awk '/^# file: /{name=$
   return lines.split("\n").sort().join("\n");
 }
 
+/** Compares what `treeFacts` says of two trees; a failure shows the lines that differ. */
+export function assertSameTree(actual: string, expected: string, message: string): void {
+  const [have, want] = [actual.split("\n"), expected.split("\n")];
+  const only = (lines: string[], others: string[]) => lines.filter((line) => !others.includes(line)).slice(0, 20);
+  if (actual !== expected) assert.deepEqual(only(have, want), only(want, have), message);
+  assert.equal(have.length, want.length, message);
+}
+
 /** What `umoci unpack` makes of the image: the path of the root file system. */
 export function umociUnpack(layout: string, bundle: string, ref = "latest"): string {
   const { status, stderr } = spawnSync("umoci", ["unpack", "--image", `${layout}:${ref}`, bundle], { encoding: "utf8" });
