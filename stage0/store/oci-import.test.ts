@@ -4,7 +4,7 @@ import { closeSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
-import { type Entry, tar } from "../../test/fixtures/aci.ts";
+import { type Entry, makeAci, manifest, tar } from "../../test/fixtures/aci.ts";
 import { dir, file } from "../../test/fixtures/oci-images.ts";
 import { bring, ociImage, ociManifest, sha256, treeFacts, umociUnpack, writeLayout } from "../../test/helpers/oci.ts";
 import { makeRkt, requires } from "../../test/helpers/rkt.ts";
@@ -154,6 +154,57 @@ test("layers of a compression that OCI does not have are refused", async (t) => 
   const xz = through("xz", ["-c"], tar(BASE));
   const layers = [{ mediaType: "application/vnd.oci.image.layer.v1.tar", digest: sha256(xz), bytes: xz }];
   await assert.rejects(bring(store, { ...image, manifest: ociManifest(image.config, layers), layers }), /compressed with xz/);
+});
+
+for (const compression of ["gzip", "zstd"] as const)
+  test(`a layer that unpacks to far more than it is, by ${compression}`, async (t) => {
+    const { store, data } = scratch(t, openStore);
+    const bomb = ociImage([[file("zeros", "", { data: Buffer.alloc(100 * 1024 ** 2) })]], { compressions: [compression] });
+    await assert.rejects(bring(store, bomb), /decompresses to more than 200 times its size/);
+    assert.deepEqual(layerFiles(data), { blobs: 0, trees: 0, temporaries: 0 });
+    const other = openStore(data, { maxImageSize: 200 * 1024 ** 2 });
+    t.after(() => other.close());
+    await bring(other, bomb);
+    const { temporaries } = layerFiles(data);
+    assert.equal(temporaries, 0);
+  });
+
+test("layers may not unpack to more than an image may, all together", async (t) => {
+  const { store, data } = scratch(t, (dir) => openStore(dir, { maxImageSize: 5_000_000 }));
+  const layers = [1, 2, 3].map((n) => [file(`f${n}`, "", { data: Buffer.alloc(2_000_000, n) })]);
+  await bring(store, ociImage(layers.slice(0, 2)), "example.com/two");
+  await assert.rejects(bring(store, ociImage(layers.map((layer) => [...layer, file("x")]))), /more than 5000000 bytes/);
+  assert.deepEqual(layerFiles(data), { blobs: 2, trees: 2, temporaries: 0 });
+});
+
+test("an App Container image on an OCI image", async (t) => {
+  const { store, data, file: write } = scratch(t, openStore);
+  await bring(store, ociImage([[...BASE, file("gone")], [{ name: ".wh.gone" }]]), "example.com/base");
+  const dependencies = [{ imageName: "example.com/base" }];
+  const aci = write("top.aci", makeAci([{ name: "rootfs/base", data: "mine" }, { name: "rootfs/top" }], manifest({ dependencies })));
+  const { key } = await store.importFile(aci);
+  const { rootfs } = await store.render(key, "none");
+  assert.deepEqual(readdirSync(rootfs).sort(), ["base", "bin", "top"]);
+  assert.equal(readFileSync(join(rootfs, "base"), "utf8"), "mine");
+  assert.equal(readFileSync(join(rootfs, "bin/sh"), "utf8"), "bin/sh");
+  assert.equal(store.closure(key).length, 2);
+  assert.ok(data);
+});
+
+test("layers that a killed process has left, without an image, go with the next collection", async (t) => {
+  const { store, data } = scratch(t, openStore);
+  const kept = await bring(store, ociImage([BASE, [file("a"), { name: ".wh.base" }]]), "example.com/kept");
+  const orphan = await bring(store, ociImage([BASE, [file("orphan")]]), "example.com/orphan");
+  rmSync(dataLayout(data).blob(orphan.key));
+  store.exclusively(
+    () => {},
+    () => {
+      store.remove(orphan.key);
+      for (const remove of store.detachLayers([], (key) => key === kept.key)) remove();
+    },
+  );
+  assert.deepEqual(layerFiles(data), { blobs: 2, trees: 2, temporaries: 0 });
+  await storedFacts(store, data, kept, false);
 });
 
 test("a damaged layer is noticed, and healed by bringing the image again", async (t) => {

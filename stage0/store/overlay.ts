@@ -75,12 +75,22 @@ function mountDetached(layout: DataLayout, lower: readonly string[], upper: Uppe
     // Before Linux 6.8 there is no such option.
     if (errorCode(error) !== "EINVAL") throw error;
   }
+  return mountThenDetach(layout, lower, writable, upper === undefined);
+}
+
+/** By mount(2), for older kernels: all options have one page, which some 200 directories fill. */
+export function mountThenDetach(
+  layout: DataLayout,
+  lower: readonly string[],
+  writable: readonly (readonly [name: string, value: string])[],
+  readOnly: boolean,
+): number {
   const options = [...PLAIN, ["lowerdir", lower.join(":")] as const, ...writable].map((pair) => pair.join("="));
   const place = temporaryDirectory(layout, "overlay");
   const target = `${place.path}/mount`;
   try {
     mkdirSync(target);
-    mount("overlay", target, "overlay", upper === undefined ? MS_RDONLY : 0, options.join(","));
+    mount("overlay", target, "overlay", readOnly ? MS_RDONLY : 0, options.join(","));
     try {
       return openTree(AT_FDCWD, target, OPEN_TREE_CLONE);
     } finally {
