@@ -108,7 +108,7 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
 
   const describe = (path: string): void => {
     refuseDeep(path);
-    const host = path === "" ? root : `${root.replace(/(?<=.)\/+$/, "")}/${path}`;
+    const host = path === "" ? root : `${root.replace(/\/+$/, "")}/${path}`;
     const stat = lstatSync(host, { bigint: true });
     const attributes: Attributes = {
       mode: Number(stat.mode) & 0o7777,

@@ -19,8 +19,7 @@ export interface LayerReader {
   write(chunk: Uint8Array): Promise<void>;
   /** All bytes were written. Throws "wrong-digest" if they are not the layer's. */
   end(): Promise<void>;
-  /** Whether what was written so far, and is no more than the layer, is all of it: says so after a failure. */
-  isWhole(): boolean;
+  /** Abandons the layer. */
   destroy(): void;
 }
 
@@ -40,7 +39,6 @@ export function layerReader({ digest, diffId, size }: LayerRef, budget: LayerBud
   let unpacked = 0;
   let start = Buffer.alloc(0);
   let pipe: Decompressor | undefined;
-  let found: string | undefined;
 
   function consume(chunk: Buffer): void {
     unpacked += chunk.length;
@@ -62,11 +60,6 @@ export function layerReader({ digest, diffId, size }: LayerRef, budget: LayerBud
     return decompressor(compression, consume);
   }
 
-  const blobDigest = (): string => {
-    found ??= `sha256:${hash.digest("hex")}`;
-    return found;
-  };
-
   return {
     async write(chunk) {
       written += chunk.length;
@@ -81,7 +74,8 @@ export function layerReader({ digest, diffId, size }: LayerRef, budget: LayerBud
     },
     async end() {
       if (written !== size) throw wrong(`it is ${written} bytes long, not ${size}`);
-      if (blobDigest() !== digest) throw wrong(`its digest is ${blobDigest()}`);
+      const found = `sha256:${hash.digest("hex")}`;
+      if (found !== digest) throw wrong(`its digest is ${found}`);
       if (pipe === undefined) {
         if (start.length === 0) throw tarError("it is empty", GET_AGAIN);
         pipe = begin();
@@ -95,8 +89,12 @@ export function layerReader({ digest, diffId, size }: LayerRef, budget: LayerBud
           hint: "the image's configuration is not for this layer: whoever made the image has to mend it",
         });
     },
-    isWhole: () => written === size && blobDigest() === digest,
-    destroy: () => pipe?.destroy(),
+    destroy() {
+      pipe?.destroy();
+      // It may come again, and counts once.
+      budget.unpacked -= unpacked;
+      unpacked = 0;
+    },
   };
 }
 

@@ -177,6 +177,28 @@ test("layers may not unpack to more than an image may, all together", async (t) 
   assert.deepEqual(layerFiles(data), { blobs: 2, trees: 2, temporaries: 0 });
 });
 
+test("a layer that was given up comes again from its beginning", async (t) => {
+  const { store, data } = scratch(t, (dir) => openStore(dir, { maxImageSize: 5_000_000 }));
+  const image = ociImage([[file("big", "", { data: Buffer.alloc(3_000_000, 1) })]], { compressions: ["none"] });
+  const pending = store.beginOci("again");
+  const [layer] = await pending.describe({ name: "example.com/again", reference: "docker://example.com/again", ...image });
+  assert.ok(layer);
+  const bytes = image.layers[0]?.bytes ?? Buffer.alloc(0);
+  for (let i = 0; i < 3; i++) {
+    const broken = layer.begin();
+    await broken.write(bytes.subarray(0, 2_900_000));
+    await broken.abort();
+    await assert.rejects(broken.write(bytes));
+  }
+  assert.equal(layerFiles(data).temporaries, 0);
+  const whole = layer.begin();
+  await whole.write(bytes);
+  await whole.finish();
+  await pending.finish();
+  await pending.commit();
+  assert.deepEqual(layerFiles(data), { blobs: 1, trees: 1, temporaries: 0 });
+});
+
 test("an App Container image on an OCI image", async (t) => {
   const { store, data, file: write } = scratch(t, openStore);
   await bring(store, ociImage([[...BASE, file("gone")], [{ name: ".wh.gone" }]]), "example.com/base");

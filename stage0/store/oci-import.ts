@@ -215,10 +215,9 @@ function pendingLayer(
   return {
     write: (chunk) =>
       attempt(async () => {
-        const read = reader.write(chunk);
         let at = 0;
         while (at < chunk.length) at += writeSync(blob.fd, chunk, at);
-        await read;
+        await reader.write(chunk);
       }),
     finish: () =>
       attempt(async () => {
