@@ -3,12 +3,13 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { makeGpg } from "../fixtures/gpg.ts";
 import { file } from "../fixtures/oci-images.ts";
 import { type Machine, machineOf } from "../helpers/container-config.ts";
+import { serve } from "../helpers/http-server.ts";
 import { type Blob, ociImage, sha256, writeLayout } from "../helpers/oci.ts";
 import { startRegistry, type TestRegistry } from "../helpers/registry.ts";
 import { makeRkt, type Result, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
@@ -157,6 +158,26 @@ test("a signature is for its own name, tag and image", async (t) => {
   write("signature-2", claim({}), bob);
   write("signature-3", claim({}));
   succeeds(await fetch("app:3"), /alice <alice@example\.com>/);
+});
+
+test("signatures on a web server", async (t) => {
+  const made = await setup(t);
+  if (made === undefined) return;
+  const { rkt, machine, registry, push, fetch, trust, lookaside } = made;
+  trust(scratchFile(rkt, "alice.asc", gpg.export(alice)));
+  const digest = await push("team/app:1", "one", alice);
+  let works = false;
+  const web = await serve(t, (request, response) => {
+    const path = join(lookaside, (request.url ?? "").replace("/sigs/", ""));
+    if (!works) response.writeHead(404, { "content-type": "text/html" }).end("<html>");
+    else if (existsSync(path)) response.end(readFileSync(path));
+    else response.writeHead(404).end();
+  });
+  machine.containers("registries.d/test.yaml", `docker:\n  ${registry.host}:\n    lookaside: ${web.base}/sigs\n`);
+  refused(await fetch("team/app:1"), /\/team\/app:1 is not signed$/m);
+  works = true;
+  succeeds(await fetch("team/app:1"), /alice <alice@example\.com>/);
+  assert.equal(web.seen.at(-1)?.url, `/sigs/team/app@${digest.replace(":", "=")}/signature-1`);
 });
 
 test("a key that is revoked or expired signs nothing", async (t) => {
