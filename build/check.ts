@@ -139,6 +139,7 @@ const FOLDERS: readonly (readonly [folder: string, reason: string])[] = [
   ["fetch", "the keystore and the store do not know where an image comes from"],
   ["trust", "the store does not know of signatures: it keeps what was verified"],
   ["store", "the store reads archives; an archive does not know where it is kept"],
+  ["oci", "the reading of OCI documents and references depends on no use of them"],
   ["archive", "the reading of archives depends on no use of them"],
   ["cli", "the words of a command line are read in one way for all commands"],
   ["config", "the reading of configuration depends on no use of it"],

@@ -9,7 +9,10 @@ export const MAX_LIST_BYTES = 1024 * 1024;
 /**
  * The whole text of a regular file. A link is not followed. Throws "too-large", "not-a-file" and the errors of open(2).
  */
-export function readBounded(path: string, limit: number): string {
+export const readBounded = (path: string, limit: number): string => readBoundedBytes(path, limit).toString("utf8");
+
+/** The same of a file that is no text. */
+export function readBoundedBytes(path: string, limit: number): Buffer {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const stat = fstatSync(fd);
@@ -26,7 +29,7 @@ export function readBounded(path: string, limit: number): string {
 export function readBeginning(path: string, limit: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    return beginning(fd, limit);
+    return beginning(fd, limit).toString("utf8");
   } finally {
     closeSync(fd);
   }
@@ -52,14 +55,14 @@ export function* readLines(path: string, limit = 65536): Generator<string, void,
   }
 }
 
-function beginning(fd: number, limit: number): string {
+function beginning(fd: number, limit: number): Buffer {
   // With enough room, one read(2) returns most files of the kernel whole.
   let buffer = Buffer.allocUnsafe(Math.min(limit, 65536));
   let length = 0;
   for (;;) {
     const n = readSync(fd, buffer, length, buffer.length - length, null);
     length += n;
-    if (n === 0 || length === limit) return buffer.toString("utf8", 0, length);
+    if (n === 0 || length === limit) return buffer.subarray(0, length);
     if (length < buffer.length) continue;
     const larger = Buffer.allocUnsafe(Math.min(limit, buffer.length * 2));
     buffer.copy(larger);

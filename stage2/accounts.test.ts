@@ -134,3 +134,30 @@ for (const { user, group = "0", message, exitCode } of refused)
       exitCode,
     });
   });
+
+const ociCases: { user: string; group: string; account: "own" | "given"; uid: number; gid: number; groups: number[] }[] = [
+  // Without a group it is the user's own, also of a number that the image's files have.
+  { user: "root", group: "0", account: "own", uid: 0, gid: 0, groups: [10] },
+  { user: "0", group: "0", account: "own", uid: 0, gid: 0, groups: [10] },
+  { user: "nobody", group: "0", account: "own", uid: 65534, gid: 65534, groups: [1] },
+  { user: "65534", group: "0", account: "own", uid: 65534, gid: 65534, groups: [1] },
+  { user: "1000", group: "0", account: "own", uid: 1000, gid: 0, groups: [] },
+  { user: "bare", group: "0", account: "own", uid: 3000, gid: 3000, groups: [] },
+  { user: "minus", group: "0", account: "own", uid: -1, gid: 0, groups: [] },
+  { user: "7777", group: "0", account: "own", uid: 7777, gid: 0, groups: [] },
+  // With one there are no further ones.
+  { user: "root", group: "daemon", account: "given", uid: 0, gid: 1, groups: [] },
+  { user: "nobody", group: "10", account: "given", uid: 65534, gid: 10, groups: [] },
+];
+
+for (const { user, group, account, uid, gid, groups } of ociCases)
+  test(`a user of an OCI image: ${user}, ${account} ${group}`, () => {
+    const numeric = (["user", "group"] as const).filter((what) => /^\d+$/.test({ user, group }[what]));
+    const sources = { passwd: PASSWD, group: GROUP, owner };
+    // The entry of this one has no number.
+    if (uid < 0) assert.throws(() => resolveAccount({ user, group, account, numeric }, sources), { code: "unknown-user" });
+    else {
+      const found = resolveAccount({ user, group, account, numeric }, sources);
+      assert.deepEqual({ uid: found.uid, gid: found.gid, groups: found.groups }, { uid, gid, groups });
+    }
+  });

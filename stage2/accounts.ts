@@ -4,7 +4,7 @@
  */
 
 import { errorCode, errorText, RktError } from "../shared/errors.ts";
-import { NUMERIC_IDS_ANNOTATION } from "../shared/contract/annotations.ts";
+import { ACCOUNT_ANNOTATION, ACCOUNTS, NUMERIC_IDS_ANNOTATION } from "../shared/contract/annotations.ts";
 import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
 import { annotation } from "../shared/schema/image-manifest.ts";
 import type { NameValue } from "../shared/schema/types.ts";
@@ -32,6 +32,8 @@ export interface AccountSources {
 interface User {
   name: string;
   uid: number;
+  /** 0 where the entry has none. */
+  gid: number;
   home: string;
   shell: string;
 }
@@ -53,15 +55,15 @@ function* entries(text: string): Generator<string[]> {
   }
 }
 
-/** For images without an entry for user 0. The values are systemd's (nss-systemd(8)). */
-const ROOT: User = { name: "root", uid: 0, home: "/root", shell: "/bin/sh" };
+/** Of images that have no entry for user 0, as systemd has it (nss-systemd(8)). */
+const ROOT: User = { name: "root", uid: 0, gid: 0, home: "/root", shell: "/bin/sh" };
 
 /** The first user that fits, as libc's getpwnam and getpwuid find it. */
 function findUser(passwd: string, fits: (user: User) => boolean): User | undefined {
-  for (const [name = "", , id, , , home, shell] of entries(passwd)) {
+  for (const [name = "", , id, primary, , home, shell] of entries(passwd)) {
     const uid = parseId(id);
     if (uid === undefined) continue;
-    const user = { name, uid, home: home || "/", shell: shell || "/bin/sh" };
+    const user = { name, uid, gid: parseId(primary) ?? 0, home: home || "/", shell: shell || "/bin/sh" };
     if (fits(user)) return user;
   }
   return undefined;
@@ -80,6 +82,16 @@ export interface AskedAccount {
   group: string;
   /** Which of the two are numbers, even if the image has a user or group with such a name. */
   numeric?: readonly ("user" | "group")[];
+  /** "own": the user's own group in place of `group`. "given": no further groups. */
+  account?: AccountKind | undefined;
+}
+
+export type AccountKind = (typeof ACCOUNTS)[number];
+
+/** An app's ACCOUNT_ANNOTATION; stage 0 writes no other value. */
+export function accountKind(annotations: readonly NameValue[]): AccountKind | undefined {
+  const value = annotation(annotations, ACCOUNT_ANNOTATION);
+  return ACCOUNTS.find((kind) => kind === value);
 }
 
 /** Which of an app's user and group are numbers: its NUMERIC_IDS_ANNOTATION. */
@@ -96,14 +108,14 @@ export function numericIds(annotations: readonly NameValue[]): ("user" | "group"
 export function resolveAccount(app: AskedAccount, sources: AccountSources): Account {
   const [isUid, isGid] = [app.numeric?.includes("user") === true, app.numeric?.includes("group") === true];
   const { uid, entry } = resolveUser(app.user, isUid, sources);
-  const gid = resolveGid(app.group, isGid, sources);
-  // A user that is given as a number gets no further groups, as with Docker.
-  const named = !isUid && entry !== undefined && entry.name === app.user;
+  const own = app.account === "own";
+  const gid = own ? (entry?.gid ?? 0) : resolveGid(app.group, isGid, sources);
+  const named = entry !== undefined && (own || (!isUid && entry.name === app.user && app.account !== "given"));
   const groups = named ? groupsOf(sources.group, entry.name, gid) : [];
   return { uid, gid, name: entry?.name, home: entry?.home ?? "/", shell: entry?.shell, groups };
 }
 
-/** The groups that have the user as a member, as initgroups(3) finds them, except the user's own. */
+/** As initgroups(3). Whoever gives a number asks for that number alone, other than in the configuration of an OCI image. */
 function groupsOf(group: string, user: string, except: number): number[] {
   const gids = new Set<number>();
   for (const [, , id, members = ""] of entries(group)) {

@@ -36,8 +36,8 @@ export function launch(plan: LaunchPlan, kernel: Kernel): never {
   // The launcher joins the cgroups at the end, but can open their files only here: the directory is stage 1's.
   const cgroups = plan.cgroups === undefined ? [] : kernel.openCgroups(plan.cgroups);
 
-  const recorded = plan.account?.use === "read" ? kernel.readAccount(plan.account.path) : undefined;
-  const record = plan.account?.use === "write" ? kernel.openAccount(plan.account.path) : undefined;
+  const recorded = plan.accountRecord?.use === "read" ? kernel.readAccount(plan.accountRecord.path) : undefined;
+  const record = plan.accountRecord?.use === "write" ? kernel.openAccount(plan.accountRecord.path) : undefined;
 
   // --- the app's file system: needs CAP_SYS_ADMIN and stage 1's paths ---
   if ("namespace" in plan.root) {

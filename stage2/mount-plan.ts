@@ -69,8 +69,9 @@ export type MountStep =
       /** The source is the host's: nothing is created or replaced in it to mount something else there. */
       host?: boolean;
     }
-  | { kind: "directory"; target: AppPath; mode: number }
-  /** `fallback`: if the target exists, the step does nothing. */
+  /** `fallback`: where none can be made, who needs it will say so. */
+  | { kind: "directory"; target: AppPath; mode: number; fallback?: boolean }
+  /** `fallback`: what is there stays. */
   | { kind: "symlink"; target: AppPath; to: string; fallback?: boolean }
   /** Hides a file or directory, if it exists. */
   | { kind: "mask"; target: AppPath }
@@ -115,6 +116,8 @@ export interface MountSources extends AppDevices {
   name: string;
   app: App;
   readOnlyRootFS: boolean;
+  /** The working directory is made where it is missing. */
+  makesWorkingDirectory?: boolean;
   mounts: readonly Mount[];
   /** The container's volumes; a mount's own `appVolume` comes first (pods.md). */
   volumes: readonly Volume[];
@@ -213,11 +216,19 @@ export function planAppMounts(sources: MountSources): MountStep[] {
     ...volumes,
     ...syslog(sources.name, surroundings, volumes),
     ...(sources.notifySocket === undefined ? [] : [{ ...bind(sources.notifySocket, NOTIFY_SOCKET), notify: true }]),
+    ...workingDirectory(sources),
     ...(sources.readOnlyRootFS ? [readOnlyRoot] : []),
   ];
 }
 
-/** The directory of the socket that /dev/log leads to, as on a host with systemd. */
+/** As Docker has it, root's; in a volume it is the volume's. */
+function workingDirectory({ app, makesWorkingDirectory }: MountSources): MountStep[] {
+  const target = appPath(app.workingDirectory ?? "/");
+  if (makesWorkingDirectory !== true || target === "/") return [];
+  return [{ kind: "directory", target, mode: 0o755, fallback: true }];
+}
+
+/** Where syslog(3) leads to, as on a host with systemd. */
 const JOURNAL = appPath("/run/systemd/journal");
 
 /**
@@ -263,7 +274,9 @@ function cgroupMounts(views: readonly CgroupView[]): MountStep[] {
     bind(source, appPath(mountPoint), attributes),
     ...(shared ? [{ kind: "mask", target: appPath(`${mountPoint}/${APPS_SLICE}`) } as const] : []),
     ...(controllers.length > 1
-      ? controllers.map((name) => ({ kind: "symlink", target: appPath(`${CGROUPS}/${name}`), to: basename(mountPoint) }) as const)
+      ? controllers.map(
+          (name) => ({ kind: "symlink", target: appPath(`${CGROUPS}/${name}`), to: basename(mountPoint) }) as const,
+        )
       : []),
   ]);
   // v2 alone: the one hierarchy is mounted at CGROUPS itself.

@@ -218,9 +218,13 @@ function bindTarget(root: AppRoot, step: Step<"bind">, directory: boolean): Reac
 
 /** Makes a directory. One that exists is not changed. */
 function makeDirectory(root: AppRoot, step: Step<"directory">): void {
-  using directory = reachOrMake(root, step.target, "directory");
-  // mkdir(2) applies the umask, which would remove write permissions.
-  if (directory.made) chmodSync(fdPath(directory.fd), step.mode);
+  try {
+    using directory = reachOrMake(root, step.target, "directory");
+    // mkdir(2) heeds the umask, which would take the sticky directory's write permissions.
+    if (directory.made) chmodSync(fdPath(directory.fd), step.mode);
+  } catch (error) {
+    if (step.fallback !== true || !(error instanceof RktError || error instanceof SyscallError)) throw error;
+  }
 }
 
 function makeSymlink(root: AppRoot, step: Step<"symlink">): void {

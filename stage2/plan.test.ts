@@ -65,8 +65,9 @@ test("a plain app", () => {
     openFiles: undefined,
     user: "0",
     group: "0",
-    account: { path: STAGE1.appAccount("web"), use: "write" },
+    accountRecord: { path: STAGE1.appAccount("web"), use: "write" },
     numeric: [],
+    account: undefined,
     supplementaryGIDs: [],
     environment: {
       app: "web",

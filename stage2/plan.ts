@@ -3,12 +3,13 @@
  * of the manifest are found here, before anything has changed.
  */
 
-import { numericIds } from "./accounts.ts";
+import { type AccountKind, accountKind, numericIds } from "./accounts.ts";
 import type { Environment } from "../shared/callers-environment.ts";
 import { RktError } from "../shared/errors.ts";
 import {
   ANNOTATIONS,
   EARLY_IMAGE_ANNOTATION,
+  MAKE_WORKING_DIRECTORY_ANNOTATION,
   PROTECTIONS,
   type Protection,
   RLIMITS_ISOLATOR,
@@ -55,9 +56,11 @@ export interface LaunchPlan {
    * The record of who the app runs as (account-record.ts): the app's launcher writes it, and who comes later goes by it.
    * Undefined for who comes before.
    */
-  account: { path: SourcePath; use: "write" | "read" } | undefined;
+  accountRecord: { path: SourcePath; use: "write" | "read" } | undefined;
   /** Those of the two that are numbers, whatever the app's files call them. */
   numeric: ("user" | "group")[];
+  /** As OCI images have users and groups (ACCOUNT_ANNOTATION). */
+  account: AccountKind | undefined;
   supplementaryGIDs: number[];
   environment: Omit<EnvironmentSources, "account">;
   workingDirectory: string;
@@ -198,6 +201,7 @@ export function launchPlan(
             name: process.app,
             app,
             readOnlyRootFS: runtime.readOnlyRootFS,
+            makesWorkingDirectory: annotation(runtime.annotations, MAKE_WORKING_DIRECTORY_ANNOTATION) === "true",
             mounts: runtime.mounts,
             volumes: manifest.volumes,
             interactive,
@@ -211,8 +215,9 @@ export function launchPlan(
         : { ...enterFds(inherited), rootfs },
     user: app.user,
     group: app.group,
-    account: accountRecord(process, host),
+    accountRecord: accountRecord(process, host),
     numeric: numericIds(runtime.annotations),
+    account: accountKind(runtime.annotations),
     supplementaryGIDs: app.supplementaryGIDs,
     environment: {
       app: process.app,
@@ -256,7 +261,7 @@ function limits(known: KnownIsolators, apps: number): LaunchPlan["limits"] {
   return [...asked].map(([name, limit]) => ({ name, number: (RLIMITS as readonly string[]).indexOf(name), limit }));
 }
 
-function accountRecord({ app, event, command }: Process, host: HostLaunch | undefined): LaunchPlan["account"] {
+function accountRecord({ app, event, command }: Process, host: HostLaunch | undefined): LaunchPlan["accountRecord"] {
   if (event === "pre-start") return undefined;
   const path = host === undefined ? STAGE1.appAccount(app) : host.account(app);
   return { path, use: event === undefined && command === undefined ? "write" : "read" };

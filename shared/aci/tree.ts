@@ -7,7 +7,6 @@
  */
 
 import { lstatSync, readdirSync, readlinkSync } from "node:fs";
-import { join } from "node:path";
 import { errorCode, RktError } from "../errors.ts";
 import { xattrs } from "../syscall/file.ts";
 
@@ -20,6 +19,8 @@ interface Attributes {
   uid: number;
   gid: number;
   xattrs?: ReadonlyMap<string, Buffer>;
+  /** Seconds since the epoch; without, all entries of an archive have the same. */
+  mtime?: number;
 }
 
 export type Entry = Attributes &
@@ -52,6 +53,9 @@ export function addSymlink(tree: Tree, path: string, target: string): void {
 /** Attributes that have a meaning only on the host where they were set, or that the kernel sets by itself. */
 const HOST_XATTRS = /^(trusted\.|security\.(selinux|ima|evm|SMACK64|apparmor))/;
 
+/** Of a directory in a layer (kernel documentation, overlayfs). */
+export const OPAQUE_XATTR = "trusted.overlay.opaque";
+
 const S_IFMT = 0o170000;
 const S_IFIFO = 0o010000;
 
@@ -78,6 +82,10 @@ const GONE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EINVAL"]);
 
 export interface ReadOptions {
   owner?: { uid: number; gid: number };
+  /** With the files' times. */
+  times?: boolean;
+  /** With the attribute by which overlayfs marks a directory of a layer that hides what is below. */
+  opaque?: boolean;
   /** Programs may write in the directory at the same time: files that vanish, and sockets, are left out. */
   live?: boolean;
 }
@@ -101,15 +109,18 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
 
   const describe = (path: string): void => {
     refuseDeep(path);
-    const host = join(root, path);
+    const host = path === "" ? root : `${root.replace(/\/+$/, "")}/${path}`;
     const stat = lstatSync(host, { bigint: true });
     const attributes: Attributes = {
       mode: Number(stat.mode) & 0o7777,
       uid: options.owner?.uid ?? Number(stat.uid),
       gid: options.owner?.gid ?? Number(stat.gid),
     };
-    const extended = [...xattrs(host)].filter(([name]) => !HOST_XATTRS.test(name));
+    const kept = (name: string) => !HOST_XATTRS.test(name) || (options.opaque === true && name === OPAQUE_XATTR);
+    const extended = [...xattrs(host)].filter(([name]) => kept(name));
     if (extended.length > 0) attributes.xattrs = new Map(extended);
+    // An archive has no room for a time before the epoch.
+    if (options.times === true) attributes.mtime = Math.max(0, Number(stat.mtimeNs / 1_000_000_000n));
 
     if (stat.isDirectory()) {
       tree.set(path, { ...attributes, type: "directory" });

@@ -120,7 +120,7 @@ export async function* archive(source: AciSource): AsyncGenerator<Buffer> {
 async function* member(path: string, entry: Entry, mtime: number): AsyncGenerator<Buffer> {
   const { mode, uid, gid, xattrs } = entry;
   const size = entry.type === "file" ? sizeOf(entry.content) : 0;
-  const fields = { path, type: entry.type, mode, uid, gid, size, mtime, xattrs };
+  const fields = { path, type: entry.type, mode, uid, gid, size, mtime: entry.mtime ?? mtime, xattrs };
   switch (entry.type) {
     case "file":
       yield header(fields);

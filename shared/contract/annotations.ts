@@ -129,6 +129,35 @@ export const IMAGE_SHA256_ANNOTATION = "coreos.com/rocket/image-sha256";
  */
 export const NUMERIC_IDS_ANNOTATION = "coreos.com/rocket/numeric-ids";
 
+/** Annotations of an image that came as an OCI image: what it came by, and what of it an image manifest has no field for. */
+export const OCI_ANNOTATIONS = {
+  /** The person's reference in full: `docker://docker.io/library/nginx:1.25`. */
+  reference: "coreos.com/rocket/oci/reference",
+  /** Of the manifest that the registry has: `sha256:` and 64 hex digits. */
+  digest: "coreos.com/rocket/oci/digest",
+  /** JSON, as the image's configuration has it. */
+  healthcheck: "coreos.com/rocket/oci/healthcheck",
+} as const;
+
+/**
+ * Annotations of an image, each a list of words in JSON: which of the words of its app's exec are the entrypoint, and which
+ * are the arguments that a person's own replace. The names are those of docker2aci, which made images before rkt did.
+ */
+export const ENTRYPOINT_ANNOTATION = "appc.io/docker/entrypoint";
+export const CMD_ANNOTATION = "appc.io/docker/cmd";
+
+/**
+ * Annotation of an image, or an app of the container manifest: its user and group are as OCI images have them. A number is
+ * never a name. "own": the group is the user's own (passwd(5)), with the further groups of that user (group(5)); "given":
+ * the group is the one that is given, and there are no further ones.
+ */
+export const ACCOUNT_ANNOTATION = "coreos.com/rocket/account";
+
+export const ACCOUNTS = ["own", "given"] as const;
+
+/** Annotation of an image, or an app of the container manifest: "true" when its working directory is made if it is missing. */
+export const MAKE_WORKING_DIRECTORY_ANNOTATION = "coreos.com/rocket/make-working-directory";
+
 /** Isolator of an app: limits of its processes (getrlimit(2)). The specification has no such isolator. */
 export const RLIMITS_ISOLATOR = "coreos.com/rocket/rlimits";
 

@@ -12,6 +12,7 @@ export const CONTAINER_ENTRIES = {
   manifest: "container",
   stage1: "stage1",
   overlay: "overlay",
+  layers: "l",
   status: "status",
   volumes: "volumes",
   log: "log",
@@ -38,6 +39,9 @@ export interface ContainerLayout {
   /** Upper and work directories: of "stage1", or of an app's directory name. */
   upper(of: string): HostPath;
   work(of: string): HostPath;
+  /** Links to extracted layers, which apps' overlays are made of: short, for mount(2) takes a page of options. */
+  layers: HostPath;
+  layer(n: number): HostPath;
   status: HostPath;
   appStatus(app: string): HostPath;
   /**
@@ -88,6 +92,8 @@ export function containerLayout(dir: string): ContainerLayout {
     trees: join(dir, "trees"),
     upper: (of) => join(dir, e.overlay, of, "upper"),
     work: (of) => join(dir, e.overlay, of, "work"),
+    layers: join(dir, e.layers),
+    layer: (n) => join(dir, e.layers, String(n)),
     status: join(dir, e.status),
     appStatus: (app) => join(dir, e.status, app),
     ready: join(dir, e.status, "_ready"),

@@ -7,6 +7,9 @@ export const DEFAULT_DATA_DIR = hostPath("/var/lib/rkt");
 /** Version of the form of rendered trees. It is a part of a tree's ID. */
 export const TREE_FORMAT = "2";
 
+/** The same of the extracted layers of OCI images. */
+export const LAYER_FORMAT = "1";
+
 /**
  * In the order of a container's life. `embryo`: rkt makes the directory; `prepare`: rkt sets up the images; `prepared`:
  * it waits for run-prepared; `run`: it runs while the lock is held, and has exited when the lock is free;
@@ -36,6 +39,14 @@ export interface DataLayout {
   /** A rendered tree's root file system. */
   treeRootfs(id: string): HostPath;
   treeManifest(id: string): HostPath;
+  layerBlobs: HostPath;
+  /** A layer of an OCI image as it came, by its digest (`sha256:` and 64 hex digits). */
+  layerBlob(digest: string): HostPath;
+  layerTrees: HostPath;
+  /** A layer as a lower directory of an overlay mount. */
+  layerTree(id: string): HostPath;
+  layerRootfs(id: string): HostPath;
+  layerManifest(id: string): HostPath;
   /** Temporary files of the store, on the same file system. A file without a lock is garbage. */
   tmp: HostPath;
   index: HostPath;
@@ -55,6 +66,8 @@ export function dataLayout(data: string): DataLayout {
   const cas = join(data, "cas");
   const blobs = join(cas, "blob", "sha512");
   const trees = join(cas, "tree");
+  const layerBlobs = join(cas, "layer", "blob", "sha256");
+  const layerTrees = join(cas, "layer", "tree");
   return {
     data: hostPath(data),
     containers,
@@ -67,6 +80,12 @@ export function dataLayout(data: string): DataLayout {
     tree: (id) => join(trees, id),
     treeRootfs: (id) => join(trees, id, "rootfs"),
     treeManifest: (id) => join(trees, id, "manifest"),
+    layerBlobs,
+    layerBlob: (digest) => join(layerBlobs, digest.slice("sha256:".length, "sha256:".length + 2), digest.replace(":", "-")),
+    layerTrees,
+    layerTree: (id) => join(layerTrees, id),
+    layerRootfs: (id) => join(layerTrees, id, "rootfs"),
+    layerManifest: (id) => join(layerTrees, id, "manifest"),
     tmp: join(cas, "tmp"),
     index: join(cas, "index.sqlite"),
     locks: join(cas, "locks"),

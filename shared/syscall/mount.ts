@@ -62,15 +62,19 @@ export function moveMountTo(fromFd: number, toFd: number): void {
 
 /**
  * Makes a new file system as a detached mount (fsopen(2), fsmount(2)). Returns a descriptor of its root. `attributes`
- * are MOUNT_ATTR_*.
+ * are MOUNT_ATTR_*. An option may occur several times.
  */
-export function makeFileSystem(type: string, options: Readonly<Record<string, string>>, attributes: number): number {
+export function makeFileSystem(
+  type: string,
+  options: Readonly<Record<string, string>> | readonly (readonly [name: string, value: string])[],
+  attributes: number,
+): number {
   const [FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC] = [1n, 1n];
   const [FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE] = [1n, 6n];
   const { syscall } = ffi();
   const context = check("fsopen", syscall.bufInt(SYS_fsopen, cString(type), FSOPEN_CLOEXEC), type);
   try {
-    for (const [name, value] of Object.entries(options)) {
+    for (const [name, value] of Array.isArray(options) ? options : Object.entries(options)) {
       const set = syscall.setting(SYS_fsconfig, BigInt(context), FSCONFIG_SET_STRING, cString(name), cString(value), 0n);
       check("fsconfig", set, `${type} ${name}`);
     }

@@ -7,7 +7,7 @@
  * is thus data, and never a way (CVE-2014-6407, CVE-2014-9356, CVE-2021-21334).
  */
 
-import { closeSync, constants, lstatSync, openSync } from "node:fs";
+import { closeSync, constants, lstatSync, openSync, readlinkSync } from "node:fs";
 import {
   O_PATH,
   openat2,
@@ -36,6 +36,13 @@ export function kindAt(place: Place): "directory" | "other" | undefined {
   const stat = lstatSync(procPath(place), { throwIfNoEntry: false });
   if (stat === undefined) return undefined;
   return stat.isDirectory() ? "directory" : "other";
+}
+
+/** The target of a symbolic link at the place, as latin1; undefined where there is none. */
+export function linkAt(place: Place): string | undefined {
+  const path = procPath(place);
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return undefined;
+  return readlinkSync(path, "buffer").toString("latin1");
 }
 
 /** The directory part of a path and its last component. */

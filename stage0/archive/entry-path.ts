@@ -17,12 +17,13 @@ export const shownPath = (path: string): string => Buffer.from(path, "latin1").t
  * The path without empty and "." components, and without a slash at its end;
  * "" is the root. A name that is absolute, leaves the root, or hides a byte
  * behind NUL is an error, and so is one with more than `maxDepth` components.
+ * `fromRoot`: an absolute name is one from the archive's root.
  */
-export function entryPath(name: string, maxDepth: number): string {
+export function entryPath(name: string, maxDepth: number, fromRoot = false): string {
   const shown = () => JSON.stringify(shownPath(name.slice(0, 200)));
   if (name.length > MAX_PATH) throw tarError(`a name is ${name.length} bytes long: ${shown()}…`);
   if (name.includes("\0")) throw tarError(`the name ${shown()} contains NUL`);
-  if (name.startsWith("/")) throw tarError(`the name ${shown()} is absolute`);
+  if (name.startsWith("/") && !fromRoot) throw tarError(`the name ${shown()} is absolute`);
   const parts = name.split("/").filter((part) => part !== "" && part !== ".");
   if (parts.includes("..")) throw tarError(`the name ${shown()} has a component ".."`);
   if (parts.length > maxDepth) throw tarError(`the name ${shown()} has more than ${maxDepth} components`);

@@ -39,7 +39,7 @@ function scratch(t: TestContext): { root: string; outside: string } {
 
 /** Extracts images over each other. */
 function extract(root: string, images: readonly (readonly Entry[])[], links?: { below: boolean }): void {
-  const extractor = new Extractor(root, links);
+  const extractor = new Extractor(root, { links });
   try {
     for (const entries of images) {
       extractor.nextImage();

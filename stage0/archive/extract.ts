@@ -13,11 +13,11 @@ import { closeSync, constants, ftruncateSync, openSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { AT_FDCWD, linkat, makedev, mkdirat, mknodat, symlinkat } from "../../shared/syscall/file.ts";
 import { removeAt } from "../host/remove-tree.ts";
-import { BelowRoot, kindAt, nameBytes, type Place, procPath, splitPath } from "./below-root.ts";
+import { BelowRoot, kindAt, linkAt, nameBytes, type Place, procPath, splitPath } from "./below-root.ts";
 import { shownPath } from "./entry-path.ts";
 import { sequentialWriter, sparseWriter } from "./file-data.ts";
 import { LateDirectories } from "./late-directories.ts";
-import { checkXattrs, setDirectoryMetadata, setFileMetadata, setNodeMetadata, setTimes } from "./metadata.ts";
+import { checkXattrs, readDirectoryMetadata, setDirectoryMetadata, setFileMetadata, setNodeMetadata, setTimes } from "./metadata.ts";
 import { PathSet } from "./path-set.ts";
 import type { TarEntry } from "./tar-entry.ts";
 import { tarError } from "./tar-error.ts";
@@ -34,32 +34,84 @@ const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | con
 /** A directory that an archive has files in and no entry for: the same whenever it is made. */
 const UNNAMED_DIRECTORY = { uid: 0, gid: 0, mode: 0o755, mtime: 0n, xattrs: new Map<string, Buffer>() };
 
+/** How links of one archive may take many steps, and bring nothing on: a bound for all of them. */
+const MAX_STEPS = 10_000_000;
+/** As many as the kernel follows in one path (path_resolution(7)). */
+const MAX_LINKS = 40;
+
+/** How the layers of OCI images differ from App Container images (layers.ts has the reasons). */
+export interface LayerRules {
+  /** There was something else at the path, or nothing, and now there is a directory, or what an entry says. */
+  made(path: string, what: "implied" | "directory" | "other"): void;
+  /** A hard link's target is not there. Returns if the entry is to be passed over. */
+  missing(path: string, linkPath: string): void;
+  /** What is there of a path is not to be linked to. */
+  hidden(path: string): boolean;
+}
+
+export interface ExtractorOptions {
+  /** `below` becomes true when there is a hard link to a file that its own image has not brought. */
+  links?: { below: boolean } | undefined;
+  /** Of a layer: a later entry takes the place of an earlier one, and links on the way to it are followed below the root. */
+  layer?: LayerRules | undefined;
+}
+
 /** Owns the descriptors of the directory that it writes into, until `close`. */
 export class Extractor {
   readonly #root: BelowRoot;
   readonly #links: { below: boolean } | undefined;
+  readonly #layer: LayerRules | undefined;
   readonly #directories = new LateDirectories();
   /** Paths of the image that is being extracted. */
   #seen = new PathSet();
+  #steps = 0;
 
-  /** `links.below` becomes true when there is a hard link to a file that its own image has not brought. */
-  constructor(root: string, links?: { below: boolean }) {
+  constructor(root: string, { links, layer }: ExtractorOptions = {}) {
     this.#root = new BelowRoot(root);
     this.#links = links;
+    this.#layer = layer;
   }
 
   /** Takes an entry; `path` is relative to the root, "" the root itself. */
-  entry(entry: TarEntry, path: string): EntrySink | undefined {
+  entry(entry: TarEntry, name: string): EntrySink | undefined {
+    let path = name;
     try {
+      if (this.#layer !== undefined) path = this.#followed(name);
       checkXattrs(path, entry.xattrs);
-      if (entry.type !== "directory" && this.#seen.has(path))
+      if (this.#layer === undefined && entry.type !== "directory" && this.#seen.has(path))
         throw tarError(`/${shownPath(path)} is in the archive twice`);
       const sink = this.#make(entry, path);
       this.#seen.add(path);
+      this.#layer?.made(path, entry.type === "directory" ? "directory" : "other");
       return sink;
     } catch (error) {
       throw writeError(path, error);
     }
+  }
+
+  /**
+   * Runs `work` with the place of a path and what it is really called. Not where a directory of it is something else, or is
+   * missing and not to be made.
+   */
+  at(name: string, make: boolean, work: (place: Place, path: string) => void): void {
+    try {
+      const path = this.#followed(name);
+      const [parent] = splitPath(path);
+      try {
+        this.#root.enter(parent);
+      } catch (error) {
+        if (isNoDirectory(error) && (!make || errorCode(error) !== "ENOENT")) return;
+        if (!isNoDirectory(error)) throw error;
+      }
+      work(this.#placeOf(path), path);
+    } catch (error) {
+      throw writeError(name, error);
+    }
+  }
+
+  /** Whether the path, or something below it, is of the image that is being extracted. */
+  has(path: string): boolean {
+    return this.#seen.has(path);
   }
 
   /** Begins another image over the same root: its entries replace what is there. */
@@ -99,7 +151,7 @@ export class Extractor {
         this.#directories.forget(path);
         return this.#makeFile(entry, path);
       case "link":
-        this.#makeHardLink(path, hardLinkTarget(entry, path), entry.linkPath);
+        this.#makeHardLink(path, this.#linkTarget(entry, path), entry.linkPath);
         return undefined;
       case "symlink":
         this.#makeSymlink(entry, path);
@@ -115,7 +167,65 @@ export class Extractor {
   /** Where the entry goes. Its parent directory is made if the archive has no entry for that. */
   #placeOf(path: string): Place {
     const [parent, name] = splitPath(path);
-    return { directory: this.#enter(parent), name: nameBytes(name) };
+    const directory = this.#enter(parent);
+    this.#keepMetadata(parent, directory);
+    return { directory, name: nameBytes(name) };
+  }
+
+  /** A layer's directory without an entry stays as it was, whatever is written into it. */
+  #keepMetadata(path: string, directory: number): void {
+    if (this.#layer !== undefined && !this.#directories.has(path))
+      this.#directories.note(path, readDirectoryMetadata(directory));
+  }
+
+  /** Where a path of a layer is: links on the way to it lead elsewhere below the root, as in the finished image. */
+  #followed(path: string): string {
+    const [parent, name] = splitPath(path);
+    try {
+      this.#root.enter(parent);
+      return path;
+    } catch (error) {
+      if (!isNoDirectory(error)) throw error;
+    }
+    const real = this.#followLinks(parent);
+    return real === "" ? name : `${real}/${name}`;
+  }
+
+  #followLinks(path: string): string {
+    const rest = path.split("/");
+    const real: string[] = [];
+    let links = 0;
+    for (let part = rest.shift(); part !== undefined; part = rest.shift()) {
+      if (++this.#steps > MAX_STEPS) throw tarError("links of its directories take too many steps");
+      if (part === "" || part === ".") continue;
+      if (part === "..") {
+        real.pop();
+        continue;
+      }
+      const target = this.#linkAt(real.join("/"), part);
+      if (target === undefined) real.push(part);
+      else if (++links > MAX_LINKS) throw tarError(`/${shownPath(path)} leads through more than ${MAX_LINKS} links`);
+      else {
+        if (target.startsWith("/")) real.length = 0;
+        rest.unshift(...target.split("/"));
+      }
+    }
+    return real.join("/");
+  }
+
+  #linkAt(parent: string, name: string): string | undefined {
+    let directory: number;
+    try {
+      directory = this.#root.openDirectory(parent);
+    } catch (error) {
+      if (isNoDirectory(error)) return undefined;
+      throw error;
+    }
+    try {
+      return linkAt({ directory, name: nameBytes(name) });
+    } finally {
+      this.#root.closeDirectory(directory);
+    }
   }
 
   #enter(path: string): number {
@@ -132,6 +242,7 @@ export class Extractor {
     let made = "";
     for (const part of path.split("/")) {
       const directory = this.#root.openDirectory(made);
+      this.#keepMetadata(made, directory);
       made = made === "" ? part : `${made}/${part}`;
       const place = { directory, name: nameBytes(part) };
       try {
@@ -140,15 +251,16 @@ export class Extractor {
         if (kind !== undefined) this.#remove(place, made);
         mkdirat(directory, place.name, 0o755);
         this.#directories.note(made, UNNAMED_DIRECTORY);
+        this.#layer?.made(made, "implied");
       } finally {
         this.#root.closeDirectory(directory);
       }
     }
   }
 
-  /** Removes what an earlier image put here. What this one did is a duplicate. */
+  /** Removes what an earlier image put here. What this one did is a duplicate, which only a layer may have. */
   #remove({ directory, name }: Place, path: string): void {
-    if (this.#seen.has(path)) throw tarError(`/${shownPath(path)} is in the archive twice, as different things`);
+    if (this.#layer === undefined && this.#seen.has(path)) throw tarError(`/${shownPath(path)} is in the archive twice, as different things`);
     removeAt(directory, name);
   }
 
@@ -208,6 +320,7 @@ export class Extractor {
   #makeHardLink(path: string, target: string, linkPath: string): void {
     if (this.#links !== undefined && !this.#seen.has(target)) this.#links.below = true;
     const fd = this.#openTarget(path, target, linkPath);
+    if (fd === undefined) return;
     try {
       const place = this.#placeOf(path);
       this.#exclusively(place, path, () =>
@@ -218,15 +331,24 @@ export class Extractor {
     }
   }
 
-  #openTarget(path: string, target: string, linkPath: string): number {
+  #linkTarget(entry: TarEntry, path: string): string {
+    if (this.#layer === undefined) return hardLinkTarget(entry, path);
+    return this.#followed(layerLinkTarget(entry, path));
+  }
+
+  #openTarget(path: string, target: string, linkPath: string): number | undefined {
     try {
-      return this.#root.openFile(target);
+      if (this.#layer?.hidden(target) !== true) return this.#root.openFile(target);
+      this.#layer.missing(path, linkPath);
+      return undefined;
     } catch (error) {
       // A directory on the way is a link.
       if (errorCode(error) === "ELOOP") throw error;
-      throw tarError(
-        `/${shownPath(path)} is a hard link to ${JSON.stringify(shownPath(linkPath))}, which is not there`,
-      );
+      if (this.#layer !== undefined) {
+        this.#layer.missing(path, linkPath);
+        return undefined;
+      }
+      throw missingTarget(path, linkPath);
     }
   }
 
@@ -265,6 +387,19 @@ function hardLinkTarget(entry: TarEntry, path: string): string {
     );
   return parts.slice(1).join("/");
 }
+
+/** Below the root, from which a layer calls it, with a slash or a dot before it or not. */
+function layerLinkTarget({ linkPath }: TarEntry, path: string): string {
+  const parts = linkPath.split("/").filter((part) => part !== "" && part !== ".");
+  if (parts.length === 0 || parts.includes("..") || linkPath.includes("\0"))
+    throw tarError(
+      `/${shownPath(path)} is a hard link to ${JSON.stringify(shownPath(linkPath))}, which is outside of the image`,
+    );
+  return parts.join("/");
+}
+
+export const missingTarget = (path: string, linkPath: string): RktError =>
+  tarError(`/${shownPath(path)} is a hard link to ${JSON.stringify(shownPath(linkPath))}, which is not there`);
 
 function writeError(path: string, error: unknown): Error {
   if (error instanceof RktError) return error;

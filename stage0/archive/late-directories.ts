@@ -23,6 +23,10 @@ export class LateDirectories {
     this.#directories.set(path, { uid, gid, mode, mtime, xattrs });
   }
 
+  has(path: string): boolean {
+    return this.#directories.has(path);
+  }
+
   /** Another kind of file takes its place. */
   forget(path: string): void {
     const noted = this.#directories.get(path);

@@ -4,8 +4,8 @@
  * setgid and file capabilities; times are last, because all else changes them.
  */
 
-import { fchmodSync, fchownSync } from "node:fs";
-import { AT_FDCWD, fchmodat, fchownat, fsetxattr, lsetxattr, utimensat } from "../../shared/syscall/file.ts";
+import { fchmodSync, fchownSync, statSync } from "node:fs";
+import { AT_FDCWD, fchmodat, fchownat, fsetxattr, lsetxattr, utimensat, xattrs as xattrsOf } from "../../shared/syscall/file.ts";
 import { type Place, procPath } from "./below-root.ts";
 import { shownPath } from "./entry-path.ts";
 import type { TarEntry } from "./tar-entry.ts";
@@ -56,6 +56,14 @@ export function setDirectoryMetadata(fd: number, { uid, gid, mode, mtime, xattrs
   fchmodat(AT_FDCWD, self, mode);
   for (const [name, value] of settable(xattrs)) lsetxattr(self, name, value);
   utimensat(AT_FDCWD, self, mtime, mtime);
+}
+
+/** What `setDirectoryMetadata` sets, of a directory that is there; without overlayfs's own attributes. */
+export function readDirectoryMetadata(fd: number): Metadata {
+  const self = `/proc/self/fd/${fd}/.`;
+  const { uid, gid, mode, mtimeNs } = statSync(self, { bigint: true });
+  const xattrs = [...xattrsOf(self)].filter(([name]) => !FORBIDDEN_XATTR.test(name) && KNOWN_XATTR.test(name));
+  return { uid: Number(uid), gid: Number(gid), mode: Number(mode) & 0o7777, mtime: mtimeNs, xattrs: new Map(xattrs) };
 }
 
 export function setTimes({ directory, name }: Place, mtime: bigint): void {

@@ -14,7 +14,7 @@ interface Given extends Entry {
 function describe({ records = {}, longName, longLink, ...entry }: Given): { entry: TarEntry; stored: number } {
   const local = new Map(Object.entries(records).map(([key, value]) => [key, Buffer.from(value)]));
   const pax = new PaxRecords(local, NO_RECORDS, NO_RECORDS);
-  return describeEntry(new TarHeader(tar([entry]).subarray(0, BLOCK)), { pax, longName, longLink }, 512);
+  return describeEntry(new TarHeader(tar([entry]).subarray(0, BLOCK)), { pax, longName, longLink }, { depth: 512 });
 }
 
 const types: [typeFlag: string, name: string, type: string][] = [

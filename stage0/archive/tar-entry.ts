@@ -44,13 +44,13 @@ const MAX_ID = 0xffff_fffe;
 export function describeEntry(
   header: TarHeader,
   { pax, longName, longLink }: Extension,
-  maxDepth: number,
+  { depth, namesFromRoot }: { depth: number; namesFromRoot?: boolean },
 ): { entry: TarEntry; stored: number } {
   // Read in any case: a wrong number is an error also where a pax record takes its place.
   const headerSize = header.size;
   const stored = pax.number("size") ?? headerSize;
   const rawName = pax.text("GNU.sparse.name") ?? pax.text("path") ?? longName ?? header.name;
-  const path = entryPath(rawName, maxDepth);
+  const path = entryPath(rawName, depth, namesFromRoot);
   const type = entryType(header.typeFlag, rawName, path);
   const linkPath = pax.text("linkpath") ?? longLink ?? header.linkName;
   checkLinkPath(type, path, linkPath);

@@ -31,6 +31,10 @@ export interface TarLimits {
   fileSize: number;
   /** Components of a path. */
   depth: number;
+  /** An absolute name is one from the archive's root; otherwise it is an error. */
+  namesFromRoot?: boolean;
+  /** Nothing need mark the archive's end, because somebody knows how long it is. */
+  endsAnywhere?: boolean;
 }
 
 export const TAR_LIMITS: TarLimits = { entries: 4_000_000, fileSize: 1024 ** 4, depth: 512 };
@@ -87,10 +91,8 @@ export class TarReader {
 
   /** The archive is complete: throws when it is cut short. */
   end(): void {
-    if (
-      this.#state.kind !== "end" &&
-      !(this.#state.kind === "header" && this.#zeroBlocks > 0 && this.#rest.length === 0)
-    )
+    const marked = this.#zeroBlocks > 0 || this.#limits.endsAnywhere === true;
+    if (this.#state.kind !== "end" && !(this.#state.kind === "header" && marked && this.#rest.length === 0))
       throw this.#entries === 0 ? notTar() : tarError("the archive is cut short", GET_AGAIN);
   }
 
@@ -145,7 +147,7 @@ export class TarReader {
   #takeEntry(header: TarHeader): void {
     if (++this.#entries > this.#limits.entries) throw tarError(`it has more than ${this.#limits.entries} entries`);
     const extension = this.#extended.forEntry();
-    const pending: PendingEntry = { ...describeEntry(header, extension, this.#limits.depth), map: undefined };
+    const pending: PendingEntry = { ...describeEntry(header, extension, this.#limits), map: undefined };
     if (header.typeFlag === "S") this.#beginOwnSparse(pending, header);
     else if (pending.entry.type === "file") this.#beginFile(pending, extension);
     else this.#handOver(pending);

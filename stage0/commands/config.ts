@@ -27,7 +27,7 @@ function effectiveConfig(globals: GlobalOptions): { entries: object[]; warnings:
     ...[...hosts].map(([host, credentials]) =>
       entry("auth", { domains: [host], type: credentials.type, credentials: masked(credentials) }),
     ),
-    ...[...registries].map(([registry, credentials]) =>
+    ...[...registries].map(([registry, { credentials }]) =>
       entry("dockerAuth", { registries: [registry], credentials: masked(credentials) }),
     ),
     entry("paths", { data: globals.dir, "stage1-images": readPaths(globals).stage1Images }),

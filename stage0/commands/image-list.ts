@@ -3,7 +3,7 @@ import { shortId } from "../../shared/contract/image-ids.ts";
 import { label } from "../../shared/schema/image-manifest.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { jsonText, print } from "../terminal/output.ts";
-import { IMAGE_ORDERS, type ImageOrder } from "../store/image-table.ts";
+import { IMAGE_FIELDS, IMAGE_ORDERS, type ImageField, type ImageOrder, shortDigest } from "../store/image-table.ts";
 import type { StoredImage } from "../store/store.ts";
 import { ago, bytes, table } from "../terminal/table.ts";
 import { jsonForm } from "../cli/options.ts";
@@ -16,7 +16,7 @@ const options = {
   fields: {
     type: "string",
     value: "COLUMN,...",
-    description: `columns of the table, in this order: ${IMAGE_ORDERS.join(", ")}`,
+    description: `columns of the table, in this order: ${IMAGE_FIELDS.join(", ")}`,
   },
   sort: {
     type: "string",
@@ -34,7 +34,8 @@ const options = {
 
 export const command: Command = {
   usage: "image list [options]",
-  description: "Lists the images in the store.",
+  description:
+    "Lists the images in the store. Where there are OCI images, DIGEST is the digest by which registries know them.",
   examples: [
     ["rkt image list", "the images, in the order they came"],
     ["rkt image list --sort=size --order=desc", "the biggest first"],
@@ -85,27 +86,28 @@ function order(by: ImageOrder, descending: boolean): (a: StoredImage, b: StoredI
 
 const compare = (a: string | number, b: string | number): number => (a < b ? -1 : a > b ? 1 : 0);
 
-function imageJson({ id, name, labels, size, importedAt, lastUsedAt, provenance }: StoredImage): object {
+function imageJson({ id, name, labels, size, digest, importedAt, lastUsedAt, provenance }: StoredImage): object {
   return {
-    ...{ id, name, labels, size },
+    ...{ id, name, labels, size, digest },
     imported: new Date(importedAt).toISOString(),
     lastUsed: new Date(lastUsedAt).toISOString(),
     provenance,
   };
 }
 
-function parseFields(text: string): ImageOrder[] {
+function parseFields(text: string): ImageField[] {
   return text.split(",").map((word) => {
-    const field = IMAGE_ORDERS.find((name) => name === word);
+    const field = IMAGE_FIELDS.find((name) => name === word);
     if (field === undefined)
-      throw usageError(`--fields: there is no column ${JSON.stringify(word)}`, `there are ${IMAGE_ORDERS.join(", ")}`);
+      throw usageError(`--fields: there is no column ${JSON.stringify(word)}`, `there are ${IMAGE_FIELDS.join(", ")}`);
     return field;
   });
 }
 
-const TITLES: Record<ImageOrder, string> = {
+const TITLES: Record<ImageField, string> = {
   id: "ID",
   name: "NAME",
+  digest: "DIGEST",
   size: "SIZE",
   importtime: "IMPORTED",
   lastused: "LAST USED",
@@ -114,14 +116,15 @@ const TITLES: Record<ImageOrder, string> = {
 /** A table of chosen columns, with cells as in `imageTable`. */
 function chosenColumns(
   images: readonly StoredImage[],
-  fields: readonly ImageOrder[],
+  fields: readonly ImageField[],
   { full, legend }: { full: boolean; legend: boolean },
 ): string {
   const now = Date.now();
   const time = (at: number) => (full ? new Date(at).toISOString() : ago(at, now));
-  const cells: Record<ImageOrder, (image: StoredImage) => string> = {
+  const cells: Record<ImageField, (image: StoredImage) => string> = {
     id: ({ key }) => (full ? key : shortId(key)),
     name: (image) => [image.name, label(image, "version") ?? ""].filter((part) => part !== "").join(":"),
+    digest: ({ digest = "" }) => (full ? digest : shortDigest(digest)),
     size: ({ size }) => (full ? String(size) : bytes(size)),
     importtime: ({ importedAt }) => time(importedAt),
     lastused: ({ lastUsedAt }) => time(lastUsedAt),

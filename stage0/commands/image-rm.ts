@@ -7,7 +7,7 @@ export const command: Command = {
   usage: "image rm IMAGE...",
   description: `Removes images and their rendered trees from the store: all of them or none. An image of a container that runs, or is going to run, is refused.
 
-IMAGE is a hash or the beginning of one, a name with labels, or the URL that the image was fetched from. It must match exactly one image.`,
+IMAGE is a hash or the beginning of one, a name with labels, or the URL or docker:// reference that the image was fetched from. It must match exactly one image.`,
   examples: [["rkt image rm sha512-e4eb60f9", "the one whose hash begins so"]],
   options: {},
   operands: [1, Number.POSITIVE_INFINITY],

@@ -2,6 +2,7 @@ import { RktError } from "../../shared/errors.ts";
 import { shortId } from "../../shared/contract/image-ids.ts";
 import { type Command, readLine } from "../cli/command.ts";
 import { jsonForm } from "../cli/options.ts";
+import type { VerifiedLayers } from "../store/verify-images.ts";
 import type { Damage } from "../container/verify-store.ts";
 import { sayWaiting } from "../request/stored-image.ts";
 import { jsonText, print } from "../terminal/output.ts";
@@ -35,6 +36,7 @@ A rendered tree that is damaged is made again, unless a container stands on it: 
     const { findStored } = await import("../fetch/find-stored.ts");
     const { verifyImage } = await import("../container/verify-store.ts");
     const store = openStore(globals.dir);
+    const layers: VerifiedLayers = { blobs: new Map(), trees: new Map() };
     const verdicts: Verdict[] = [];
     const found = (verdict: Verdict) => {
       verdicts.push(verdict);
@@ -47,7 +49,7 @@ A rendered tree that is damaged is made again, unless a container stands on it: 
       const images =
         operands.length === 0 ? store.list() : operands.map((text) => findStored(text, store, { several: "best" }));
       for (const image of images) {
-        const damages = await verifyImage(image, { data: globals.dir, store, wait: () => sayWaiting(globals) });
+        const damages = await verifyImage(image, { data: globals.dir, store, layers, wait: () => sayWaiting(globals) });
         if (damages !== undefined) found({ id: image.id, name: image.name, damages });
       }
     } finally {

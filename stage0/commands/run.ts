@@ -10,7 +10,7 @@ export const command: Command = {
   usage: "run [options] IMAGE [image options] [-- arguments] [--- IMAGE ...]",
   description: `Runs the apps of one or more images in a new container, until all of them have ended or one has failed. The exit status is that of the app, or of the first app that failed.
 
-IMAGE is a file, a hash or the beginning of one, a URL, or a name with labels: coreos.com/etcd:v2.0.0,arch=amd64.
+IMAGE is a file, a hash or the beginning of one, a URL, or a name with labels: coreos.com/etcd:v2.0.0,arch=amd64; or an OCI image: docker://nginx:1.25, oci:DIRECTORY, oci-archive:FILE, docker-archive:FILE.
 
 Options after an image are for that image. "--" begins the arguments of its app, and "---" ends them if another image follows. An app has the last part of its image's name, or the name that --name gives it.`,
   examples: [

@@ -1,4 +1,3 @@
-import type { Key } from "openpgp";
 import { RktError, usageError } from "../../shared/errors.ts";
 import { acIdentifier } from "../../shared/schema/values.ts";
 import { type Command, readLine } from "../cli/command.ts";
@@ -42,13 +41,14 @@ type Scope = { prefix: string | undefined };
 
 export const command: Command = {
   usage: "trust (--prefix=NAME | --root) [options] [PUBKEY...]",
-  description: `Trusts a public key to sign images. PUBKEY is a file or an https URL. Without one, rkt looks in the meta tags of the prefix's host for a key. It shows the key's fingerprint, subkeys and identities, and trusts it only if you answer yes.
+  description: `Trusts a public key to sign images. PUBKEY is a file or an https URL. Without one, rkt looks in the meta tags of the prefix's host for a key. It is an OpenPGP key or, for images of registries, the public key of a pair that cosign made. rkt shows the key's fingerprint, subkeys and identities, and trusts it only if you answer yes.
 
 \`rkt trust --list\` shows the keys. \`rkt trust --remove\` ends the trust; it masks a key of the system with an empty file.`,
   examples: [
     ["rkt trust --prefix=example.com/app", "the key that example.com names for its image"],
     ["rkt trust --prefix=example.com/app ./pubkey.asc", "a key in a file"],
     ["rkt trust --root https://example.com/pubkey.asc", "a key for all images"],
+    ["rkt trust --prefix=docker.io/library cosign.pub", "for images that come from a registry"],
     ["rkt trust --remove 8b86de38890ddb72", "trust it no longer, for any image"],
   ],
   options,
@@ -57,7 +57,7 @@ export const command: Command = {
     const { options: given, operands } = readLine(line, options);
     const scope: Scope | undefined =
       given.prefix !== undefined
-        ? { prefix: checked("prefix", given.prefix, acIdentifier) }
+        ? { prefix: checked("prefix", given.prefix.replace(/^([^/:]+):([0-9]+)(?=\/|$)/, "$1~$2"), acIdentifier) }
         : given.root
           ? { prefix: undefined }
           : undefined;
@@ -91,20 +91,24 @@ interface TrustRequest {
 async function trust(globals: GlobalOptions, { prefix }: Scope, request: TrustRequest): Promise<void> {
   const { addKey, filesOf } = await import("../trust/keystore.ts");
   const { armorKey, keyFacts, withRevocations } = await import("../trust/public-key.ts");
-  const { askYesNo, checkTerminal, describeKey } = await import("../trust/review.ts");
+  const { askYesNo, checkTerminal, describeKey, describePair } = await import("../trust/review.ts");
   const whose = prefix === undefined ? "all images" : `images of ${prefix}`;
   if (request.review) checkTerminal();
-  const accepted: { key: Key; facts: KeyFacts }[] = [];
+  const accepted: { found: FoundKey; fingerprint: string }[] = [];
   const declined: string[] = [];
-  for (const { key, source } of await findKeys(globals, prefix, request)) {
-    const facts = await keyFacts(key);
-    if (request.review || !globals.quiet) writeError(`${describeKey(facts, source).join("\n")}\n`);
-    if (!request.review || askYesNo(`Trust this key to sign ${whose}?`)) accepted.push({ key, facts });
-    else declined.push(facts.fingerprint);
-  }
-  for (const { key, facts } of accepted) {
+  for (const found of await findKeys(globals, prefix, request)) {
+    const facts = found.kind === "openpgp" ? await keyFacts(found.key) : found.key;
     const { fingerprint } = facts;
-    const armored = await armorKey(await withRevocations(key, filesOf(globals, fingerprint)));
+    const lines = "pem" in facts ? describePair(facts, found.source) : describeKey(facts, found.source);
+    if (request.review || !globals.quiet) writeError(`${lines.join("\n")}\n`);
+    if (!request.review || askYesNo(`Trust this key to sign ${whose}?`)) accepted.push({ found, fingerprint });
+    else declined.push(fingerprint);
+  }
+  for (const { found, fingerprint } of accepted) {
+    const armored =
+      found.kind === "openpgp"
+        ? await armorKey(await withRevocations(found.key, filesOf(globals, fingerprint)))
+        : found.key.pem;
     const path = addKey(globals, { fingerprint, armored, prefix });
     if (!globals.quiet) say(`trusted to sign ${whose}: ${path}`);
   }
@@ -149,6 +153,8 @@ async function findKeys(
 interface ListedKey {
   file: KeyFile;
   facts: KeyFacts | undefined;
+  /** Of a key without an owner: "ecdsa-p256". */
+  pair?: string;
   status: "trusted" | "masked" | "expired" | "revoked" | "damaged";
   /** The error of a damaged file. */
   damage?: string;
@@ -162,11 +168,11 @@ async function list(globals: GlobalOptions, scope: Scope | undefined, form: "tab
     printJson(keys.map(keyJson), form.pretty);
     return;
   }
-  const rows = keys.map(({ file, facts, status }) => [
+  const rows = keys.map(({ file, facts, pair, status }) => [
     file.prefix ?? "(all images)",
     file.fingerprint,
     status,
-    facts?.identities[0] ?? "",
+    facts?.identities[0] ?? (pair === undefined ? "" : `(${pair} without an owner)`),
   ]);
   print(table(form === "table" ? ["PREFIX", "FINGERPRINT", "STATUS", "IDENTITY"] : undefined, rows));
   for (const { damage } of keys) if (damage !== undefined) say(damage);
@@ -178,10 +184,17 @@ const inScope = (file: KeyFile, scope: Scope | undefined): boolean =>
 async function inspectKey(file: KeyFile): Promise<ListedKey> {
   if (!file.trusted) return { file, facts: undefined, status: "masked" };
   const { readKeyFile } = await import("../trust/keystore.ts");
+  const { isPemKey, readPemKey } = await import("../trust/key-pair.ts");
   const { keyFacts, readPublicKeys } = await import("../trust/public-key.ts");
   const damaged = (damage: string): ListedKey => ({ file, facts: undefined, status: "damaged", damage });
   try {
-    const keys = await readPublicKeys(readKeyFile(file), file.path);
+    const bytes = readKeyFile(file);
+    if (isPemKey(bytes)) {
+      const { fingerprint, algorithm } = readPemKey(bytes, file.path);
+      if (fingerprint !== file.fingerprint) return damaged(`${file.path} has another key than its name says`);
+      return { file, facts: undefined, pair: algorithm, status: "trusted" };
+    }
+    const keys = await readPublicKeys(bytes, file.path);
     const key = keys.find((each) => each.getFingerprint() === file.fingerprint);
     if (key === undefined) return damaged(`${file.path} has another key than its name says`);
     const facts = await keyFacts(key);
@@ -193,11 +206,12 @@ async function inspectKey(file: KeyFile): Promise<ListedKey> {
   }
 }
 
-const keyJson = ({ file, facts, status, damage }: ListedKey): object => ({
+const keyJson = ({ file, facts, pair, status, damage }: ListedKey): object => ({
   prefix: file.prefix ?? null,
   fingerprint: file.fingerprint,
   status,
   path: file.path,
+  ...(pair === undefined ? {} : { algorithm: pair }),
   ...(facts && {
     identities: facts.identities,
     algorithm: facts.algorithm,

@@ -25,9 +25,9 @@ export type Credentials =
 export interface Auth {
   /** By host, or host and port. */
   hosts: Map<string, Credentials>;
-  /** By registry, for Docker images. */
-  registries: Map<string, Credentials>;
-  /** About files that everybody can read. */
+  /** By registry, for images of Docker's kind, each with its file. */
+  registries: Map<string, { credentials: Credentials; path: string }>;
+  /** Files that too many can read. */
   warnings: string[];
 }
 
@@ -35,20 +35,21 @@ const AUTH = { subdirectory: CONFIG_SUBDIRECTORIES.auth, kinds: ["auth", "docker
 
 export function readAuth(dirs: ConfigDirs): Auth {
   const warnings: string[] = [];
-  const settings = readSettings<{ kind: string; name: string; credentials: Credentials }>(dirs, AUTH, (file, set) => {
+  const settings = readSettings<{ kind: string; name: string; credentials: Credentials; path: string }>(dirs, AUTH, (file, set) => {
     const { kind, path, mode } = file;
     if ((mode & 0o004) !== 0) warnings.push(`${path} holds credentials, and everybody can read it: chmod o-r ${path}`);
     const { names, credentials } = kind === "auth" ? readHosts(file) : readRegistries(file);
-    for (const [name, place] of names) set(`${kind} ${name}`, { kind, name, credentials }, place);
+    for (const [name, place] of names) set(`${kind} ${name}`, { kind, name, credentials, path }, place);
   });
   const ofKind = (wanted: string) =>
     new Map(
       [...settings.values()]
         .filter(({ kind }) => kind === wanted)
         .sort((a, b) => (a.name < b.name ? -1 : 1))
-        .map(({ name, credentials }) => [name, credentials]),
+        .map(({ name, credentials, path }) => [name, { credentials, path }] as const),
     );
-  return { hosts: ofKind("auth"), registries: ofKind("dockerAuth"), warnings };
+  const hosts = [...ofKind("auth")].map(([name, { credentials }]) => [name, credentials] as const);
+  return { hosts: new Map(hosts), registries: ofKind("dockerAuth"), warnings };
 }
 
 interface Grant {

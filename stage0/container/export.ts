@@ -17,8 +17,7 @@ import { LEASED } from "../../shared/account-file.ts";
 import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
-import { dataLayout } from "../../shared/contract/data-directory.ts";
-import { type HostPath, hostPath } from "../../shared/contract/paths.ts";
+import { hostPath } from "../../shared/contract/paths.ts";
 import { formatImageManifest, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { RuntimeApp } from "../../shared/schema/types.ts";
 import { O_PATH, openat2, RESOLVE_BENEATH } from "../../shared/syscall/file.ts";
@@ -30,6 +29,7 @@ import { openRunning } from "./entrypoint.ts";
 import { readTrees, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
 import { shareLock } from "./lock.ts";
+import { lowerDirectories, lowerOption } from "./lower-directories.ts";
 import { type PrivateIds, readPrivateIds } from "./private-users.ts";
 
 export interface ExportRequest {
@@ -101,10 +101,9 @@ function exportManifest({ container, app }: ExportRequest, { overlay, apps }: Tr
   return formatImageManifest({ ...manifest, app: manifest.app ?? app.app, dependencies: [], pathWhitelist: [] });
 }
 
-/**
- * Enters the app's root: a running app's through the container's mounts; another one is mounted for this process alone.
- */
-function enterRoot({ container, app }: ExportRequest, { overlay, apps }: TreesFile, pid: number | undefined): void {
+/** Makes the app's root this process's: of a running app through the container's mounts, else mounted for us alone. */
+function enterRoot({ container, app }: ExportRequest, trees: TreesFile, pid: number | undefined): void {
+  const { overlay, apps } = trees;
   const tree = apps[app.name];
   if (tree === undefined) throw new Error(`no tree for app ${app.name}`);
   const { dir } = tree;
@@ -117,9 +116,9 @@ function enterRoot({ container, app }: ExportRequest, { overlay, apps }: TreesFi
     // Relative paths, so that the mount options need no escapes.
     process.chdir(container.dir);
     const here = containerLayout(".");
-    const lower: HostPath[] = [here.upper(dir), dataLayout("../../..").treeRootfs(tree.tree)];
+    const below = lowerDirectories(trees).trees.get(tree.tree) ?? [];
     const target = hostPath(here.appRootfs(dir).replace(here.stage1Rootfs, here.upper("stage1")));
-    mount("overlay", target, "overlay", MS_RDONLY, `lowerdir=${lower.join(":")}`);
+    mount("overlay", target, "overlay", MS_RDONLY, `lowerdir=${here.upper(dir)}:${lowerOption(below)}`);
     chroot(target);
   } else {
     unshare(CLONE_FS);

@@ -6,11 +6,11 @@
 import type { TreesFile } from "../../shared/contract/trees.ts";
 import { errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
-import { dataLayout } from "../../shared/contract/data-directory.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
 import { SyscallError } from "../../shared/syscall/libc.ts";
 import { MS_REC, MS_SLAVE, mount } from "../../shared/syscall/mount.ts";
 import { CLONE_NEWNS, unshare } from "../../shared/syscall/namespace.ts";
+import { lowerDirectories, lowerOption } from "./lower-directories.ts";
 import { mapOwners } from "./private-users.ts";
 
 /**
@@ -36,34 +36,28 @@ export function separateMounts(): void {
  */
 export function mountOverlays(trees: TreesFile): string[] {
   const here = containerLayout(".");
-  if (trees.privateUsers === true) mapLayers(trees);
-  const stage1 = mountStage1(trees);
+  const lower = lowerDirectories(trees).trees;
+  // What the overlays are made of is shown as the container's, in its mount namespace; each but once, for no mount is
+  // mapped twice.
+  if (trees.privateUsers === true) for (const dir of new Set([...lower.values()].flat())) mapOwners(dir);
+  if (trees.privateUsers === true) mapOwners(here.overlay);
+  const mountOne = (of: string, tree: string, target: HostPath) =>
+    mountOverlay(of, lower.get(tree) ?? [], target, trees.privateUsers);
   return [
-    stage1,
-    ...Object.values(trees.apps).map(({ dir, tree }) =>
-      mountOverlay(dir, tree, here.appRootfs(dir), trees.privateUsers),
-    ),
+    mountOne("stage1", trees.stage1.tree, here.stage1Rootfs),
+    ...Object.values(trees.apps).map(({ dir, tree }) => mountOne(dir, tree, here.appRootfs(dir))),
   ];
 }
 
-/**
- * Maps the owners of the overlays' layers to the container's. Each layer is mapped once, since a mapped mount can't be
- * mapped again.
- */
-function mapLayers({ stage1, apps }: TreesFile): void {
-  const lower = new Set([stage1, ...Object.values(apps)].map(({ tree }) => dataLayout("../../..").treeRootfs(tree)));
-  for (const dir of [...lower, containerLayout(".").overlay]) mapOwners(dir);
-}
-
-/** As `mountOverlays`, for the root of stage1 alone. */
+/** As `mountOverlays`, the root of stage1 alone. */
 export function mountStage1(trees: TreesFile): HostPath {
-  return mountOverlay("stage1", trees.stage1.tree, containerLayout(".").stage1Rootfs, trees.privateUsers);
+  const lower = lowerDirectories(trees).trees.get(trees.stage1.tree) ?? [];
+  return mountOverlay("stage1", lower, containerLayout(".").stage1Rootfs, trees.privateUsers);
 }
 
-function mountOverlay(of: string, tree: string, target: HostPath, mapped = false): HostPath {
+function mountOverlay(of: string, lower: readonly HostPath[], target: HostPath, mapped = false): HostPath {
   const here = containerLayout(".");
-  const data = dataLayout("../../..");
-  const options = `lowerdir=${data.treeRootfs(tree)},upperdir=${here.upper(of)},workdir=${here.work(of)}`;
+  const options = `lowerdir=${lowerOption(lower)},upperdir=${here.upper(of)},workdir=${here.work(of)}`;
   try {
     mount("overlay", target, "overlay", 0, options);
     return target;

@@ -35,8 +35,10 @@ import { absolutePath } from "../../shared/schema/values.ts";
 import { O_PATH, openat2, RESOLVE_IN_ROOT, syncfs } from "../../shared/syscall/file.ts";
 import { volumesByKey } from "../../shared/volumes.ts";
 import { type Provenance, STAGE1_PROVENANCE } from "../store/provenance.ts";
+import { openTree } from "../store/tree-directories.ts";
 import type { Store, StoredImage } from "../store/store.ts";
 import { requireCopiedSize } from "./copied-size.ts";
+import { linkLayers } from "./lower-directories.ts";
 import { imageNotes } from "./image-notes.ts";
 import { createContainer, type OwnedContainer, transition } from "./lifecycle.ts";
 import { wantsPrivateUsers } from "./private-users.ts";
@@ -74,14 +76,14 @@ export async function prepareContainer(request: PrepareRequest): Promise<OwnedCo
   const uuid = request.uuid ?? newUuid();
   // Rendering comes before anything of the container exists, because it takes long, and fails for a bad image.
   const trees = await renderTrees(request);
-  const notes = imageNotes(request.manifest, (app) => appTree(request, trees, app), request.implicitVolumes);
-  for (const text of notes) request.note(text);
-  requireVolumesSize(request, trees);
+  using opened = await openAppTrees(request, trees);
+  for (const text of imageNotes(request.manifest, opened.of, request.implicitVolumes)) request.note(text);
+  requireVolumesSize(request, opened);
   let container = createContainer(request.data, uuid);
   try {
     container = transition(request.data, container, "prepare");
-    await fill(request, container, trees);
-    // A container that is started at once is never in `prepared`, where another process could start it.
+    await fill(request, container, trees, opened);
+    // What is started at once never lies where somebody would take it for his own.
     return request.durable ? transition(request.data, container, "prepared") : container;
   } catch (error) {
     abandon(request.data, container);
@@ -154,25 +156,44 @@ function requireIpc({ name, annotations }: ImageManifest, asked: string | undefi
 const entrypointPath: Rule = (path) => (path.split("/").includes("..") ? 'must not contain ".."' : absolutePath(path));
 
 async function renderTrees(request: PrepareRequest): Promise<TreesFile> {
-  const { store, manifest, stage1, images } = request;
+  const { store, manifest, stage1, images, overlay } = request;
+  const merged = !overlay;
   const dirs = appDirs(manifest.apps);
-  const stage1Tree = await store.render(stage1.key, STAGE1_PROVENANCE);
+  const stage1Tree = await store.render(stage1.key, STAGE1_PROVENANCE, { merged });
   const apps: TreesFile["apps"] = Object.create(null);
   for (const [i, app] of manifest.apps.entries()) {
     const image = images[i];
     const dir = dirs.get(app.name);
     if (image === undefined || dir === undefined) throw new Error(`no image for app ${app.name}`);
-    apps[app.name] = { dir, image: image.id, tree: (await store.render(image.key, request.least)).id };
+    apps[app.name] = { dir, image: image.id, tree: (await store.render(image.key, request.least, { merged })).id };
   }
   const users = wantsPrivateUsers(manifest) ? ({ privateUsers: true } as const) : {};
-  return { overlay: request.overlay, ...users, stage1: { image: stage1.id, tree: stage1Tree.id }, apps };
+  return { overlay, ...users, stage1: { image: stage1.id, tree: stage1Tree.id }, apps };
 }
 
-/** The rendered image of an app. */
-function appTree({ data }: PrepareRequest, { apps }: TreesFile, app: string): HostPath {
-  const tree = apps[app]?.tree;
-  if (tree === undefined) throw new Error(`no tree for app ${app}`);
-  return dataLayout(data).treeRootfs(tree);
+/** The rendered images of the apps, for this process and those that it starts. */
+interface AppTrees extends Disposable {
+  of(app: string): HostPath;
+}
+
+async function openAppTrees({ data }: PrepareRequest, { apps }: TreesFile): Promise<AppTrees> {
+  const layout = dataLayout(data);
+  const open = new Map<string, number>();
+  const close = () => [...open.values()].forEach(closeSync);
+  try {
+    for (const { tree } of Object.values(apps)) if (!open.has(tree)) open.set(tree, await openTree(layout, tree));
+  } catch (error) {
+    close();
+    throw error;
+  }
+  return {
+    of(app) {
+      const fd = open.get(apps[app]?.tree ?? "");
+      if (fd === undefined) throw new Error(`no tree for app ${app}`);
+      return hostPath(`/proc/${process.pid}/fd/${fd}/.`);
+    },
+    [Symbol.dispose]: close,
+  };
 }
 
 /** The directory of an app's image whose copy an "empty" volume begins as. */
@@ -182,12 +203,12 @@ function copied({ manifest, implicitVolumes }: PrepareRequest, key: string): { a
   return app === undefined || path === undefined ? undefined : { app: app.name, path };
 }
 
-/** Checks the size of all copies before the first is made. */
-function requireVolumesSize(request: PrepareRequest, trees: TreesFile): void {
+/** Before anything is copied. */
+function requireVolumesSize(request: PrepareRequest, trees: AppTrees): void {
   const { manifest, images, implicitVolumes = new Map<string, string>() } = request;
   const sources = [...implicitVolumes.keys()].flatMap((key) => copied(request, key) ?? []);
   for (const [i, { name }] of manifest.apps.entries()) {
-    const tree = appTree(request, trees, name);
+    const tree = trees.of(name);
     const found = sources.filter(({ app }) => app === name).flatMap(({ path }) => openInImage(tree, path) ?? []);
     try {
       const directories = found.map((fd) => `/proc/self/fd/${fd}`);
@@ -199,7 +220,12 @@ function requireVolumesSize(request: PrepareRequest, trees: TreesFile): void {
   }
 }
 
-async function fill(request: PrepareRequest, container: OwnedContainer, trees: TreesFile): Promise<void> {
+async function fill(
+  request: PrepareRequest,
+  container: OwnedContainer,
+  trees: TreesFile,
+  opened: AppTrees,
+): Promise<void> {
   const { store, manifest, stage1 } = request;
   const layout = containerLayout(container.dir);
   const data = dataLayout(request.data);
@@ -214,13 +240,14 @@ async function fill(request: PrepareRequest, container: OwnedContainer, trees: T
     if (volume.kind === "empty") {
       const source = copied(request, key);
       const target = layout.emptyVolume(key);
-      if (source !== undefined && (await copyFromImage(appTree(request, trees, source.app), source.path, target))) continue;
+      if (source !== undefined && (await copyFromImage(opened.of(source.app), source.path, target))) continue;
       makeEmptyVolume(layout.emptyVolume(key), volume);
     }
 
   // With an overlay, files for the stage1 root are written to its upper directory, before the mount.
   let root: string = layout.stage1Rootfs;
   if (request.overlay) {
+    linkLayers(container.dir, trees, request.data);
     for (const of of ["stage1", ...Object.values(trees.apps).map((app) => app.dir)]) {
       mkdirSync(layout.upper(of), { recursive: true, mode: 0o755 });
       mkdirSync(layout.work(of), { recursive: true, mode: 0o755 });

@@ -27,6 +27,9 @@ export interface RemovalOptions {
 /** Removes all of these images or none, and their trees that no container uses. */
 export function removeImages(images: readonly StoredImage[], { data, store, wait }: RemovalOptions): void {
   const layout = dataLayout(data);
+  const layered = images.some(({ digest }) => digest !== undefined);
+  // Layers of an image that the index does not know of yet are not taken for nobody's.
+  if (layered) store.adopt();
   const leftovers = store.exclusively(wait, () => {
     const uses = treeUses(data);
     for (const image of images) refuseUsed(image, uses);
@@ -34,7 +37,8 @@ export function removeImages(images: readonly StoredImage[], { data, store, wait
     const unused = new Set(images.map(({ key }) => key));
     const trees = listTrees(layout).filter((id) => !used.has(id) && unused.has(treeImages(layout, id)?.at(-1) ?? ""));
     for (const { key } of images) store.remove(key);
-    return trees.map((id) => detachTree(layout, id));
+    const removals = trees.map((id) => detachTree(layout, id));
+    return layered ? [...removals, ...store.detachLayers(listTrees(layout), () => true)] : removals;
   });
   for (const remove of leftovers) remove();
 }
@@ -82,7 +86,9 @@ export function collectImages(before: number, { data, store, wait }: RemovalOpti
       (id) => !usedTrees.has(id) && !recent.has(treeImages(layout, id)?.at(-1) ?? ""),
     );
     for (const { key } of gone) store.remove(key);
-    return { images: gone, trees: stale, leftovers: stale.map((id) => detachTree(layout, id)) };
+    const removals = stale.map((id) => detachTree(layout, id));
+    const layers = store.detachLayers(listTrees(layout), (key) => recent.has(key));
+    return { images: gone, trees: stale, leftovers: [...removals, ...layers] };
   });
   for (const remove of leftovers) remove();
   return { images, trees, temporaries };

@@ -10,7 +10,7 @@ import type { ImageLookup } from "../store/image-lookup.ts";
 import type { Removal } from "../store/removal.ts";
 import type { Rendering } from "../store/rendering.ts";
 import type { StoredImage } from "../store/store.ts";
-import { damagedTrees, type TreeDamage, verifyBlob } from "../store/verify-images.ts";
+import { damagedTrees, type TreeDamage, type VerifiedLayers, verifyBlob } from "../store/verify-images.ts";
 import { type TreeUse, treeUses } from "./tree-uses.ts";
 
 export interface Damage {
@@ -26,20 +26,22 @@ export interface Damage {
 export interface VerifyOptions {
   data: string;
   store: Rendering & Removal & ImageLookup;
+  /** What was found so far of layers that several images have. */
+  layers: VerifiedLayers;
   /** Called if another process has to finish first. */
   wait(): void;
 }
 
 /** Undefined for an image that has been removed meanwhile. */
 export async function verifyImage(image: StoredImage, options: VerifyOptions): Promise<Damage[] | undefined> {
-  const { data, store } = options;
+  const { data, store, layers } = options;
   // To put a tree right ends what keeps others from removing images.
   store.share();
   if (!store.list().some(({ key }) => key === image.key)) return undefined;
-  const blob = verifyBlob(data, image);
+  const blob = await verifyBlob(data, image, layers);
   if (blob !== undefined) return [{ what: blob, remade: false, containers: [] }];
   const damages: Damage[] = [];
-  for await (const damage of damagedTrees(data, image, store)) {
+  for await (const damage of damagedTrees(data, image, store, layers)) {
     const found = remake(damage, options);
     if (found !== undefined) damages.push(found);
     store.share();

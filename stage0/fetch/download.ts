@@ -16,6 +16,8 @@ export interface DownloadOptions {
   known?: Validators | undefined;
   /** Bytes the file must have. */
   size?: number | undefined;
+  /** What is at the URL never changes, because it is called by its digest: a transfer is resumed without a proof. */
+  immutable?: boolean;
   signal?: AbortSignal | undefined;
   /** The first byte comes next: forget everything that was written. `length` is known if the server says it. */
   begin(length: number | undefined): Promise<void> | void;
@@ -34,13 +36,16 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
   let headers: Headers = {};
   let farthest = 0;
   let failures = 0;
+  /** What arrived is of no use: the next request is for all of it. */
+  let restart = false;
   const rate = watchRate(http.leastRate);
   const condition = conditionOf(options.known);
 
   for (;;) {
     try {
-      const rest =
-        offset > 0 && validator !== undefined ? { range: `bytes=${offset}-`, "if-range": validator } : undefined;
+      const proof = validator === undefined ? undefined : { "if-range": validator };
+      const resumable = offset > 0 && !restart && (options.immutable === true || proof !== undefined);
+      const rest = resumable ? { range: `bytes=${offset}-`, ...proof } : undefined;
       const resuming = rest !== undefined;
       const response = await http.get(url, {
         signal,
@@ -57,7 +62,7 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
       if (response.status === 206 && resuming) {
         if (!continues(response, { offset, total, validator })) {
           response.close();
-          validator = undefined;
+          restart = true;
           throw broken(response, "the server answers a range with another one");
         }
       } else if (response.status === 200) {
@@ -65,13 +70,14 @@ export async function download(http: HttpClient, url: URL, options: DownloadOpti
         total = contentLength(headers);
         validator = strongValidator(headers);
         offset = 0;
+        restart = false;
         checkSize(response, total, options.size);
         await options.begin(total);
         rate.busy();
       } else {
         response.close();
         if (resuming && response.status === 416) {
-          validator = undefined;
+          restart = true;
           throw broken(response, `the file has become shorter than ${offset} bytes`);
         }
         throw statusError(response);

@@ -7,6 +7,7 @@
 import { existsSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
 import type { InsecureOption } from "../config/insecure-options.ts";
+import { HOST_PLATFORM, type Platform } from "../oci/platform.ts";
 import { formatImageName, type ImageName, mismatch } from "../store/image-name.ts";
 import { leastProvenance, type Provenance } from "../store/provenance.ts";
 import type { StoredImage } from "../store/store.ts";
@@ -17,6 +18,8 @@ export interface ImageFinder {
   store: FetchStore;
   pullPolicy: PullPolicy;
   insecure: ReadonlySet<InsecureOption>;
+  /** Undefined: this machine's. */
+  platform?: Platform | undefined;
   /** Opens the network; called when an image needs it. */
   network(): Promise<FetchContext>;
 }
@@ -89,7 +92,7 @@ const hasDependencies = ({ key }: StoredImage, { store }: ImageFinder): boolean 
 /** Undefined if it takes the network, or a signature is to be verified. */
 async function findHere(wanted: WantedImage, finder: ImageFinder, least: Provenance): Promise<StoredImage | undefined> {
   const { reference, signature, stored } = wanted;
-  const { store, pullPolicy, insecure } = finder;
+  const { store, pullPolicy, insecure, platform = HOST_PLATFORM } = finder;
   const serves = stored === undefined ? undefined : store.best({ asked: stored }, least);
-  return serves ?? (await sourceOf(reference).find(reference, { store, pullPolicy, insecure, signature, least }));
+  return serves ?? (await sourceOf(reference).find(reference, { store, pullPolicy, insecure, platform, signature, least }));
 }

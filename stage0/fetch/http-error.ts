@@ -124,7 +124,7 @@ export function statusError(response: FailedResponse): HttpError {
 }
 
 /** Milliseconds of a Retry-After header: seconds or a date. */
-function retryAfter(value: string, now: number): number | undefined {
+export function retryAfter(value: string, now: number): number | undefined {
   if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
   const date = Date.parse(value);
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);

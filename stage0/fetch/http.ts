@@ -9,6 +9,7 @@ import type { Dispatcher } from "undici";
 import { callersEnvironment, type Environment, exposeToRuntime } from "../../shared/callers-environment.ts";
 import { RktError, withoutCredentials } from "../../shared/errors.ts";
 import { HttpError, ITSELF, networkError } from "./http-error.ts";
+import { isOwnHost, leadsHere, lookupElsewhere } from "./own-addresses.ts";
 import { withoutUserinfo } from "./plain-href.ts";
 import { DEFAULT_RETRY, LEAST_RATE, type LeastRate, type Retrying, type RetryPolicy } from "./retry.ts";
 
@@ -59,8 +60,22 @@ export interface HttpResponse {
 }
 
 export interface RequestOptions {
+  /** Of the first request, and of those after redirects, which a POST does not follow. GET unless told. */
+  method?: "GET" | "HEAD" | "POST";
+  body?: string;
   headers?: Record<string, string>;
   signal?: AbortSignal | undefined;
+  /** How a protocol with credentials of its own asks; no configured ones are sent then. */
+  own?: OwnAccess | undefined;
+}
+
+export interface OwnAccess {
+  /** What the person named. Only if that is on this machine may the URL, and what it redirects to, be. */
+  named: URL;
+  /** The header `authorization`, for the origin of the requested URL alone. */
+  authorization?: string | undefined;
+  /** Accept any certificate of the requested URL's origin. */
+  anyCertificate?: boolean;
 }
 
 export interface HttpClient extends Retrying {
@@ -75,11 +90,13 @@ export interface HttpClient extends Retrying {
 export function openHttp(options: HttpOptions = {}): HttpClient {
   const agents = new Map<string, Promise<Dispatcher>>();
 
-  function agentFor(protocol: string): Promise<Dispatcher> {
-    const known = agents.get(protocol);
+  function agentFor(protocol: string, { anyCertificate = false, elsewhere = false } = {}): Promise<Dispatcher> {
+    const any = anyCertificate || options.anyCertificate === true;
+    const key = `${protocol}${any ? " any" : ""}${elsewhere ? " elsewhere" : ""}`;
+    const known = agents.get(key);
     if (known !== undefined) return known;
-    const agent = openAgent(protocol, options);
-    agents.set(protocol, agent);
+    const agent = openAgent(protocol, { ...options, anyCertificate: any }, elsewhere);
+    agents.set(key, agent);
     return agent;
   }
 
@@ -88,21 +105,33 @@ export function openHttp(options: HttpOptions = {}): HttpClient {
     return options.credentialsFor?.(url);
   }
 
-  async function get(requested: URL, { headers, signal }: RequestOptions = {}): Promise<HttpResponse> {
+  async function get(
+    requested: URL,
+    { method = "GET", body: content, headers, signal, own }: RequestOptions = {},
+  ): Promise<HttpResponse> {
     const first = withoutUserinfo(requested);
-    const basic = basicOf(requested, shownUrl(first, first));
+    const given = own === undefined ? basicOf(requested, shownUrl(first, first)) : headerOf(own.authorization);
     let url = first;
     for (let redirects = 0; ; redirects++) {
       const shown = shownUrl(url, first);
-      const own = url.origin === first.origin ? basic : undefined;
+      const same = url.origin === first.origin;
+      const credentials = same ? given : undefined;
+      const elsewhere = own !== undefined && url.hostname !== own.named.hostname && !isOwnHost(own.named);
+      if (elsewhere && isOwnHost(url)) throw leadsHere(shown, url.host);
+      const anyCertificate = same && own?.anyCertificate === true;
       let answer: Dispatcher.ResponseData;
       try {
-        answer = await (await agentFor(url.protocol)).request({
+        answer = await (await agentFor(url.protocol, { anyCertificate, elsewhere })).request({
           origin: url.origin,
           path: url.pathname + url.search,
-          method: "GET",
+          method,
+          body: content ?? null,
           signal: signal ?? null,
-          headers: { "user-agent": options.userAgent ?? "rkt", ...headers, ...(own ?? authorization(url)) },
+          headers: {
+            "user-agent": options.userAgent ?? "rkt",
+            ...headers,
+            ...(credentials ?? (own === undefined ? authorization(url) : undefined)),
+          },
         });
       } catch (error) {
         signal?.throwIfAborted();
@@ -113,7 +142,7 @@ export function openHttp(options: HttpOptions = {}): HttpClient {
       const close = () => void body.on("error", () => {}).destroy();
       const answered = flatten(answer.headers);
       const location = answered["location"];
-      if (!REDIRECTS.has(status) || location === undefined) {
+      if (!REDIRECTS.has(status) || location === undefined || method === "POST") {
         return { url, shown, status, headers: answered, body: chunks(body, shown, signal), close };
       }
       close();
@@ -141,7 +170,7 @@ export function openHttp(options: HttpOptions = {}): HttpClient {
 }
 
 /** If no variable for https is set, undici sends https through the proxy of HTTP_PROXY too. */
-async function openAgent(protocol: string, options: HttpOptions): Promise<Dispatcher> {
+async function openAgent(protocol: string, options: HttpOptions, elsewhere: boolean): Promise<Dispatcher> {
   const { EnvHttpProxyAgent } = await import("undici");
   const env = options.env ?? callersEnvironment();
   const httpProxy = proxyUrl(env, "http_proxy");
@@ -158,7 +187,8 @@ async function openAgent(protocol: string, options: HttpOptions): Promise<Dispat
     httpProxy,
     httpsProxy,
     noProxy: env["no_proxy"] ?? env["NO_PROXY"] ?? "",
-    connect,
+    // A proxy looks names up by itself, and may be on this machine.
+    connect: elsewhere ? { ...connect, lookup: lookupElsewhere } : connect,
     requestTls: connect,
     proxyTls: connect,
     headersTimeout: idle,
@@ -185,6 +215,9 @@ function proxyUrl(env: Environment, name: string): string {
     );
   return url;
 }
+
+const headerOf = (authorization: string | undefined): Record<string, string> | undefined =>
+  authorization === undefined ? undefined : { authorization };
 
 /** Whom the machine's other programs trust; the runtime's own list only where there is none. */
 function trustedCertificates(): string[] {

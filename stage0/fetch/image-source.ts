@@ -9,6 +9,7 @@
  */
 
 import type { InsecureOption } from "../config/insecure-options.ts";
+import type { Platform } from "../oci/platform.ts";
 import type { Provenance } from "../store/provenance.ts";
 import type { StoredImage } from "../store/store.ts";
 import type { FetchContext, FetchStore, PullPolicy } from "./fetch-context.ts";
@@ -50,6 +51,8 @@ export interface FindRequest {
   insecure: ReadonlySet<InsecureOption>;
   /** File of the image's signature, which the person named. */
   signature: string | undefined;
+  /** Of an image of several platforms, the one that is meant. */
+  platform: Platform;
   /** The least provenance of an image that is found by its name. */
   least: Provenance;
 }

@@ -11,13 +11,17 @@ import { discoverKeys, formatAttempts } from "./discovery.ts";
 import { fetchBytes } from "./fetch-bytes.ts";
 import type { HttpClient } from "./http.ts";
 import { plainHref } from "./plain-href.ts";
+import { isPemKey, type KeyPairKey, readPemKey } from "../trust/key-pair.ts";
 import { readPublicKeys } from "../trust/public-key.ts";
 
-export interface FoundKey {
-  key: Key;
+/** An OpenPGP key, or one of a pair without an owner (cosign): what is in the file tells. */
+export type FoundKey = (
+  | { kind: "openpgp"; key: Key }
+  | { kind: "pair"; key: KeyPairKey }
+) & {
   /** Path or URL. */
   source: string;
-}
+};
 
 /** Enough for the keyring of a distribution; a key has some thousand bytes. */
 const KEY_LIMIT = 4 << 20;
@@ -65,7 +69,8 @@ async function download(http: HttpClient, url: URL): Promise<FoundKey[]> {
 }
 
 async function keysOf(bytes: Uint8Array, source: string): Promise<FoundKey[]> {
-  return (await readPublicKeys(bytes, source)).map((key) => ({ key, source }));
+  if (isPemKey(bytes)) return [{ kind: "pair", key: readPemKey(bytes, source), source }];
+  return (await readPublicKeys(bytes, source)).map((key) => ({ kind: "openpgp", key, source }));
 }
 
 function readFile(path: string): Uint8Array {

@@ -10,6 +10,8 @@ import type { InsecureOption } from "../config/insecure-options.ts";
 import { writeError } from "../terminal/output.ts";
 import type { FetchContext, FetchStore, PullPolicy } from "./fetch-context.ts";
 import { openHttp } from "./http.ts";
+import type { RegistryAccess } from "./registry-access.ts";
+import type { Platform } from "../oci/platform.ts";
 import { openReporter } from "../terminal/progress.ts";
 
 export interface FetchSettings {
@@ -19,6 +21,9 @@ export interface FetchSettings {
   quiet: boolean;
   credentialsFor?: ((url: URL) => Record<string, string> | undefined) | undefined;
   beginVerification: FetchContext["beginVerification"];
+  verifyKeyPair: FetchContext["verifyKeyPair"];
+  registries(): Promise<RegistryAccess>;
+  platform?: Platform | undefined;
 }
 
 export interface OpenFetch {
@@ -30,7 +35,7 @@ const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
 
 /** Until `close`, the first SIGINT, SIGTERM or SIGHUP ends the fetch with an error; a second one ends the process. */
 export function openFetch(settings: FetchSettings): OpenFetch {
-  const { store, insecure, pullPolicy, beginVerification } = settings;
+  const { store, insecure, pullPolicy, beginVerification, verifyKeyPair, registries, platform } = settings;
   const reporter = openReporter({ stream: stderr, quiet: settings.quiet });
   const http = openHttp({
     anyCertificate: insecure.has("tls"),
@@ -45,7 +50,10 @@ export function openFetch(settings: FetchSettings): OpenFetch {
     return { name, handle };
   });
   return {
-    context: { store, http, insecure, pullPolicy, reporter, beginVerification, signal: stop.signal },
+    context: {
+      ...{ store, http, insecure, pullPolicy, reporter, registries, platform },
+      ...{ beginVerification, verifyKeyPair, signal: stop.signal },
+    },
     async close() {
       for (const { name, handle } of handlers) process.removeListener(name, handle);
       await http.close();

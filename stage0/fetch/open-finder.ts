@@ -2,6 +2,7 @@
 
 import type { Settings } from "../config/settings.ts";
 import { say } from "../terminal/output.ts";
+import type { Platform } from "../oci/platform.ts";
 import type { FetchStore, PullPolicy } from "./fetch-context.ts";
 import type { ImageFinder } from "./find.ts";
 import type { OpenFetch } from "./open-fetch.ts";
@@ -10,17 +11,24 @@ export interface OpenFinder extends ImageFinder {
   close(): Promise<void>;
 }
 
-export function openFinder(settings: Settings, store: FetchStore, pullPolicy: PullPolicy): OpenFinder {
+export function openFinder(
+  settings: Settings,
+  store: FetchStore,
+  pullPolicy: PullPolicy,
+  platform?: Platform,
+): OpenFinder {
   const { insecure, quiet } = settings;
   let opened: OpenFetch | undefined;
   return {
     store,
     pullPolicy,
     insecure,
+    platform,
     async network() {
       if (opened === undefined) {
         const { openFetch } = await import("./open-fetch.ts");
         const { signatureChecker } = await import("../trust/verify.ts");
+        const { keyPairVerifier } = await import("../trust/key-pair.ts");
         const { credentialsFrom } = await import("../config/auth.ts");
         opened = openFetch({
           store,
@@ -29,6 +37,12 @@ export function openFinder(settings: Settings, store: FetchStore, pullPolicy: Pu
           quiet,
           credentialsFor: credentialsFrom(settings, say),
           beginVerification: signatureChecker(settings),
+          verifyKeyPair: keyPairVerifier(settings),
+          platform,
+          async registries() {
+            const { openRegistries } = await import("./open-registries.ts");
+            return openRegistries({ dirs: settings, warn: say });
+          },
         });
       }
       return opened.context;

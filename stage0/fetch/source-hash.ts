@@ -1,6 +1,7 @@
-/** An image of the store, by its hash or the beginning of it. */
+/** An image of the store, by its hash or the beginning of it, or by the digest that registries know it by. */
 
 import { usageError } from "../../shared/errors.ts";
+import { isDigest } from "../oci/descriptor.ts";
 import type { ImageSource } from "./image-source.ts";
 
 export interface HashReference {
@@ -13,6 +14,10 @@ export const hashSource: ImageSource<HashReference> = {
   schemes: [],
   origin: "store",
   parse(text) {
+    if (text.startsWith("sha256:")) {
+      if (isDigest(text)) return { kind: "hash", hash: text };
+      throw usageError(`image digest ${JSON.stringify(text)}: must be sha256: and 64 lower-case hex digits`);
+    }
     if (!text.startsWith("sha512-")) return undefined;
     if (/^sha512-[0-9a-f]{2,128}$/.test(text)) return { kind: "hash", hash: text };
     throw usageError(

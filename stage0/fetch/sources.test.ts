@@ -21,6 +21,12 @@ const references: [text: string, kind: string, value: string][] = [
   ["dir/x.aci", "file", "dir/x.aci"],
   ["dir/x", "name", "dir/x"],
   ["coreos.com/etcd:v2", "name", "coreos.com/etcd"],
+  ["docker://nginx", "docker", "docker.io"],
+  ["DOCKER://localhost:5000/x:1", "docker", "localhost:5000"],
+  ["oci:./dir", "oci", "./dir"],
+  ["oci:/dir:v1", "oci", "/dir"],
+  ["oci-archive:x.tar:a/b:c", "oci-archive", "x.tar"],
+  ["docker-archive:/x.tar:@1", "docker-archive", "/x.tar"],
 ];
 
 for (const [text, kind, value] of references) {
@@ -37,7 +43,8 @@ const badReferences: [text: string, message: RegExp][] = [
   ["sha512-", /must be sha512- and 2 to 128/],
   ["sha512-xyz", /must be sha512- and 2 to 128/],
   [`sha512-${"0".repeat(129)}`, /must be sha512- and 2 to 128/],
-  ["docker://busybox", /from https:, http: and file: only/],
+  ["ftp://example.com/x", /from https:, http:, docker: and file: only/],
+  ["docker://", /there is no repository/],
   ["http://", /is malformed/],
   ["file://host/x.aci", /names no host/],
 ];
@@ -54,6 +61,7 @@ const shown: [text: string, format: string, shortName: string][] = [
   ["https://example.com", "https://example.com/", "/"],
   ["./dir/x.aci", "./dir/x.aci", "x.aci"],
   ["coreos.com/etcd:v2,os=linux", "coreos.com/etcd:v2,os=linux", "etcd"],
+  ["docker://me/app", "docker://docker.io/me/app:latest", "app"],
 ];
 
 for (const [text, format, shortName] of shown) {
@@ -78,7 +86,7 @@ function loadedWith(file: string, seen = new Set<string>()): Set<string> {
 test("what every start loads of the sources is nothing of the network, of signatures or of archives", () => {
   const loaded = [...loadedWith(join(import.meta.dirname, "find.ts"))].map((file) => basename(file));
   assert.ok(loaded.includes("source-url.ts"), "it follows imports");
-  const expensive = /^(?:http.*|retry|download|discovery|open-fetch|fetch(?!-context).*|verify|tar-reader)\.ts$/;
+  const expensive = /^(?:http.*|registry(?!-hosts).*|.*registries.*|toml|import-oci|vouch|retry|download|discovery|open-fetch|fetch(?!-context).*|verify|tar-reader)\.ts$/;
   assert.deepEqual(
     loaded.filter((file) => expensive.test(file)),
     [],

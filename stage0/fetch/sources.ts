@@ -2,13 +2,17 @@
 
 import { usageError } from "../../shared/errors.ts";
 import type { ImageSource } from "./image-source.ts";
+import { dockerArchiveSource } from "./source-docker-archive.ts";
+import { dockerSource } from "./source-docker.ts";
 import { fileSource } from "./source-file.ts";
 import { hashSource } from "./source-hash.ts";
 import { nameSource } from "./source-name.ts";
+import { ociArchiveSource } from "./source-oci-archive.ts";
+import { ociSource } from "./source-oci.ts";
 import { urlSource } from "./source-url.ts";
 
 /** The first one that can parse a text gets it. The last one takes nearly everything. */
-const SOURCES = [hashSource, urlSource, fileSource, nameSource] as const;
+const SOURCES = [hashSource, urlSource, dockerSource, ociSource, ociArchiveSource, dockerArchiveSource, fileSource, nameSource] as const;
 
 type ReferenceOf<Source> = Source extends ImageSource<infer Reference> ? Reference : never;
 

@@ -50,6 +50,10 @@ function setup(t: TestContext, prefix: string) {
     insecure: new Set<never>(),
     pullPolicy: "update" as const,
     reporter: openReporter({ stream }),
+    registries: () => Promise.reject(new Error("no registry is asked")),
+    verifyKeyPair() {
+      throw new Error("no registry is asked");
+    },
     beginVerification: signatureChecker({ systemConfig: join(dir, "system"), localConfig: join(dir, "local") }),
   };
   return {

@@ -27,8 +27,9 @@ interface Directory {
 }
 
 function storeDirectories(data: string): Directory[] {
-  const { cas, blobs, trees, tmp, locks } = dataLayout(data);
-  return [cas, dirname(blobs), blobs, trees, tmp, locks].map((path) => ({ path, mode: 0o700 }));
+  const { cas, blobs, trees, layerBlobs, layerTrees, tmp, locks } = dataLayout(data);
+  const layers = [dirname(layerTrees), dirname(layerBlobs), layerBlobs, layerTrees];
+  return [cas, dirname(blobs), blobs, trees, ...layers, tmp, locks].map((path) => ({ path, mode: 0o700 }));
 }
 
 function containerDirectories(data: string): Directory[] {

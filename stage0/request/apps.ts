@@ -7,8 +7,13 @@
 
 import { posix } from "node:path";
 import {
+  ACCOUNT_ANNOTATION,
+  type ACCOUNTS,
+  CMD_ANNOTATION,
   EARLY_IMAGE_ANNOTATION,
+  ENTRYPOINT_ANNOTATION,
   IMAGE_SHA256_ANNOTATION,
+  MAKE_WORKING_DIRECTORY_ANNOTATION,
   NOTIFY_ANNOTATION,
   NUMERIC_IDS_ANNOTATION,
   type Protection,
@@ -16,7 +21,7 @@ import {
   STOP_TIMEOUT_ANNOTATION,
 } from "../../shared/contract/annotations.ts";
 import { RktError } from "../../shared/errors.ts";
-import { appFromImage, bareApp, requireHost } from "../../shared/schema/image-manifest.ts";
+import { annotation, appFromImage, bareApp, requireHost } from "../../shared/schema/image-manifest.ts";
 import { specVersion } from "../../shared/schema/early-manifests.ts";
 import { quote } from "../../shared/schema/manifest-error.ts";
 import type { App, ImageID, ImageManifest, NameValue, PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
@@ -68,7 +73,10 @@ export function runtimeApp(
     image: { id, name: manifest.name, labels: manifest.labels },
     app: {
       ...app,
-      exec: [...app.exec, ...asked.arguments],
+      exec:
+        asked.exec === undefined && asked.arguments.length > 0
+          ? withArguments(app, asked, manifest)
+          : [...app.exec, ...asked.arguments],
       user: asked.user ?? app.user,
       group: asked.group ?? app.group,
       supplementaryGIDs: asked.supplementaryGIDs ?? (namesAccount(asked) ? [] : app.supplementaryGIDs),
@@ -86,23 +94,71 @@ export function runtimeApp(
     },
     readOnlyRootFS: asked.readOnlyRootFS,
     mounts: mergeMounts(request.mounts, asked.mounts),
-    annotations: [...withFacts(asked.annotations, image), ...numericAccount(asked)],
+    annotations: [...factsFor(asked, image), ...numericAccount(asked, image, app)],
   };
 }
 
-/**
- * With another user or group, an app does not get the further groups (disk, shadow) that the image has for its own
- * user.
- */
+/** The person's arguments come after the image's command; of an image that has an entrypoint and arguments of its own, in place of these. */
+function withArguments({ exec }: App, asked: AppRequest, { annotations }: ImageManifest): string[] {
+  const [entrypoint, cmd] = [words(annotations, ENTRYPOINT_ANNOTATION), words(annotations, CMD_ANNOTATION)];
+  const known = entrypoint !== undefined && cmd !== undefined && isSame([...entrypoint, ...cmd], exec);
+  return [...(known ? entrypoint : exec), ...asked.arguments];
+}
+
+/** The list that an annotation has as JSON; undefined for none, and for anything else. */
+function words(annotations: readonly NameValue[], name: string): string[] | undefined {
+  try {
+    const list: unknown = JSON.parse(annotation(annotations, name) ?? "");
+    return Array.isArray(list) && list.every((word) => typeof word === "string") ? list : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const isSame = (a: readonly string[], b: readonly string[]): boolean =>
+  a.length === b.length && a.every((word, i) => word === b[i]);
+
+/** Whoever names a group means that one, and not what an OCI image says of groups; whoever names a user, that user's. */
+function factsFor(asked: AppRequest, image: ResolvedImage): NameValue[] {
+  const facts = withFacts(asked.annotations, image);
+  if (asked.group !== undefined) return facts.filter(({ name }) => name !== ACCOUNT_ANNOTATION);
+  const own: (typeof ACCOUNTS)[number] = "own";
+  return facts.map((fact) =>
+    asked.user !== undefined && fact.name === ACCOUNT_ANNOTATION ? { ...fact, value: own } : fact,
+  );
+}
+
+/** Who is given another user or group than the image's is not meant to have the image's further groups (disk, shadow). */
 const namesAccount = ({ user, group }: AppRequest): boolean => user !== undefined || group !== undefined;
 
-/** Marks numbers of the command line as ids, because the image may have such names (CVE-2016-3697). */
-function numericAccount(asked: AppRequest): NameValue[] {
-  const numbers = (["user", "group"] as const).filter((what) => /^[0-9]+$/.test(asked[what] ?? ""));
+/** What the image may have as names is a number on the command line (CVE-2016-3697), and in the configuration of an OCI image. */
+function numericAccount(asked: AppRequest, { manifest }: ResolvedImage, app: App): NameValue[] {
+  const ofImage = annotation(manifest.annotations, ACCOUNT_ANNOTATION) !== undefined;
+  const numbers = (["user", "group"] as const).filter((what) =>
+    /^[0-9]+$/.test(asked[what] ?? (ofImage ? app[what] : "")),
+  );
   return numbers.length === 0 ? [] : [{ name: NUMERIC_IDS_ANNOTATION, value: numbers.join(",") }];
 }
 
-const OF_IMAGES: readonly string[] = [NOTIFY_ANNOTATION, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION];
+const OF_IMAGES: readonly string[] = [
+  ...[NOTIFY_ANNOTATION, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION],
+  ...[ACCOUNT_ANNOTATION, MAKE_WORKING_DIRECTORY_ANNOTATION],
+];
+
+/** What says how the image's app section is meant: nothing of a section that somebody else wrote. */
+const OF_APP_SECTIONS: readonly string[] = [ACCOUNT_ANNOTATION, MAKE_WORKING_DIRECTORY_ANNOTATION];
+
+/** As `withFacts`, for an app of a pod manifest; `replaced`: it has a section of its own. */
+export function factsOfTemplate(own: readonly NameValue[], image: ResolvedImage, replaced: boolean): NameValue[] {
+  const facts = withFacts(own, image);
+  if (replaced) return facts.filter(({ name }) => !OF_APP_SECTIONS.includes(name));
+  const section = image.manifest.app;
+  const numbers =
+    section === undefined || annotation(facts, ACCOUNT_ANNOTATION) === undefined
+      ? []
+      : (["user", "group"] as const).filter((what) => /^[0-9]+$/.test(section[what]));
+  return numbers.length === 0 ? facts : [...facts, { name: NUMERIC_IDS_ANNOTATION, value: numbers.join(",") }];
+}
 
 /**
  * Adds what the other stages need to know about the image, if the user has not set it: whether the app reports its

@@ -700,3 +700,41 @@ for (const { name, pod, words = [], message, hint } of podRefused)
       },
     );
   });
+
+// --- OCI images -------------------------------------------------------------------
+
+const pairs = (of: Record<string, string>) => Object.entries(of).map(([name, value]) => ({ name, value }));
+
+const oci = (annotations: Record<string, string>, over: object = {}) =>
+  image("e", { name: "example.com/oci", app: app({ exec: ["/entry", "-x", "cmd"], ...over }), annotations: pairs(annotations) });
+
+const commands: [name: string, annotations: Record<string, string>, words: string[], exec: string[]][] = [
+  ["nothing said", { entrypoint: '["/entry","-x"]', cmd: '["cmd"]' }, [], ["/entry", "-x", "cmd"]],
+  ["arguments in place of Cmd", { entrypoint: '["/entry","-x"]', cmd: '["cmd"]' }, ["--", "mine"], ["/entry", "-x", "mine"]],
+  ["no entrypoint", { entrypoint: "[]", cmd: '["/entry","-x","cmd"]' }, ["--", "/bin/mine"], ["/bin/mine"]],
+  ["--exec in place of both", { entrypoint: '["/entry","-x"]', cmd: '["cmd"]' }, ["--exec=/other", "--", "a"], ["/other", "a"]],
+  ["annotations of another command", { entrypoint: '["/other"]', cmd: '["cmd"]' }, ["--", "mine"], ["/entry", "-x", "cmd", "mine"]],
+  ["annotations that are no lists", { entrypoint: '{"a":1}', cmd: "nonsense" }, ["--", "mine"], ["/entry", "-x", "cmd", "mine"]],
+  ["one annotation alone", { cmd: '["cmd"]' }, ["--", "mine"], ["/entry", "-x", "cmd", "mine"]],
+];
+for (const [name, of, words, exec] of commands)
+  test(`the command of an OCI image: ${name}`, async () => {
+    const annotations = Object.fromEntries(Object.entries(of).map(([key, value]) => [`appc.io/docker/${key}`, value]));
+    const { manifest } = await build(["example.com/oci", ...words], [oci(annotations)]);
+    assert.deepEqual(manifest.apps[0]?.app?.exec, exec);
+  });
+
+const accounts: [name: string, account: string, words: string[], expected: Record<string, string>][] = [
+  ["the image's own", "own", [], { account: "own", "numeric-ids": "user,group" }],
+  ["the image's group", "given", [], { account: "given", "numeric-ids": "user,group" }],
+  ["another user", "given", ["--user=web"], { account: "own", "numeric-ids": "group" }],
+  ["another group", "own", ["--group=www"], { "numeric-ids": "user" }],
+  ["both", "own", ["--user=1", "--group=2"], { "numeric-ids": "user,group" }],
+];
+for (const [name, account, words, expected] of accounts)
+  test(`the user of an OCI image: ${name}`, async () => {
+    const made = oci({ "coreos.com/rocket/account": account, "coreos.com/rocket/oci/digest": "x" }, { user: "33", group: "0" });
+    const { manifest } = await build(["example.com/oci", ...words], [made]);
+    const prefixed = Object.fromEntries(Object.entries(expected).map(([key, value]) => [`coreos.com/rocket/${key}`, value]));
+    assert.deepEqual(Object.fromEntries((manifest.apps[0]?.annotations ?? []).map((one) => [one.name, one.value])), prefixed);
+  });

@@ -30,7 +30,7 @@ import {
   type ResolvedImage,
   runtimeApp,
   strangeReadiness,
-  withFacts,
+  factsOfTemplate,
 } from "./apps.ts";
 import { checkIsolators, overrideIsolators } from "./isolators.ts";
 import { checkPorts, checkSockets, exposedPorts } from "./ports.ts";
@@ -104,7 +104,7 @@ export function fromPodManifest(
         ...mounts.flatMap((mount) => placedMounts(mount, app.name, section)),
         ...fulfilling(given, section, mounts),
       ],
-      annotations: withFacts(app.annotations, image),
+      annotations: factsOfTemplate(app.annotations, image, app.app !== undefined),
     };
   });
   const volumes = given.volumes.map(({ fulfills: _, ...volume }) => volume);

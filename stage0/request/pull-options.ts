@@ -2,6 +2,7 @@
 
 import { usageError } from "../../shared/errors.ts";
 import { parseQuantity } from "../../shared/schema/quantity.ts";
+import { type Platform, parsePlatform } from "../oci/platform.ts";
 import type { PullPolicy } from "../fetch/fetch-context.ts";
 import type { OptionTable } from "../cli/words.ts";
 
@@ -12,6 +13,12 @@ export const pullOptions = {
     exclusive: "pull policy",
     value: "never|new|update",
     description: "when to use the network: never, for images that the store lacks, or always, to look for newer ones",
+    group: "Images",
+  },
+  platform: {
+    type: "string",
+    value: "OS/ARCH[/VARIANT]",
+    description: "of an OCI image for several platforms, take the one for this (this machine's)",
     group: "Images",
   },
   "max-image-size": {
@@ -48,7 +55,11 @@ export function readPullPolicy(values: PullValues, usual: PullPolicy): PullPolic
   return (values["pull-policy"] as PullPolicy | undefined) ?? usual;
 }
 
-/** Bytes; undefined for the default limits. */
+/** Undefined for this machine's. */
+export const readPlatform = (text: string | undefined): Platform | undefined =>
+  text === undefined ? undefined : parsePlatform(text);
+
+/** Bytes; undefined for the usual limits. */
 export function readMaxImageSize(text: string | undefined): number | undefined {
   const size = text === undefined ? undefined : parseQuantity(text, 0);
   if (text !== undefined && (size === undefined || size <= 0n))

@@ -1,5 +1,6 @@
 /** The types of requests for containers, as the command line or another caller makes them, before any image is read. */
 
+import type { Platform } from "../oci/platform.ts";
 import type { PullPolicy } from "../fetch/fetch-context.ts";
 import type { Stage1Request } from "../fetch/wanted-stage1.ts";
 import type { IpcMode } from "../../shared/contract/annotations.ts";
@@ -10,7 +11,9 @@ export interface ContainerRequest {
   run: RunRequest;
   stage1: Stage1Request;
   pullPolicy: PullPolicy;
-  /** Bytes that an image may unpack to; undefined: the default limits. */
+  /** Of images for several platforms; undefined: this machine's. */
+  platform?: Platform | undefined;
+  /** Bytes that an image may unpack to; undefined: the usual limit. */
   maxImageSize: number | undefined;
   /** false: the images are copied instead of mounted as overlays. */
   overlay: boolean;

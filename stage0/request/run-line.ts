@@ -11,7 +11,7 @@ import type { AppRequest, ContainerRequest, LaunchRequest, MetadataServiceReques
 import { findReserved } from "./reserved-annotations.ts";
 import { readOptions, type Values } from "../cli/options.ts";
 import { allOptions, type Line, type Operand, type OptionTable, type OptionWord } from "../cli/words.ts";
-import { readMaxImageSize, readPullPolicy } from "./pull-options.ts";
+import { readMaxImageSize, readPlatform, readPullPolicy } from "./pull-options.ts";
 import { appOptions, containerOptions, imageOptions, launchOptions, sharedOptions } from "./run-options.ts";
 import { checked, parseId, parseInteger, parseUniquePairs } from "../cli/values.ts";
 import { parseVariables } from "./environment-options.ts";
@@ -87,6 +87,7 @@ export function readRunLine(line: Line): RunLine {
       run,
       stage1: readStage1(values),
       pullPolicy: readPullPolicy(values, "new"),
+      platform: readPlatform(values.platform),
       maxImageSize: readMaxImageSize(values["max-image-size"]),
       overlay: !values["no-overlay"],
       uuidFile: values["uuid-file-save"],

@@ -44,8 +44,8 @@ export async function setUpContainer(
   settings: Settings,
   { durable, sockets, reporter }: SetUpOptions,
 ): Promise<OwnedContainer> {
-  const { run, pullPolicy, maxImageSize, overlay } = request;
-  // The command line and its files are read first, so that a mistake in them is found before any image is fetched.
+  const { run, pullPolicy, platform, maxImageSize, overlay } = request;
+  // What the command line and its files say is read before any image is: a mistake in them costs nothing.
   const template = run.podManifest === undefined ? undefined : readPodTemplate(run.podManifest);
   const circumstances = readCircumstances(run, settings);
   const wanted = template === undefined ? imagesOfApps(run) : imagesOfTemplate(template);
@@ -55,7 +55,7 @@ export async function setUpContainer(
 
   // `hold`: new images enter the store only at the end, so that an image that can't be run leaves nothing there.
   const store = openStore(settings.dir, { hold: true, maxImageSize, checkBlobs: !settings.insecure.has("ondisk") });
-  const finder = openFinder(settings, store, pullPolicy);
+  const finder = openFinder(settings, store, pullPolicy, platform);
   try {
     const images = await findImages(wanted, finder);
     const manifests = images.map(({ key }) => store.manifest(key));

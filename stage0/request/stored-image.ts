@@ -7,7 +7,7 @@ import { say } from "../terminal/output.ts";
 import type { Store, StoredImage } from "../store/store.ts";
 
 export const IMAGE_IN_STORE =
-  "IMAGE is the hash of an image in the store or the beginning of one, a name with labels, or the URL that it came from. Of several images of a name one that a trusted key has signed is meant, else one that was fetched from a file, and of these the one that came last.";
+  "IMAGE is the hash of an image in the store or the beginning of one, a name with labels, or the URL or docker:// reference that it came from. Of several images of a name one that a trusted key has signed is meant, else one that was fetched from a file, and of these the one that came last.";
 
 /** Opens the store and finds the image that the first operand names. */
 export async function withStoredImage(

@@ -15,6 +15,7 @@ import { blobKey } from "../../shared/contract/image-ids.ts";
 import { parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import { MAX_MANIFEST_BYTES } from "../../shared/schema/json.ts";
 import type { ImageID, ImageManifest } from "../../shared/schema/types.ts";
+import { OCI_ENTRIES, type OciContent, readStoredDocuments } from "./oci-content.ts";
 import { temporaryFile } from "./temporary.ts";
 import { type Decompressor, decompressor, detectCompression, MAGIC_BYTES } from "../archive/decompress.ts";
 import { PathSet } from "../archive/path-set.ts";
@@ -38,8 +39,10 @@ export interface ImportedBlob {
   key: string;
   manifest: ImageManifest;
   manifestText: string;
-  /** Bytes of the blob. */
+  /** Bytes of the blob; of an OCI image, with its layers. */
   size: number;
+  /** Of an OCI image. */
+  oci?: OciContent | undefined;
 }
 
 export interface BlobImport {
@@ -75,14 +78,7 @@ export function beginBlobImport(layout: DataLayout, name: string, limits: Import
 
   function consume(chunk: Buffer): void {
     size += chunk.length;
-    if (size > limits.archiveSize || (size > RATIO_FREE && size > compressedSize * limits.ratio))
-      throw new RktError(
-        "too-large",
-        `it decompresses to more than ${size > limits.archiveSize ? `${limits.archiveSize} bytes` : `${limits.ratio} times its size`}`,
-        {
-          hint: "it looks like a decompression bomb; if it is none, --max-image-size=SIZE lets it in",
-        },
-      );
+    requireSize(size, compressedSize, limits);
     contents.reader.write(chunk);
     hash.update(chunk);
     let at = 0;
@@ -155,6 +151,15 @@ export function beginBlobImport(layout: DataLayout, name: string, limits: Import
   };
 }
 
+/** Throws "too-large" for what looks like a decompression bomb: `size` bytes of an archive by now, out of `compressedSize`. */
+export function requireSize(size: number, compressedSize: number, limits: ImportLimits): void {
+  if (size <= limits.archiveSize && (size <= RATIO_FREE || size <= compressedSize * limits.ratio)) return;
+  const most = size > limits.archiveSize ? `${limits.archiveSize} bytes` : `${limits.ratio} times its size`;
+  throw new RktError("too-large", `it decompresses to more than ${most}`, {
+    hint: "it looks like a decompression bomb; if it is none, --max-image-size=SIZE lets it in",
+  });
+}
+
 /** The SHA-256 of a file from its beginning, in hex digits. */
 export function sha256Of(fd: number): string {
   const hash = createHash("sha256");
@@ -170,7 +175,7 @@ export function sha256Of(fd: number): string {
 /** Reads a blob that is in the store already, and says what it is. */
 export function inspectBlob(path: string): ImportedBlob {
   const hash = createHash("sha512");
-  const contents = new ImageContents(IMPORT_LIMITS);
+  const contents = new ImageContents(IMPORT_LIMITS, true);
   const chunk = Buffer.allocUnsafe(1024 * 1024);
   const fd = openSync(path, "r");
   let size = 0;
@@ -185,7 +190,9 @@ export function inspectBlob(path: string): ImportedBlob {
   }
   const manifestText = contents.finish();
   const id = `sha512-${hash.digest("hex")}`;
-  return { id, key: blobKey(id), manifest: parseImageManifest(manifestText), manifestText, size };
+  const oci = contents.documents();
+  for (const layer of oci?.layers ?? []) size += layer.size;
+  return { id, key: blobKey(id), manifest: parseImageManifest(manifestText), manifestText, size, oci };
 }
 
 /** Says what some files are that people take for images: "not a tar archive" would not help. */
@@ -199,10 +206,10 @@ function refuseForeign(start: Buffer): void {
 }
 
 /** temp file → fsync → rename → fsync of the directory. A blob that is there is replaced: it may be damaged. */
-async function place(
+export async function place(
   layout: DataLayout,
   temporary: { fd: number; path: string; keep(): void },
-  blob: ImportedBlob,
+  blob: Pick<ImportedBlob, "key">,
 ): Promise<void> {
   const target = layout.blob(blob.key);
   await fsyncAsync(temporary.fd);
@@ -217,21 +224,29 @@ async function place(
   }
 }
 
-/** The layout of an image archive: "manifest", a file, and "rootfs", a directory; nothing else, nothing twice (aci.md). */
+/**
+ * The layout of an image archive: "manifest", a file, and "rootfs", a directory; nothing else, nothing twice (aci.md). The
+ * archives that the store writes itself have the documents of an OCI image in place of "rootfs" (ADR 11).
+ */
 class ImageContents {
   readonly reader: TarReader;
+  readonly #stored: boolean;
   #manifest: Buffer[] | undefined;
+  readonly #documents = new Map<string, Buffer[]>();
   #rootfs = false;
   readonly #seen = new PathSet();
 
-  constructor(limits: TarLimits) {
+  /** `stored`: it is a blob of the store, which may be an OCI image. */
+  constructor(limits: TarLimits, stored = false) {
     this.reader = new TarReader((entry) => this.#entry(entry), limits);
+    this.#stored = stored;
   }
 
   #entry(entry: TarEntry): EntrySink | undefined {
     const { path } = entry;
     if (path === "" && entry.type === "directory") return undefined;
     if (path === "manifest") return this.#readManifest(entry);
+    if (this.#stored && !this.#rootfs && OCI_ENTRIES.some((name) => name === path)) return this.#readDocument(entry);
     if (path !== "rootfs" && !path.startsWith("rootfs/"))
       throw tarError(
         `it has ${JSON.stringify(shownPath(path))} beside "manifest" and "rootfs"`,
@@ -248,10 +263,22 @@ class ImageContents {
   #readManifest(entry: TarEntry): EntrySink {
     if (entry.type !== "file") throw tarError(`its manifest is a ${entry.type}, not a file`);
     if (this.#manifest !== undefined) throw tarError("it has two manifests");
-    if (entry.size > MAX_MANIFEST_BYTES) throw tarError(`its manifest has more than ${MAX_MANIFEST_BYTES} bytes`);
+    this.#manifest = [];
+    return collect(entry, this.#manifest);
+  }
+
+  #readDocument(entry: TarEntry): EntrySink {
+    if (entry.type !== "file" || this.#documents.has(entry.path)) throw tarError("it is no blob of an OCI image");
     const parts: Buffer[] = [];
-    this.#manifest = parts;
-    return { data: (chunk) => parts.push(Buffer.from(chunk)), end: () => {} };
+    this.#documents.set(entry.path, parts);
+    return collect(entry, parts);
+  }
+
+  /** After `finish`: what an OCI image is made of; undefined for another image. */
+  documents(): OciContent | undefined {
+    const [manifest, config] = OCI_ENTRIES.map((name) => this.#documents.get(name));
+    if (manifest === undefined || config === undefined) return undefined;
+    return readStoredDocuments({ manifest: Buffer.concat(manifest), config: Buffer.concat(config) });
   }
 
   /** The manifest's text; throws if the archive is not whole. */
@@ -259,8 +286,13 @@ class ImageContents {
     this.reader.end();
     if (this.#manifest === undefined)
       throw tarError("it has no manifest", "it is a tar archive, but no App Container image");
-    if (!this.#rootfs)
+    if (!this.#rootfs && this.#documents.size < OCI_ENTRIES.length)
       throw tarError("it has no rootfs", "an image archive has a directory rootfs (appc spec, aci.md)");
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.concat(this.#manifest));
   }
+}
+
+function collect({ path, size }: TarEntry, parts: Buffer[]): EntrySink {
+  if (size > MAX_MANIFEST_BYTES) throw tarError(`its ${path} has more than ${MAX_MANIFEST_BYTES} bytes`);
+  return { data: (chunk) => parts.push(Buffer.from(chunk)), end: () => {} };
 }

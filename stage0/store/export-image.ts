@@ -7,12 +7,14 @@ import { pipeline } from "node:stream/promises";
 import { gzip } from "../../shared/aci/gzip.ts";
 import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { dataLayout } from "../../shared/contract/data-directory.ts";
+import { type DataLayout, dataLayout } from "../../shared/contract/data-directory.ts";
+import { shortId } from "../../shared/contract/image-ids.ts";
 import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
 import { callersMode } from "../host/caller-mask.ts";
 import { removeAttempt } from "../host/remove-attempt.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { openBlob } from "./blob.ts";
+import { type OciArchive, ociArchive, squashedAci } from "./export-oci.ts";
 import type { MustCheck } from "./layers.ts";
 import type { ManifestReader } from "./manifest-reader.ts";
 import type { Provenance } from "./provenance.ts";
@@ -20,29 +22,41 @@ import type { Rendering } from "./rendering.ts";
 import type { StoredImage } from "./index-images.ts";
 import { extractAt, renderAt } from "./trees.ts";
 
+export interface ExportOptions {
+  format: "aci" | OciArchive;
+  compress: boolean;
+  overwrite: boolean;
+}
+
 export async function exportImage(
   data: string,
   image: StoredImage,
+  store: ManifestReader & Rendering,
   file: string,
-  { compress, overwrite, mustCheck }: { compress: boolean; overwrite: boolean; mustCheck: MustCheck },
+  { format, compress, overwrite }: ExportOptions,
 ): Promise<void> {
+  const layout = dataLayout(data);
+  const source = store.treeSource("none");
+  const oci = source.oci(image.key);
+  if (oci === undefined && format !== "aci")
+    throw new RktError("bad-request", `image ${shortId(image.id)} is an App Container image, which is no ${format}`, {
+      hint: "leave --format out",
+    });
+  const chunks =
+    oci === undefined
+      ? blobChunks(layout, image.key, source.mustCheck)
+      : format === "aci"
+        ? squashedAci(layout, image, store)
+        : ociArchive(layout, image, store.manifest(image.key), oci, format);
   const temporary = beside(file);
   let made = false;
   try {
     const fd = openSync(temporary, "wx", callersMode(0o666));
     made = true;
     const output = createWriteStream(temporary, { fd, flush: true });
-    const blob = await openBlob(dataLayout(data), image.key, mustCheck(image.key));
-    try {
-      // A stream may keep a chunk, and the reader uses its buffer again: each chunk is copied.
-      const chunks = Readable.from(copies(blob.chunks()), { objectMode: false, highWaterMark: 1 << 20 });
-      await (compress
-        ? pipeline(chunks, (input: AsyncIterable<Buffer>) => gzip(input), output)
-        : pipeline(chunks, output));
-      await blob.verify();
-    } finally {
-      await blob.close();
-    }
+    // A stream may keep a chunk, and the reader uses its buffer again: each chunk is copied.
+    const copied = Readable.from(copies(chunks), { objectMode: false, highWaterMark: 1 << 20 });
+    await (compress ? pipeline(copied, (input: AsyncIterable<Buffer>) => gzip(input), output) : pipeline(copied, output));
     // link(2) replaces nothing, as rename(2) would.
     if (overwrite) renameSync(temporary, file);
     else linkSync(temporary, file);
@@ -50,6 +64,16 @@ export async function exportImage(
     throw writeError(file, error);
   } finally {
     if (made) removeAttempt(temporary);
+  }
+}
+
+async function* blobChunks(layout: DataLayout, key: string, mustCheck: MustCheck): AsyncGenerator<Buffer> {
+  const blob = await openBlob(layout, key, mustCheck(key));
+  try {
+    yield* blob.chunks();
+    await blob.verify();
+  } finally {
+    await blob.close();
   }
 }
 
@@ -91,7 +115,7 @@ export async function writeDirectory(
     }
     const rootfs = rootfsOnly ? directory : `${directory}/rootfs`;
     if (dependencies) await renderAt(layout, image.key, store.treeSource(least), rootfs);
-    else await extractAt(layout, image.key, store.treeSource(least).mustCheck, rootfs);
+    else await extractAt(layout, image.key, store.treeSource(least), rootfs);
     // Files of the image may be set-user-ID root, or owned by users who are others on this machine: only root gets at them.
     chmodSync(directory, 0o700);
     if (overwrite) replaceDirectory(directory, path);

@@ -19,9 +19,12 @@ export interface ReleasedImport {
   remotes: RemoteRecord[];
 }
 
+/** What is held of an import, of either kind. */
+export type HeldBlob = Pick<BlobImport, "sha256" | "commit" | "abort">;
+
 interface HeldImport {
   image: StoredImage;
-  blobImport: BlobImport;
+  blobImport: HeldBlob;
   /** Its blob, which moves to its place once the image is released. */
   moved: Promise<ImportedBlob> | undefined;
 }
@@ -32,7 +35,7 @@ export class HeldImports {
   /** By URL. */
   readonly #remotes = new Map<string, RemoteRecord>();
 
-  hold(image: StoredImage, blobImport: BlobImport): void {
+  hold(image: StoredImage, blobImport: HeldBlob): void {
     this.#imports.set(image.key, { image, blobImport, moved: undefined });
   }
 

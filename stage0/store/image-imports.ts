@@ -18,10 +18,13 @@ import { fileIdentity, findFile, sameFile, saveFile } from "./index-files.ts";
 import { imageByKey, insertImage, type StoredImage, setProvenance } from "./index-images.ts";
 import { findRemote, type RemoteRecord, saveRemote } from "./index-remotes.ts";
 import { type Provenance, rank } from "./provenance.ts";
+import type { HeldBlob } from "./held-imports.ts";
+import type { OciImport } from "./oci-import.ts";
+import type { OciImports } from "./oci-imports.ts";
 import type { StoreState } from "./store-state.ts";
 import { collectTemporaries } from "./temporary.ts";
 
-export interface ImageImports {
+export interface ImageImports extends OciImports {
   /** Imports a local file in one pass. A file that is known, and has not changed since, costs a stat. */
   importFile(path: string): Promise<StoredImage>;
   /** Begins the import of bytes that come from elsewhere; errors call the image by `name`. */
@@ -78,7 +81,7 @@ export function imageImports(
       : { ...IMPORT_LIMITS, archiveSize: maxImageSize, ratio: Number.POSITIVE_INFINITY };
 
   /** Puts an image into the store, or holds it. */
-  const accept = async (blob: ImportedBlob, blobImport: BlobImport, provenance: Provenance): Promise<StoredImage> => {
+  const accept = async (blob: ImportedBlob, blobImport: HeldBlob, provenance: Provenance): Promise<StoredImage> => {
     if (!hold || indexed(state, blob.key) !== undefined) return await moveIntoStore(state, blobImport, provenance);
     const same = held.get(blob.key);
     if (same !== undefined) {
@@ -88,7 +91,8 @@ export function imageImports(
     const { id, key, manifest, size } = blob;
     const now = Date.now();
     const { name, labels } = manifest;
-    const image = { id, key, name, labels, size, importedAt: now, lastUsedAt: now, provenance };
+    const digest = blob.oci === undefined ? {} : { digest: blob.oci.digest };
+    const image = { id, key, name, labels, size, importedAt: now, lastUsedAt: now, provenance, ...digest };
     state.manifests.set(key, manifest);
     held.hold(image, blobImport);
     return image;
@@ -134,6 +138,39 @@ export function imageImports(
       };
     },
 
+    beginOci(shown) {
+      let begun: OciImport | undefined;
+      let blob: ImportedBlob | undefined;
+      const started = (): OciImport => {
+        if (begun === undefined) throw new Error("describe comes first");
+        return begun;
+      };
+      return {
+        async describe(documents) {
+          const { beginOciImport } = await import("./oci-import.ts");
+          collectTemporaries(layout);
+          const context = { layout, limits, share: () => lock.share(), checked: state.checkedLayers };
+          begun = beginOciImport(context, shown);
+          return await begun.describe(documents);
+        },
+        async finish() {
+          blob = await started().finish();
+          return blob;
+        },
+        async commit(remote, by) {
+          if (blob === undefined) throw new Error("commit before finish");
+          const signed = remote?.signatureUrl === undefined ? "none" : "verified";
+          const provenance = by === "file" ? ofFiles : by === "digest" ? "given" : signed;
+          const image = await accept(blob, started(), provenance);
+          if (remote !== undefined) updateRemote({ ...remote, key: image.key });
+          return image;
+        },
+        abort: async () => begun?.abort(),
+      };
+    },
+
+    vouchAsFile: (image) => raiseProvenance(state, image, ofFiles),
+
     async release(keys) {
       lock.share();
       await held.release(keys, (imports) => {
@@ -156,7 +193,7 @@ function indexed({ index, damaged }: StoreState, key: string): StoredImage | und
 }
 
 /** Moves the blob to its place, and adds the image to the index. */
-async function moveIntoStore(state: StoreState, blobImport: BlobImport, provenance: Provenance): Promise<StoredImage> {
+async function moveIntoStore(state: StoreState, blobImport: HeldBlob, provenance: Provenance): Promise<StoredImage> {
   const { lock, index } = state;
   // Taken first, so that nobody removes the blob before the index has its row.
   lock.share();

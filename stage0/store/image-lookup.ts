@@ -3,16 +3,20 @@
 import { RktError } from "../../shared/errors.ts";
 import { KEY_DIGITS, shortId } from "../../shared/contract/image-ids.ts";
 import type { Dependency, ImageManifest } from "../../shared/schema/types.ts";
+import { isDigest } from "../oci/descriptor.ts";
 import { bestOf, candidatesOf, passedOverHint } from "./best-image.ts";
 import { hasID, type NamedExpectation } from "./expectation.ts";
-import { allImages, imagesByName, imagesByPrefix, type StoredImage } from "./index-images.ts";
+import { allImages, imagesByDigest, imagesByName, imagesByPrefix, type StoredImage } from "./index-images.ts";
 import type { ManifestReader } from "./manifest-reader.ts";
 import type { Provenance } from "./provenance.ts";
 import type { StoreState } from "./store-state.ts";
 
 /** Images of the store, with those that this process holds (held-imports.ts). */
 export interface ImageLookup {
-  /** The one image whose ID begins with `prefix` ("sha512-" may be left out). */
+  /**
+   * The one image whose ID begins with `prefix` ("sha512-" may be left out). By the digest of an OCI image's manifest, the
+   * one that came last.
+   */
   resolve(prefix: string): StoredImage;
   /** All images, by name. */
   list(): StoredImage[];
@@ -38,6 +42,7 @@ export function imageLookup(
   const lookup: ImageLookup = {
     resolve(prefix) {
       if (/^sha256-[0-9a-f]{32,64}$/.test(prefix)) return resolveSha256(prefix);
+      if (isDigest(prefix)) return resolveDigest(prefix);
       const digits = prefix.replace(/^sha512-/, "").toLowerCase();
       if (!/^[0-9a-f]{2,128}$/.test(digits))
         throw new RktError("bad-hash", `"${prefix}" is no image hash`, {
@@ -85,6 +90,17 @@ export function imageLookup(
       );
     },
   };
+
+  function resolveDigest(digest: string): StoredImage {
+    lock.share();
+    const [found] = withHeld(imagesByDigest(index, digest))
+      .filter((image) => image.digest === digest)
+      .sort((a, b) => b.importedAt - a.importedAt);
+    if (found !== undefined) return found;
+    throw new RktError("no-such-image", `no image ${digest} in the store`, {
+      hint: "`rkt image list --full` shows the digests there are",
+    });
+  }
 
   /** The index has no column of these: each image is hashed, once. */
   function resolveSha256(prefix: string): StoredImage {

@@ -25,6 +25,7 @@ interface Image {
   size: number;
   importedAt: number;
   usedAt: number;
+  digest?: string | null;
 }
 
 const NOW = 1_795_000_000_123;
@@ -43,8 +44,10 @@ function indexOf(t: TestContext, images: readonly Image[]): IndexDb {
 
 function insert(db: IndexDb, images: readonly Image[]): void {
   db.transaction(() => {
-    for (const { key, name, version, size, importedAt, usedAt } of images)
-      db.run("INSERT INTO images VALUES (?,?,?,?,?,?,?,?,0)", key, key, name, version, "[]", size, importedAt, usedAt);
+    for (const { key, name, version, size, importedAt, usedAt, digest = null } of images) {
+      const values = [key, key, name, version, "[]", size, importedAt, usedAt, 0, digest];
+      db.run("INSERT INTO images VALUES (?,?,?,?,?,?,?,?,?,?)", ...values);
+    }
   });
 }
 
@@ -81,16 +84,20 @@ function expected(images: readonly Image[], { full, legend, by, descending, now 
   };
   const compare = (a: string | number, b: string | number) => (a < b ? -1 : a > b ? 1 : 0);
   const time = (at: number) => (full ? new Date(at).toISOString() : ago(at, now));
+  const digests = images.some(({ digest }) => typeof digest === "string");
+  const digestOf = ({ digest }: Image) => (full ? (digest ?? "") : (digest ?? "").slice(0, 19));
   const rows = [...images]
     .sort((a, b) => compare(value[by](a), value[by](b)) * (descending ? -1 : 1) || compare(a.key, b.key))
     .map((image) => [
       full ? image.key : shortId(image.key),
       title(image),
+      ...(digests ? [digestOf(image)] : []),
       full ? String(image.size) : bytes(image.size),
       time(image.importedAt),
       time(image.usedAt),
     ]);
-  return table(legend ? ["ID", "NAME", "SIZE", "IMPORTED", "LAST USED"] : undefined, rows);
+  const legends = ["ID", "NAME", ...(digests ? ["DIGEST"] : []), "SIZE", "IMPORTED", "LAST USED"];
+  return table(legend ? legends : undefined, rows);
 }
 
 const both = [false, true];

@@ -13,6 +13,14 @@ import type { IndexDb } from "./index-db.ts";
 export const IMAGE_ORDERS = ["name", "id", "size", "importtime", "lastused"] as const;
 export type ImageOrder = (typeof IMAGE_ORDERS)[number];
 
+/** Columns; not all are worth an order. */
+export const IMAGE_FIELDS = [...IMAGE_ORDERS, "digest"] as const;
+export type ImageField = (typeof IMAGE_FIELDS)[number];
+
+/** Hex digits of a registry's digest that a person sees. */
+const DIGEST_DIGITS = 12;
+export const shortDigest = (digest: string): string => digest.slice(0, "sha256:".length + DIGEST_DIGITS);
+
 export interface ImageTableOptions {
   /** Whole keys, bytes, times in RFC 3339. */
   full: boolean;
@@ -25,7 +33,9 @@ export interface ImageTableOptions {
   now: number;
 }
 
-const LEGEND = ["ID", "NAME", "SIZE", "IMPORTED", "LAST USED"];
+/** With a column for the digests of OCI images, if there is one. */
+const legendOf = (digests: boolean): string[] =>
+  ["ID", "NAME", ...(digests ? ["DIGEST"] : []), "SIZE", "IMPORTED", "LAST USED"];
 
 const ORDER: Record<ImageOrder, string> = {
   name: "cell1",
@@ -37,12 +47,22 @@ const ORDER: Record<ImageOrder, string> = {
 
 export function imageTable(index: IndexDb, { full, legend, by, descending, now }: ImageTableOptions): string {
   const time = (column: string) => (full ? rfc3339(column) : ago(column, now));
+  const digests = index.get("SELECT 1 FROM images WHERE digest IS NOT NULL LIMIT 1") !== undefined;
+  const LEGEND = legendOf(digests);
+  const digest = `coalesce(${full ? "digest" : `substr(digest, 1, ${"sha256:".length + DIGEST_DIGITS})`}, '')`;
+  const columns = [
+    full ? "key" : `substr(key, 1, ${"sha512-".length + SHORT_DIGITS})`,
+    "name || coalesce(':' || nullif(version, ''), '')",
+    ...(digests ? [digest] : []),
+    full ? "size" : bytes("size"),
+    time("imported_at"),
+    time("used_at"),
+  ];
   const cells = `
-    SELECT ${full ? "key" : `substr(key, 1, ${"sha512-".length + SHORT_DIGITS})`} AS cell0,
-      name || coalesce(':' || nullif(version, ''), '') AS cell1, ${full ? "size" : bytes("size")} AS cell2,
-      ${time("imported_at")} AS cell3, ${time("used_at")} AS cell4, version
+    SELECT ${columns.map((column, i) => `${column} AS cell${i}`).join(", ")}, version
     FROM images INDEXED BY images_listed ORDER BY ${ORDER[by]} ${descending ? "DESC" : ""}, key`;
-  const padded = [0, 1, 2, 3];
+  const last = columns.length - 1;
+  const padded = columns.slice(0, -1).map((_, i) => i);
   const least = (i: number) => (legend ? (LEGEND[i] ?? "").length : 0);
   // What is materialized keeps its order; an ORDER BY of group_concat's own would sort it once more.
   const [row = []] = index.scan(`
@@ -51,14 +71,14 @@ export function imageTable(index: IndexDb, { full, legend, by, descending, now }
         SELECT ${padded.map((i) => `max(${least(i)}, coalesce(max(length(cell${i})), 0)) AS width${i}`)},
           total(octet_length(version) <> length(version) OR version GLOB '*[^ -~]*' OR version GLOB '*//*') AS strange
         FROM cells)
-    SELECT strange, group_concat(printf('%-*s  %-*s  %-*s  %-*s  %s' || char(10),
-        ${padded.map((i) => `width${i}, cell${i}`)}, cell4), ''),
+    SELECT strange, group_concat(printf('${"%-*s  ".repeat(last)}%s' || char(10),
+        ${padded.map((i) => `width${i}, cell${i}`)}, cell${last}), ''),
       ${padded.map((i) => `width${i}`)}
     FROM widths CROSS JOIN cells`);
   const [strange, text, ...widths] = row as [number, string | null, ...number[]];
   if (strange > 0) {
     // Names are of harmless characters; a version is what its author wrote, and may be a URL with a password.
-    const rows = index.scan(`SELECT cell0, cell1, cell2, cell3, cell4 FROM (${cells})`);
+    const rows = index.scan(`SELECT ${columns.map((_, i) => `cell${i}`)} FROM (${cells})`);
     return table(
       legend ? LEGEND : undefined,
       rows.map((cell) => cell.map(String)),

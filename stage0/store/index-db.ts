@@ -14,19 +14,27 @@ import { errorText, RktError } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/contract/data-directory.ts";
 import { sleep } from "../../shared/sleep.ts";
 
-const SCHEMA_VERSION = 6;
+const SCHEMA_VERSION = 7;
 
 const SCHEMA = `
 CREATE TABLE images (
   key TEXT PRIMARY KEY, id TEXT NOT NULL, name TEXT NOT NULL, version TEXT, labels TEXT NOT NULL,
   size INTEGER NOT NULL, imported_at INTEGER NOT NULL, used_at INTEGER NOT NULL,
   -- Who vouches for the image's name: an index into PROVENANCES (provenance.ts). A blob does not say.
-  provenance INTEGER NOT NULL
+  provenance INTEGER NOT NULL,
+  -- Of an OCI image's manifest: sha256: and 64 hex digits.
+  digest TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE manifests (key TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
 CREATE INDEX images_name ON images (name);
 -- Has all that a list shows, so that a list does not read the table.
-CREATE INDEX images_listed ON images (imported_at, key, name, version, size, used_at);
+CREATE INDEX images_listed ON images (imported_at, key, name, version, size, used_at, digest);
+CREATE INDEX images_digest ON images (digest) WHERE digest IS NOT NULL;
+-- Of OCI images, the lowest first.
+CREATE TABLE layers (
+  key TEXT NOT NULL, position INTEGER NOT NULL, digest TEXT NOT NULL, diff_id TEXT NOT NULL, size INTEGER NOT NULL,
+  media_type TEXT NOT NULL, PRIMARY KEY (key, position)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE files (
   device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
   key TEXT NOT NULL, PRIMARY KEY (device, inode)
@@ -139,7 +147,7 @@ function open(layout: DataLayout): { db: IndexDb; fresh: boolean } {
     database.exec("BEGIN IMMEDIATE");
     const now = version();
     if (now !== SCHEMA_VERSION) {
-      for (const table of ["images", "manifests", "files", "remotes"]) database.exec(`DROP TABLE IF EXISTS ${table}`);
+      for (const table of ["images", "manifests", "layers", "files", "remotes"]) database.exec(`DROP TABLE IF EXISTS ${table}`);
       database.exec(SCHEMA);
       fresh = true;
     }

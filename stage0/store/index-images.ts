@@ -4,6 +4,7 @@ import { label } from "../../shared/schema/image-manifest.ts";
 import type { ImageID, NameValue } from "../../shared/schema/types.ts";
 import type { ImportedBlob } from "./blob-import.ts";
 import type { IndexDb, Row } from "./index-db.ts";
+import type { LayerRef, OciContent } from "./oci-content.ts";
 import { PROVENANCES, type Provenance, rank } from "./provenance.ts";
 
 export interface StoredImage {
@@ -19,6 +20,8 @@ export interface StoredImage {
   importedAt: number;
   lastUsedAt: number;
   provenance: Provenance;
+  /** Of an OCI image's manifest, as registries know it: `sha256:` and 64 hex digits. */
+  digest?: string | undefined;
 }
 
 export function imageByKey(index: IndexDb, key: string): StoredImage | undefined {
@@ -35,6 +38,10 @@ export const imagesByPrefix = (index: IndexDb, prefix: string): StoredImage[] =>
 export const imagesByName = (index: IndexDb, name: string): StoredImage[] =>
   index.all("SELECT * FROM images WHERE name = ? ORDER BY key", name).map(imageOf);
 
+/** The images whose manifest has this digest, the one that came last first. */
+export const imagesByDigest = (index: IndexDb, digest: string): StoredImage[] =>
+  index.all("SELECT * FROM images WHERE digest = ? ORDER BY imported_at DESC, key", digest).map(imageOf);
+
 /** All images, by name and key. */
 export const allImages = (index: IndexDb): StoredImage[] =>
   index.all("SELECT * FROM images ORDER BY name, key").map(imageOf);
@@ -49,15 +56,18 @@ export function manifestTextByKey(index: IndexDb, key: string): string | undefin
 
 /** Adds an image, or marks one that is there as used now. Call it inside a transaction. */
 export function insertImage(index: IndexDb, blob: ImportedBlob, provenance: Provenance): void {
-  const { key, id, manifest, manifestText, size } = blob;
+  const { key, id, manifest, manifestText, size, oci } = blob;
   const now = Date.now();
   index.run(
-    `INSERT INTO images VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE
+    `INSERT INTO images VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE
       SET used_at = excluded.used_at, provenance = max(provenance, excluded.provenance)`,
     ...[key, id, manifest.name, label(manifest, "version") ?? null, JSON.stringify(manifest.labels), size, now, now],
-    rank(provenance),
+    ...[rank(provenance), oci?.digest ?? null],
   );
   index.run("INSERT OR REPLACE INTO manifests VALUES (?,?)", key, manifestText);
+  oci?.layers.forEach(({ digest, diffId, size, mediaType }, i) => {
+    index.run("INSERT OR REPLACE INTO layers VALUES (?,?,?,?,?,?)", key, i, digest, diffId, size, mediaType);
+  });
 }
 
 export const setProvenance = (index: IndexDb, key: string, provenance: Provenance): void =>
@@ -78,7 +88,29 @@ export function recordUse(index: IndexDb, key: string): void {
 export function deleteImage(index: IndexDb, key: string): void {
   index.run("DELETE FROM images WHERE key = ?", key);
   index.run("DELETE FROM manifests WHERE key = ?", key);
+  index.run("DELETE FROM layers WHERE key = ?", key);
 }
+
+/** What an OCI image is made of; undefined for another image. */
+export function ociContent(index: IndexDb, key: string): OciContent | undefined {
+  const image = index.get("SELECT digest FROM images WHERE key = ?", key);
+  if (image === undefined || image["digest"] === null) return undefined;
+  const rows = index.all("SELECT * FROM layers WHERE key = ? ORDER BY position", key);
+  return { digest: String(image["digest"]), layers: rows.map(layerOf) };
+}
+
+/** The layers of all images, each with its image's key. */
+export const allLayers = (index: IndexDb): { key: string; layer: LayerRef }[] =>
+  index
+    .all("SELECT * FROM layers ORDER BY key, position")
+    .map((row) => ({ key: String(row["key"]), layer: layerOf(row) }));
+
+const layerOf = (row: Row): LayerRef => ({
+  mediaType: String(row["media_type"]),
+  digest: String(row["digest"]),
+  diffId: String(row["diff_id"]),
+  size: Number(row["size"]),
+});
 
 const imageOf = (row: Row): StoredImage => ({
   id: String(row["id"]),
@@ -89,4 +121,5 @@ const imageOf = (row: Row): StoredImage => ({
   importedAt: Number(row["imported_at"]),
   lastUsedAt: Number(row["used_at"]),
   provenance: PROVENANCES[Number(row["provenance"])] ?? "none",
+  ...(row["digest"] === null ? {} : { digest: String(row["digest"]) }),
 });

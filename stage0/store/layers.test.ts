@@ -140,7 +140,7 @@ test("random images on one another: the tree is that of the whole order", async 
     const results = [];
     for (const one of [order, naive]) {
       const root = join(dir, `${seed}-${results.length}`);
-      const error = await extractOrder(dataLayout(data), one, () => true, root).then(
+      const error = await extractOrder(dataLayout(data), one, { mustCheck: () => true, oci: () => undefined }, root).then(
         () => "",
         (error: Error) => error.message,
       );

@@ -12,6 +12,7 @@
  */
 
 import { RktError } from "../../shared/errors.ts";
+import type { OciContent } from "./oci-content.ts";
 import type { Dependency, ImageManifest } from "../../shared/schema/types.ts";
 
 /** An image that is extracted over those before it. */
@@ -44,6 +45,8 @@ export interface LayerSource {
 /** What must be known of images to render them. */
 export interface TreeSource extends LayerSource {
   mustCheck: MustCheck;
+  /** What an OCI image is made of; undefined for another image. */
+  oci(key: string): OciContent | undefined;
   /** Whether blobs are checked at all. */
   checksBlobs: boolean;
 }

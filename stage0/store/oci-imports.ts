@@ -7,16 +7,11 @@
  */
 
 import type { ImageID, ImageManifest } from "../../shared/schema/types.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
 import type { StoredImage } from "./index-images.ts";
 import type { RemoteRecord } from "./index-remotes.ts";
 
-/** A content descriptor (image-spec, descriptor.md), checked: `digest` is `sha256:` and 64 hex digits. */
-export interface Descriptor {
-  mediaType: string;
-  digest: string;
-  /** Bytes. */
-  size: number;
-}
+export type { Descriptor } from "../oci/descriptor.ts";
 
 /** One image of one platform, as its source has it. */
 export interface OciDocuments {
@@ -33,15 +28,23 @@ export interface OciDocuments {
 export interface OciImports {
   /** Begins the import of an OCI image; errors call it by `shown`. */
   beginOci(shown: string): PendingOciImage;
+  /** The person has given the image's file once more. */
+  vouchAsFile(image: StoredImage): StoredImage;
 }
+
+/** "file": it is a local file's image. "digest": the person has typed its digest. */
+export type VouchedBy = "file" | "digest";
 
 export interface PendingOciImage {
   /** Checks the documents, maps the configuration, and says which layers there are, lowest first. */
   describe(documents: OciDocuments): Promise<readonly OciLayer[]>;
   /** All layers are there: says what the image is. */
   finish(): Promise<{ id: ImageID; key: string; manifest: ImageManifest; size: number }>;
-  /** Puts the image and its layers into the store, or holds them, and records where it came from. */
-  commit(remote?: RemoteRecord): Promise<StoredImage>;
+  /**
+   * Puts the image and its layers into the store, or holds them, and records where it came from. Unless `by` says
+   * otherwise, the signature of `remote` vouches for it, or nobody.
+   */
+  commit(remote?: RemoteRecord, by?: VouchedBy): Promise<StoredImage>;
   /** Leaves nothing behind; layers that other images have stay. */
   abort(): Promise<void>;
 }

@@ -3,7 +3,7 @@
 import type { InsecureOption } from "../config/insecure-options.ts";
 
 /**
- * Each is better than the one before. "none": anybody may have made the image. "given": the operator gave its file to
+ * Each is better than the one before. "none": anybody may have made the image. "given": the operator typed its digest, or gave its file to
  * `rkt fetch`. "verified": a key that is trusted for the name has signed the image.
  */
 export const PROVENANCES = ["none", "given", "verified"] as const;

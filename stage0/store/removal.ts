@@ -1,14 +1,18 @@
 /** Images out of the store, and blobs that the index does not know of back into it. */
 
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/contract/data-directory.ts";
-import { inspectBlob } from "./blob-import.ts";
+import { type ImportedBlob, inspectBlob } from "./blob-import.ts";
 import type { IndexDb } from "./index-db.ts";
 import { deleteFilesOf } from "./index-files.ts";
-import { deleteImage, imageKeys, insertImage } from "./index-images.ts";
+import { allLayers, deleteImage, imageKeys, insertImage } from "./index-images.ts";
 import { deleteRemotesOf } from "./index-remotes.ts";
+import { listLayerBlobs, listLayers } from "./layer-names.ts";
+import { layerIds } from "./oci-content.ts";
 import type { StoreState } from "./store-state.ts";
+import { setAside } from "./temporary.ts";
+import { readTreeManifest } from "./tree-directories.ts";
 
 export interface Removal {
   /**
@@ -20,6 +24,12 @@ export interface Removal {
   share(): void;
   /** Removes an image; its trees are for the caller to remove. Call it inside `exclusively`. */
   remove(key: string): void;
+  /**
+   * Moves the layers of OCI images out of the store that nothing uses; the given functions delete them. Those stay that a
+   * rendered tree of these is made of, blobs of an image of the index, and the extracted layers of an image of `extracted`.
+   * Call it inside `exclusively`, after `remove`.
+   */
+  detachLayers(trees: Iterable<string>, extracted: (key: string) => boolean): (() => void)[];
   /** Adds the blobs that the index does not know of, and gives the keys of those that are no images. */
   adopt(): string[];
 }
@@ -40,11 +50,29 @@ export const removal = ({ layout, lock, index, manifests }: StoreState): Removal
     rmSync(layout.blob(key), { force: true });
   },
 
+  detachLayers(trees, extracted) {
+    const images = allLayers(index);
+    const blobs = new Set(images.map(({ layer }) => layer.digest));
+    const used = new Set([...trees].flatMap((id) => readTreeManifest(layout, id)?.layers ?? []));
+    for (const [key, layers] of Map.groupBy(images, (one) => one.key))
+      if (extracted(key)) for (const ids of layerIds(layers.map(({ layer }) => layer))) for (const id of [ids.alone, ids.chained]) used.add(id);
+    for (const digest of listLayerBlobs(layout)) if (!blobs.has(digest)) rmSync(layout.layerBlob(digest), { force: true });
+    return listLayers(layout)
+      .filter((id) => !used.has(id))
+      .map((id) => setAside(layout, "layer", layout.layerTree(id)));
+  },
+
   adopt() {
     lock.share();
     return adoptBlobs(layout, index);
   },
 });
+
+/** An image whose layers are not all there is not one that can be run. */
+const hasLayers = (layout: DataLayout, { oci }: ImportedBlob): boolean =>
+  (oci?.layers ?? []).every(
+    ({ digest, size }) => statSync(layout.layerBlob(digest), { throwIfNoEntry: false })?.size === size,
+  );
 
 /**
  * Reads the blobs that the index does not know of, and adds their images. A
@@ -60,7 +88,7 @@ export function adoptBlobs(layout: DataLayout, index: IndexDb): string[] {
       if (known.has(key)) continue;
       try {
         const blob = inspectBlob(layout.blob(key));
-        if (blob.key === key) index.transaction(() => insertImage(index, blob, "none"));
+        if (blob.key === key && hasLayers(layout, blob)) index.transaction(() => insertImage(index, blob, "none"));
         else refused.push(key);
       } catch (error) {
         if (!(error instanceof RktError)) throw error;

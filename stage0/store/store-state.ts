@@ -15,6 +15,8 @@ export interface StoreState {
   readonly manifests: Map<string, ImageManifest>;
   /** Keys of blobs that this process has written, and hashed while it did: they need not be hashed again. */
   readonly written: Set<string>;
+  /** Digests of layers that this process has hashed and found whole. */
+  readonly checkedLayers: Set<string>;
   /** Keys of images whose blobs this process has found damaged: it takes them for absent until they are imported again. */
   readonly damaged: Set<string>;
 }

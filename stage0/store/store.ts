@@ -59,6 +59,7 @@ export function openStore(
     held: new HeldImports(),
     manifests: new Map(),
     written: new Set(),
+    checkedLayers: new Set(),
     damaged: new Set(),
   };
   const manifests = manifestReader(state);

@@ -7,17 +7,7 @@
  */
 
 import { createHash } from "node:crypto";
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, TREE_FORMAT } from "../../shared/contract/data-directory.ts";
 import { KEY_DIGITS, shortId } from "../../shared/contract/image-ids.ts";
@@ -25,11 +15,14 @@ import type { HostPath } from "../../shared/contract/paths.ts";
 import { flock, LOCK_EX } from "../../shared/syscall/descriptor.ts";
 import { syncfs } from "../../shared/syscall/file.ts";
 import { Extractor } from "../archive/extract.ts";
+import type { TarEntry } from "../archive/tar-entry.ts";
 import { TarReader } from "../archive/tar-reader.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { DAMAGED, openBlob } from "./blob.ts";
-import { type Layer, type LayerOrder, layersOf, type MustCheck, type TreeSource } from "./layers.ts";
+import { type Layer, type LayerOrder, layersOf, type TreeSource } from "./layers.ts";
+import type { LayerRef } from "./oci-content.ts";
 import { setAside, type Temporary, temporaryDirectory } from "./temporary.ts";
+import { readTreeManifest, type TreeManifest } from "./tree-directories.ts";
 
 export interface Tree {
   id: string;
@@ -42,20 +35,43 @@ export async function renderTree(layout: DataLayout, key: string, source: TreeSo
   const tree: Tree = { id, rootfs: layout.treeRootfs(id) };
   // The marker is renamed into place together with the tree.
   if (existsSync(layout.treeManifest(id))) return tree;
+  const images = order.layers.map((layer) => layer.key);
+  await once(
+    layout,
+    id,
+    async (temporary) => {
+      await extractOrder(layout, order, source, `${temporary}/rootfs`);
+      return undefined;
+    },
+    images,
+  );
+  return tree;
+}
 
+/** Makes a tree that is not there: `fill` writes its `rootfs`, or answers the layers that it is a stack of. */
+async function once(
+  layout: DataLayout,
+  id: string,
+  fill: (temporary: string) => Promise<readonly string[] | undefined>,
+  images: readonly string[],
+): Promise<void> {
   const lock = openSync(`${layout.locks}/${id}`, "w", 0o600);
   try {
     // A second process waits here, and then finds the tree.
     flock(lock, LOCK_EX);
-    if (!existsSync(layout.treeManifest(id))) await make(layout, id, order, source.mustCheck);
-    return tree;
+    if (!existsSync(layout.treeManifest(id))) await make(layout, id, fill, images);
   } finally {
     closeSync(lock);
   }
 }
 
-async function make(layout: DataLayout, id: string, order: LayerOrder, mustCheck: MustCheck): Promise<void> {
-  const fresh = await renderAside(layout, order, mustCheck);
+async function make(
+  layout: DataLayout,
+  id: string,
+  fill: (temporary: string) => Promise<readonly string[] | undefined>,
+  images: readonly string[],
+): Promise<void> {
+  const fresh = await renderAside(layout, fill, images);
   try {
     // Otherwise a power cut could leave a tree that is half empty and looks complete for ever.
     syncfs(fresh.fd);
@@ -70,14 +86,16 @@ async function make(layout: DataLayout, id: string, order: LayerOrder, mustCheck
 }
 
 /** Renders into a temporary directory, which then has all that a tree has. */
-async function renderAside(layout: DataLayout, order: LayerOrder, mustCheck: MustCheck): Promise<Temporary> {
+async function renderAside(
+  layout: DataLayout,
+  fill: (temporary: string) => Promise<readonly string[] | undefined>,
+  images: readonly string[],
+): Promise<Temporary> {
   const temporary = temporaryDirectory(layout, "tree");
   try {
-    await extractOrder(layout, order, mustCheck, `${temporary.path}/rootfs`);
-    writeFileSync(
-      `${temporary.path}/manifest`,
-      `${JSON.stringify({ format: TREE_FORMAT, images: order.layers.map((layer) => layer.key) })}\n`,
-    );
+    const layers = await fill(temporary.path);
+    const manifest: TreeManifest = { format: TREE_FORMAT, images: [...images], layers: layers && [...layers] };
+    writeFileSync(`${temporary.path}/manifest`, `${JSON.stringify(manifest)}\n`);
     return temporary;
   } catch (error) {
     temporary.remove();
@@ -92,7 +110,7 @@ export interface FreshTree {
   same: boolean;
   /**
    * Puts it in the place of the one that is there; the given function deletes that. Call it under the exclusive lock of
-   * the store, when no container stands on the tree. Whoever is killed in between leaves no tree, and the next start
+   * the store, when no container stands on the tree. If rkt is killed in between, no tree is left, and the next start
    * renders it.
    */
   replace(): () => void;
@@ -100,13 +118,21 @@ export interface FreshTree {
   remove(): void;
 }
 
-/** Renders a tree anew, of its last image. */
+/** Renders a tree anew that is one directory, of its last image. */
 export async function renderAgain(layout: DataLayout, id: string, key: string, source: TreeSource): Promise<FreshTree> {
   const order = layersOf(key, source);
-  const fresh = await renderAside(layout, order, source.mustCheck);
+  const images = order.layers.map((layer) => layer.key);
+  const fresh = await renderAside(
+    layout,
+    async (temporary) => {
+      await extractOrder(layout, order, source, `${temporary}/rootfs`);
+      return undefined;
+    },
+    images,
+  );
   return {
     rootfs: `${fresh.path}/rootfs`,
-    same: [true, false].some((checked) => treeId(order, checked) === id),
+    same: [treeId(order, true), treeId(order, false), layersTreeId(key, true)].includes(id),
     replace() {
       syncfs(fresh.fd);
       const remove = detachTree(layout, id);
@@ -122,10 +148,10 @@ export async function renderAgain(layout: DataLayout, id: string, key: string, s
 export async function extractOrder(
   layout: DataLayout,
   order: LayerOrder,
-  mustCheck: MustCheck,
+  source: BlobSource,
   rootfs: string,
 ): Promise<void> {
-  const from = { layout, mustCheck };
+  const from = { layout, source };
   if (!order.shortened) {
     await extractLayers(from, order.layers, rootfs);
     return;
@@ -144,8 +170,11 @@ export async function extractOrder(
 /** Where blobs are, and which of them are hashed while they are read. */
 interface Blobs {
   layout: DataLayout;
-  mustCheck: MustCheck;
+  source: BlobSource;
 }
+
+/** Which blobs are hashed while they are read, and which are of OCI images. */
+type BlobSource = Pick<TreeSource, "mustCheck" | "oci">;
 
 /** `links.below` becomes true when an image has a hard link to a file of another image. */
 async function extractLayers(
@@ -155,9 +184,9 @@ async function extractLayers(
   links?: { below: boolean },
 ): Promise<void> {
   mkdirSync(rootfs, { mode: 0o755 });
-  const extractor = new Extractor(rootfs, links);
+  const extractor = new Extractor(rootfs, { links });
   try {
-    for (const layer of layers) await extractLayer(blobs, layer, extractor);
+    for (const layer of layers) await extractLayer(blobs, layer, extractor, rootfs);
     extractor.finish();
   } catch (error) {
     throw renderError(layers, error);
@@ -168,12 +197,12 @@ async function extractLayers(
 
 /** Renders an image at `rootfs`, which must not exist. */
 export async function renderAt(layout: DataLayout, key: string, source: TreeSource, rootfs: string): Promise<void> {
-  await extractOrder(layout, layersOf(key, source), source.mustCheck, rootfs);
+  await extractOrder(layout, layersOf(key, source), source, rootfs);
 }
 
 /** Extracts what the image itself has to `rootfs`: without its dependencies, and without regard to its whitelist. */
-export async function extractAt(layout: DataLayout, key: string, mustCheck: MustCheck, rootfs: string): Promise<void> {
-  await extractLayers({ layout, mustCheck }, [{ key, whitelists: [] }], rootfs);
+export async function extractAt(layout: DataLayout, key: string, source: BlobSource, rootfs: string): Promise<void> {
+  await extractLayers({ layout, source }, [{ key, whitelists: [] }], rootfs);
 }
 
 function renderError(layers: readonly Layer[], error: unknown): RktError {
@@ -186,19 +215,27 @@ function renderError(layers: readonly Layer[], error: unknown): RktError {
   });
 }
 
-async function extractLayer({ layout, mustCheck }: Blobs, layer: Layer, extractor: Extractor): Promise<void> {
+async function extractLayer(
+  { layout, source }: Blobs,
+  layer: Layer,
+  extractor: Extractor,
+  rootfs: string,
+): Promise<void> {
   extractor.nextImage();
+  const admits = ({ type }: TarEntry, path: string): boolean =>
+    path === "" || layer.whitelists.every((list) => list.has(path) || (type === "directory" && hasBelow(list, path)));
+  const oci = source.oci(layer.key);
+  if (oci !== undefined) {
+    const { extractMerged } = await import("./layer-trees.ts");
+    await extractMerged(layout, oci.layers, rootfs, admits);
+    return;
+  }
   const reader = new TarReader((entry) => {
     if (entry.path !== "rootfs" && !entry.path.startsWith("rootfs/")) return undefined;
     const path = entry.path.slice("rootfs/".length);
-    if (
-      path !== "" &&
-      !layer.whitelists.every((list) => list.has(path) || (entry.type === "directory" && hasBelow(list, path)))
-    )
-      return undefined;
-    return extractor.entry(entry, path);
+    return admits(entry, path) ? extractor.entry(entry, path) : undefined;
   });
-  const blob = await openBlob(layout, layer.key, mustCheck(layer.key));
+  const blob = await openBlob(layout, layer.key, source.mustCheck(layer.key));
   try {
     for await (const chunk of blob.chunks()) reader.write(chunk);
     reader.end();
@@ -228,6 +265,38 @@ function treeId({ layers, shortened, text }: LayerOrder, checked: boolean): stri
   return `tree-${TREE_FORMAT}-${name.slice(0, KEY_DIGITS)}${checked ? "" : "-unchecked"}`;
 }
 
+/**
+ * The tree of an OCI image: a stack of its extracted layers; or, if that is asked for or they are too many, one directory
+ * with all of them.
+ */
+export async function renderLayers(
+  layout: DataLayout,
+  key: string,
+  layers: readonly LayerRef[],
+  merged: boolean,
+): Promise<Tree> {
+  const { ensureLayerTrees, extractMerged, MAX_STACK, visibleLayers } = await import("./layer-trees.ts");
+  const whole = merged || layers.length > MAX_STACK || layers.length === 0;
+  const id = layersTreeId(key, whole);
+  const tree: Tree = { id, rootfs: layout.treeRootfs(id) };
+  if (existsSync(layout.treeManifest(id))) return tree;
+  await once(
+    layout,
+    id,
+    async (temporary) => {
+      if (!whole) return visibleLayers(layout, await ensureLayerTrees(layout, layers));
+      mkdirSync(`${temporary}/rootfs`, { mode: 0o755 });
+      await extractMerged(layout, layers, `${temporary}/rootfs`);
+      return undefined;
+    },
+    [key],
+  );
+  return tree;
+}
+
+const layersTreeId = (key: string, merged: boolean): string =>
+  `tree-${TREE_FORMAT}-${key.replace(/^sha512-/, "")}${merged ? "-merged" : ""}`;
+
 /** The IDs of all rendered trees. */
 export function listTrees(layout: DataLayout): string[] {
   try {
@@ -240,13 +309,7 @@ export function listTrees(layout: DataLayout): string[] {
 
 /** Keys of the images that a tree was made of, lowest first; undefined if `id` is no tree. */
 export function treeImages(layout: DataLayout, id: string): string[] | undefined {
-  try {
-    const { images } = JSON.parse(readFileSync(layout.treeManifest(id), "utf8")) as { images: string[] };
-    return images;
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  return readTreeManifest(layout, id)?.images;
 }
 
 /**

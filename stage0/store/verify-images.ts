@@ -7,19 +7,41 @@
 import { createReadStream, lstatSync } from "node:fs";
 import { readTree, type Entry as TreeEntry, type Tree } from "../../shared/aci/tree.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
-import { dataLayout } from "../../shared/contract/data-directory.ts";
+import { type DataLayout, dataLayout } from "../../shared/contract/data-directory.ts";
 import { inspectBlob } from "./blob-import.ts";
 import type { ImageLookup } from "./image-lookup.ts";
 import type { StoredImage } from "./index-images.ts";
+import { freshLayer, layerDamage } from "./layer-trees.ts";
+import { layerIds, type LayerRef } from "./oci-content.ts";
 import type { TreeSource } from "./layers.ts";
 import type { Rendering } from "./rendering.ts";
+import { readTreeManifest } from "./tree-directories.ts";
 import { type FreshTree, listTrees, renderAgain, treeImages } from "./trees.ts";
 
-/** What is wrong with an image's blob; undefined when nothing is. */
-export function verifyBlob(data: string, image: StoredImage): string | undefined {
+/** What was found of layers that several images have. */
+export interface VerifiedLayers {
+  /** What is wrong with a blob, by its digest. */
+  blobs: Map<string, string | undefined>;
+  /** The same of an extracted layer, by its name. */
+  trees: Map<string, string | undefined>;
+}
+
+/** What is wrong with an image's blob, and with those of its layers; undefined when nothing is. */
+export async function verifyBlob(
+  data: string,
+  image: StoredImage,
+  { blobs }: VerifiedLayers,
+): Promise<string | undefined> {
+  const layout = dataLayout(data);
   try {
-    const blob = inspectBlob(dataLayout(data).blob(image.key));
-    return blob.id === image.id ? undefined : `its blob has the hash ${blob.id}`;
+    const blob = inspectBlob(layout.blob(image.key));
+    if (blob.id !== image.id) return `its blob has the hash ${blob.id}`;
+    for (const layer of blob.oci?.layers ?? []) {
+      if (!blobs.has(layer.digest)) blobs.set(layer.digest, (await layerDamage(layout, layer))?.message);
+      const damage = blobs.get(layer.digest);
+      if (damage !== undefined) return damage;
+    }
+    return undefined;
   } catch (error) {
     if (errorCode(error) === "ENOENT") return "its blob is not there";
     if (error instanceof RktError) return `its blob is damaged: ${error.message}`;
@@ -36,11 +58,23 @@ export interface TreeDamage {
 }
 
 /** What is wrong with the trees that were rendered of an image. */
-export async function* damagedTrees(data: string, image: StoredImage, store: VerifiedStore): AsyncGenerator<TreeDamage> {
+export async function* damagedTrees(
+  data: string,
+  image: StoredImage,
+  store: VerifiedStore,
+  { trees }: VerifiedLayers,
+): AsyncGenerator<TreeDamage> {
   const layout = dataLayout(data);
   for (const tree of listTrees(layout)) {
     const images = treeImages(layout, tree);
     if (images?.at(-1) !== image.key) continue;
+    const content = store.treeSource("none").oci(image.key);
+    const stack = readTreeManifest(layout, tree)?.layers;
+    if (content !== undefined && stack !== undefined) {
+      for (const what of await verifyStack(layout, content.layers, stack, trees))
+        yield { tree, what: `its tree ${tree}: ${what}`, fresh: undefined };
+      continue;
+    }
     let fresh: FreshTree | undefined;
     try {
       fresh = await renderAgain(layout, tree, image.key, sourceOf(images, store));
@@ -71,11 +105,45 @@ function sourceOf(images: readonly string[], store: VerifiedStore): TreeSource {
   };
 }
 
+/** What is wrong with the extracted layers of a tree. */
+async function verifyStack(
+  layout: DataLayout,
+  layers: readonly LayerRef[],
+  stack: readonly string[],
+  known: Map<string, string | undefined>,
+): Promise<string[]> {
+  const ids = layerIds(layers);
+  for (const name of stack) {
+    if (known.has(name)) continue;
+    const at = ids.findIndex(({ alone, chained }) => name === alone || name === chained);
+    known.set(name, at < 0 ? "it is of another image" : await verifyLayer(layout, layers.slice(0, at + 1), name));
+  }
+  return stack.flatMap((name) => {
+    const damage = known.get(name);
+    return damage === undefined ? [] : [`layer ${name.slice(0, 20)} ${damage}`];
+  });
+}
+
+async function verifyLayer(layout: DataLayout, upTo: readonly LayerRef[], name: string): Promise<string | undefined> {
+  try {
+    const fresh = await freshLayer(layout, upTo);
+    try {
+      const difference = await firstDifference(`${fresh.path}/rootfs`, layout.layerRootfs(name));
+      return difference === undefined ? undefined : `was changed: ${difference}`;
+    } finally {
+      fresh.remove();
+    }
+  } catch (error) {
+    if (!(error instanceof RktError)) throw error;
+    return `cannot be checked: ${error.message}`;
+  }
+}
+
 async function firstDifference(wanted: string, actual: string): Promise<string | undefined> {
-  const want = readTree(wanted);
+  const want = readTree(wanted, { opaque: true });
   let have: Tree;
   try {
-    have = readTree(actual);
+    have = readTree(actual, { opaque: true });
   } catch (error) {
     return errorText(error);
   }
@@ -87,9 +155,13 @@ async function firstDifference(wanted: string, actual: string): Promise<string |
   }
   for (const path of have.keys()) if (!want.has(path)) return `/${path} is not of the image`;
   // Times come last, because any other change has changed the time of a directory too.
-  for (const path of want.keys()) if (mtime(wanted, path) !== mtime(actual, path)) return `/${path} has another time`;
+  for (const [path, entry] of want)
+    if (!isWhiteout(entry) && mtime(wanted, path) !== mtime(actual, path)) return `/${path} has another time`;
   return undefined;
 }
+
+/** Those that the kernel made are as old as they are. */
+const isWhiteout = (entry: TreeEntry): boolean => entry.type === "character" && entry.major === 0 && entry.minor === 0;
 
 const mtime = (root: string, path: string): bigint => lstatSync(`${root}/${path}`, { bigint: true }).mtimeNs;
 

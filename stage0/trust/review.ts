@@ -4,6 +4,7 @@ import { readSync } from "node:fs";
 import { isatty } from "node:tty";
 import { errorCode, printable, RktError } from "../../shared/errors.ts";
 import { writeError } from "../terminal/output.ts";
+import type { KeyPairKey } from "./key-pair.ts";
 import { formatDate, type KeyFacts, type PartFacts, spacedFingerprint } from "./public-key.ts";
 
 /** The lines that describe a key. */
@@ -20,6 +21,14 @@ export function describeKey(facts: KeyFacts, source: string): string[] {
     ),
   ].map(printable);
 }
+
+/** The same of a key that names no owner. */
+export const describePair = ({ fingerprint, algorithm }: KeyPairKey, source: string): string[] =>
+  [
+    `rkt: key from ${source}`,
+    `  fingerprint: ${spacedFingerprint(fingerprint)}`,
+    `  kind:        ${algorithm}, without an owner's name and an end, as cosign makes them`,
+  ].map(printable);
 
 function describePart({ algorithm, created, expires, revoked }: PartFacts): string {
   const parts = [`${algorithm} of ${formatDate(created)}`];

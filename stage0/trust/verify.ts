@@ -13,6 +13,7 @@
 import { createHash, type Hash } from "node:crypto";
 import type { Key, SignaturePacket, Subkey } from "openpgp";
 import { errorText, RktError } from "../../shared/errors.ts";
+import { isPemKey } from "./key-pair.ts";
 import { type KeyFile, type KeystoreDirs, filesOf, keysFor, listKeys, readKeyFile } from "./keystore.ts";
 import {
   armoredBlocks,
@@ -246,7 +247,10 @@ async function readKeys(files: readonly KeyFile[]): Promise<{ keys: TrustedKey[]
   const damaged: string[] = [];
   for (const file of files.filter(({ trusted }) => trusted)) {
     try {
-      const found = await readPublicKeys(readKeyFile(file), file.path);
+      const bytes = readKeyFile(file);
+      // Of another kind (key-pair.ts).
+      if (isPemKey(bytes)) continue;
+      const found = await readPublicKeys(bytes, file.path);
       const key = found.find((each) => each.getFingerprint() === file.fingerprint);
       if (key !== undefined) keys.push({ key, file });
       else damaged.push(`${file.path} has another key than its name says`);

@@ -16,6 +16,20 @@ import { parseHostsEntries, parsePort } from "../../stage0/request/network-optio
 import { parseMount, parseVolume } from "../../stage0/request/volume-options.ts";
 import { decompressor, detectCompression } from "../../stage0/archive/decompress.ts";
 import { parseMetaTags } from "../../stage0/fetch/discovery.ts";
+import { acIdentifier } from "../../shared/schema/values.ts";
+import { parseRegistriesConf } from "../../stage0/config/registries-conf.ts";
+import { parseMappings } from "../../stage0/config/registries-d.ts";
+import { parseChallenges } from "../../stage0/fetch/registry-challenge.ts";
+import { parseSignatureManifest } from "../../stage0/oci/cosign-manifest.ts";
+import { parseOciDocument } from "../../stage0/oci/index.ts";
+import {
+  formatReference,
+  formatRegistryReference,
+  imageNameOf,
+  parseRegistryReference,
+  tryReference,
+} from "../../stage0/oci/reference.ts";
+import { parseClaim, SIMPLE_SIGNING } from "../../stage0/trust/signing-claim.ts";
 import { Extractor } from "../../stage0/archive/extract.ts";
 import { parseImageReference } from "../../stage0/fetch/sources.ts";
 import { formatImageName, parseImageName } from "../../stage0/store/image-name.ts";
@@ -419,5 +433,97 @@ fuzz({
       ["[Unit]", "Description=", "", "[Service]", "ExecStart=", "Environment=", ""],
       "a value stays in its line",
     );
+  },
+});
+
+// --- images of registries -----------------------------------------------------------------
+
+const DIGEST = `sha256:${"0123456789abcdef".repeat(4)}`;
+
+fuzz({
+  name: "registry-reference",
+  seeds: ["nginx", "docker.io/library/nginx:1.25", `localhost:5000/a/b__c:tag@${DIGEST}`, "[::1]:5000/x", `quay.io/a.b/c-d@${DIGEST}`],
+  dictionary: [":", "@", "/", "..", "//", "localhost", "docker.io", "index.docker.io/", DIGEST, "[", "]", "%2f", "user:pass@"],
+  run(input) {
+    const reference = parseRegistryReference(`docker://${input.toString("utf8")}`);
+    const whole = formatRegistryReference(reference);
+    assert.deepEqual(parseRegistryReference(whole), reference, "the whole form means the same");
+    assert.deepEqual(tryReference(formatReference(reference)), reference);
+    assert.equal(acIdentifier(imageNameOf(reference)), undefined, "it has an App Container name");
+    const path = `/v2/${reference.repository}/manifests/${reference.digest ?? reference.tag}`;
+    const url = new URL(`https://${reference.registry}${path}`);
+    assert.equal(url.username + url.search + url.hash, "");
+    assert.equal(url.pathname, path, "it stays in its repository");
+  },
+});
+
+const descriptor = { mediaType: "application/vnd.oci.image.manifest.v1+json", digest: DIGEST, size: 7 };
+
+fuzz({
+  name: "oci-index",
+  seeds: [
+    {
+      schemaVersion: 2,
+      mediaType: "application/vnd.oci.image.index.v1+json",
+      manifests: [{ ...descriptor, platform: { os: "linux", architecture: "arm", variant: "v7" } }],
+    },
+    { schemaVersion: 2, manifests: [{ ...descriptor, annotations: { "org.opencontainers.image.ref.name": "x" } }] },
+    { schemaVersion: 2, config: { ...descriptor, mediaType: "application/vnd.oci.image.config.v1+json" }, layers: [] },
+    { schemaVersion: 1, fsLayers: [] },
+    {
+      layers: [
+        {
+          ...descriptor,
+          mediaType: "application/vnd.dev.cosign.simplesigning.v1+json",
+          annotations: { "dev.cosignproject.cosign/signature": "AAAA" },
+        },
+      ],
+    },
+    {
+      critical: {
+        identity: { "docker-reference": "x:1" },
+        image: { "docker-manifest-digest": DIGEST },
+        type: SIMPLE_SIGNING,
+      },
+    },
+  ].map((value) => JSON.stringify(value)),
+  dictionary: [...keys, '"mediaType"', '"manifests"', '"config"', '"layers"', '"platform"', DIGEST],
+  run(input, random) {
+    const readers = [
+      () => parseOciDocument(input, [undefined, descriptor.mediaType, "text/plain"][random(3)], "image"),
+      () => parseSignatureManifest(input, "signatures"),
+      () => parseClaim(input, SIMPLE_SIGNING),
+    ];
+    readers[random(readers.length)]?.();
+  },
+});
+
+fuzz({
+  name: "registries-conf",
+  seeds: [
+    'unqualified-search-registries = ["docker.io"]\n[aliases]\n"a" = "b/c"\n[[registry]]\nprefix = "*.example.com"\nlocation = "m.example.com:5000/x"\ninsecure = true\n[[registry.mirror]]\nlocation = "[::1]"\npull-from-mirror = "digest-only"\n',
+    "[registries.block]\nregistries = []\n",
+    "a = { b = [1, 1.5, 1979-05-27T07:32:00Z, '''x''', { c = true }] }\n",
+  ],
+  dictionary: ["[[registry]]", "location", "prefix", "__proto__", "constructor", "''' ", '"""', "[[", "{", "[", "= nan"],
+  run: (input) => void parseRegistriesConf(input.toString("utf8"), "file"),
+});
+
+fuzz({
+  name: "registries-d",
+  seeds: ["default-docker:\n  lookaside: file:///x\ndocker:\n  \"a.io/b\":\n    sigstore: 'https://x/y' # z\n"],
+  dictionary: ["  ", "\t", ": ", "- ", "{", "&a", "*a", "---", "...", "'", '"'],
+  run: (input) => void parseMappings(input.toString("utf8"), "file"),
+});
+
+fuzz({
+  name: "challenge",
+  seeds: ['Bearer realm="https://x/token",service="a",scope="repository:a:pull"', "Basic realm=x, Negotiate"],
+  dictionary: ["Bearer", 'realm="', "\\", '"', ",", "=", " "],
+  run(input) {
+    for (const { scheme, parameters } of parseChallenges(input.toString("latin1"))) {
+      assert.match(scheme, /^[^\s",=]+$/);
+      for (const value of parameters.values()) assert.ok([...value].every((c) => c >= " "), "no control character");
+    }
   },
 });
