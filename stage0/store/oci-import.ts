@@ -241,26 +241,28 @@ async function placeLayers(
   const [any] = arrived.values();
   if (any !== undefined) syncfs(any.blob.fd);
   const trees = new Map<string, ExtractedLayer>();
-  for (const layer of layers) {
-    const whole = arrived.get(layer.digest);
-    if (whole === undefined) continue;
-    const target = layout.layerBlob(layer.digest);
-    mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
-    renameSync(whole.blob.path, target);
-    whole.blob.keep();
-    if (trees.has(layer.diffId)) whole.tree.temporary.remove();
-    else trees.set(layer.diffId, whole.tree);
-    arrived.delete(layer.digest);
-  }
-  if (layers.length > MAX_STACK) {
-    for (const { temporary } of trees.values()) temporary.remove();
-    return;
-  }
   try {
-    await ensureLayerTrees(layout, layers, trees);
+    for (const layer of layers) {
+      const whole = arrived.get(layer.digest);
+      if (whole === undefined) continue;
+      arrived.delete(layer.digest);
+      if (trees.has(layer.diffId)) whole.tree.temporary.remove();
+      else trees.set(layer.diffId, whole.tree);
+      try {
+        const target = layout.layerBlob(layer.digest);
+        mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
+        renameSync(whole.blob.path, target);
+        whole.blob.keep();
+      } finally {
+        whole.blob.remove();
+      }
+    }
+    if (layers.length <= MAX_STACK) await ensureLayerTrees(layout, layers, trees);
   } catch (error) {
     // Then they are not needed: the image can be run without an overlay, and is then extracted whole.
     if (!(error instanceof RktError) || error.code !== "overlay-failed") throw error;
+  } finally {
+    for (const { temporary } of trees.values()) temporary.remove();
   }
 }
 
