@@ -66,6 +66,7 @@ export const ERROR_CODES = {
   "extract-failed": "An image can't be rendered.",
   "file-changed": "A file changed while an image was made of it.",
   "foreign-data": "The data directory belongs to somebody else.",
+  "foreign-link": "A link of another user's is on the way to what rkt is to read or write.",
   "foreign-plugin": "Others than root can write to a network plugin.",
   "foreign-runtime": "Others than root can write to rkt's directory below /run.",
   "gc-failed": "A container can't be collected.",

@@ -20,6 +20,7 @@ import { RktError } from "../errors.ts";
 import { HOST_ENVIRONMENT } from "../program.ts";
 import type { ImageID } from "../schema/types.ts";
 import { gzip } from "./gzip.ts";
+import { changed } from "./host-file.ts";
 import { BLOCK, header, padding } from "./tar-header.ts";
 import { archiveOrder, type Content, type Entry, type Tree } from "./tree.ts";
 
@@ -163,11 +164,7 @@ async function* contentOf(content: Content): AsyncGenerator<Buffer> {
     read += (chunk as Buffer).length;
     if (read <= content.size) yield chunk as Buffer;
   }
-  // The header was written with the file's earlier size: with another size all that follows would be misread.
-  if (read !== content.size)
-    throw new RktError("file-changed", `${content.path} changed while the image was written`, {
-      hint: "build the image from files that nobody writes",
-    });
+  if (read !== content.size) throw changed(content.path);
 }
 
 type Stage = (input: AsyncIterable<Buffer>) => AsyncGenerator<Buffer>;

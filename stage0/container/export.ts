@@ -185,7 +185,9 @@ function ownCapabilities(value: Buffer, mapped: PrivateIds): Buffer {
 
 /** The root as it is, file contents read when their turn comes. */
 function liveTree(mapped: PrivateIds | undefined, descriptors: number): Tree {
-  const tree = readTree("/", { live: true });
+  // The /proc that is not in this root.
+  fchdir(descriptors);
+  const tree = readTree("/", { live: true, descriptors: "." });
   for (const entry of tree.values()) {
     entry.uid = ownId(entry.uid, mapped);
     entry.gid = ownId(entry.gid, mapped);
