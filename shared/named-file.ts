@@ -48,7 +48,8 @@ function walk(path: string, make: boolean): number {
     return at;
   } catch (error) {
     closeSync(at);
-    throw error;
+    // By the name that the person gave.
+    throw error instanceof SyscallError ? new SyscallError("open", error.errno, path) : error;
   }
 }
 

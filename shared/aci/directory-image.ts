@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { errorCode, errorText, RktError, usageError } from "../errors.ts";
 import { label, parseImageManifest } from "../schema/image-manifest.ts";
 import type { ImageManifest } from "../schema/types.ts";
+import type { OutputFile } from "../output-file.ts";
 import { readTree } from "./tree.ts";
 import { type Compression, sourceDateEpoch, type WrittenAci, writeAci } from "./writer.ts";
 
@@ -27,7 +28,7 @@ export interface DirectoryImage {
 /** `finish` is called with the file before that takes its place at `output`. If it throws, no file is left. */
 export async function writeDirectoryImage(
   image: DirectoryImage,
-  finish: (file: string, output: string) => Promise<void> = async () => {},
+  finish: (file: OutputFile, output: string) => Promise<void> = async () => {},
 ): Promise<WrittenAci & { output: string }> {
   const { owner, level, compression, mode } = image;
   const text = readManifest(image.manifest);

@@ -9,14 +9,12 @@
 
 import { spawn } from "node:child_process";
 import { createHash, type Hash } from "node:crypto";
-import { createReadStream, createWriteStream } from "node:fs";
-import { mkdir, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { constants, createZstdCompress } from "node:zlib";
 import { callersEnvironment, type Environment } from "../callers-environment.ts";
-import { beside } from "../beside.ts";
 import { RktError } from "../errors.ts";
+import { OutputFile } from "../output-file.ts";
 import { HOST_ENVIRONMENT } from "../program.ts";
 import type { ImageID } from "../schema/types.ts";
 import { gzip } from "./gzip.ts";
@@ -60,21 +58,19 @@ export interface WriteOptions {
   /** Mode of the file, under the umask; 0666 by default. */
   mode?: number;
   /** Called with the whole file before that takes its place. If it throws, no file is left. */
-  finish?(file: string): Promise<void>;
+  finish?(file: OutputFile): Promise<void>;
 }
 
 /** Writes the image to `output`, which appears whole or not at all. */
 export async function writeAci(output: string, source: AciSource, options: WriteOptions = {}): Promise<WrittenAci> {
-  const temporary = beside(output);
-  await mkdir(dirname(output), { recursive: true });
+  const file = new OutputFile(output, { mode: options.mode ?? 0o666, makeDirectories: true });
   try {
-    const written = await writeAciTo(createWriteStream(temporary, { flags: "wx", flush: true, mode: options.mode ?? 0o666 }), source, options);
-    await options.finish?.(temporary);
-    await rename(temporary, output);
+    const written = await writeAciTo(file.stream(), source, options);
+    await options.finish?.(file);
+    file.place({ overwrite: true, flush: true });
     return written;
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
+  } finally {
+    file.close();
   }
 }
 
