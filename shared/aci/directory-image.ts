@@ -1,9 +1,11 @@
 /** An image from a manifest and a directory of this machine. */
 
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join } from "node:path";
+import { readNamed } from "../bounded-read.ts";
 import { errorCode, errorText, RktError, usageError } from "../errors.ts";
 import { label, parseImageManifest } from "../schema/image-manifest.ts";
+import { MAX_MANIFEST_BYTES } from "../schema/json.ts";
 import type { ImageManifest } from "../schema/types.ts";
 import type { OutputFile } from "../output-file.ts";
 import { readTree } from "./tree.ts";
@@ -47,7 +49,7 @@ export async function writeDirectoryImage(
 
 function readManifest(path: string): string {
   try {
-    return readFileSync(path, "utf8");
+    return readNamed(path, MAX_MANIFEST_BYTES).toString();
   } catch (cause) {
     if (errorCode(cause) === "ENOENT") throw usageError(`--manifest: there is no ${path}`);
     throw new RktError("no-such-file", `cannot read ${path}: ${errorText(cause)}`, { cause });

@@ -156,6 +156,7 @@ interface ListedKey {
 
 async function list(globals: GlobalOptions, scope: Scope | undefined, form: "table" | "rows" | { pretty: boolean }): Promise<void> {
   const { listKeys } = await import("../trust/keystore.ts");
+  const { strangersText } = await import("../trust/review.ts");
   const keys: ListedKey[] = [];
   for (const file of listKeys(globals)) if (inScope(file, scope)) keys.push(await inspectKey(file));
   if (typeof form === "object") {
@@ -166,7 +167,7 @@ async function list(globals: GlobalOptions, scope: Scope | undefined, form: "tab
     file.prefix ?? "(all images)",
     file.fingerprint,
     status,
-    facts?.identities[0] ?? "",
+    strangersText(facts?.identities[0] ?? ""),
   ]);
   print(table(form === "table" ? ["PREFIX", "FINGERPRINT", "STATUS", "IDENTITY"] : undefined, rows));
   for (const { damage } of keys) if (damage !== undefined) say(damage);

@@ -8,6 +8,7 @@ import { isatty } from "node:tty";
 import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { OutputFile } from "../../shared/output-file.ts";
+import { distrustAbove, distrustOf } from "../../shared/trusted-path.ts";
 import { callersMode } from "../host/caller-mask.ts";
 import { hostEnvironment } from "../host/environment.ts";
 
@@ -24,27 +25,14 @@ function gpgHome(): string {
   } catch (cause) {
     throw new RktError("not-signed", `cannot sign: gpg's directory: ${errorText(cause)}`, { hint: HOME_HINT, cause });
   }
-  const self = process.geteuid?.() ?? 0;
-  // A person's group is often the person's alone; root trusts no group.
-  const others = self === 0 ? 0o022 : 0o002;
-  for (let dir = home; ; dir = dirname(dir)) {
-    const { uid, mode } = statSync(dir);
-    const why =
-      uid !== 0 && uid !== self
-        ? `belongs to user ${uid}, and rkt runs as user ${self}`
-        : (mode & others) !== 0 && (dir === home || (mode & STICKY) === 0)
-          ? "can be changed by others"
-          : undefined;
-    if (why !== undefined) {
-      const what = dir === home ? home : `${home} lies below ${dir}, which`;
-      throw new RktError("not-signed", `cannot sign: gpg's directory ${what} ${why}`, { hint: HOME_HINT });
-    }
-    if (dir === dirname(dir)) return home;
-  }
+  const above = distrustAbove(home);
+  const why = above === undefined ? distrustOf(statSync(home)) : undefined;
+  if (above === undefined && why === undefined) return home;
+  const what = above === undefined ? `${home} ${why}` : `${home} lies below ${above.path}, which ${above.why}`;
+  throw new RktError("not-signed", `cannot sign: gpg's directory ${what}`, { hint: HOME_HINT });
 }
 
 const HOME_HINT = "GNUPGHOME (else .gnupg in HOME) must name a directory of the user who runs rkt; nothing was written";
-const STICKY = 0o1000;
 
 /** The caller's variables that gpg and its agent need: where the keys are, and the terminal that asks for a passphrase. */
 function gpgEnvironment(home: string): Record<string, string> {
