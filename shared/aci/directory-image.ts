@@ -9,6 +9,7 @@ import { MAX_MANIFEST_BYTES } from "../schema/json.ts";
 import type { ImageManifest } from "../schema/types.ts";
 import type { OutputFile } from "../output-file.ts";
 import { readTree } from "./tree.ts";
+import { requireSize } from "./tree-size.ts";
 import { type Compression, sourceDateEpoch, type WrittenAci, writeAci } from "./writer.ts";
 
 export interface DirectoryImage {
@@ -23,6 +24,8 @@ export interface DirectoryImage {
   owner: { uid: number; gid: number } | undefined;
   compression: Compression;
   level: number | undefined;
+  /** Bytes of its files at most; no bound by default. */
+  maxSize?: number;
   /** Mode of the image's file. */
   mode?: number;
 }
@@ -39,6 +42,7 @@ export async function writeDirectoryImage(
     throw usageError(`--rootfs: ${image.rootfs} is not a directory`);
   const output = image.output ?? join(image.directory, fileName(manifest));
   const rootfs = readTree(image.rootfs, owner === undefined ? {} : { owner });
+  if (image.maxSize !== undefined) requireSize(rootfs, image.maxSize, (path) => join(image.rootfs, path));
   const written = await writeAci(
     output,
     { manifest: text, rootfs, mtime: sourceDateEpoch() },

@@ -14,6 +14,7 @@ import type { TreesFile } from "../../shared/contract/trees.ts";
 import { readBounded } from "../../shared/bounded-read.ts";
 import { MAX_MANIFEST_BYTES } from "../../shared/schema/json.ts";
 import { readTree, type Tree } from "../../shared/aci/tree.ts";
+import { requireSize } from "../../shared/aci/tree-size.ts";
 import { type WrittenAci, writeAciTo } from "../../shared/aci/writer.ts";
 import { LEASED } from "../../shared/account-file.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
@@ -27,6 +28,7 @@ import { O_PATH, openat2, RESOLVE_BENEATH } from "../../shared/syscall/file.ts";
 import { MS_PRIVATE, MS_RDONLY, MS_REC, mount } from "../../shared/syscall/mount.ts";
 import { CLONE_FS, CLONE_NEWNS, chroot, fchdir, unshare } from "../../shared/syscall/namespace.ts";
 import { callersMode } from "../host/caller-mask.ts";
+import { IMPORT_LIMITS } from "../store/blob-import.ts";
 import { openRunning } from "./entrypoint.ts";
 import { readTrees, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
@@ -184,6 +186,7 @@ function liveTree(mapped: PrivateIds | undefined, descriptors: number): Tree {
   // The /proc that is not in this root.
   fchdir(descriptors);
   const tree = readTree("/", { live: true, descriptors: "." });
+  requireSize(tree, IMPORT_LIMITS.archiveSize, (path) => `/${path}`);
   for (const entry of tree.values()) {
     entry.uid = ownId(entry.uid, mapped);
     entry.gid = ownId(entry.gid, mapped);

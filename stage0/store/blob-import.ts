@@ -24,13 +24,15 @@ import { GET_AGAIN, tarError } from "../archive/tar-error.ts";
 import { type EntrySink, TAR_LIMITS, type TarLimits, TarReader } from "../archive/tar-reader.ts";
 
 export interface ImportLimits extends TarLimits {
-  /** Bytes of the uncompressed archive. */
+  /** Bytes of the uncompressed archive, and of the directories that it implies. */
   archiveSize: number;
   /** How many times its compressed size an archive may be, once it is over 64 MiB. */
   ratio: number;
 }
 
 export const IMPORT_LIMITS: ImportLimits = { ...TAR_LIMITS, archiveSize: 64 * 1024 ** 3, ratio: 200 };
+/** What a directory takes on most file systems; one that an archive only implies takes nothing in it. */
+const DIRECTORY_SIZE = 4096;
 const RATIO_FREE = 64 * 1024 ** 2;
 
 export interface ImportedBlob {
@@ -75,18 +77,22 @@ export function beginBlobImport(layout: DataLayout, name: string, limits: Import
 
   function consume(chunk: Buffer): void {
     size += chunk.length;
-    if (size > limits.archiveSize || (size > RATIO_FREE && size > compressedSize * limits.ratio))
-      throw new RktError(
-        "too-large",
-        `it decompresses to more than ${size > limits.archiveSize ? `${limits.archiveSize} bytes` : `${limits.ratio} times its size`}`,
-        {
-          hint: "it looks like a decompression bomb; if it is none, --max-image-size=SIZE lets it in",
-        },
-      );
+    requireBounded();
     contents.reader.write(chunk);
+    requireBounded();
     hash.update(chunk);
     let at = 0;
     while (at < chunk.length) at += writeSync(temporary.fd, chunk, at);
+  }
+
+  function requireBounded(): void {
+    const taken = size + contents.implied * DIRECTORY_SIZE;
+    if (taken <= limits.archiveSize && (taken <= RATIO_FREE || taken <= compressedSize * limits.ratio)) return;
+    const bound = taken > limits.archiveSize ? `${limits.archiveSize} bytes` : `${limits.ratio} times its size`;
+    const implied = contents.implied > 0 ? `, with ${contents.implied} directories that it has no entries for` : "";
+    throw new RktError("too-large", `it decompresses to more than ${bound}${implied}`, {
+      hint: "it looks like a decompression bomb; if it is none, --max-image-size=SIZE lets it in",
+    });
   }
 
   const describe = (error: unknown): Error => {
@@ -217,14 +223,25 @@ async function place(
   }
 }
 
+const above = (path: string): string => path.slice(0, Math.max(path.lastIndexOf("/"), 0));
+
 /** The layout of an image archive: "manifest", a file, and "rootfs", a directory; nothing else, nothing twice (aci.md). */
 class ImageContents {
   readonly reader: TarReader;
   #manifest: Buffer[] | undefined;
   #rootfs = false;
   readonly #seen = new PathSet();
+  /** Directories that have entries, and those that are implied. */
+  readonly #directories = new PathSet();
+  /** Where the last entry was. */
+  #parent = "";
+  readonly #limit: number;
+  #entries = 0;
+  /** Directories that extraction makes although the archive had no entry for them when it came to a file in them. */
+  implied = 0;
 
   constructor(limits: TarLimits) {
+    this.#limit = limits.entries;
     this.reader = new TarReader((entry) => this.#entry(entry), limits);
   }
 
@@ -242,7 +259,19 @@ class ImageContents {
     if (!this.#seen.add(path) && entry.type !== "directory")
       throw tarError(`${JSON.stringify(shownPath(path))} is in it twice`);
     this.#rootfs = true;
+    this.#count(entry);
     return undefined;
+  }
+
+  #count({ path, type }: TarEntry): void {
+    this.#entries++;
+    const parent = above(path);
+    if (parent !== this.#parent)
+      for (let at = parent; at !== "" && this.#directories.add(at); at = above(at)) this.implied++;
+    this.#parent = parent;
+    if (type === "directory") this.#directories.add(path);
+    if (this.#entries + this.implied > this.#limit)
+      throw tarError(`it has more than ${this.#limit} entries and directories without one`);
   }
 
   #readManifest(entry: TarEntry): EntrySink {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { chmodSync, chownSync, copyFileSync, lchownSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, copyFileSync, lchownSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { makeAci, manifest } from "../fixtures/aci.ts";
@@ -137,6 +137,24 @@ test("volumes that begin as parts of an image count as what it unpacks to: hard 
   rkt.fails(prepare(), 254, new RegExp(`take ${copies} bytes, more than the image\n`));
   assert.deepEqual(rkt.containers(), []);
   rkt.ok(prepare(`--max-image-size=${copies + 2 * size}`));
+});
+
+test("a file that is one hole is not written out as zeros", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const uuid = join(rkt.scratch, "uuid");
+  const size = 100 * 1024 ** 3;
+  rkt.ok(["run", `--uuid-file-save=${uuid}`, busybox, "--exec=/bin/sh", "--", "-c", `echo x >/small; truncate -s ${size} /big`]);
+  const out = join(rkt.scratch, "x.aci");
+  const message = (path: string) => new RegExp(`the files have \\d+ bytes, more than the 68719476736 .*; the largest is ${path} with ${size}\nhint: remove it`);
+  rkt.fails(["export", `--uuid-file=${uuid}`, out], 254, message("/big"), { timeout: 20_000 });
+  const tree = join(rkt.scratch, "tree");
+  mkdirSync(tree);
+  writeFileSync(join(tree, "hole"), "");
+  truncateSync(join(tree, "hole"), size);
+  const text = scratchFile(rkt, "manifest.json", manifest());
+  rkt.fails(["image", "build", `--manifest=${text}`, `--rootfs=${tree}`, `--output=${out}`], 254, message(`${tree}/hole`), { timeout: 20_000 });
+  assert.deepEqual(readdirSync(rkt.scratch).sort(), ["manifest.json", "tree", "uuid"]);
 });
 
 test("where others can exchange directories, rkt has neither data nor configuration", (t) => {
