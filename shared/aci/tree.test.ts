@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { lchownSync, linkSync, lstatSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -80,14 +81,19 @@ test("what an archive cannot hold is refused by name", async (t) => {
 
 test("in a live tree a directory and a link may change places at any moment", (t) => {
   const root = mkdtempSync(join(tmpdir(), "rkt-tree-"));
-  t.after(() => rmSync(root, { recursive: true }));
   mkdirSync(join(root, "a"));
   writeFileSync(join(root, "a/file"), "x");
   symlinkSync("file", join(root, "b"));
   const swap = `const { renameSync } = require("node:fs"); process.chdir(process.argv[1]);
     for (;;) { renameSync("a", "x"); renameSync("b", "a"); renameSync("x", "b"); }`;
   const child = spawn(process.execPath, ["-e", swap, root], { stdio: "inherit" });
-  t.after(() => child.kill("SIGKILL"));
+  t.after(async () => {
+    // It exchanges names until it has ended.
+    const ended = once(child, "exit");
+    child.kill("SIGKILL");
+    await ended;
+    rmSync(root, { recursive: true });
+  });
   while (lstatSync(join(root, "a"), { throwIfNoEntry: false })?.isDirectory() === true);
   for (let i = 0; i < 5000; i++) assert.equal(readTree(root, { live: true }).get("")?.type, "directory");
 });
