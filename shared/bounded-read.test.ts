@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { readBeginning, readBounded, readLines } from "./bounded-read.ts";
+import { readBeginning, readBounded, readLines, readNamed, readRegular } from "./bounded-read.ts";
 import { mkfifo } from "./syscall/file.ts";
 
 function scratch(t: TestContext): string {
@@ -32,6 +33,35 @@ test("what is no regular file is refused and never waited for", (t) => {
   assert.throws(() => readBounded(file, 10_000_000), { code: "ELOOP" });
   assert.throws(() => readBounded("/dev/zero", 10), { code: "not-a-file" });
   assert.throws(() => readBounded(`${file}/no`, 10), { code: "ENOTDIR" });
+});
+
+test("a file that rkt has found: a link may lead to it, and it is nothing else than a file of bounded size", (t) => {
+  const file = scratch(t);
+  writeFileSync(`${file}.real`, "text");
+  symlinkSync(`${file}.real`, file);
+  assert.equal(readRegular(file, 4).toString(), "text");
+  assert.throws(() => readRegular(file, 3), { code: "too-large" });
+  rmSync(file);
+  mkfifo(file, 0o600);
+  assert.throws(() => readRegular(file, 4), { code: "not-a-file" });
+  assert.throws(() => readRegular("/dev/zero", 4), { code: "not-a-file" });
+});
+
+test("a file that a person has named may be the end of a pipe; it has a bound in any case", (t) => {
+  const file = scratch(t);
+  writeFileSync(file, "text");
+  assert.equal(readNamed(file, 4).toString(), "text");
+  assert.throws(() => readNamed(file, 3), { code: "too-large" });
+  assert.throws(() => readNamed("/dev/zero", 100_000), { code: "too-large" });
+  assert.throws(() => readNamed(`${file}.none`, 4), { code: "ENOENT", path: `${file}.none` });
+  const program = `import { readNamed } from ${JSON.stringify(import.meta.resolve("./bounded-read.ts"))};
+    for (const path of process.argv.slice(1)) process.stdout.write(readNamed(path, 200_000));`;
+  const node = `"${process.execPath}" --no-warnings --input-type=module -e "$0"`;
+  mkfifo(`${file}.fifo`, 0o600);
+  const script = `{ sleep 0.1; head -c 100000 /dev/zero | tr '\\0' a; } >"$1" & head -c 100000 /dev/zero | tr '\\0' b |
+    ${node} /dev/stdin "$1" <(sleep 0.1; echo c)`;
+  const read = execFileSync("bash", ["-c", script, program, `${file}.fifo`]).toString();
+  assert.equal(read, `${"b".repeat(100_000)}${"a".repeat(100_000)}c\n`);
 });
 
 test("of a file without an end the beginning is read", () => {

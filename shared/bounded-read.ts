@@ -2,6 +2,7 @@
 
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { RktError } from "./errors.ts";
+import { O_PATH } from "./syscall/file.ts";
 
 /** Bytes of what the stages keep beside the manifests: a line or an object for each app, network or cgroup. */
 export const MAX_LIST_BYTES = 1024 * 1024;
@@ -14,18 +15,57 @@ export const readBounded = (path: string, limit: number): string => readBoundedB
 /** The same of a file that is no text. */
 export function readBoundedBytes(path: string, limit: number): Buffer {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  return wholeRegular(fd, path, limit);
+}
+
+/** As `readBounded`, of a file that a link may lead to: what nobody has named, and must not wait for anything. */
+export function readRegular(path: string, limit: number): Buffer {
+  return wholeRegular(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), path, limit);
+}
+
+/** The bytes of what a person has named: a file, or the end of a pipe (/dev/stdin, `<(…)`), which is waited for. Throws "too-large". */
+export function readNamed(path: string, limit: number): Buffer {
+  // It is looked at before it is opened: what others put in a file's place is not waited for.
+  const found = openSync(path, O_PATH);
+  let fd: number;
   try {
-    const stat = fstatSync(fd);
-    if (!stat.isFile()) throw new RktError("not-a-file", `${path} is not a regular file`);
-    if (stat.size > limit) throw new RktError("too-large", `${path} has ${stat.size} bytes, more than ${limit}`);
-    // One byte more, because the file may have grown meanwhile.
-    return beginning(fd, Math.min(stat.size + 1, limit));
+    const wait = fstatSync(found).isFile() ? constants.O_NONBLOCK : 0;
+    fd = openSync(`/proc/self/fd/${found}`, constants.O_RDONLY | wait);
+  } catch (error) {
+    throw error instanceof Error ? Object.assign(error, { path }) : error;
+  } finally {
+    closeSync(found);
+  }
+  try {
+    return within(fd, path, limit);
   } finally {
     closeSync(fd);
   }
 }
 
-/** The beginning, up to `limit`, of a file whose size stat(2) does not know, such as one of proc(5) or cgroups(7). */
+const tooLarge = (message: string): RktError =>
+  new RktError("too-large", message, { hint: "is it the file that was meant?" });
+
+/** Closes the file. */
+function wholeRegular(fd: number, path: string, limit: number): Buffer {
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw new RktError("not-a-file", `${path} is not a regular file`);
+    if (stat.size > limit) throw tooLarge(`${path} has ${stat.size} bytes, more than ${limit}`);
+    return within(fd, path, limit);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** It may have grown meanwhile, or have no end. */
+function within(fd: number, path: string, limit: number): Buffer {
+  const bytes = beginning(fd, limit + 1);
+  if (bytes.length > limit) throw tooLarge(`${path} has more than ${limit} bytes`);
+  return bytes;
+}
+
+/** The first bytes of a file that the kernel makes as it is read (proc(5), cgroups(7)): its text up to `limit`. */
 export function readBeginning(path: string, limit: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -56,7 +96,7 @@ export function* readLines(path: string, limit = 65536): Generator<string, void,
 }
 
 function beginning(fd: number, limit: number): Buffer {
-  // With enough room, one read(2) returns most files of the kernel whole.
+  // The kernel gives most files whole by one read(2), if there is room.
   let buffer = Buffer.allocUnsafe(Math.min(limit, 65536));
   let length = 0;
   for (;;) {

@@ -1,11 +1,15 @@
 /** Makes an image from a manifest and a directory. */
 
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join } from "node:path";
+import { readNamed } from "../bounded-read.ts";
 import { errorCode, errorText, RktError, usageError } from "../errors.ts";
 import { label, parseImageManifest } from "../schema/image-manifest.ts";
+import { MAX_MANIFEST_BYTES } from "../schema/json.ts";
 import type { ImageManifest } from "../schema/types.ts";
+import type { OutputFile } from "../output-file.ts";
 import { readTree } from "./tree.ts";
+import { requireSize } from "./tree-size.ts";
 import { type Compression, sourceDateEpoch, type WrittenAci, writeAci } from "./writer.ts";
 
 export interface DirectoryImage {
@@ -20,6 +24,8 @@ export interface DirectoryImage {
   owner: { uid: number; gid: number } | undefined;
   compression: Compression;
   level: number | undefined;
+  /** Bytes of its files at most; no bound by default. */
+  maxSize?: number;
   /** Mode of the image's file. */
   mode?: number;
 }
@@ -30,7 +36,7 @@ export interface DirectoryImage {
  */
 export async function writeDirectoryImage(
   image: DirectoryImage,
-  finish: (file: string, output: string) => Promise<void> = async () => {},
+  finish: (file: OutputFile, output: string) => Promise<void> = async () => {},
 ): Promise<WrittenAci & { output: string }> {
   const { owner, level, compression, mode } = image;
   const text = readManifest(image.manifest);
@@ -39,6 +45,7 @@ export async function writeDirectoryImage(
     throw usageError(`--rootfs: ${image.rootfs} is not a directory`);
   const output = image.output ?? join(image.directory, fileName(manifest));
   const rootfs = readTree(image.rootfs, owner === undefined ? {} : { owner });
+  if (image.maxSize !== undefined) requireSize(rootfs, image.maxSize, (path) => join(image.rootfs, path));
   const written = await writeAci(
     output,
     { manifest: text, rootfs, mtime: sourceDateEpoch() },
@@ -49,7 +56,7 @@ export async function writeDirectoryImage(
 
 function readManifest(path: string): string {
   try {
-    return readFileSync(path, "utf8");
+    return readNamed(path, MAX_MANIFEST_BYTES).toString();
   } catch (cause) {
     if (errorCode(cause) === "ENOENT") throw usageError(`--manifest: there is no ${path}`);
     throw new RktError("no-such-file", `cannot read ${path}: ${errorText(cause)}`, { cause });

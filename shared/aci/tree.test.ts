@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { lchownSync, linkSync, lstatSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { RktError } from "../errors.ts";
+import { lsetxattr, mkfifo, mknodat, makedev } from "../syscall/file.ts";
 import { addDirectory, addFile, addSymlink, archiveOrder, readTree, type Tree } from "./tree.ts";
 
 const outline = (tree: Tree) =>
@@ -79,14 +81,119 @@ test("what an archive cannot hold is refused by name", async (t) => {
 
 test("in a live tree a directory and a link may change places at any moment", (t) => {
   const root = mkdtempSync(join(tmpdir(), "rkt-tree-"));
-  t.after(() => rmSync(root, { recursive: true }));
   mkdirSync(join(root, "a"));
   writeFileSync(join(root, "a/file"), "x");
   symlinkSync("file", join(root, "b"));
   const swap = `const { renameSync } = require("node:fs"); process.chdir(process.argv[1]);
     for (;;) { renameSync("a", "x"); renameSync("b", "a"); renameSync("x", "b"); }`;
   const child = spawn(process.execPath, ["-e", swap, root], { stdio: "inherit" });
-  t.after(() => child.kill("SIGKILL"));
+  t.after(async () => {
+    // It exchanges names until it has ended.
+    const ended = once(child, "exit");
+    child.kill("SIGKILL");
+    await ended;
+    rmSync(root, { recursive: true });
+  });
   while (lstatSync(join(root, "a"), { throwIfNoEntry: false })?.isDirectory() === true);
   for (let i = 0; i < 5000; i++) assert.equal(readTree(root, { live: true }).get("")?.type, "directory");
+});
+
+/** A tree of `d/file` that is described, and then changed by `change` before the file is read. */
+async function readAfter(t: TestContext, change: (root: string, outside: string) => void): Promise<string> {
+  const directory = mkdtempSync(join(tmpdir(), "rkt-tree-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const [root, outside] = [join(directory, "root"), join(directory, "outside")];
+  for (const [at, text] of [[root, "theirs"], [outside, "secret"]] as const) {
+    mkdirSync(join(at, "d"), { recursive: true });
+    writeFileSync(join(at, "d/file"), text);
+  }
+  const entry = readTree(root).get("d/file");
+  assert.ok(entry?.type === "file" && "path" in entry.content);
+  change(root, outside);
+  const chunks = entry.content.chunks?.() ?? [];
+  return Buffer.concat([...chunks]).toString();
+}
+
+test("what was described is what is read", async (t) => {
+  assert.equal(await readAfter(t, () => {}), "theirs");
+});
+
+const exchanges: { name: string; change: (root: string, outside: string) => void }[] = [
+  {
+    name: "a link to another file",
+    change: (root, outside) => {
+      rmSync(join(root, "d/file"));
+      symlinkSync(join(outside, "d/file"), join(root, "d/file"));
+    },
+  },
+  {
+    name: "another file of the same size",
+    change: (root, outside) => {
+      // The old file lives on, or the new one may have its inode.
+      linkSync(join(root, "d/file"), join(root, "kept"));
+      renameSync(join(outside, "d/file"), join(root, "d/file"));
+    },
+  },
+  {
+    name: "a link in place of its directory",
+    change: (root, outside) => {
+      renameSync(join(root, "d"), join(root, "e"));
+      symlinkSync(join(outside, "d"), join(root, "d"));
+    },
+  },
+  {
+    name: "a link in place of its directory, back to the very file",
+    change: (root) => {
+      renameSync(join(root, "d"), join(root, "e"));
+      symlinkSync("e", join(root, "d"));
+    },
+  },
+  {
+    name: "a link in place of the root",
+    change: (root, outside) => {
+      renameSync(root, `${root}.old`);
+      symlinkSync(outside, root);
+    },
+  },
+  {
+    name: "a FIFO, for which nobody waits",
+    change: (root) => {
+      rmSync(join(root, "d/file"));
+      mkfifo(join(root, "d/file"), 0o600);
+    },
+  },
+  { name: "nothing", change: (root) => rmSync(join(root, "d/file")) },
+  { name: "a longer file", change: (root) => writeFileSync(join(root, "d/file"), "theirs, and more") },
+  { name: "a shorter file", change: (root) => writeFileSync(join(root, "d/file"), "t") },
+];
+
+for (const c of exchanges)
+  test(`in place of a described file: ${c.name}`, async (t) => {
+    await assert.rejects(readAfter(t, c.change), { code: "file-changed", message: /d\/file changed while the image was written$/ });
+  });
+
+test("a link's own attributes are described, and a device is not opened", { skip: process.geteuid?.() !== 0 }, (t) => {
+  const root = mkdtempSync(join(tmpdir(), "rkt-tree-"));
+  t.after(() => rmSync(root, { recursive: true }));
+  writeFileSync(join(root, "file"), "");
+  lsetxattr(join(root, "file"), "security.capability", Buffer.from("0100000200040000000000000000000000000000", "hex"));
+  symlinkSync("file", join(root, "link"));
+  lsetxattr(join(root, "link"), "security.rkt-test", Buffer.from("of the link"));
+  // No driver has this number: open(2) would fail with ENXIO.
+  mknodat(-100, join(root, "device"), 0o020600, makedev(240, 77));
+  const tree = readTree(root);
+  assert.deepEqual([...(tree.get("file")?.xattrs?.keys() ?? [])], ["security.capability"]);
+  assert.deepEqual([...(tree.get("link")?.xattrs ?? [])], [["security.rkt-test", Buffer.from("of the link")]]);
+  assert.equal(tree.get("device")?.type, "character");
+});
+
+test("another user's link to the root is not followed, root's own is", { skip: process.geteuid?.() !== 0 }, (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "rkt-tree-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  mkdirSync(join(directory, "a/b"), { recursive: true });
+  symlinkSync("a", join(directory, "link"));
+  assert.deepEqual([...readTree(join(directory, "link")).keys()], ["", "b"]);
+  lchownSync(join(directory, "link"), 65534, 65534);
+  for (const path of ["link", "link/b"])
+    assert.throws(() => readTree(join(directory, path)), { code: "foreign-link", message: /belongs to user 65534$/ });
 });

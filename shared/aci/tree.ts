@@ -6,11 +6,14 @@
  * adds the missing ones.
  */
 
-import { lstatSync, readdirSync, readlinkSync } from "node:fs";
+import { closeSync, fstatSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { errorCode, RktError } from "../errors.ts";
-import { xattrs } from "../syscall/file.ts";
+import { openNamed } from "../named-file.ts";
+import { readlinkat, xattrs } from "../syscall/file.ts";
+import { fileContent, named, openEntry, type Root } from "./host-file.ts";
 
-/** A regular file's bytes: in memory, or read when the image is written, from a file of the host or by `chunks`. */
+/** A regular file's bytes: in memory, or read when the image is written: by `chunks`, else from a file that nobody else can change. */
 export type Content = Uint8Array | { path: string; size: number; chunks?(): Iterable<Buffer> };
 
 interface Attributes {
@@ -74,12 +77,6 @@ function refuseDeep(path: string): void {
   });
 }
 
-/**
- * Errors of system calls that say that a file, or a directory above it, was removed or replaced meanwhile. readlink(2)
- * fails with EINVAL if the file is no link any more, readdir(3) with ENOTDIR if it is no directory.
- */
-const GONE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EINVAL"]);
-
 export interface ReadOptions {
   owner?: { uid: number; gid: number };
   /** With the files' times. */
@@ -88,43 +85,53 @@ export interface ReadOptions {
   opaque?: boolean;
   /** Programs may write in the directory at the same time: files that vanish, and sockets, are left out. */
   live?: boolean;
+  /** The directory of this process's descriptors, for a process whose root has no /proc of the host's. */
+  descriptors?: string;
 }
 
 /**
  * Describes a directory of the host, or a single file, which is then at "". Sockets, and names that are not UTF-8, are
- * errors: an archive can hold neither. `owner` replaces every file's owner and group.
+ * errors: an archive can hold neither. `owner` replaces every file's owner and group. Others may be changing the
+ * directory: nothing outside of it is described or, later, read.
  */
 export function readTree(root: string, options: ReadOptions = {}): Tree {
   const tree: Tree = new Map();
   const firstNames = new Map<string, string>();
+  const { descriptors = "/proc/self/fd" } = options;
 
-  const visit = (path: string): void => {
+  const visit = (above: number, path: string, name: string): void => {
+    refuseDeep(path);
+    const host = join(root, path);
     try {
-      describe(path);
+      const fd = openEntry(above, name);
+      try {
+        describe(fd, path, host);
+      } finally {
+        closeSync(fd);
+      }
     } catch (error) {
-      if (options.live !== true || path === "" || !GONE.has(errorCode(error) ?? "")) throw error;
+      // It was removed meanwhile.
+      if (options.live !== true || errorCode(error) !== "ENOENT") throw named(error, host);
       tree.delete(path);
     }
   };
 
-  const describe = (path: string): void => {
-    refuseDeep(path);
-    const host = path === "" ? root : `${root.replace(/\/+$/, "")}/${path}`;
-    const stat = lstatSync(host, { bigint: true });
+  const describe = (fd: number, path: string, host: string): void => {
+    const stat = fstatSync(fd, { bigint: true });
     const attributes: Attributes = {
       mode: Number(stat.mode) & 0o7777,
       uid: options.owner?.uid ?? Number(stat.uid),
       gid: options.owner?.gid ?? Number(stat.gid),
     };
     const kept = (name: string) => !HOST_XATTRS.test(name) || (options.opaque === true && name === OPAQUE_XATTR);
-    const extended = [...xattrs(host)].filter(([name]) => kept(name));
+    const extended = [...xattrs(`${descriptors}/${fd}`)].filter(([name]) => kept(name));
     if (extended.length > 0) attributes.xattrs = new Map(extended);
     // An archive has no room for a time before the epoch.
     if (options.times === true) attributes.mtime = Math.max(0, Number(stat.mtimeNs / 1_000_000_000n));
 
     if (stat.isDirectory()) {
       tree.set(path, { ...attributes, type: "directory" });
-      for (const name of namesOf(host)) visit(path === "" ? name : `${path}/${name}`);
+      for (const name of namesOf(`${descriptors}/${fd}`, host)) visit(fd, path === "" ? name : `${path}/${name}`, name);
       return;
     }
     const inode = `${stat.dev}:${stat.ino}`;
@@ -134,9 +141,14 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
       return;
     }
     if (stat.nlink > 1n) firstNames.set(inode, path);
-    if (stat.isFile())
-      tree.set(path, { ...attributes, type: "file", content: { path: host, size: Number(stat.size) } });
-    else if (stat.isSymbolicLink()) tree.set(path, { ...attributes, type: "symlink", target: readlinkSync(host) });
+    if (stat.isFile()) {
+      const size = Number(stat.size);
+      const identity = { dev: stat.dev, ino: stat.ino };
+      tree.set(path, {
+        ...{ ...attributes, type: "file" },
+        content: { path: host, size, chunks: () => fileContent(top, path, identity, size) },
+      });
+    } else if (stat.isSymbolicLink()) tree.set(path, { ...attributes, type: "symlink", target: readlinkat(fd) });
     else if (stat.isCharacterDevice() || stat.isBlockDevice())
       tree.set(path, {
         ...attributes,
@@ -150,16 +162,25 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
       });
   };
 
-  visit("");
+  const fd = openNamed(root);
+  const top: Root = { path: root, identity: fstatSync(fd, { bigint: true }) };
+  try {
+    describe(fd, "", root);
+  } catch (error) {
+    throw named(error, root);
+  } finally {
+    closeSync(fd);
+  }
   return tree;
 }
 
-function namesOf(directory: string): string[] {
+/** `shown` is the directory as a person knows it. */
+function namesOf(directory: string, shown: string): string[] {
   return readdirSync(directory, { encoding: "buffer" })
     .map((bytes) => {
       const name = bytes.toString();
       if (!Buffer.from(name).equals(bytes))
-        throw new RktError("unsupported-file", `a name in ${directory} is not UTF-8: ${JSON.stringify(name)}`, {
+        throw new RktError("unsupported-file", `a name in ${shown} is not UTF-8: ${JSON.stringify(name)}`, {
           hint: "rename it; archives name files in UTF-8",
         });
       return name;

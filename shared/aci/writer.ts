@@ -8,17 +8,16 @@
 
 import { spawn } from "node:child_process";
 import { createHash, type Hash } from "node:crypto";
-import { createReadStream, createWriteStream } from "node:fs";
-import { mkdir, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { constants, createZstdCompress } from "node:zlib";
 import { callersEnvironment, type Environment } from "../callers-environment.ts";
-import { beside } from "../beside.ts";
 import { RktError } from "../errors.ts";
+import { OutputFile } from "../output-file.ts";
 import { HOST_ENVIRONMENT } from "../program.ts";
 import type { ImageID } from "../schema/types.ts";
 import { gzip } from "./gzip.ts";
+import { changed } from "./host-file.ts";
 import { BLOCK, header, padding } from "./tar-header.ts";
 import { archiveOrder, type Content, type Entry, type Tree } from "./tree.ts";
 
@@ -57,22 +56,20 @@ export interface WriteOptions {
   level?: number;
   /** Mode of the file, under the umask; 0666 by default. */
   mode?: number;
-  /** Called with the complete file before it is renamed to its place. If it throws, no file is left. */
-  finish?(file: string): Promise<void>;
+  /** Called with the whole file before that takes its place. If it throws, no file is left. */
+  finish?(file: OutputFile): Promise<void>;
 }
 
 /** Writes the image to `output`. The file appears there only when it is complete. */
 export async function writeAci(output: string, source: AciSource, options: WriteOptions = {}): Promise<WrittenAci> {
-  const temporary = beside(output);
-  await mkdir(dirname(output), { recursive: true });
+  const file = new OutputFile(output, { mode: options.mode ?? 0o666, makeDirectories: true });
   try {
-    const written = await writeAciTo(createWriteStream(temporary, { flags: "wx", flush: true, mode: options.mode ?? 0o666 }), source, options);
-    await options.finish?.(temporary);
-    await rename(temporary, output);
+    const written = await writeAciTo(file.stream(), source, options);
+    await options.finish?.(file);
+    file.place({ overwrite: true, flush: true });
     return written;
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
+  } finally {
+    file.close();
   }
 }
 
@@ -162,11 +159,7 @@ async function* contentOf(content: Content): AsyncGenerator<Buffer> {
     read += (chunk as Buffer).length;
     if (read <= content.size) yield chunk as Buffer;
   }
-  // The header with the file's earlier size is written already: with another size the archive would be damaged.
-  if (read !== content.size)
-    throw new RktError("file-changed", `${content.path} changed while the image was written`, {
-      hint: "build the image from files that nobody writes",
-    });
+  if (read !== content.size) throw changed(content.path);
 }
 
 type Compressor = (input: AsyncIterable<Buffer>) => AsyncGenerator<Buffer>;

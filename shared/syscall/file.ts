@@ -215,19 +215,24 @@ export function fsetxattr(fd: number, name: string, value: Buffer): void {
   check("fsetxattr", ffi().libc.fsetxattr(fd, cString(name), v, BigInt(value.length), 0));
 }
 
-/** All extended attributes of a file or link, by name. */
+/**
+ * All extended attributes of a file, by name. A link is followed: that of /proc/PID/fd, of a descriptor that was opened
+ * by O_PATH, leads to the very file, which may be a link itself.
+ */
 export function xattrs(path: PathArg): Map<string, Buffer> {
   const { libc } = ffi();
   const names = Buffer.alloc(65536);
-  const length = check("llistxattr", libc.llistxattr(cString(path), names, BigInt(names.length)), path);
+  const length = check("listxattr", libc.listxattr(cString(path), names, BigInt(names.length)), path);
   const result = new Map<string, Buffer>();
   if (length === 0) return result;
   const value = Buffer.alloc(65536);
   for (const name of names.subarray(0, length).toString().split("\0")) {
     if (name === "") continue;
-    const n = check("lgetxattr", libc.lgetxattr(cString(path), cString(name), value, BigInt(value.length)), path);
-    // A copy, so that the result does not keep the whole buffer in memory.
-    result.set(name, Buffer.from(value.subarray(0, n)));
+    const n = Number(libc.getxattr(cString(path), cString(name), value, BigInt(value.length)));
+    // It was taken away meanwhile.
+    if (n < 0 && ffi().errno() === constants.errno.ENODATA) continue;
+    // A copy: what is kept must not hold all that there was room for.
+    result.set(name, Buffer.from(value.subarray(0, check("getxattr", n, path))));
   }
   return result;
 }

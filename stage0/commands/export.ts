@@ -15,7 +15,7 @@ const options = {
 export const command: Command = {
   usage: "export [options] UUID OUTPUT",
   description:
-    "Makes an image of an app: its image's manifest, and its root file system with all changes of the app. The files of its image's dependencies become part of it; volumes do not. Prints the new image's hash.\n\nThe container may be prepared, running or exited. The files of a running app are read one after the other, each as it is at that moment.",
+    "Makes an image of an app: its image's manifest, and its root file system with all that the app has changed. Images that its image depends on are part of it; volumes are not. Prints the new image's hash.\n\nThe container may be prepared, running or exited. Of a running app files are taken one after the other, as they are at that moment.\n\nFiles that have more than 64 GiB in all are refused, holes included: no image of that size could be fetched.",
   examples: [["rkt export 6ba7b810 db.aci", "an image of the one app, as it is now"]],
   options,
   operands: [1, 2],

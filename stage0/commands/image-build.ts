@@ -42,6 +42,7 @@ Owners, modes with setuid and sticky bits, links, devices, FIFOs and extended at
     if (given.level !== undefined && !/^\d{1,2}$/.test(given.level))
       throw usageError(`--level takes a number, not ${JSON.stringify(given.level)}`);
     const { parseOwner, writeDirectoryImage } = await import("../../shared/aci/directory-image.ts");
+    const { IMPORT_LIMITS } = await import("../store/blob-import.ts");
     const { signWithGpg } = await import("../trust/sign.ts");
     const image = await writeDirectoryImage(
       {
@@ -49,6 +50,7 @@ Owners, modes with setuid and sticky bits, links, devices, FIFOs and extended at
         owner: given.owner === undefined ? undefined : parseOwner(given.owner),
         compression: compression as "gzip" | "xz" | "zstd" | "none",
         level: given.level === undefined ? undefined : Number(given.level),
+        maxSize: IMPORT_LIMITS.archiveSize,
         mode: callersMode(0o666),
       },
       async (file, target) => {

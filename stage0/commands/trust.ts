@@ -162,6 +162,7 @@ interface ListedKey {
 
 async function list(globals: GlobalOptions, scope: Scope | undefined, form: "table" | "rows" | { pretty: boolean }): Promise<void> {
   const { listKeys } = await import("../trust/keystore.ts");
+  const { strangersText } = await import("../trust/review.ts");
   const keys: ListedKey[] = [];
   for (const file of listKeys(globals)) if (inScope(file, scope)) keys.push(await inspectKey(file));
   if (typeof form === "object") {
@@ -172,7 +173,7 @@ async function list(globals: GlobalOptions, scope: Scope | undefined, form: "tab
     file.prefix ?? "(all images)",
     file.fingerprint,
     status,
-    facts?.identities[0] ?? (pair === undefined ? "" : `(${pair} without an owner)`),
+    facts === undefined && pair !== undefined ? `(${pair} without an owner)` : strangersText(facts?.identities[0] ?? ""),
   ]);
   print(table(form === "table" ? ["PREFIX", "FINGERPRINT", "STATUS", "IDENTITY"] : undefined, rows));
   for (const { damage } of keys) if (damage !== undefined) say(damage);

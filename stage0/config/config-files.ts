@@ -5,13 +5,15 @@
  * Sources: rkt, Documentation/configuration.md. Unlike rkt 1.30, this follows symbolic links to files.
  */
 
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { MAX_LIST_BYTES, readRegular } from "../../shared/bounded-read.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { parseJson } from "../../shared/schema/json.ts";
 import { ManifestError } from "../../shared/schema/manifest-error.ts";
 import { type Fields, fields, finish, type Place, report, root, string } from "../../shared/schema/place.ts";
 import { oneOf } from "../../shared/schema/values.ts";
+import { requireTrustedConfig } from "../../shared/trusted-path.ts";
 
 /** A later directory overrides the ones before it. */
 export interface ConfigDirs {
@@ -86,10 +88,11 @@ function readFile(path: string, kinds: readonly string[], read: (file: ConfigFil
   try {
     const stat = statSync(path);
     if (!stat.isFile()) return;
+    requireTrustedConfig(path);
     mode = stat.mode;
-    bytes = readFileSync(path);
+    bytes = readRegular(path, MAX_LIST_BYTES);
   } catch (error) {
-    throw unreadable(error);
+    throw errorCode(error) === "config-unsafe" ? error : unreadable(error);
   }
   try {
     const document = root(parseJson(bytes, path), path);

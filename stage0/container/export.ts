@@ -6,25 +6,26 @@
  * calls use that root: Node.js's other threads stay outside.
  */
 
-import { closeSync, constants, createWriteStream, fstatSync, linkSync, openSync, readSync, renameSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { resolve } from "node:path";
 import type { TreesFile } from "../../shared/contract/trees.ts";
 import { readBounded } from "../../shared/bounded-read.ts";
 import { MAX_MANIFEST_BYTES } from "../../shared/schema/json.ts";
 import { readTree, type Tree } from "../../shared/aci/tree.ts";
+import { requireSize } from "../../shared/aci/tree-size.ts";
 import { type WrittenAci, writeAciTo } from "../../shared/aci/writer.ts";
 import { LEASED } from "../../shared/account-file.ts";
-import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import { hostPath } from "../../shared/contract/paths.ts";
+import { OutputFile } from "../../shared/output-file.ts";
 import { formatImageManifest, parseImageManifest } from "../../shared/schema/image-manifest.ts";
 import type { RuntimeApp } from "../../shared/schema/types.ts";
 import { O_PATH, openat2, RESOLVE_BENEATH } from "../../shared/syscall/file.ts";
 import { MS_PRIVATE, MS_RDONLY, MS_REC, mount } from "../../shared/syscall/mount.ts";
 import { CLONE_FS, CLONE_NEWNS, chroot, fchdir, unshare } from "../../shared/syscall/namespace.ts";
 import { callersMode } from "../host/caller-mask.ts";
-import { removeAttempt } from "../host/remove-attempt.ts";
+import { IMPORT_LIMITS } from "../store/blob-import.ts";
 import { openRunning } from "./entrypoint.ts";
 import { readTrees, supervisor } from "./inspect.ts";
 import { type ContainerRef, phase } from "./lifecycle.ts";
@@ -58,14 +59,13 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
   const output = resolve(request.output);
   const trees = readTrees(request.container.dir);
   const manifest = exportManifest(request, trees);
-  const temporary = beside(output);
-  const fd = openSync(temporary, "wx", callersMode(0o666));
-  // Owners are stored as the app sees them. In the mounts of a running container they appear as the host's ids.
+  const file = new OutputFile(output, { mode: callersMode(0o666) });
+  // Stored as the app knows them; where the container is mounted, as the host's.
   const mapped = pid === undefined ? undefined : readPrivateIds(request.container.dir);
   const host = openSync("/", O_PATH | constants.O_DIRECTORY);
   const descriptors = openSync("/proc/self/fd", O_PATH | constants.O_DIRECTORY);
   try {
-    const stream = createWriteStream(temporary, { fd, flush: true });
+    const stream = file.stream();
     enterRoot(request, trees, pid);
     let written: WrittenAci;
     try {
@@ -74,9 +74,7 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
       fchdir(host);
       chroot(".");
     }
-    // Unlike rename(2), link(2) replaces no file.
-    if (request.overwrite) renameSync(temporary, output);
-    else linkSync(temporary, output);
+    file.place({ overwrite: request.overwrite, flush: true });
     return written;
   } catch (error) {
     if (error instanceof RktError) throw error;
@@ -84,7 +82,7 @@ async function write(request: ExportRequest, pid: number | undefined): Promise<W
   } finally {
     closeSync(host);
     closeSync(descriptors);
-    removeAttempt(temporary);
+    file.close();
   }
 }
 
@@ -190,7 +188,10 @@ function ownCapabilities(value: Buffer, mapped: PrivateIds): Buffer {
 
 /** Describes the root. The contents of files are read later, when the image is written. */
 function liveTree(mapped: PrivateIds | undefined, descriptors: number): Tree {
-  const tree = readTree("/", { live: true });
+  // The /proc that is not in this root.
+  fchdir(descriptors);
+  const tree = readTree("/", { live: true, descriptors: "." });
+  requireSize(tree, IMPORT_LIMITS.archiveSize, (path) => `/${path}`);
   for (const entry of tree.values()) {
     entry.uid = ownId(entry.uid, mapped);
     entry.gid = ownId(entry.gid, mapped);

@@ -1,6 +1,6 @@
 /** Finds the containers that a command line names: by unambiguous prefixes of UUIDs, or by a file that holds a UUID. */
 
-import { readFileSync } from "node:fs";
+import { readNamed } from "../../shared/bounded-read.ts";
 import { errorText, RktError, usageError } from "../../shared/errors.ts";
 import { shortId } from "../../shared/contract/image-ids.ts";
 import type { PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
@@ -59,7 +59,7 @@ export function chooseApp(manifest: PodManifest, name: string | undefined, image
 
 function readUuidFile(path: string): string {
   try {
-    return readFileSync(path, "utf8").trim();
+    return readNamed(path, 4096).toString().trim();
   } catch (error) {
     throw new RktError("uuid-file", `cannot read the UUID file: ${errorText(error)}`, { cause: error });
   }

@@ -5,13 +5,13 @@
  */
 
 import { createHash } from "node:crypto";
-import { open, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { errorText, RktError } from "../../shared/errors.ts";
 import type { StoredImage } from "../store/store.ts";
 import type { FetchContext } from "./fetch-context.ts";
-import { fileChunks } from "../archive/file-chunks.ts";
+import { fileChunks, openImageFile } from "../archive/file-chunks.ts";
 import { readSignature, readSignatureBeside, reportVerified, type Signature } from "./fetch-signature.ts";
 
 export async function fetchFile(
@@ -20,7 +20,7 @@ export async function fetchFile(
   context: FetchContext,
 ): Promise<StoredImage> {
   if (context.insecure.has("image")) return context.store.importFile(path);
-  const signature = signatureFile === undefined ? await readSignatureBeside(path) : await readSignature(signatureFile);
+  const signature = signatureFile === undefined ? readSignatureBeside(path) : readSignature(signatureFile);
   return signature === undefined ? context.store.importFile(path) : importSigned(resolve(path), signature, context);
 }
 
@@ -42,7 +42,7 @@ async function importSigned(path: string, signature: Signature, context: FetchCo
   await check.expect?.(signature.bytes);
   const pending = store.beginImport(path);
   try {
-    const file = await open(path);
+    const file = await openImageFile(path);
     try {
       for await (const chunk of fileChunks(file)) {
         context.signal?.throwIfAborted();

@@ -3,14 +3,15 @@
  * names or from the place beside the image. `verify.ts` judges what they prove.
  */
 
-import { readFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
+import { readNamed, readRegular } from "../../shared/bounded-read.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { fetchBytes } from "./fetch-bytes.ts";
 import type { HttpClient } from "./http.ts";
 import { HttpError } from "./http-error.ts";
 import { plainHref } from "./plain-href.ts";
 import type { Reporter } from "../terminal/progress.ts";
+import { strangersText } from "../trust/review.ts";
 import { signaturePaths } from "./signature-paths.ts";
 
 export interface Signature {
@@ -58,19 +59,22 @@ export async function fetchSignature(
   });
 }
 
-export async function readSignature(path: string): Promise<Signature> {
+/** The file that the person names. */
+export const readSignature = (path: string): Signature => read(path, readNamed);
+
+function read(path: string, bytesOf: typeof readNamed): Signature {
   try {
-    return { url: pathToFileURL(path).href, bytes: await readFile(path) };
+    return { url: pathToFileURL(path).href, bytes: bytesOf(path, SIGNATURE_LIMIT) };
   } catch (cause) {
     throw new RktError("no-signature", `cannot read the signature: ${errorText(cause)}`, { cause });
   }
 }
 
 /** The signature beside a local image; undefined when there is none. */
-export async function readSignatureBeside(image: string): Promise<Signature | undefined> {
+export function readSignatureBeside(image: string): Signature | undefined {
   for (const path of signaturePaths(image)) {
     try {
-      return await readSignature(path);
+      return read(path, readRegular);
     } catch (error) {
       if (!(error instanceof RktError) || errorCode(error.cause) !== "ENOENT") throw error;
     }
@@ -80,7 +84,7 @@ export async function readSignatureBeside(image: string): Promise<Signature | un
 
 export function reportVerified(identities: readonly string[], reporter: Reporter): void {
   reporter.line("rkt: signature verified:");
-  for (const identity of identities) reporter.line(`  ${identity}`);
+  for (const identity of identities) reporter.line(`  ${strangersText(identity)}`);
 }
 
 /** Whether it is a login or error page that came with status 200: no signature begins with "<". */

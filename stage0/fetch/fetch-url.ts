@@ -78,7 +78,7 @@ async function downloadImage(
 ): Promise<StoredImage> {
   const { store, http, reporter } = context;
   const verify = !context.insecure.has("image");
-  const ownSignature = request.signatureFile === undefined ? undefined : await readSignature(request.signatureFile);
+  const ownSignature = request.signatureFile === undefined ? undefined : readSignature(request.signatureFile);
   const urls = request.signatureUrl === undefined ? signatureUrls(request.url) : [request.signatureUrl];
   const stop = new AbortController();
   const signal = context.signal === undefined ? stop.signal : AbortSignal.any([context.signal, stop.signal]);

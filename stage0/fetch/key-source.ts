@@ -3,9 +3,9 @@
  * image's name says they are. The person decides whether to trust them.
  */
 
-import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Key } from "openpgp";
+import { readNamed } from "../../shared/bounded-read.ts";
 import { errorText, RktError, withoutCredentials } from "../../shared/errors.ts";
 import { discoverKeys, formatAttempts } from "./discovery.ts";
 import { fetchBytes } from "./fetch-bytes.ts";
@@ -75,7 +75,7 @@ async function keysOf(bytes: Uint8Array, source: string): Promise<FoundKey[]> {
 
 function readFile(path: string): Uint8Array {
   try {
-    return readFileSync(path);
+    return readNamed(path, KEY_LIMIT);
   } catch (cause) {
     throw new RktError("key-unreadable", `cannot read the public key: ${errorText(cause)}`, {
       hint: "PUBKEY is a file or an https URL; without one the prefix's host is asked",

@@ -18,6 +18,7 @@ import {
 import { dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout, STATES } from "../../shared/contract/data-directory.ts";
+import { distrustAbove, wayOut } from "../../shared/trusted-path.ts";
 
 const DATA_MODE = 0o750;
 
@@ -44,6 +45,7 @@ const metadataDirectory = (data: string): Directory => ({
 
 /** Checks that existing directories belong to root or to the user of rkt, and closes them to all others. */
 export function secureData(data: string): void {
+  requireTrustedAbove(data);
   const top = owned(data);
   if (top === undefined) return;
   // Others may have files here, as in /tmp, if the sticky bit keeps them from renaming ours.
@@ -51,11 +53,21 @@ export function secureData(data: string): void {
   for (const one of [...storeDirectories(data), ...containerDirectories(data), metadataDirectory(data)]) secure(one);
 }
 
+/** Nobody else can exchange it while rkt uses it: root runs what lies in it. */
+function requireTrustedAbove(data: string): void {
+  const above = distrustAbove(data);
+  if (above === undefined) return;
+  throw new RktError("foreign-data", `data directory: ${data} is reached by way of ${above.path}, which ${above.why}`, {
+    hint: `give another --dir; or ${wayOut(above.path)}`,
+  });
+}
+
 export const makeStoreDirectories = (data: string): void => make(data, storeDirectories(data));
 export const makeContainerDirectories = (data: string): void => make(data, containerDirectories(data));
 export const makeMetadataDirectory = (data: string): void => make(data, [metadataDirectory(data)]);
 
 function make(data: string, directories: readonly Directory[]): void {
+  requireTrustedAbove(data);
   mkdirSync(dirname(data), { recursive: true });
   makeOwnDirectory(data, DATA_MODE);
   secureData(data);
@@ -114,6 +126,7 @@ function owned(path: string): Stats | undefined {
       throw new RktError("foreign-data", `data directory: ${path} belongs to user ${one.uid}`, {
         hint: `if nobody else can have written there: chown ${one.isSymbolicLink() ? "-h " : ""}root ${path}; or give another --dir`,
       });
+  if (entry?.isSymbolicLink() === true) requireTrustedAbove(path);
   if (stat !== undefined && !stat.isDirectory())
     throw new RktError("foreign-data", `data directory: ${path} is no directory`, { hint: "give another --dir" });
   return stat;

@@ -1,8 +1,9 @@
-import { lstatSync, renameSync, writeFileSync } from "node:fs";
-import { beside } from "../../shared/beside.ts";
+/** A small file that the caller has named, for a number or a name to be read by others. */
+
+import { writeFileSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
+import { OutputFile } from "../../shared/output-file.ts";
 import { callersMode } from "./caller-mask.ts";
-import { removeAttempt } from "./remove-attempt.ts";
 
 /**
  * Writes a small file that the caller has named, such as a pid file; it appears complete, and replaces an older one. A
@@ -10,17 +11,16 @@ import { removeAttempt } from "./remove-attempt.ts";
  * either: /dev/stdout, for one, is a link that others need.
  */
 export function writeOutputFile(path: string, text: string): void {
-  const there = lstatSync(path, { throwIfNoEntry: false });
-  if (there !== undefined && !there.isFile())
-    throw new RktError("not-a-file", `${path} is ${there.isSymbolicLink() ? "a link" : "no regular file"}`, {
-      hint: "name a file of your own; it need not be there",
-    });
-  const temporary = beside(path);
+  const output = new OutputFile(path, { mode: callersMode(0o666) });
   try {
-    writeFileSync(temporary, text, { mode: callersMode(0o666), flag: "wx" });
-    renameSync(temporary, path);
-  } catch (error) {
-    removeAttempt(temporary);
-    throw error;
+    const there = output.there();
+    if (there === "link" || there === "other")
+      throw new RktError("not-a-file", `${path} is ${there === "link" ? "a link" : "no regular file"}`, {
+        hint: "name a file of your own; it need not be there",
+      });
+    writeFileSync(output.fd, text);
+    output.place({ overwrite: true, flush: false });
+  } finally {
+    output.close();
   }
 }

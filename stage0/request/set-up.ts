@@ -1,11 +1,12 @@
 /** Makes a container that is ready to run, from a request. */
 
-import { readFileSync } from "node:fs";
+import { readNamed } from "../../shared/bounded-read.ts";
 import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { PROTECTIONS } from "../../shared/contract/annotations.ts";
 import { LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR } from "../../shared/contract/configuration.ts";
 import type { PassedSocket } from "../../shared/passed-sockets.ts";
+import { MAX_MANIFEST_BYTES } from "../../shared/schema/json.ts";
 import { parsePodTemplate } from "../../shared/schema/pod-manifest.ts";
 import type { ImageManifest, NameValue, PodTemplate } from "../../shared/schema/types.ts";
 import type { ConfigDirs } from "../config/config-files.ts";
@@ -172,8 +173,9 @@ function readPodTemplate(path: string): PodTemplate {
 
 function read(path: string): string {
   try {
-    return readFileSync(path, "utf8");
+    return readNamed(path, MAX_MANIFEST_BYTES).toString();
   } catch (error) {
+    if (error instanceof RktError) throw error;
     if (errorCode(error) === "ENOENT")
       throw new RktError("no-such-file", `there is no file ${path}`, { hint: "give the path of a file that is there" });
     throw new RktError("no-such-file", `cannot read ${path}: ${errorText(error)}`, { cause: error });

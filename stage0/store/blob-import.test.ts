@@ -7,6 +7,8 @@ import { RktError } from "../../shared/errors.ts";
 import { gzipped, makeAci, manifest, rootfs, tar } from "../../test/fixtures/aci.ts";
 import { scratch } from "../../test/helpers/scratch.ts";
 import { through } from "../../test/helpers/through.ts";
+import { dataLayout } from "../../shared/contract/data-directory.ts";
+import { beginBlobImport, IMPORT_LIMITS } from "./blob-import.ts";
 import { openStore } from "./store.ts";
 
 const sha512 = (bytes: Buffer): string => createHash("sha512").update(bytes).digest("hex");
@@ -111,3 +113,41 @@ for (const c of refusals)
     for (const place of ["cas/tmp", "cas/blob/sha512"])
       assert.deepEqual(existsSync(join(data, place)) ? readdirSync(join(data, place)) : [], []);
   });
+
+test("a directory without an entry counts once, as an entry and as what it takes of the disk", async (t) => {
+  const { data, file } = scratch(t, openStore);
+  const deep = "rootfs/1/2/3/4/5/6/7/8/9/10";
+  const names = ["a", "b"].map((name) => ({ name: `${deep}/${name}` }));
+  const implied = makeAci([...names, { name: `${deep}/x/c` }, ...names.map(({ name }) => ({ name: `${name}2` }))]);
+  const parents = deep.split("/").map((_, i, all) => ({ name: all.slice(0, i + 1).join("/"), type: "5" }));
+  const named = makeAci([...parents.slice(1), ...names]);
+  const room = (bytes: Buffer, directories: number) => openStore(data, { maxImageSize: bytes.length + directories * 4096 });
+  for (const [bytes, directories] of [
+    [implied, 11],
+    [named, 0],
+  ] as const) {
+    if (directories > 0) {
+      const store = room(bytes, directories - 1);
+      await assert.rejects(store.importFile(file("x.aci", bytes)), {
+        code: "too-large",
+        message: /more than \d+ bytes, with 11 directories that it has no entries for$/,
+      });
+      store.close();
+    }
+    const store = room(bytes, directories);
+    await store.importFile(file("x.aci", bytes));
+    store.close();
+  }
+});
+
+test("directories without entries count towards the limit of entries", async (t) => {
+  const { data, file } = scratch(t, openStore);
+  const bytes = makeAci([{ name: "rootfs/1/2/3/f" }]);
+  const begin = (entries: number) => {
+    const pending = beginBlobImport(dataLayout(data), file("x", ""), { ...IMPORT_LIMITS, entries });
+    return pending.write(bytes).then(() => pending.abort());
+  };
+  // The fixture's rootfs has an entry.
+  await begin(5);
+  await assert.rejects(begin(4), { code: "bad-archive", message: /more than 4 entries and directories without one/ });
+});

@@ -18,6 +18,7 @@ import type { ImageID, ImageManifest } from "../../shared/schema/types.ts";
 import { OCI_ENTRIES, type OciContent, readStoredDocuments } from "./oci-content.ts";
 import { temporaryFile } from "./temporary.ts";
 import { type Decompressor, decompressor, detectCompression, MAGIC_BYTES } from "../archive/decompress.ts";
+import { ImpliedDirectories } from "../archive/implied-directories.ts";
 import { PathSet } from "../archive/path-set.ts";
 import { shownPath } from "../archive/entry-path.ts";
 import type { TarEntry } from "../archive/tar-entry.ts";
@@ -25,13 +26,15 @@ import { GET_AGAIN, tarError } from "../archive/tar-error.ts";
 import { type EntrySink, TAR_LIMITS, type TarLimits, TarReader } from "../archive/tar-reader.ts";
 
 export interface ImportLimits extends TarLimits {
-  /** Bytes of the uncompressed archive. */
+  /** Bytes of the uncompressed archive, and of the directories that it implies. */
   archiveSize: number;
   /** How many times its compressed size an archive may be, once it is over 64 MiB. */
   ratio: number;
 }
 
 export const IMPORT_LIMITS: ImportLimits = { ...TAR_LIMITS, archiveSize: 64 * 1024 ** 3, ratio: 200 };
+/** What a directory takes on most file systems; one that an archive only implies takes nothing in it. */
+const DIRECTORY_SIZE = 4096;
 const RATIO_FREE = 64 * 1024 ** 2;
 
 export interface ImportedBlob {
@@ -78,8 +81,9 @@ export function beginBlobImport(layout: DataLayout, name: string, limits: Import
 
   function consume(chunk: Buffer): void {
     size += chunk.length;
-    requireSize(size, compressedSize, limits);
+    requireSize(size, compressedSize, limits, contents.implied.count);
     contents.reader.write(chunk);
+    requireSize(size, compressedSize, limits, contents.implied.count);
     hash.update(chunk);
     let at = 0;
     while (at < chunk.length) at += writeSync(temporary.fd, chunk, at);
@@ -152,10 +156,12 @@ export function beginBlobImport(layout: DataLayout, name: string, limits: Import
 }
 
 /** Throws "too-large" for what looks like a decompression bomb: `size` bytes of an archive by now, out of `compressedSize`. */
-export function requireSize(size: number, compressedSize: number, limits: ImportLimits): void {
-  if (size <= limits.archiveSize && (size <= RATIO_FREE || size <= compressedSize * limits.ratio)) return;
-  const most = size > limits.archiveSize ? `${limits.archiveSize} bytes` : `${limits.ratio} times its size`;
-  throw new RktError("too-large", `it decompresses to more than ${most}`, {
+export function requireSize(size: number, compressedSize: number, limits: ImportLimits, implied = 0): void {
+  const taken = size + implied * DIRECTORY_SIZE;
+  if (taken <= limits.archiveSize && (taken <= RATIO_FREE || taken <= compressedSize * limits.ratio)) return;
+  const most = taken > limits.archiveSize ? `${limits.archiveSize} bytes` : `${limits.ratio} times its size`;
+  const more = implied > 0 ? `, with ${implied} directories that it has no entries for` : "";
+  throw new RktError("too-large", `it decompresses to more than ${most}${more}`, {
     hint: "it looks like a decompression bomb; if it is none, --max-image-size=SIZE lets it in",
   });
 }
@@ -235,9 +241,11 @@ class ImageContents {
   readonly #documents = new Map<string, Buffer[]>();
   #rootfs = false;
   readonly #seen = new PathSet();
+  readonly implied: ImpliedDirectories;
 
   /** `stored`: it is a blob of the store, which may be an OCI image. */
   constructor(limits: TarLimits, stored = false) {
+    this.implied = new ImpliedDirectories(limits.entries);
     this.reader = new TarReader((entry) => this.#entry(entry), limits);
     this.#stored = stored;
   }
@@ -257,6 +265,7 @@ class ImageContents {
     if (!this.#seen.add(path) && entry.type !== "directory")
       throw tarError(`${JSON.stringify(shownPath(path))} is in it twice`);
     this.#rootfs = true;
+    this.implied.add(entry);
     return undefined;
   }
 

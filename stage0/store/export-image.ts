@@ -1,18 +1,16 @@
 /** Writes images of the store as archives and as directories. Each appears whole, or not at all. */
 
-import { chmodSync, createWriteStream, existsSync, linkSync, mkdirSync, openSync, renameSync, writeFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { gzip } from "../../shared/aci/gzip.ts";
-import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, dataLayout } from "../../shared/contract/data-directory.ts";
 import { shortId } from "../../shared/contract/image-ids.ts";
+import { OutputFile } from "../../shared/output-file.ts";
 import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
 import { callersMode } from "../host/caller-mask.ts";
-import { removeAttempt } from "../host/remove-attempt.ts";
-import { removeTree } from "../host/remove-tree.ts";
+import { OutputDirectory } from "../host/output-directory.ts";
 import { openBlob } from "./blob.ts";
 import { type OciArchive, ociArchive, squashedAci } from "./export-oci.ts";
 import type { MustCheck } from "./layers.ts";
@@ -48,22 +46,18 @@ export async function exportImage(
       : format === "aci"
         ? squashedAci(layout, image, store)
         : ociArchive(layout, image, store.manifest(image.key), oci, format);
-  const temporary = beside(file);
-  let made = false;
+  let target: OutputFile | undefined;
   try {
-    const fd = openSync(temporary, "wx", callersMode(0o666));
-    made = true;
-    const output = createWriteStream(temporary, { fd, flush: true });
+    target = new OutputFile(file, { mode: callersMode(0o666) });
+    const output = target.stream();
     // A stream may keep a chunk, and the reader uses its buffer again: each chunk is copied.
     const copied = Readable.from(copies(chunks), { objectMode: false, highWaterMark: 1 << 20 });
     await (compress ? pipeline(copied, (input: AsyncIterable<Buffer>) => gzip(input), output) : pipeline(copied, output));
-    // link(2) replaces nothing, as rename(2) would.
-    if (overwrite) renameSync(temporary, file);
-    else linkSync(temporary, file);
+    target.place({ overwrite, flush: true });
   } catch (error) {
     throw writeError(file, error);
   } finally {
-    if (made) removeAttempt(temporary);
+    target?.close();
   }
 }
 
@@ -100,14 +94,10 @@ export async function writeDirectory(
   { dependencies, least, rootfsOnly, overwrite }: DirectoryOptions,
 ): Promise<void> {
   const layout = dataLayout(data);
-  const path = resolve(target);
-  const temporary = beside(path);
-  const directory = `${temporary}/new`;
-  let made = false;
+  let output: OutputDirectory | undefined;
   try {
-    // Closed to others until it is whole.
-    mkdirSync(temporary, { mode: 0o700 });
-    made = true;
+    output = new OutputDirectory(target);
+    const directory = output.path;
     if (!rootfsOnly) {
       mkdirSync(directory, { mode: 0o700 });
       const manifest = formatImageManifest(store.manifest(image.key));
@@ -118,31 +108,11 @@ export async function writeDirectory(
     else await extractAt(layout, image.key, store.treeSource(least), rootfs);
     // Files of the image may be set-user-ID root, or owned by users who are others on this machine: only root gets at them.
     chmodSync(directory, 0o700);
-    if (overwrite) replaceDirectory(directory, path);
-    else renameSync(directory, path);
+    output.place(overwrite);
   } catch (error) {
     throw writeError(target, error);
   } finally {
-    if (made) removeAttempt(temporary);
-  }
-}
-
-/** Moves aside what is there first: this fails, and so nothing is lost, if it is a mount point or the root directory. */
-function replaceDirectory(from: string, to: string): void {
-  const aside = beside(to, "old");
-  const replaces = existsSync(to);
-  if (replaces) renameSync(to, aside);
-  try {
-    renameSync(from, to);
-  } catch (error) {
-    if (replaces) renameSync(aside, to);
-    throw error;
-  }
-  try {
-    removeTree(aside);
-  } catch (cause) {
-    const what = `${to} is written, but what was there before cannot be removed: ${errorText(cause)}`;
-    throw new RktError("not-removed", what, { hint: `rm -r ${aside}`, cause });
+    output?.close();
   }
 }
 

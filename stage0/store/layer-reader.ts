@@ -11,6 +11,7 @@ import { LAYER_LIMITS } from "../archive/layer.ts";
 import type { TarEntry } from "../archive/tar-entry.ts";
 import { GET_AGAIN, tarError } from "../archive/tar-error.ts";
 import { type EntrySink, TarReader } from "../archive/tar-reader.ts";
+import { ImpliedDirectories } from "../archive/implied-directories.ts";
 import { type ImportLimits, requireSize } from "./blob-import.ts";
 import type { LayerRef } from "./oci-content.ts";
 
@@ -34,7 +35,11 @@ export type TakeEntry = (entry: TarEntry) => EntrySink | undefined;
 export function layerReader({ digest, diffId, size }: LayerRef, budget: LayerBudget, take: TakeEntry): LayerReader {
   const hash = createHash("sha256");
   let archiveHash: ReturnType<typeof createHash> | undefined;
-  const tar = new TarReader(take, LAYER_LIMITS);
+  const implied = new ImpliedDirectories(LAYER_LIMITS.entries);
+  const tar = new TarReader((entry) => {
+    implied.add(entry);
+    return take(entry);
+  }, LAYER_LIMITS);
   let written = 0;
   let unpacked = 0;
   let start = Buffer.alloc(0);
@@ -43,9 +48,10 @@ export function layerReader({ digest, diffId, size }: LayerRef, budget: LayerBud
   function consume(chunk: Buffer): void {
     unpacked += chunk.length;
     budget.unpacked += chunk.length;
-    requireSize(unpacked, written, budget.limits);
+    requireSize(unpacked, written, budget.limits, implied.count);
     requireSize(budget.unpacked, Number.POSITIVE_INFINITY, budget.limits);
     tar.write(chunk);
+    requireSize(unpacked, written, budget.limits, implied.count);
     archiveHash?.update(chunk);
   }
 

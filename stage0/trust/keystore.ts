@@ -6,9 +6,10 @@
  *       root.d/<fingerprint>                        for all images
  *       prefix.d/example.com/app/<fingerprint>      for example.com/app, example.com/app/x, …
  *
- * An empty file in /etc masks the vendor's key of that name. Unlike in CoreOS's rkt, a prefix matches whole path
- * components (example.com/app does not match example.com/apple), and files that everybody can write are refused. A
- * group, such as "rkt-admin", may write.
+ * An empty file in /etc masks the vendor's key of that name. Unlike CoreOS's
+ * rkt, a prefix ends at the end of a path component (example.com/app is not for
+ * example.com/apple), and files are refused that everybody can write, or that lie
+ * where somebody else could exchange them. A group may write, such as "rkt-admin".
  */
 
 import {
@@ -18,7 +19,6 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
   renameSync,
   type Stats,
   statSync,
@@ -26,9 +26,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
+import { readRegular } from "../../shared/bounded-read.ts";
 import { beside } from "../../shared/beside.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { keystoreLayout } from "../../shared/contract/configuration.ts";
+import { distrustAbove, distrustOf, wayOut } from "../../shared/trusted-path.ts";
 import { removeAttempt } from "../host/remove-attempt.ts";
 
 /** The configuration directories with keys. */
@@ -89,9 +91,12 @@ function fileLists(dirs: KeystoreDirs): KeyFile[][] {
   ];
 }
 
+/** A key has some thousand bytes, with many signatures of others some hundred thousand. */
+const KEY_FILE_LIMIT = 4 << 20;
+
 export function readKeyFile({ path }: KeyFile): Uint8Array {
   try {
-    return readFileSync(path);
+    return readRegular(path, KEY_FILE_LIMIT);
   } catch (error) {
     throw unreadable(error);
   }
@@ -188,6 +193,8 @@ function statOf(path: string): Stats | undefined {
 
 /** Checks a directory and those above it, up to the configuration directory. */
 function checkOwners(config: string, dir: string): void {
+  const above = distrustAbove(dir, { groups: true });
+  if (above !== undefined) refuse(above.path, above.why);
   for (let at = dir; ; at = dirname(at)) {
     const stat = statOf(at);
     if (stat !== undefined) checkOwner(at, stat);
@@ -195,12 +202,15 @@ function checkOwners(config: string, dir: string): void {
   }
 }
 
-function checkOwner(path: string, { mode, uid }: Stats): void {
-  const refuse = (why: string, hint: string): never => {
-    throw new RktError("keystore-unsafe", `${path} decides whom to trust, and ${why}`, { hint });
-  };
-  if ((mode & 0o002) !== 0) refuse("everybody can write it", `chmod o-w ${path}`);
-  if (uid !== 0 && uid !== process.geteuid?.()) refuse(`belongs to user ${uid}`, `chown root ${path}`);
+function checkOwner(path: string, stat: Stats): void {
+  const why = distrustOf(stat, { groups: true });
+  if (why !== undefined) refuse(path, why);
+}
+
+function refuse(path: string, why: string): never {
+  throw new RktError("keystore-unsafe", `${path} decides whom to trust, and ${why}`, {
+    hint: wayOut(path, "o"),
+  });
 }
 
 // --- writing ------------------------------------------------------------------------------

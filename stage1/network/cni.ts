@@ -9,6 +9,7 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { isObject } from "../../shared/schema/place.ts";
 import type { Json } from "../../shared/schema/types.ts";
 import { hasCapability, ipamType, type NetworkConf, type PluginConf } from "./network-conf.ts";
+import { distrustAbove, distrustOf, wayOut } from "../../shared/trusted-path.ts";
 import type { PortMapping } from "../../shared/network-request.ts";
 
 /** PATH of the plugins, for the host's own tools (iptables). */
@@ -71,16 +72,12 @@ function isProgram(path: string): boolean {
 
 /** Root runs the plugin, so only root may be able to write it. */
 function requireTrusted(path: string, type: string, conf: NetworkConf): void {
-  const stat = statSync(path);
-  const problem =
-    stat.uid !== 0 && stat.uid !== process.geteuid?.()
-      ? `belongs to user ${stat.uid}`
-      : (stat.mode & 0o022) !== 0
-        ? "can be written to by others than root"
-        : undefined;
-  if (problem === undefined) return;
-  const message = `network ${conf.name} (${conf.file}): plugin ${type} is not run: ${path} ${problem}`;
-  throw new RktError("foreign-plugin", message, { hint: `chown root ${path}; chmod go-w ${path}` });
+  const above = distrustAbove(path);
+  const why = above === undefined ? distrustOf(statSync(path)) : undefined;
+  if (above === undefined && why === undefined) return;
+  const place = above?.path ?? path;
+  const message = `network ${conf.name} (${conf.file}): plugin ${type} is not run: ${place} ${above?.why ?? why}`;
+  throw new RktError("foreign-plugin", message, { hint: wayOut(place) });
 }
 
 /** The programs that a plugin needs: its own, and its IPAM plugin's. */

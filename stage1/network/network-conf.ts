@@ -3,7 +3,8 @@
  * "Network configuration format"). An error names the file and the field. Unknown fields are passed to the plugins.
  */
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
+import { MAX_LIST_BYTES, readRegular } from "../../shared/bounded-read.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { NETWORK_CONFIG } from "../../shared/contract/configuration.ts";
 import { parseJson } from "../../shared/schema/json.ts";
@@ -21,6 +22,7 @@ import {
   string,
 } from "../../shared/schema/place.ts";
 import type { Json } from "../../shared/schema/types.ts";
+import { requireTrustedConfig } from "../../shared/trusted-path.ts";
 import { NETWORK_NAME } from "../../shared/network-request.ts";
 
 export type PluginConf = { [key: string]: Json } & { type: string };
@@ -140,8 +142,9 @@ function confFiles(dir: string): string[] {
 }
 
 function read(file: string): Uint8Array {
+  requireTrustedConfig(file);
   try {
-    return readFileSync(file);
+    return readRegular(file, MAX_LIST_BYTES);
   } catch (error) {
     throw new RktError("bad-network-conf", `cannot read a network configuration: ${errorText(error)}`, {
       cause: error,

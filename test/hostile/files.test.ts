@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { chmodSync } from "node:fs";
+import { chmodSync, chownSync, copyFileSync, lchownSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { makeAci, manifest } from "../fixtures/aci.ts";
@@ -130,10 +130,98 @@ test("volumes that begin as parts of an image count as what it unpacks to: hard 
   const app = { exec: ["/file"], user: "0", group: "0", mountPoints };
   const aci = scratchFile(rkt, "x.aci", makeAci(entries, manifest({ name: "example.com/links", app })));
   const prepare = (...options: string[]) => ["--insecure-options=image", "prepare", ...options, aci, "--exec=/file"];
-  const copies = 30 * size;
+  // An inode counts, too.
+  const copies = 30 * (size + 1024);
   const told = new RegExp(`app links: the volumes of its mount points that begin as the image's directories take ${copies} bytes, and the image \\d+: more than ${2 * size}\nhint: --max-image-size`);
   rkt.fails(prepare(`--max-image-size=${2 * size}`), 254, told);
   rkt.fails(prepare(), 254, new RegExp(`take ${copies} bytes, more than the image\n`));
   assert.deepEqual(rkt.containers(), []);
   rkt.ok(prepare(`--max-image-size=${copies + 2 * size}`));
+});
+
+test("a file that is one hole is not written out as zeros", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const uuid = join(rkt.scratch, "uuid");
+  const size = 100 * 1024 ** 3;
+  rkt.ok(["run", `--uuid-file-save=${uuid}`, busybox, "--exec=/bin/sh", "--", "-c", `echo x >/small; truncate -s ${size} /big`]);
+  const out = join(rkt.scratch, "x.aci");
+  const message = (path: string) => new RegExp(`the files have \\d+ bytes, more than the 68719476736 .*; the largest is ${path} with ${size}\nhint: remove it`);
+  rkt.fails(["export", `--uuid-file=${uuid}`, out], 254, message("/big"), { timeout: 20_000 });
+  const tree = join(rkt.scratch, "tree");
+  mkdirSync(tree);
+  writeFileSync(join(tree, "hole"), "");
+  truncateSync(join(tree, "hole"), size);
+  const text = scratchFile(rkt, "manifest.json", manifest());
+  rkt.fails(["image", "build", `--manifest=${text}`, `--rootfs=${tree}`, `--output=${out}`], 254, message(`${tree}/hole`), { timeout: 20_000 });
+  assert.deepEqual(readdirSync(rkt.scratch).sort(), ["manifest.json", "tree", "uuid"]);
+});
+
+test("where others can exchange directories, rkt has neither data nor configuration", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const at = (name: string) => join(rkt.scratch, name);
+  for (const directory of ["theirs", "open", "sticky", "ours"]) mkdirSync(at(directory));
+  chownSync(at("theirs"), 65534, 65534);
+  chmodSync(at("open"), 0o777);
+  chmodSync(at("sticky"), 0o1777);
+  symlinkSync("ours", at("link"));
+  lchownSync(at("link"), 65534, 65534);
+  mkdirSync(at("ours/local/paths.d"), { recursive: true });
+  const below = (above: string, words: readonly string[]) =>
+    spawnSync(join(dist, "rkt"), [`--dir=${at(above)}/data`, ...words], { encoding: "utf8" });
+  for (const [above, why] of [
+    ["theirs", "belongs to user 65534"],
+    ["open", "can be written to by others than root"],
+    ["link", "belongs to user 65534"],
+  ] as const) {
+    const data = new RegExp(`data directory: \\S+/data is reached by way of \\S+/${above}, which ${why}\nhint: give another --dir; or chown root`);
+    for (const made of [false, true]) {
+      if (made && above !== "link") mkdirSync(at(`${above}/data`));
+      for (const words of [["list"], ["gc"], ["image", "list"], ["fetch", busybox]])
+        assert.match(below(above, words).stderr, data);
+    }
+    const config = at(above === "link" ? "link/local" : `${above}/config`);
+    mkdirSync(join(config, "paths.d"), { recursive: true });
+    writeFileSync(join(config, "paths.d/p.json"), JSON.stringify({ rktKind: "paths", rktVersion: "v1" }));
+    rkt.fails([`--local-config=${config}`, "config"], 254, new RegExp(`configuration \\S+p\\.json is not read: \\S+/${above} ${why}\nhint: chown root`));
+  }
+  for (const above of ["sticky", "ours"]) assert.equal(below(above, ["image", "list"]).status, 0, above);
+});
+
+test("files beside an image, and files that are named, are not waited for and not read without end", (t) => {
+  if (!requires(t, "root", "build")) return;
+  const rkt = makeRkt(t);
+  const aci = join(rkt.scratch, "app.aci");
+  copyFileSync(busybox, aci);
+  const lasts = { timeout: 20_000 };
+  for (const [make, message] of [
+    [(path: string) => execFileSync("mkfifo", [path]), /cannot read the signature: \S+app\.aci\.asc is not a regular file/],
+    [(path: string) => symlinkSync("/dev/zero", path), /cannot read the signature: \S+app\.aci\.asc is not a regular file/],
+    [
+      (path: string) => {
+        writeFileSync(path, "");
+        truncateSync(path, 2 ** 40);
+      },
+      /cannot read the signature: \S+ has 1099511627776 bytes, more than 262144/,
+    ],
+  ] as const) {
+    make(`${aci}.asc`);
+    rkt.fails(["fetch", aci], 254, message, lasts);
+    rmSync(`${aci}.asc`);
+  }
+  const endless = "/dev/zero";
+  const local = `--local-config=${join(rkt.scratch, "local")}`;
+  for (const words of [
+    ["fetch", aci, `--signature=${endless}`],
+    [local, "trust", "--root", "--skip-fingerprint-review", endless],
+    ["prepare", `--pod-manifest=${endless}`],
+    ["prepare", busybox, `--set-env-file=${endless}`],
+    ["image", "build", `--manifest=${endless}`, `--rootfs=${rkt.scratch}`],
+    ["status", `--uuid-file=${endless}`],
+  ])
+    rkt.fails(words, 254, /\/dev\/zero has more than \d+ bytes/, lasts);
+  execFileSync("mkdir", ["-p", join(rkt.scratch, "local/paths.d")]);
+  symlinkSync(endless, join(rkt.scratch, "local/paths.d/p.json"));
+  rkt.ok([local, "config"], lasts);
 });

@@ -565,6 +565,9 @@ function* bombs(): Generator<HostileImage> {
     const bytes = image(file("rootfs/x"));
     return Buffer.concat([gzipSync(bytes.subarray(0, 700)), gzipSync(bytes.subarray(700))]);
   });
+  yield refused("files in 84,000 directories that have no entries", /times its size, with \d+ directories that it has no entries for/, () =>
+    gzipSync(image(...Array.from({ length: 2000 }, (_, i) => file(`rootfs/${i}${"/a".repeat(41)}/f`, ""))), { level: 9 }),
+  );
   yield refused("gzip within gzip", /not a tar archive/, () => gzipSync(gzipSync(image(file("rootfs/x")))));
   yield refused("gzip with garbage after it", /garbage|trailing|corrupt|incorrect|damaged|header/, () =>
     Buffer.concat([gzipSync(image(file("rootfs/x"))), Buffer.from("garbage")]),
