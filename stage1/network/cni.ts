@@ -6,6 +6,7 @@
 
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
+import { isIP } from "node:net";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { isObject } from "../../shared/schema/place.ts";
 import type { Json } from "../../shared/schema/types.ts";
@@ -216,6 +217,16 @@ export function addressesOf(result: CniResult | undefined): string[] {
   return found.filter(
     (address) => typeof address === "string" && /^[0-9a-fA-F.:]+\/\d{1,3}$/.test(address),
   ) as string[];
+}
+
+/** Gateways of the container's interface, likewise. */
+export function gatewaysOf(result: CniResult | undefined): string[] {
+  const ips = result?.["ips"];
+  const parts = [...(Array.isArray(ips) ? ips : []), result?.["ip4"], result?.["ip6"]];
+  return parts.flatMap((part) => {
+    const gateway = isObject(part) ? part["gateway"] : undefined;
+    return typeof gateway === "string" && isIP(gateway) !== 0 ? [gateway] : [];
+  });
 }
 
 /** An address without its prefix length. */

@@ -60,6 +60,7 @@ import {
 import { hostOnlyRelease, keepOnHost, pairOf } from "./host-only.ts";
 import { releaseHostSettings, withHostSettings } from "./host-settings.ts";
 import { inNamespace, makeNamespace } from "./namespace.ts";
+import { guardNeighbours } from "./neighbours.ts";
 import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-conf.ts";
 import { portFile, reservePorts } from "./ports.ts";
 import { guardRelease, guardRules, installGuard } from "./source-guard.ts";
@@ -129,6 +130,8 @@ function leadToService({ manifest }: Container, namespace: number): void {
 interface Joined {
   attachment: Attachment;
   result: CniResult | undefined;
+  /** Descriptors that must stay open as long as the container lives. */
+  keep: readonly number[];
 }
 
 function joinNetworks(
@@ -168,7 +171,7 @@ function joinNetworks(
     }
     const namespace = makeNamespace(container);
     const netns = `/proc/${process.pid}/fd/${namespace}`;
-    const joined = attachments.map((attachment, i) => join(attachment, i, netns, lockFd));
+    const joined = attachments.map((attachment, i) => join(attachment, i, { namespace, netns, lockFd }));
     if (container.manifest.apps.some(looksForService)) leadToService(container, namespace);
     if (container.debug)
       for (const { attachment, result } of joined)
@@ -178,7 +181,7 @@ function joinNetworks(
       namespace,
       addresses: joined.flatMap(({ result }) => addressesOf(result).map(bareAddress)),
       nameServers: joined.flatMap(({ result }) => nameServersOf(result)),
-      keepFds: [namespace, lockFd],
+      keepFds: [namespace, lockFd, ...joined.flatMap(({ keep }) => keep)],
       undo,
     };
   } catch (error) {
@@ -260,7 +263,14 @@ function assignPorts(attachments: Attachment[], ports: readonly PortMapping[]): 
   chosen.portMappings = ports;
 }
 
-function join(attachment: Attachment, i: number, netns: string, lockFd: number): Joined {
+interface Place {
+  namespace: number;
+  /** Its path. */
+  netns: string;
+  lockFd: number;
+}
+
+function join(attachment: Attachment, i: number, { namespace, netns, lockFd }: Place): Joined {
   const { conf, containerId: uuid } = attachment;
   const lock = openRuntimeFile(NETWORK_STATE.lock(conf.name));
   try {
@@ -280,9 +290,9 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
     const result = withHostSettings(attachment, () => addUndisturbed(attachment, netns, lockFd));
     const guard = isBuiltIn(conf) ? guardOf(attachment, result) : undefined;
     writeStep(uuid, name, networkStep(attachment, result, `${guard?.release ?? ""}${afterwards}`));
-    const told = guard?.install();
-    if (told !== undefined) warn(told);
-    return { attachment, result };
+    const neighbours = guardNeighbours(attachment, result, namespace);
+    for (const told of [guard?.install(), neighbours.told]) if (told !== undefined) warn(told);
+    return { attachment, result, keep: neighbours.keep };
   } finally {
     closeSync(lock);
   }

@@ -34,8 +34,8 @@ interface Host {
   start(...command: string[]): { child: ChildProcess; done: Promise<Result>; output(): string };
   /** What the UDP datagrams say that reach a port of the host's, or of its neighbour's; by IPv4 or IPv6. */
   hears(who: "host" | "neighbour", port: number): Promise<() => string>;
-  /** A container that runs the script. */
-  container(options: string[], script: string): string[];
+  /** A container that runs the script; `app` is options of the app's. */
+  container(options: string[], script: string, app?: string[]): string[];
   /** A container that runs until `end`, and its address. */
   standing(options: string[], script: string): Promise<{ address: string; output(): string; end(): Promise<unknown> }>;
 }
@@ -43,8 +43,19 @@ interface Host {
 function hostTest(name: string, body: (host: Host, t: TestContext) => Promise<void>): void {
   test(name, async (t) => {
     if (
-      !requires(t, "root", "build", "ip", "nsenter", "iptables-save", "ebtables-nft-restore", "bridge", "gcc", "flock") ||
-      !requires(t, "arptables-nft", "strace")
+      !requires(
+        t,
+        "root",
+        "build",
+        "ip",
+        "nsenter",
+        "iptables-save",
+        "ebtables-nft-restore",
+        "bridge",
+        "gcc",
+        "flock",
+      ) ||
+      !requires(t, "arptables-nft", "strace", "nft")
     )
       return;
     const rkt = makeRkt(t);
@@ -86,8 +97,8 @@ function hostTest(name: string, body: (host: Host, t: TestContext) => Promise<vo
       });
       return { child, done: finished(child), output: () => output };
     };
-    const container = (options: string[], script: string): string[] => [
-      ...[rktBinary, `--dir=${rkt.dir}`, "run", ...options, `--volume=tools:${tools}`, busybox],
+    const container = (options: string[], script: string, app: string[] = []): string[] => [
+      ...[rktBinary, `--dir=${rkt.dir}`, "run", ...options, `--volume=tools:${tools}`, busybox, ...app],
       ...["--mount=volume=tools,target=/tools", "--exec=/bin/sh", "--", "-c", script],
     ];
     const host: Host = {
@@ -316,6 +327,75 @@ ${sent}send $own ${its} 5000 honest\necho tried`;
   await victim.end();
 });
 
+/** A pair of interfaces with the host, of the administrator's own. */
+function ownPair({ scratch }: Rkt): string[] {
+  const dir = join(scratch, "config");
+  const ipam = { type: "host-local", dataDir: "/run/rkt/net/leases", subnet: "10.253.43.0/24" };
+  mkdirSync(join(dir, "net.d"), { recursive: true });
+  const conf = { cniVersion: "0.4.0", name: "pair", type: "ptp", ipam: { ...ipam, routes: [{ dst: "0.0.0.0/0" }] } };
+  writeFileSync(join(dir, "net.d/pair.conf"), JSON.stringify(conf));
+  return [`--local-config=${dir}`, "--net=pair"];
+}
+
+const USER = ["--user=1000", "--group=1000", "--working-dir=/"];
+
+for (const [network, options] of [
+  ["the default network", () => ["--net"]],
+  ["the default network, with users of its own", () => ["--net", "--private-users"]],
+  ["the restricted network", () => ["--net=default-restricted"]],
+  ["a pair of interfaces of the administrator's", ownPair],
+] as const)
+  hostTest(`an app takes 64 of the machine's 1024 neighbours, and reaches its gateway, on ${network}`, async (host) => {
+    const { says, hears, container, rkt } = host;
+    const heard = await hears("host", 9);
+    const script = `gateway=$(ip route | sed -n 's/.*via \\([^ ]*\\).*/\\1/p' | head -n1)
+/tools/attack hops eth0 11.0.0.1 2000; /tools/attack hops eth0 fe80::1:0:1 2000
+arp=$(grep -c eth0 /proc/net/arp); [ $arp -le 65 ] || echo $arp entries
+/tools/attack hops - $gateway 1`;
+    // Of the addresses of IPv6, each takes two: its own, and that where its Ethernet address is asked for.
+    assert.match(says(...container(options(rkt), script, USER)), /^6[34] sent\n(?:3\d|[456]\d) sent\n1 sent\n$/);
+    await eventually("the gateway is reached", () => (heard() === "ready\nx\n" ? true : undefined));
+  });
+
+/** Who is asked for on the link: destinations of neighbour discovery, and what ARP asks for. */
+const ASKED = `table netdev asked {
+  set addresses6 { type ipv6_addr; flags dynamic; size 65535; }
+  set addresses4 { type ipv4_addr; flags dynamic; size 65535; }
+  chain seen {
+    type filter hook ingress device lan priority 0;
+    ip6 daddr ff02::1:ff00:0/104 add @addresses6 { ip6 daddr }
+    arp daddr ip 10.254.0.0/16 add @addresses4 { arp daddr ip }
+  }
+}`;
+
+hostTest("of the host's own neighbours a container on the default network takes 64", async (host) => {
+  const { says, neighbourSays, start, container } = host;
+  says("ip", "addr", "add", "fd09::1/64", "dev", "lan", "nodad");
+  says("ip", "-6", "route", "add", "default", "via", "fd09::2", "dev", "lan");
+  says("ip", "addr", "add", "10.254.0.1/16", "dev", "lan");
+  neighbourSays("sh", "-c", `echo '${ASKED}' | nft -f -`);
+  const asked = (family: 4 | 6) => {
+    const list = neighbourSays("nft", "list", "set", "netdev", "asked", `addresses${family}`);
+    return list.match(/ff02::1:ff01:|10\.254\.7\./g)?.length;
+  };
+  const round = "/tools/attack hops - fd09::1:1 200; /tools/attack hops - 10.254.7.1 200; echo done";
+  const { child, done, output } = start(...container(["--net"], `while :; do ${round}; sleep 0.1; done`, USER));
+  // Only from when the container has found its own gateway.
+  await eventually("it has asked for both", () =>
+    asked(6) !== undefined && asked(4) !== undefined ? true : undefined,
+  );
+  const rounds = () => output().split("done").length;
+  const before = rounds();
+  await eventually("it goes on", () => (rounds() > before + 5 ? true : undefined));
+  // Where a bridge's frames go through iptables (br_netfilter), what the container asks its gateway for takes a place.
+  for (const family of [4, 6] as const) assert.match(`IPv${family}: ${asked(family)}`, /: 6[234]$/);
+  // The rules of the host end with the container, however it ends.
+  assert.match(says("nft", "list", "tables"), /rkt-/);
+  child.kill("SIGKILL");
+  await done;
+  await eventually("no table of rkt's", () => (says("nft", "list", "tables").includes("rkt-") ? undefined : true));
+});
+
 hostTest("/sys shows a container's own interfaces, and not the host's", async ({ says, standing, container, rkt }) => {
   const look = "echo $(ls /sys/class/net) $(ls /sys/devices/virtual/net)";
   for (const [options, interfaces] of [
@@ -335,36 +415,42 @@ hostTest("/sys shows a container's own interfaces, and not the host's", async ({
   await end();
 });
 
-hostTest("a container that is killed while its network is made leaves no file behind", async ({ says, container, rkt }) => {
-  const files = () =>
-    readdirSync(NETWORK_STATE.dir, { recursive: true })
-      .map(String)
-      // Locks stay, and the directories that plugins keep their leases in.
-      .filter((name) => !/\.lock$|^leases|^(containers|ports)$/.test(name))
-      .sort();
-  const before = files();
-  const trace = join(rkt.scratch, "trace");
-  // The image is in the store from then on.
-  assert.equal(says(...container([], "echo started")), "started\n");
-  for (const [network, name] of [
-    ["--net", "default.json"],
-    ["--net=default-restricted", "default-restricted.json"],
-  ] as const) {
-    const traced = (...inject: string[]) => {
-      const options = ["-f", "-qq", "-o", trace, "-e", "trace=rename", "-e", "signal=none", ...inject];
-      return says("strace", ...options, ...container([network], "echo started"));
-    };
-    assert.equal(traced(), "started\n");
-    // strace counts the calls of each process by itself.
-    const calls = readFileSync(trace, "utf8").split("\n");
-    const at = calls.findIndex((call) => call.includes(`"${NETWORK_STATE.dir}/${name}"`));
-    const pid = (call = "") => call.split(" ", 1)[0];
-    const when = calls.slice(0, at + 1).filter((call) => pid(call) === pid(calls[at])).length;
-    assert.equal(traced("-e", `inject=rename:signal=SIGKILL:when=${when}`), "");
-    assert.match(readFileSync(trace, "utf8"), new RegExp(`"${NETWORK_STATE.dir}/${name}"(?: <unfinished|\\) += \\?)`));
-    rkt.ok(["gc", "--grace-period=0"]);
-    await eventually("nothing is left", () => (`${files()}` === `${before}` ? true : undefined)).catch(() =>
-      assert.deepEqual(files(), before),
-    );
-  }
-});
+hostTest(
+  "a container that is killed while its network is made leaves no file behind",
+  async ({ says, container, rkt }) => {
+    const files = () =>
+      readdirSync(NETWORK_STATE.dir, { recursive: true })
+        .map(String)
+        // Locks stay, and the directories that plugins keep their leases in.
+        .filter((name) => !/\.lock$|^leases|^(containers|ports)$/.test(name))
+        .sort();
+    const before = files();
+    const trace = join(rkt.scratch, "trace");
+    // The image is in the store from then on.
+    assert.equal(says(...container([], "echo started")), "started\n");
+    for (const [network, name] of [
+      ["--net", "default.json"],
+      ["--net=default-restricted", "default-restricted.json"],
+    ] as const) {
+      const traced = (...inject: string[]) => {
+        const options = ["-f", "-qq", "-o", trace, "-e", "trace=rename", "-e", "signal=none", ...inject];
+        return says("strace", ...options, ...container([network], "echo started"));
+      };
+      assert.equal(traced(), "started\n");
+      // strace counts the calls of each process by itself.
+      const calls = readFileSync(trace, "utf8").split("\n");
+      const at = calls.findIndex((call) => call.includes(`"${NETWORK_STATE.dir}/${name}"`));
+      const pid = (call = "") => call.split(" ", 1)[0];
+      const when = calls.slice(0, at + 1).filter((call) => pid(call) === pid(calls[at])).length;
+      assert.equal(traced("-e", `inject=rename:signal=SIGKILL:when=${when}`), "");
+      assert.match(
+        readFileSync(trace, "utf8"),
+        new RegExp(`"${NETWORK_STATE.dir}/${name}"(?: <unfinished|\\) += \\?)`),
+      );
+      rkt.ok(["gc", "--grace-period=0"]);
+      await eventually("nothing is left", () => (`${files()}` === `${before}` ? true : undefined)).catch(() =>
+        assert.deepEqual(files(), before),
+      );
+    }
+  },
+);
