@@ -892,7 +892,7 @@ networkTest(
   "the metadata service knows a container by its address, as the first specification had it",
   async (t, rkt) => {
     const service = await startMetadataService(t, rkt, []);
-    assert.equal(service.url, "http://169.254.169.255:18112");
+    assert.equal(service.url, "http://169.254.169.255:330");
     const entry = `${service.url}/acMetadata/v1/container`;
     const ask = "wget -q -O - --header 'Metadata-Flavor: AppContainer'";
     const { stdout } = rkt.ok(["run", "--net", ...sh(`${ask} ${entry}/uid; echo; ${ask} ${entry}/manifest`)]);
@@ -963,16 +963,18 @@ echo tried`;
   },
 );
 
-networkTest("a script of a release that was never finished, and a claim's other half-written files: gone at the next gc", (_, rkt) => {
-  const claim = networkClaim("00000000-0000-4000-8000-00000000dead");
-  mkdirSync(claim.dir, { recursive: true, mode: 0o700 });
-  for (const file of [claim.lock, claim.temporary])
-    writeFileSync(file, "", { mode: 0o600 });
-  const empty = networkClaim("00000000-0000-4000-8000-000000000bad");
-  mkdirSync(empty.dir, { mode: 0o700 });
-  rkt.ok(["gc"]);
-  assert.deepEqual([existsSync(claim.dir), existsSync(empty.dir)], [false, false]);
-});
+networkTest(
+  "a script of a release that was never finished, and a claim's other half-written files: gone at the next gc",
+  (_, rkt) => {
+    const claim = networkClaim("00000000-0000-4000-8000-00000000dead");
+    mkdirSync(claim.dir, { recursive: true, mode: 0o700 });
+    for (const file of [claim.lock, claim.temporary]) writeFileSync(file, "", { mode: 0o600 });
+    const empty = networkClaim("00000000-0000-4000-8000-000000000bad");
+    mkdirSync(empty.dir, { mode: 0o700 });
+    rkt.ok(["gc"]);
+    assert.deepEqual([existsSync(claim.dir), existsSync(empty.dir)], [false, false]);
+  },
+);
 
 // Of seed 5000: the fourth is the one of the script.
 networkTest("a file of a network that cannot be renamed: said, and nothing of it is left", async (t, rkt) => {
@@ -984,7 +986,9 @@ networkTest("a file of a network that cannot be renamed: said, and nothing of it
     const { status, stderr } = await withFault(rkt, what, words);
     assertManners(status, stderr, what);
     rkt.ok(["gc", "--grace-period=0"]);
-    await eventually(what, () => (host() === before ? true : undefined)).catch(() => assert.equal(host(), before, what));
+    await eventually(what, () => (host() === before ? true : undefined)).catch(() =>
+      assert.equal(host(), before, what),
+    );
   }
 });
 

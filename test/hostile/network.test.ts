@@ -429,6 +429,63 @@ for (const [network, options, target] of [
     says("iptables", "-F", "INPUT");
   });
 
+hostTest(
+  "what a container asks of link-local addresses leaves the host for nobody, but for a name server",
+  async (host) => {
+    const { says, neighbourSays, start, container } = host;
+    for (const address of ["169.254.169.254", "169.254.169.255"])
+      neighbourSays("ip", "addr", "add", `${address}/32`, "dev", "lo");
+    for (const port of [53, 80, 330]) {
+      const serve = ["busybox", "nc", "-ll", "-p", String(port), "-e", "/bin/echo", "fake"];
+      start("nsenter", `--net=/run/netns/rkt-far-${process.pid}`, ...serve);
+    }
+    const ask = (address: string, port: number) => ["busybox", "nc", "-w", "5", address, String(port)];
+    for (const [address, port] of [
+      ["169.254.169.254", 53],
+      ["169.254.169.254", 80],
+      ["169.254.169.255", 330],
+    ] as const)
+      await eventually("the host is answered", () => (says(...ask(address, port)) === "fake\n" ? true : undefined));
+    const asked = ["169.254.169.254 80", "169.254.169.255 330", "169.254.169.255 53", "169.254.169.254 53"]
+      .map((to) => `echo ${to}: $(nc -w 5 ${to} 2>&1 </dev/null)\n`)
+      .join("");
+    const refused = "nc: can't connect to remote host";
+    assert.equal(
+      says(...container(["--net"], asked)).replaceAll(/ \(.*\): No route to host/g, ""),
+      `169.254.169.254 80: ${refused}\n169.254.169.255 330: ${refused}\n169.254.169.255 53: ${refused}\n169.254.169.254 53: fake\n`,
+    );
+  },
+);
+
+hostTest(
+  "when the metadata service was killed, no other user of the host takes its place",
+  async ({ rkt, says, start }) => {
+    const service = () => {
+      const { child, done } = start(
+        rktBinary,
+        `--dir=${rkt.dir}`,
+        "metadata-service",
+        "--pid-file",
+        join(rkt.scratch, "pid"),
+      );
+      const ready = eventually("it listens", () => (says("ss", "-Hltn", "sport = :330") === "" ? undefined : true));
+      return { child, done, ready };
+    };
+    const first = service();
+    await first.ready;
+    first.child.kill("SIGKILL");
+    await first.done;
+    assert.match(says("ip", "addr", "show", "lo"), /169\.254\.169\.255/, "the address stays");
+    const squat = "busybox nc -l -p 330 2>&1";
+    assert.match(says("setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", squat), /Permission denied/);
+    const second = service();
+    await second.ready;
+    second.child.kill("SIGTERM");
+    await second.done;
+    says("ip", "addr", "del", "169.254.169.255/32", "dev", "lo");
+  },
+);
+
 hostTest("/sys shows a container's own interfaces, and not the host's", async ({ says, standing, container, rkt }) => {
   const look = "echo $(ls /sys/class/net) $(ls /sys/devices/virtual/net)";
   for (const [options, interfaces] of [
