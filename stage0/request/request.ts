@@ -98,6 +98,8 @@ export interface PortRequest {
   /** Of a port in an image, or `PORT` or `PORT-PROTOCOL`. */
   name: string;
   hostPort: number;
+  /** Of ports from there on; one without. */
+  count?: number;
   hostIP: string | undefined;
 }
 

@@ -129,10 +129,16 @@ export function invocation(
   return { path: findPlugin(plugin.type, attachment), env, input: JSON.stringify(input) };
 }
 
-/** ADD of a whole network, plugin after plugin; the last result. `lockFd` is inherited by the plugins. */
-export function addAll(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
-  let prevResult: CniResult | undefined;
-  for (const plugin of attachment.conf.plugins)
+/** ADD of a network, plugin after plugin; the last result. `lockFd` is inherited by the plugins. */
+export function addAll(
+  attachment: Attachment,
+  netns: string,
+  lockFd: number,
+  plugins: readonly PluginConf[] = attachment.conf.plugins,
+  before?: CniResult,
+): CniResult | undefined {
+  let prevResult = before;
+  for (const plugin of plugins)
     prevResult = invoke(invocation("ADD", plugin, attachment, netns, prevResult), plugin, attachment, lockFd);
   return prevResult;
 }

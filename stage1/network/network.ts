@@ -273,6 +273,11 @@ interface Place {
 function join(attachment: Attachment, i: number, { namespace, netns, lockFd }: Place): Joined {
   const { conf, containerId: uuid } = attachment;
   const lock = openRuntimeFile(NETWORK_STATE.lock(conf.name));
+  let locked = true;
+  const unlock = () => {
+    if (locked) closeSync(lock);
+    locked = false;
+  };
   try {
     flock(lock, LOCK_EX);
     let afterwards = releaseHostSettings(attachment);
@@ -287,14 +292,14 @@ function join(attachment: Attachment, i: number, { namespace, netns, lockFd }: P
     // Before and after: what a plugin got half-way is released without its result.
     writeStep(uuid, name, networkStep(attachment, undefined, afterwards));
     prepare();
-    const result = withHostSettings(attachment, () => addUndisturbed(attachment, netns, lockFd));
+    const result = withHostSettings(attachment, () => addUndisturbed(attachment, netns, lockFd, unlock));
     const guard = isBuiltIn(conf) ? guardOf(attachment, result) : undefined;
     writeStep(uuid, name, networkStep(attachment, result, `${guard?.release ?? ""}${afterwards}`));
     const neighbours = guardNeighbours(attachment, result, namespace);
     for (const told of [guard?.install(), neighbours.told]) if (told !== undefined) warn(told);
     return { attachment, result, keep: neighbours.keep };
   } finally {
-    closeSync(lock);
+    unlock();
   }
 }
 
@@ -313,13 +318,25 @@ function guardOf(
   return { release: guardRelease(containerId, result), install: () => installGuard(rules, busybox) };
 }
 
-/** ADD, with nobody taking the chains away that portmap is about to use. */
-function addUndisturbed(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
+/**
+ * ADD, with nobody taking the chains away that portmap is about to use. Many ports take it long: where it is the last plugin,
+ * and the container has its address, so that the network stays, others need not wait for that.
+ */
+function addUndisturbed(
+  attachment: Attachment,
+  netns: string,
+  lockFd: number,
+  unlock: () => void,
+): CniResult | undefined {
+  const { plugins } = attachment.conf;
   if (!usesPortmap(attachment.conf)) return addAll(attachment, netns, lockFd);
+  const first = plugins.at(-1)?.type === "portmap" ? plugins.slice(0, -1) : [];
+  const result = addAll(attachment, netns, lockFd, first);
+  if (first.length > 0) unlock();
   const lock = openRuntimeFile(NETWORK_STATE.portmapLock);
   try {
     flock(lock, LOCK_EX);
-    return addAll(attachment, netns, lockFd);
+    return addAll(attachment, netns, lockFd, plugins.slice(first.length), result);
   } finally {
     closeSync(lock);
   }
