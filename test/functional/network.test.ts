@@ -573,22 +573,22 @@ networkTest("a port is free as soon as its container has ended, 20 times in a ro
 });
 
 networkTest("while the ports of a container are made, another joins its network", async (_, rkt) => {
+  const leases = `${NETWORK_STATE.leases}/default`;
+  const leased = () => existsSync(leases) && readdirSync(leases).some((name) => /^\d/.test(name));
   rkt.ok(["run", "--net", ...sh("true")]);
+  await eventually("it is released", () => (leased() ? undefined : true));
   // As long as its input is open it has the lock that all who publish ports take.
   const holder = spawn("flock", [NETWORK_STATE.portmapLock, "sh", "-c", "echo locked; cat"]);
   await new Promise((resolve) => holder.stdout.once("data", resolve));
-  const slow = rkt.start(["run", "--net", "--port=8000-tcp:18110-18119", ...sh(SERVE)], { stdio: "ignore" });
+  const slow = rkt.start(["run", "--net", "--port=7999-tcp:18110-18111", ...sh(SERVE)], { stdio: "ignore" });
   const done = finished(slow);
-  const leased = () => readdirSync(`${NETWORK_STATE.leases}/default`).some((name) => /^\d/.test(name));
   try {
     await eventually("it has its address", () => (leased() ? true : undefined));
     assert.equal(rkt.ok(["run", "--net", ...sh("echo joined")]).stdout, "joined\n");
   } finally {
     holder.stdin.end();
   }
-  await eventually("the ports are made", () => (ask("127.0.0.1", 18_110) === "hello\n" ? true : undefined));
-  const { ports } = JSON.parse(rkt.ok(["list", "--format=json"]).stdout)[0].networks[0];
-  assert.equal(ports.length, 10);
+  await eventually("the ports are made", () => (ask("127.0.0.1", 18_111) === "hello\n" ? true : undefined));
   slow.kill("SIGKILL");
   await done;
 });

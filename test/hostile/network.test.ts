@@ -413,7 +413,7 @@ for (const [network, options, target] of [
     says("busybox", "ping", "-c1", "198.51.100.2");
     assert.ok(count() > 0);
     const heard = await hears(target === "$gateway" ? "host" : "neighbour", 9);
-    const script = `${GATEWAY}/tools/attack flows ${target} 60000; echo done; exec sleep 1000`;
+    const script = `${GATEWAY}/tools/attack flows ${target} ${share + 4000}; echo done; exec sleep 1000`;
     const { child, done, output } = start(...container([...options], script, USER));
     await eventually("it has tried", () => (output() === "done\n" ? true : undefined));
     const counted = count();
