@@ -32,7 +32,9 @@ test("a table is one transaction, and its last rule asks for an answer", () => {
     "11 1",
   ]);
   assert.equal(
-    messages(newTable(hostTable("uuid", ["172.16.28.2", "fd00::2"]))).filter((one) => one.startsWith("a06")).length,
+    messages(newTable(hostTable("x", { device: "rkt0", senders: ["172.16.28.2", "fd00::2"] }))).filter((one) =>
+      one.startsWith("a06"),
+    ).length,
     5,
   );
 });

@@ -15,7 +15,7 @@ import { closeSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { errorCode, errorText } from "../../shared/errors.ts";
 import { NETLINK_NETFILTER, netlinkRequest, netlinkSocket } from "../../shared/syscall/netlink.ts";
-import { addressesOf, type Attachment, bareAddress, type CniResult, gatewaysOf } from "./cni.ts";
+import { addressesOf, type Attachment, bareAddress, type CniResult, gatewaysOf, hostVeths } from "./cni.ts";
 import { BRIDGE, DEFAULT_NETWORK, isBuiltIn } from "./default-network.ts";
 import { inNamespace } from "./namespace.ts";
 import {
@@ -66,18 +66,32 @@ export function guardNeighbours(
   namespace: number,
 ): { keep: number[]; told: string | undefined } {
   if (!isGuarded(attachment)) return { keep: [], told: undefined };
-  const { conf, ifName, containerId } = attachment;
+  const { ifName, containerId } = attachment;
   try {
     closeSync(inNamespace(namespace, () => make(containerTable(ifName, gatewaysOf(result)))));
   } catch (error) {
     return { keep: [], told: unguarded("", error) };
   }
-  if (conf.name !== DEFAULT_NETWORK || !isBuiltIn(conf)) return { keep: [], told: undefined };
+  const from = forwarded(attachment, result);
+  if (from === undefined) return { keep: [], told: undefined };
   try {
-    return { keep: [make(hostTable(containerId, addressesOf(result).map(bareAddress)))], told: undefined };
+    return { keep: [make(hostTable(`rkt-${containerId}-${ifName}`, from))], told: undefined };
   } catch (error) {
     return { keep: [], told: unguarded(" with those that the host forwards to", error) };
   }
+}
+
+interface Forwarded {
+  /** The host's interface that the container's packets come in by. */
+  device: string;
+  /** Its senders, where others have the interface, too. */
+  senders: readonly string[] | undefined;
+}
+
+/** Undefined where the host forwards nothing. On the default network a container's senders are its own (source-guard.ts). */
+function forwarded({ conf }: Attachment, result: CniResult | undefined): Forwarded | undefined {
+  if (!isBuiltIn(conf)) return hostVeths(result).map((device) => ({ device, senders: undefined }))[0];
+  return conf.name === DEFAULT_NETWORK ? { device: BRIDGE, senders: addressesOf(result).map(bareAddress) } : undefined;
 }
 
 const unguarded = (how: string, error: unknown): string =>
@@ -119,22 +133,24 @@ export function containerTable(ifName: string, gateways: readonly string[]): Tab
   };
 }
 
-/** Of what the host forwards for the container: its senders are its own (source-guard.ts). */
-export function hostTable(containerId: string, addresses: readonly string[]): Table {
+/** Of what the host forwards for the container. */
+export function hostTable(name: string, { device, senders }: Forwarded): Table {
+  const counted = (family: Family) => [...countNextHop(family, setOf(family).name), ACCEPT];
+  const ofSender = (sender: string) => {
+    const from = sourceIs(familyOf(sender), addressBytes(sender));
+    return [
+      [...from, ...counted(familyOf(sender))],
+      [...from, DROP],
+    ];
+  };
   return {
-    name: `rkt-${containerId}`,
+    name,
     owned: true,
     hook: HOOK.forward,
     sets: sets.map(setOf),
     rules: [
-      [...notFrom(BRIDGE), ACCEPT],
-      ...addresses.flatMap((address) => {
-        const from = sourceIs(familyOf(address), addressBytes(address));
-        return [
-          [...from, ...countNextHop(familyOf(address), setOf(familyOf(address)).name), ACCEPT],
-          [...from, DROP],
-        ];
-      }),
+      [...notFrom(device), ACCEPT],
+      ...(senders === undefined ? [...sets.map(counted), [DROP]] : senders.flatMap(ofSender)),
     ],
   };
 }

@@ -368,33 +368,39 @@ const ASKED = `table netdev asked {
   }
 }`;
 
-hostTest("of the host's own neighbours a container on the default network takes 64", async (host) => {
-  const { says, neighbourSays, start, container } = host;
-  says("ip", "addr", "add", "fd09::1/64", "dev", "lan", "nodad");
-  says("ip", "-6", "route", "add", "default", "via", "fd09::2", "dev", "lan");
-  says("ip", "addr", "add", "10.254.0.1/16", "dev", "lan");
-  neighbourSays("sh", "-c", `echo '${ASKED}' | nft -f -`);
-  const asked = (family: 4 | 6) => {
-    const list = neighbourSays("nft", "list", "set", "netdev", "asked", `addresses${family}`);
-    return list.match(/ff02::1:ff01:|10\.254\.7\./g)?.length;
-  };
-  const round = "/tools/attack hops - fd09::1:1 200; /tools/attack hops - 10.254.7.1 200; echo done";
-  const { child, done, output } = start(...container(["--net"], `while :; do ${round}; sleep 0.1; done`, USER));
-  // Only from when the container has found its own gateway.
-  await eventually("it has asked for both", () =>
-    asked(6) !== undefined && asked(4) !== undefined ? true : undefined,
-  );
-  const rounds = () => output().split("done").length;
-  const before = rounds();
-  await eventually("it goes on", () => (rounds() > before + 5 ? true : undefined));
-  // Where a bridge's frames go through iptables (br_netfilter), what the container asks its gateway for takes a place.
-  for (const family of [4, 6] as const) assert.match(`IPv${family}: ${asked(family)}`, /: 6[234]$/);
-  // The rules of the host end with the container, however it ends.
-  assert.match(says("nft", "list", "tables"), /rkt-/);
-  child.kill("SIGKILL");
-  await done;
-  await eventually("no table of rkt's", () => (says("nft", "list", "tables").includes("rkt-") ? undefined : true));
-});
+for (const [network, options, families] of [
+  ["the default network", () => ["--net"], [4, 6]],
+  ["a pair of interfaces of the administrator's", ownPair, [4]],
+] as const)
+  hostTest(`of the host's own neighbours a container takes 64, on ${network}`, async (host) => {
+    const { says, neighbourSays, start, container, rkt } = host;
+    says("ip", "addr", "add", "fd09::1/64", "dev", "lan", "nodad");
+    says("ip", "-6", "route", "add", "default", "via", "fd09::2", "dev", "lan");
+    says("ip", "addr", "add", "10.254.0.1/16", "dev", "lan");
+    // Not every plugin switches it on.
+    says("sysctl", "-qw", "net.ipv4.ip_forward=1");
+    neighbourSays("sh", "-c", `echo '${ASKED}' | nft -f -`);
+    const asked = (family: 4 | 6) => {
+      const list = neighbourSays("nft", "list", "set", "netdev", "asked", `addresses${family}`);
+      return list.match(/ff02::1:ff01:|10\.254\.7\./g)?.length;
+    };
+    const round = "/tools/attack hops - fd09::1:1 200; /tools/attack hops - 10.254.7.1 200; echo done";
+    const { child, done, output } = start(...container(options(rkt), `while :; do ${round}; sleep 0.1; done`, USER));
+    // Only from when the container has found its own gateway.
+    await eventually("it has asked", () =>
+      [...families].every((family) => asked(family) !== undefined) ? true : undefined,
+    );
+    const rounds = () => output().split("done").length;
+    const before = rounds();
+    await eventually("it goes on", () => (rounds() > before + 5 ? true : undefined));
+    // Where a bridge's frames go through iptables (br_netfilter), what the container asks its gateway for takes a place.
+    for (const family of families) assert.match(`IPv${family}: ${asked(family)}`, /: 6[234]$/);
+    // The rules of the host end with the container, however it ends.
+    assert.match(says("nft", "list", "tables"), /rkt-/);
+    child.kill("SIGKILL");
+    await done;
+    await eventually("no table of rkt's", () => (says("nft", "list", "tables").includes("rkt-") ? undefined : true));
+  });
 
 /**
  * The table is of 262,144 connections on most machines, and only the machine's first network namespace can make it smaller:
