@@ -25,7 +25,7 @@ function messages(batch: Buffer): string[] {
 }
 
 test("a table is one transaction, and its last rule asks for an answer", () => {
-  const rules = Array.from({ length: 7 }, (_, i) => `a06 ${i < 6 ? "c01" : "c05"}`);
+  const rules = Array.from({ length: 8 }, (_, i) => `a06 ${i < 7 ? "c01" : "c05"}`);
   assert.deepEqual(messages(newTable(containerTable("eth0", ["172.16.28.1"]))), [
     ...["10 1", "a00 401", "a03 401", "a09 401", "a09 401"],
     ...rules,

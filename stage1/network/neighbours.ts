@@ -20,6 +20,7 @@ import { BRIDGE, DEFAULT_NETWORK, isBuiltIn } from "./default-network.ts";
 import { inNamespace } from "./namespace.ts";
 import {
   ACCEPT,
+  cameBy,
   countNextHop,
   DROP,
   type Family,
@@ -116,7 +117,10 @@ const setOf = (family: Family): NextHopSet => ({
 });
 const sets = [4, 6] as const;
 
-/** Of all that leaves by the interface, whoever sends it: kernel, app, or a neighbour that takes the container for a router. */
+/**
+ * Of all that leaves by the interface, whether kernel or app sends it. A network namespace forwards if the machine does: what a
+ * neighbour sends to be sent back to the same network is dropped, so that it takes nothing of the container's share.
+ */
 export function containerTable(ifName: string, gateways: readonly string[]): Table {
   const always = [...gateways.flatMap(alwaysReached), ...ROUTERS];
   return {
@@ -126,6 +130,7 @@ export function containerTable(ifName: string, gateways: readonly string[]): Tab
     sets: sets.map(setOf),
     rules: [
       [...notTo(ifName), ACCEPT],
+      [...cameBy(ifName), DROP],
       ...always.map((address) => [...nextHopIs(familyOf(address), addressBytes(address)), ACCEPT]),
       ...sets.map((family) => [...countNextHop(family, setOf(family).name), ACCEPT]),
       [DROP],

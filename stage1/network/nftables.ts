@@ -79,6 +79,7 @@ function interfaceName(name: string): Buffer {
 }
 
 const [META_IIFNAME, META_OIFNAME, META_NFPROTO] = [6, 7, 15];
+export const cameBy = (name: string): Expression[] => [load("meta", META_IIFNAME), compare(interfaceName(name), true)];
 export const notFrom = (name: string): Expression[] => [
   load("meta", META_IIFNAME),
   compare(interfaceName(name), false),
