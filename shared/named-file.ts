@@ -5,10 +5,10 @@
  * writes, and could do so after rkt has looked.
  */
 
-import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, statfsSync } from "node:fs";
 import { constants as osConstants } from "node:os";
 import { errorCode, RktError } from "./errors.ts";
-import { mkdirat, O_PATH, openat2IfThere, readlinkat } from "./syscall/file.ts";
+import { mkdirat, O_PATH, openat2, openat2IfThere, readlinkat } from "./syscall/file.ts";
 import { SyscallError } from "./syscall/libc.ts";
 
 /** As many links as path_resolution(7) follows. */
@@ -36,6 +36,14 @@ function walk(path: string, make: boolean): number {
       if (!fstatSync(next).isSymbolicLink()) {
         closeSync(at);
         at = next;
+        continue;
+      }
+      if (isOfProc(next)) {
+        // What such a link says is no path: `/proc/self/fd/3` may be a directory that is mounted nowhere.
+        closeSync(next);
+        const followed = openat2(at, name, O_PATH, 0, 0);
+        closeSync(at);
+        at = followed;
         continue;
       }
       const target = targetOf(next, path);
@@ -69,6 +77,11 @@ function enter(at: number, name: string, path: string, make: boolean): number {
   if (fd === undefined) throw new SyscallError("open", osConstants.errno.ENOENT, path);
   return fd;
 }
+
+const PROC_SUPER_MAGIC = 0x9fa0;
+
+/** Whether a link is one of proc(5), which no user can make. */
+const isOfProc = (link: number): boolean => statfsSync(`/proc/self/fd/${link}`).type === PROC_SUPER_MAGIC;
 
 /** Closes the link. */
 function targetOf(link: number, path: string): string {

@@ -60,10 +60,13 @@ function refuse(text: string, reason: string): never {
   });
 }
 
-/** The ports to publish. A range becomes one mapping for each port. */
+/** Of one container: each costs the plugin portmap rules, and the next container that publishes one waits for it. */
+const MOST_PORTS = 512;
+
+/** The ports to publish, ranges spelled out. */
 export function portMappings(manifest: PodManifest): PortMapping[] {
   const there = manifest.apps.flatMap(({ app }) => app?.ports ?? []);
-  const mappings = manifest.ports.flatMap((exposed) => {
+  const wanted = manifest.ports.map((exposed) => {
     const [port, second] =
       exposed.podPort === undefined ? there.filter(({ name }) => name === exposed.name) : [exposed.podPort];
     if (second !== undefined)
@@ -71,14 +74,28 @@ export function portMappings(manifest: PodManifest): PortMapping[] {
         hint: "a podPort beside it says which one is meant",
       });
     if (port === undefined) throw new RktError("no-such-port", `no app has a port called ${exposed.name}`);
-    return mappingsOf(exposed, port);
+    // How many ports of the host are taken is for whoever takes them to say, not for an image.
+    if (exposed.podPort === undefined && port.count > 1) refuseRange(exposed, port);
+    return { exposed, port };
   });
+  const count = wanted.reduce((sum, { port }) => sum + port.count, 0);
+  if (count > MOST_PORTS)
+    throw new RktError("bad-port", `${count} ports of the host are to be published: ${MOST_PORTS} are the most`, {
+      hint: "publish fewer, or give the container the host's network (--net=host)",
+    });
+  const mappings = wanted.flatMap(({ exposed, port }) => mappingsOf(exposed, port));
   for (const [i, mapping] of mappings.entries())
     if (mappings.slice(0, i).some((other) => conflicting(mapping, other)))
       throw new RktError("port-in-use", `port ${portName(mapping)} of the host is to be published twice`, {
         hint: "give one of the --port options another port of the host",
       });
   return mappings;
+}
+
+function refuseRange({ name, hostPort }: ExposedPort, { port, count, protocol }: Port): never {
+  throw new RktError("bad-port", `port ${name} is a range of ${count} ports in its image, and ${hostPort} is one`, {
+    hint: `--port=${name}:${hostPort}-${hostPort + count - 1} publishes all of it, --port=${port}-${protocol}:${hostPort} the first`,
+  });
 }
 
 function mappingsOf({ name, hostPort, hostIP }: ExposedPort, port: Port): PortMapping[] {
@@ -89,7 +106,7 @@ function mappingsOf({ name, hostPort, hostIP }: ExposedPort, port: Port): PortMa
     });
   if (hostPort + port.count - 1 > 65_535 || port.port + port.count - 1 > 65_535)
     throw new RktError("bad-port", `port ${name} is a range of ${port.count} ports, which ends after 65535`, {
-      hint: "publish it at a lower port of the host",
+      hint: "begin it at a lower port, of the host and of the container",
     });
   return Array.from({ length: port.count }, (_, i) => ({
     hostPort: hostPort + i,

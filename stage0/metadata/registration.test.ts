@@ -25,10 +25,10 @@ function dataDirectory(t: TestContext, url: string, running = true): string {
 
 const cases: [name: string, url: string, network: string, refusal: string | undefined][] = [
   ["the host's network", "http://127.0.0.1:18112", "host", undefined],
-  ["the usual address", "http://169.254.169.255:18112", "default", undefined],
+  ["the usual address", "http://169.254.169.255:330", "default", undefined],
   ["loopback is each network's own", "http://127.0.0.1:18112", "default", "metadata-service-unreachable"],
   ["of both families", "http://[::1]:18112", "default", "metadata-service-unreachable"],
-  ["no network", "http://169.254.169.255:18112", "none", "no-network"],
+  ["no network", "http://169.254.169.255:330", "none", "no-network"],
 ];
 for (const [name, url, network, refusal] of cases)
   test(`register: ${name}`, async (t) => {

@@ -13,8 +13,11 @@ import { AF_UNIX, socketFamily } from "../../shared/syscall/descriptor.ts";
 import type { Answer, MetadataRequest } from "./service.ts";
 import { HOST_ENVIRONMENT } from "../../shared/program.ts";
 
-/** The address is from the specification's first versions, the port is rkt's. */
-export const DEFAULT_LISTEN = "169.254.169.255:18112";
+/**
+ * By convention of the specification's first versions; the port is rkt's. Nobody but root binds one below 1024: whoever had it
+ * while the service is not there would get the tokens of its containers. And none that bindresvport(3) gives, from 512 on.
+ */
+export const DEFAULT_LISTEN = "169.254.169.255:330";
 
 /** Limits for clients. */
 export interface Limits {
@@ -245,7 +248,7 @@ function addAddress(host: string): string | undefined {
   // "File exists": another process has added it meanwhile.
   if (done.status === 0 || done.stderr?.includes("File exists")) return done.status === 0 ? host : undefined;
   throw new RktError("cannot-listen", `cannot add address ${host} to lo: ${done.stderr?.trim() || done.error}`, {
-    hint: "it takes ip(8) of iproute2; or --listen=127.0.0.1:18112 for containers on the host's network",
+    hint: "it takes ip(8) of iproute2; or --listen=127.0.0.1:330 for containers on the host's network",
     cause: done.error,
   });
 }

@@ -82,6 +82,8 @@ function validate(manifest: PodManifest): void {
   }
 }
 
+const many = image("e", { name: "i", app: app({ ports: [{ name: "many", port: 7, count: 1000, protocol: "tcp" }] }) });
+
 const golden: {
   name: string;
   words: string[];
@@ -551,11 +553,35 @@ const refused: {
   },
   {
     name: "a range that ends after 65535",
-    words: ["--net", "--port=many:65535", "i"],
-    images: [image("e", { name: "i", app: app({ ports: [{ name: "many", port: 1, count: 2, protocol: "tcp" }] }) })],
+    words: ["--net", "--port=65535-udp:8000-8001", "i"],
+    images: [many],
     code: "bad-port",
-    message: "port many is a range of 2 ports, which ends after 65535",
-    hint: "publish it at a lower port of the host",
+    message: "port 65535-udp is a range of 2 ports, which ends after 65535",
+    hint: "begin it at a lower port, of the host and of the container",
+  },
+  {
+    name: "one port of the host for what an image calls a range",
+    words: ["--net", "--port=many:20", "i"],
+    images: [many],
+    code: "bad-port",
+    message: "port many is a range of 1000 ports in its image, and 20 is one",
+    hint: "--port=many:20-1019 publishes all of it, --port=7-tcp:20 the first",
+  },
+  {
+    name: "more ports of the host than an image has",
+    words: ["--net", "--port=many:20-1020", "i"],
+    images: [many],
+    code: "bad-port",
+    message: "port many of the image is a range of 1000, and 1001 of the host are to lead to it",
+    hint: "--port=many:20-1019",
+  },
+  {
+    name: "ports without end",
+    words: ["--net", "--port=many:20-1019", "i"],
+    images: [many],
+    code: "bad-port",
+    message: "1000 ports of the host are to be published: 512 are the most",
+    hint: "publish fewer, or give the container the host's network (--net=host)",
   },
   {
     name: "a protocol that nothing forwards",

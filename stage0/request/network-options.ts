@@ -8,17 +8,22 @@ import type { HostsEntry, PortRequest } from "./request.ts";
 
 const MAX_PORT = 65_535;
 
-/** Parses `NAME:HOSTPORT` or `NAME:HOSTIP:HOSTPORT`. */
+/** `NAME:HOSTPORT` or `NAME:HOSTIP:HOSTPORT`; the port of the host may be a range, `FIRST-LAST`. */
 export function parsePort(text: string): PortRequest {
-  const form = "NAME:[HOSTIP:]HOSTPORT";
+  const form = "NAME:[HOSTIP:]HOSTPORT[-LAST]";
   const [name = "", ...rest] = text.split(":");
-  const hostPort = rest.pop();
-  if (hostPort === undefined || rest.length > 1)
+  const hostPorts = rest.pop();
+  if (hostPorts === undefined || rest.length > 1)
     refuse("port", text, "must be a port's name and a port of the host", form);
   const [hostIP] = rest;
+  const [first = "", last, ...more] = hostPorts.split("-");
+  const hostPort = parseInteger("port", first, 1, MAX_PORT);
+  if (more.length > 0) refuse("port", text, "has more than one range", form);
+  const count = last === undefined ? 1 : parseInteger("port", last, hostPort, MAX_PORT) - hostPort + 1;
   return {
     name: checked("port", name, acName),
-    hostPort: parseInteger("port", hostPort, 1, MAX_PORT),
+    hostPort,
+    ...(count === 1 ? {} : { count }),
     hostIP: hostIP === undefined ? undefined : checked("port", hostIP, ipv4),
   };
 }

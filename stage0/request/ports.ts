@@ -42,21 +42,31 @@ export function checkPorts(manifest: PodManifest): void {
 
 export function exposedPorts(asked: readonly PortRequest[], apps: readonly RuntimeApp[]): ExposedPort[] {
   const there = apps.flatMap(({ app }) => app?.ports ?? []);
-  return asked.map(({ name, hostPort, hostIP }) => {
+  return asked.map(({ name, hostPort, count = 1, hostIP }) => {
     const [port, second] = there.filter((candidate) => candidate.name === name);
     if (second !== undefined)
       throw new RktError("ambiguous-port", `more than one app has a port called ${name}`, {
         hint: `give the number: --port ${second.port}:${hostPort}`,
       });
-    return { name, hostPort, hostIP, podPort: port === undefined ? numberedPort(name, there) : undefined };
+    if (port === undefined) return { name, hostPort, hostIP, podPort: numberedPort(name, count, there) };
+    if (count === 1) return { name, hostPort, hostIP, podPort: undefined };
+    if (count > port.count)
+      throw new RktError(
+        "bad-port",
+        `port ${name} of the image is ${port.count === 1 ? "one" : `a range of ${port.count}`}, and ${count} of the host are to lead to it`,
+        {
+          hint: `--port=${name}:${hostPort}${port.count === 1 ? "" : `-${hostPort + port.count - 1}`}`,
+        },
+      );
+    return { name, hostPort, hostIP, podPort: { ...port, count, socketActivated: false } };
   });
 }
 
-/** `80` or `80-udp`: a port that no image names. */
-function numberedPort(name: string, there: readonly { name: string }[]): ExposedPort["podPort"] {
+/** `80` or `80-udp`: a port that no image names, and those after it. */
+function numberedPort(name: string, count: number, there: readonly { name: string }[]): ExposedPort["podPort"] {
   const [, digits, protocol = "tcp"] = /^([0-9]{1,5})(?:-(tcp|udp))?$/.exec(name) ?? [];
   const port = Number(digits);
-  if (port >= 1 && port <= 65_535) return { name, protocol, port, count: 1, socketActivated: false };
+  if (port >= 1 && port <= 65_535) return { name, protocol, port, count, socketActivated: false };
   throw new RktError("no-such-port", `no app has a port called ${name}`, {
     hint: there.length === 0 ? "give its number" : `there are ${there.map((other) => other.name).join(", ")}`,
   });

@@ -107,6 +107,8 @@ export interface PortRequest {
   /** Name of a port in an image, or `PORT` or `PORT-PROTOCOL`. */
   name: string;
   hostPort: number;
+  /** Of ports from there on; one without. */
+  count?: number;
   hostIP: string | undefined;
 }
 

@@ -105,7 +105,7 @@ export const containerOptions = {
   port: {
     type: "string",
     array: true,
-    value: "NAME:[HOSTIP:]HOSTPORT",
+    value: "NAME:[HOSTIP:]HOSTPORT[-LAST]",
     description: "publish a port, by its name in the image or by its number",
     group: network,
   },

@@ -5,6 +5,7 @@
 
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
+import { isIP } from "node:net";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { isObject } from "../../shared/schema/place.ts";
 import type { Json } from "../../shared/schema/types.ts";
@@ -124,10 +125,16 @@ export function invocation(
   return { path: findPlugin(plugin.type, attachment), env, input: JSON.stringify(input) };
 }
 
-/** Runs ADD of each plugin of a network. Returns the last result. The plugins inherit `lockFd`. */
-export function addAll(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
-  let prevResult: CniResult | undefined;
-  for (const plugin of attachment.conf.plugins)
+/** ADD of a network, plugin after plugin; the last result. `lockFd` is inherited by the plugins. */
+export function addAll(
+  attachment: Attachment,
+  netns: string,
+  lockFd: number,
+  plugins: readonly PluginConf[] = attachment.conf.plugins,
+  before?: CniResult,
+): CniResult | undefined {
+  let prevResult = before;
+  for (const plugin of plugins)
     prevResult = invoke(invocation("ADD", plugin, attachment, netns, prevResult), plugin, attachment, lockFd);
   return prevResult;
 }
@@ -211,6 +218,16 @@ export function addressesOf(result: CniResult | undefined): string[] {
   return found.filter(
     (address) => typeof address === "string" && /^[0-9a-fA-F.:]+\/\d{1,3}$/.test(address),
   ) as string[];
+}
+
+/** Gateways of the container's interface, likewise. */
+export function gatewaysOf(result: CniResult | undefined): string[] {
+  const ips = result?.["ips"];
+  const parts = [...(Array.isArray(ips) ? ips : []), result?.["ip4"], result?.["ip6"]];
+  return parts.flatMap((part) => {
+    const gateway = isObject(part) ? part["gateway"] : undefined;
+    return typeof gateway === "string" && isIP(gateway) !== 0 ? [gateway] : [];
+  });
 }
 
 /** An address without its prefix length. */

@@ -17,6 +17,7 @@ import { isObject } from "../../shared/schema/place.ts";
 import type { Json } from "../../shared/schema/types.ts";
 import { writeWhole } from "../../shared/write-whole.ts";
 import { type Chain, installChains, removeChains } from "./chains.ts";
+import { connectionRule } from "./connections.ts";
 import type { NetworkConf, PluginConf } from "./network-conf.ts";
 import { quoted } from "./quoted.ts";
 import { chooseSubnet, parseAddress, type Prefix, routePrefixes } from "./subnet.ts";
@@ -28,9 +29,11 @@ const BUILT_IN = "built in";
 export const BRIDGE = "rkt0";
 const NAT_CHAIN = "RKT-NAT";
 const FORWARD_CHAIN = "RKT-FORWARD";
-const CHAINS: readonly [Chain, Chain] = [
+const SHARE_CHAIN = "RKT-SHARE";
+const CHAINS: readonly [Chain, ...Chain[]] = [
   { table: "nat", hook: "POSTROUTING", name: NAT_CHAIN },
   { table: "filter", hook: "FORWARD", name: FORWARD_CHAIN },
+  { table: "mangle", hook: "PREROUTING", name: SHARE_CHAIN },
 ];
 const leasesOf = (network: string): string => `${NETWORK_STATE.leases}/${network}`;
 const subnetsOf = (network: string): string =>
@@ -208,11 +211,29 @@ function uniqueLocalSubnet(): string {
 // --- rules ------------------------------------------------------------------------------
 
 /**
- * Input of iptables-restore --noflush. The rules are appended, so that the administrator's come first. Since the host
- * forwards packets, its neighbours could route theirs to the bridge: only answers, and packets to published ports,
- * pass.
+ * What is not forwarded: link-local destinations are those of the host's own link (RFC 3927, 2.7), and what is there is the
+ * host's, as the credentials that a cloud gives it at 169.254.169.254. A request to the metadata service while it is not
+ * there has a token, and would go to whoever has its address on that link. But a cloud's name server may be there, too.
  */
-export function rules(subnet: string, multicast: string): string {
+const LINK_LOCAL = [
+  `-d ${METADATA_ADDRESS}/32 -j REJECT --reject-with icmp-admin-prohibited`,
+  "-d 169.254.0.0/16 -p udp -m udp --dport 53 -j ACCEPT",
+  "-d 169.254.0.0/16 -p tcp -m tcp --dport 53 -j ACCEPT",
+  "-d 169.254.0.0/16 -j REJECT --reject-with icmp-admin-prohibited",
+];
+
+/** The kernel itself forwards nothing to IPv6's link-local addresses. */
+const FAMILIES = {
+  iptables: { multicast: "224.0.0.0/4", bits: 32, refused: LINK_LOCAL },
+  ip6tables: { multicast: "ff00::/8", bits: 128, refused: [] },
+} as const;
+
+/**
+ * Input of iptables-restore --noflush. Rules are appended: the administrator's come first. The host forwards packets,
+ * so its neighbours could route theirs to the bridge: only those for published ports and answers pass.
+ */
+export function rules(tables: keyof typeof FAMILIES, subnet: string): string {
+  const { multicast, bits, refused } = FAMILIES[tables];
   return `*nat
 :${NAT_CHAIN} - [0:0]
 -A ${NAT_CHAIN} -s ${subnet} ! -d ${multicast} ! -o ${BRIDGE} -j MASQUERADE
@@ -220,11 +241,15 @@ export function rules(subnet: string, multicast: string): string {
 COMMIT
 *filter
 :${FORWARD_CHAIN} - [0:0]
--A ${FORWARD_CHAIN} -i ${BRIDGE} -j ACCEPT
+${refused.map((rule) => `-A ${FORWARD_CHAIN} -i ${BRIDGE} ${rule}\n`).join("")}-A ${FORWARD_CHAIN} -i ${BRIDGE} -j ACCEPT
 -A ${FORWARD_CHAIN} -o ${BRIDGE} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A ${FORWARD_CHAIN} -o ${BRIDGE} -m conntrack --ctstate DNAT -j ACCEPT
 -A ${FORWARD_CHAIN} -o ${BRIDGE} -j DROP
 -A FORWARD -j ${FORWARD_CHAIN}
+COMMIT
+*mangle
+:${SHARE_CHAIN} - [0:0]
+${connectionRule(SHARE_CHAIN, BRIDGE, bits)}-A PREROUTING -j ${SHARE_CHAIN}
 COMMIT
 `;
 }
@@ -232,8 +257,8 @@ COMMIT
 /** Makes the rules if they are missing. */
 export function installRules(network: string, subnets: Subnets): void {
   if (network !== DEFAULT_NETWORK) return;
-  install("iptables", rules(subnets.ipv4, "224.0.0.0/4"));
-  if (subnets.ipv6 !== undefined) install("ip6tables", rules(subnets.ipv6, "ff00::/8"));
+  install("iptables", rules("iptables", subnets.ipv4));
+  if (subnets.ipv6 !== undefined) install("ip6tables", rules("ip6tables", subnets.ipv6));
 }
 
 function install(tables: string, text: string): void {

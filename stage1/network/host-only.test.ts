@@ -23,7 +23,7 @@ const result = {
 const C = "RKT-5ab862c3e47547aa95d47ed2";
 
 test("the rules of a container: nothing is forwarded, and its senders are its own", () => {
-  const pair = pairOf(attachment, result);
+  const pair = { ...pairOf(attachment, result), counted: false };
   assert.equal(
     ipv4Rules(pair),
     `*mangle
@@ -66,11 +66,27 @@ COMMIT
   ]);
 });
 
+test("where the host tracks connections, the container's are counted before they are the host's, and the rule goes with the others", () => {
+  const pair = { ...pairOf(attachment, result), counted: true };
+  const input = "RKT-I5ab862c3e47547aa95d47ed";
+  for (const [text, bits] of [
+    [ipv4Rules(pair), 32],
+    [ipv6Rules(pair), 128],
+  ] as const)
+    assert.match(
+      text,
+      new RegExp(
+        `:${input} - .*\n-A ${input} -i veth1a2b -m conntrack --ctstate NEW ! --ctstatus CONFIRMED -m connlimit --connlimit-above \\d+ --connlimit-mask ${bits} --connlimit-saddr -j DROP\n-A INPUT -j ${input}\nCOMMIT`,
+      ),
+    );
+  assert.match(hostOnlyRelease(pair), new RegExp(`ip6tables -w -t mangle -D INPUT -j ${input};.* -X ${input}`));
+});
+
 test("they go by the name of the chain", () => {
   const tables = (name: string) =>
     `{ ${name} -w -t mangle -D FORWARD -j ${C}; ${name} -w -t mangle -F ${C}; ${name} -w -t mangle -X ${C}; ${name} -w -t raw -D PREROUTING -j ${C}; ${name} -w -t raw -F ${C}; ${name} -w -t raw -X ${C}; } 2>/dev/null\n`;
   assert.equal(
-    hostOnlyRelease(pairOf(attachment, result)),
+    hostOnlyRelease({ ...pairOf(attachment, result), counted: false }),
     `${tables("iptables")}${tables("ip6tables")}{ arptables-nft -D INPUT --h-type 0/0 -j ${C}; arptables-nft -F ${C}; arptables-nft -X ${C}; } 2>/dev/null\n`,
   );
 });

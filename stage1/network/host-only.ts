@@ -8,14 +8,25 @@
  * (source-guard.ts), because the metadata service knows containers by address. It also accepts no router
  * advertisements.
  *
- * Forwarded packets are dropped in the table mangle, before any rule in `filter` could accept them.
+ * It has a share of the host's connections (connections.ts), if the host tracks any.
+ *
+ * Forwarded packets are dropped in the table mangle: there no rule of anybody's in `filter` can accept them first.
  */
 
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { RktError } from "../../shared/errors.ts";
 import { type Chain, containerChain, installChains, removeChains, whyFailed } from "./chains.ts";
-import { addressesOf, type Attachment, bareAddress, type CniResult, containerMac, HOST_PATH, hostVeths } from "./cni.ts";
+import {
+  addressesOf,
+  type Attachment,
+  bareAddress,
+  type CniResult,
+  containerMac,
+  HOST_PATH,
+  hostVeths,
+} from "./cni.ts";
+import { connectionRule, tracksConnections } from "./connections.ts";
 import { linkLocalAddress } from "./source-guard.ts";
 
 /** An attachment's veth pair, as the rules need it. */
@@ -25,6 +36,8 @@ export interface Pair {
   mac: string;
   /** IPv4 addresses of the container. */
   addresses: readonly string[];
+  /** Whether its connections to the host are counted. */
+  counted: boolean;
 }
 
 /** Throws "network-failed" if the plugin's result lacks something: without the rules the container must not start. */
@@ -38,40 +51,44 @@ export function pairOf({ conf, containerId }: Attachment, result: CniResult | un
     throw new RktError("network-failed", `network ${conf.name}: the plugin has not named the interfaces it has made`, {
       hint: "is there another plugin ptp in a directory of yours? rkt's own names them",
     });
-  return { chain: containerChain(containerId), veth, mac, addresses };
+  return { chain: containerChain(containerId), veth, mac, addresses, counted: tracksConnections() };
 }
 
-const chainsOf = (name: string): readonly [Chain, Chain] => [
-  { table: "mangle", hook: "FORWARD", name },
-  { table: "raw", hook: "PREROUTING", name },
+const chainsOf = ({ chain, counted }: Pair): readonly [Chain, ...Chain[]] => [
+  { table: "mangle", hook: "FORWARD", name: chain },
+  { table: "raw", hook: "PREROUTING", name: chain },
+  ...(counted ? [{ table: "mangle", hook: "INPUT", name: inputChain(chain) }] : []),
 ];
 
+/** A table has each name once, and a name is full. */
+const inputChain = (chain: string): string => chain.replace(/^RKT-(.*).$/, "RKT-I$1");
+
 /** Input of iptables-restore --noflush. */
-export function ipv4Rules({ chain, veth, addresses }: Pair): string {
-  return rules(
-    chain,
-    veth,
-    addresses.map((address) => `-s ${address}/32 -j RETURN`),
-  );
+export function ipv4Rules(pair: Pair): string {
+  const senders = pair.addresses.map((address) => `-s ${address}/32 -j RETURN`);
+  return rules(pair, senders, 32);
 }
 
-/** Input of ip6tables-restore --noflush: the container's only IPv6 address is link-local. */
-export function ipv6Rules({ chain, veth, mac }: Pair): string {
-  return rules(chain, veth, [
+/** Input of ip6tables-restore --noflush: of IPv6 the container has its link-local address. */
+export function ipv6Rules(pair: Pair): string {
+  const senders = [
     "-p ipv6-icmp -m icmp6 --icmpv6-type router-advertisement -j DROP",
-    `-s ${linkLocalAddress(mac)}/128 -j RETURN`,
-    // The unspecified address: the container's own address is not set yet.
+    `-s ${linkLocalAddress(pair.mac)}/128 -j RETURN`,
+    // Before it has an address.
     "-s ::/128 -p ipv6-icmp -j RETURN",
-  ]);
+  ];
+  return rules(pair, senders, 128);
 }
 
-function rules(chain: string, veth: string, senders: readonly string[]): string {
+function rules({ chain, veth, counted }: Pair, senders: readonly string[], addressBits: 32 | 128): string {
+  const input = inputChain(chain);
+  const share = `:${input} - [0:0]\n${connectionRule(input, veth, addressBits)}-A INPUT -j ${input}\n`;
   return `*mangle
 :${chain} - [0:0]
 -A ${chain} -i ${veth} -j DROP
 -A ${chain} -o ${veth} -j DROP
 -A FORWARD -j ${chain}
-COMMIT
+${counted ? share : ""}COMMIT
 *raw
 :${chain} - [0:0]
 ${[...senders, "-j DROP"].map((rule) => `-A ${chain} -i ${veth} ${rule}\n`).join("")}-A PREROUTING -j ${chain}
@@ -96,9 +113,9 @@ const ARPTABLES = "arptables-nft";
 
 /** Makes the rules. Returns a warning for the user if those for ARP can't be made. */
 export function keepOnHost(pair: Pair, network: string): string | undefined {
-  install("iptables", pair.chain, ipv4Rules(pair), network);
+  install("iptables", pair, ipv4Rules(pair), network);
   // A kernel without IPv6 has nothing to forward.
-  if (existsSync("/proc/net/if_inet6")) install("ip6tables", pair.chain, ipv6Rules(pair), network);
+  if (existsSync("/proc/net/if_inet6")) install("ip6tables", pair, ipv6Rules(pair), network);
   for (const command of arpCommands(pair)) {
     const { error, status, stderr } = spawnSync(ARPTABLES, command.split(" "), {
       env: { PATH: HOST_PATH },
@@ -110,8 +127,8 @@ export function keepOnHost(pair: Pair, network: string): string | undefined {
   return undefined;
 }
 
-function install(tables: string, chain: string, text: string, network: string): void {
-  const failure = installChains(tables, chainsOf(chain), text);
+function install(tables: string, pair: Pair, text: string, network: string): void {
+  const failure = installChains(tables, chainsOf(pair), text);
   if (failure === undefined) return;
   throw new RktError("no-iptables", `network ${network}: ${failure.reason}`, {
     hint: `install ${tables}: it keeps containers of this network from reaching further than the host`,
@@ -119,10 +136,11 @@ function install(tables: string, chain: string, text: string, network: string): 
   });
 }
 
-/** Shell that removes the rules. */
-export function hostOnlyRelease({ chain }: Pair): string {
+/** Shell that takes the rules away. */
+export function hostOnlyRelease(pair: Pair): string {
+  const { chain } = pair;
   const arp = [`-D INPUT --h-type 0/0 -j ${chain}`, `-F ${chain}`, `-X ${chain}`];
-  return `${["iptables", "ip6tables"].map((tables) => `${removeChains(tables, chainsOf(chain))}\n`).join("")}{ ${arp
+  return `${["iptables", "ip6tables"].map((tables) => `${removeChains(tables, chainsOf(pair))}\n`).join("")}{ ${arp
     .map((command) => `${ARPTABLES} ${command}`)
     .join("; ")}; } 2>/dev/null
 `;

@@ -60,6 +60,7 @@ import {
 import { hostOnlyRelease, keepOnHost, pairOf } from "./host-only.ts";
 import { releaseHostSettings, withHostSettings } from "./host-settings.ts";
 import { inNamespace, makeNamespace } from "./namespace.ts";
+import { guardNeighbours } from "./neighbours.ts";
 import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-conf.ts";
 import { portFile, reservePorts } from "./ports.ts";
 import { guardRelease, guardRules, installGuard } from "./source-guard.ts";
@@ -129,6 +130,8 @@ function leadToService({ manifest }: Container, namespace: number): void {
 interface Joined {
   attachment: Attachment;
   result: CniResult | undefined;
+  /** Descriptors that must stay open as long as the container lives. */
+  keep: readonly number[];
 }
 
 function joinNetworks(
@@ -168,7 +171,7 @@ function joinNetworks(
     }
     const namespace = makeNamespace(container);
     const netns = `/proc/${process.pid}/fd/${namespace}`;
-    const joined = attachments.map((attachment, i) => join(attachment, i, netns, lockFd));
+    const joined = attachments.map((attachment, i) => join(attachment, i, { namespace, netns, lockFd }));
     if (container.manifest.apps.some(looksForService)) leadToService(container, namespace);
     if (container.debug)
       for (const { attachment, result } of joined)
@@ -178,7 +181,7 @@ function joinNetworks(
       namespace,
       addresses: joined.flatMap(({ result }) => addressesOf(result).map(bareAddress)),
       nameServers: joined.flatMap(({ result }) => nameServersOf(result)),
-      keepFds: [namespace, lockFd],
+      keepFds: [namespace, lockFd, ...joined.flatMap(({ keep }) => keep)],
       undo,
     };
   } catch (error) {
@@ -260,9 +263,21 @@ function assignPorts(attachments: Attachment[], ports: readonly PortMapping[]): 
   chosen.portMappings = ports;
 }
 
-function join(attachment: Attachment, i: number, netns: string, lockFd: number): Joined {
+interface Place {
+  namespace: number;
+  /** Its path. */
+  netns: string;
+  lockFd: number;
+}
+
+function join(attachment: Attachment, i: number, { namespace, netns, lockFd }: Place): Joined {
   const { conf, containerId: uuid } = attachment;
   const lock = openRuntimeFile(NETWORK_STATE.lock(conf.name));
+  let locked = true;
+  const unlock = () => {
+    if (locked) closeSync(lock);
+    locked = false;
+  };
   try {
     flock(lock, LOCK_EX);
     let afterwards = releaseHostSettings(attachment);
@@ -277,14 +292,14 @@ function join(attachment: Attachment, i: number, netns: string, lockFd: number):
     // Before and after: what a plugin got half-way is released without its result.
     writeStep(uuid, name, networkStep(attachment, undefined, afterwards));
     prepare();
-    const result = withHostSettings(attachment, () => addUndisturbed(attachment, netns, lockFd));
+    const result = withHostSettings(attachment, () => addUndisturbed(attachment, netns, lockFd, unlock));
     const guard = isBuiltIn(conf) ? guardOf(attachment, result) : undefined;
     writeStep(uuid, name, networkStep(attachment, result, `${guard?.release ?? ""}${afterwards}`));
-    const told = guard?.install();
-    if (told !== undefined) warn(told);
-    return { attachment, result };
+    const neighbours = guardNeighbours(attachment, result, namespace);
+    for (const told of [guard?.install(), neighbours.told]) if (told !== undefined) warn(told);
+    return { attachment, result, keep: neighbours.keep };
   } finally {
-    closeSync(lock);
+    unlock();
   }
 }
 
@@ -303,13 +318,25 @@ function guardOf(
   return { release: guardRelease(containerId, result), install: () => installGuard(rules, busybox) };
 }
 
-/** ADD, with nobody taking the chains away that portmap is about to use. */
-function addUndisturbed(attachment: Attachment, netns: string, lockFd: number): CniResult | undefined {
+/**
+ * ADD, with nobody taking the chains away that portmap is about to use. Many ports take it long: where it is the last plugin,
+ * and the container has its address, so that the network stays, others need not wait for that.
+ */
+function addUndisturbed(
+  attachment: Attachment,
+  netns: string,
+  lockFd: number,
+  unlock: () => void,
+): CniResult | undefined {
+  const { plugins } = attachment.conf;
   if (!usesPortmap(attachment.conf)) return addAll(attachment, netns, lockFd);
+  const first = plugins.at(-1)?.type === "portmap" ? plugins.slice(0, -1) : [];
+  const result = addAll(attachment, netns, lockFd, first);
+  if (first.length > 0) unlock();
   const lock = openRuntimeFile(NETWORK_STATE.portmapLock);
   try {
     flock(lock, LOCK_EX);
-    return addAll(attachment, netns, lockFd);
+    return addAll(attachment, netns, lockFd, plugins.slice(first.length), result);
   } finally {
     closeSync(lock);
   }

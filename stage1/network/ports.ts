@@ -38,11 +38,20 @@ function reserve(own: string, mappings: readonly PortMapping[]): void {
       if (errorCode(error) !== "EEXIST") throw error;
       taken(mapping, portFile(mapping));
     }
-    // Two containers that reserve at the same time may both see the other and fail. They never both succeed.
-    const other = readdirSync(NETWORK_STATE.ports).find((name) => overlaps(name, mapping));
-    if (other !== undefined) taken(mapping, other);
-    for (const table of ["", "6"]) refuseListener(mapping, `${mapping.protocol}${table}`);
   }
+  // Of two that meet here, both may see the other and give up; never both stay: each looks when all of its own are there.
+  const published = byPort(mappings);
+  for (const name of readdirSync(NETWORK_STATE.ports)) {
+    const mapping = published.get(name.split("-", 2).join("-"))?.find((one) => overlaps(name, one));
+    if (mapping !== undefined) taken(mapping, name);
+  }
+  for (const protocol of new Set(mappings.map((mapping) => mapping.protocol)))
+    for (const table of ["", "6"]) refuseListener(mappings, protocol, table);
+}
+
+/** Mappings by protocol and port, as a port's file begins. */
+function byPort(mappings: readonly PortMapping[]): ReadonlyMap<string, readonly PortMapping[]> {
+  return Map.groupBy(mappings, ({ protocol, hostPort }) => `${protocol}-${hostPort}`);
 }
 
 /** Whether another mapping's file is for the same port, on an address in common. */
@@ -64,33 +73,40 @@ function taken(mapping: PortMapping, file: string): never {
   });
 }
 
-function refuseListener(mapping: PortMapping, table: string): void {
-  let busy: boolean;
+function refuseListener(mappings: readonly PortMapping[], protocol: PortMapping["protocol"], table: string): void {
+  const wanted = byPort(mappings.filter((mapping) => mapping.protocol === protocol));
+  let busy: PortMapping | undefined;
   try {
-    // Read line by line: the host may have millions of sockets.
-    busy = listens(readLines(`/proc/net/${table}`), mapping);
+    // Containers with the host's network may have millions of sockets: one reading for all ports.
+    busy = listenedOn(readLines(`/proc/net/${protocol}${table}`), (port) => wanted.get(`${protocol}-${port}`) ?? []);
   } catch (error) {
     if (errorCode(error) === "ENOENT") return;
     throw error;
   }
-  if (busy)
-    throw new RktError("port-in-use", `a process of the host listens on port ${portName(mapping)}`, {
-      hint: `\`ss -lnp 'sport = :${mapping.hostPort}'\` shows which; publish another port`,
+  if (busy !== undefined)
+    throw new RktError("port-in-use", `a process of the host listens on port ${portName(busy)}`, {
+      hint: `\`ss -lnp 'sport = :${busy.hostPort}'\` shows which; publish another port`,
     });
 }
 
 /** TCP_LISTEN, and the state of an unconnected UDP socket (TCP_CLOSE). */
 const WAITING = new Set(["0A", "07"]);
 
-/** Whether a socket in /proc/net/{tcp,udp}[6] (proc(5)) listens on the host's port. */
-export function listens(table: Iterable<string>, { hostPort, hostIP }: PortMapping): boolean {
+/** The first mapping whose port of the host a socket of /proc/net/{tcp,udp}[6] (proc(5)) waits at. */
+export function listenedOn(
+  table: Iterable<string>,
+  wanted: (port: number) => readonly PortMapping[],
+): PortMapping | undefined {
   for (const line of table) {
     const [, local = "", , state = ""] = line.trim().split(/\s+/);
     const [address = "", port = ""] = local.split(":");
-    if (!WAITING.has(state) || Number.parseInt(port, 16) !== hostPort) continue;
-    if (hostIP === undefined || /^0+$/.test(address) || address.endsWith(kernelAddress(hostIP))) return true;
+    if (!WAITING.has(state)) continue;
+    const found = wanted(Number.parseInt(port, 16)).find(
+      ({ hostIP }) => hostIP === undefined || /^0+$/.test(address) || address.endsWith(kernelAddress(hostIP)),
+    );
+    if (found !== undefined) return found;
   }
-  return false;
+  return undefined;
 }
 
 /** An IPv4 address as the kernel prints it: hex digits of a little-endian word. */

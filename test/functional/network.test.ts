@@ -595,6 +595,27 @@ networkTest("a port is free as soon as its container has ended, 20 times in a ro
   for (let i = 0; i < 20; i++) rkt.ok(["run", "--net", "--port=8000-tcp:18103", ...sh("exit 0")]);
 });
 
+networkTest("while the ports of a container are made, another joins its network", async (_, rkt) => {
+  const leases = `${NETWORK_STATE.leases}/default`;
+  const leased = () => existsSync(leases) && readdirSync(leases).some((name) => /^\d/.test(name));
+  rkt.ok(["run", "--net", ...sh("true")]);
+  await eventually("it is released", () => (leased() ? undefined : true));
+  // As long as its input is open it has the lock that all who publish ports take.
+  const holder = spawn("flock", [NETWORK_STATE.portmapLock, "sh", "-c", "echo locked; cat"]);
+  await new Promise((resolve) => holder.stdout.once("data", resolve));
+  const slow = rkt.start(["run", "--net", "--port=7999-tcp:18110-18111", ...sh(SERVE)], { stdio: "ignore" });
+  const done = finished(slow);
+  try {
+    await eventually("it has its address", () => (leased() ? true : undefined));
+    assert.equal(rkt.ok(["run", "--net", ...sh("echo joined")]).stdout, "joined\n");
+  } finally {
+    holder.stdin.end();
+  }
+  await eventually("the ports are made", () => (ask("127.0.0.1", 18_111) === "hello\n" ? true : undefined));
+  slow.kill("SIGKILL");
+  await done;
+});
+
 networkTest("killed with its waiter: the next start, of another data directory, takes the port", async (t, rkt) => {
   const first = await standing(rkt, SERVE, "--net", "--port=8000-tcp:18104");
   const other = makeRkt(t);
@@ -915,7 +936,7 @@ networkTest(
   "the metadata service knows a container by its address, as the first specification had it",
   async (t, rkt) => {
     const service = await startMetadataService(t, rkt, []);
-    assert.equal(service.url, "http://169.254.169.255:18112");
+    assert.equal(service.url, "http://169.254.169.255:330");
     const entry = `${service.url}/acMetadata/v1/container`;
     const ask = "wget -q -O - --header 'Metadata-Flavor: AppContainer'";
     const { stdout } = rkt.ok(["run", "--net", ...sh(`${ask} ${entry}/uid; echo; ${ask} ${entry}/manifest`)]);
@@ -986,16 +1007,18 @@ echo tried`;
   },
 );
 
-networkTest("a script of a release that was never finished, and a claim's other half-written files: gone at the next gc", (_, rkt) => {
-  const claim = networkClaim("00000000-0000-4000-8000-00000000dead");
-  mkdirSync(claim.dir, { recursive: true, mode: 0o700 });
-  for (const file of [claim.lock, claim.temporary])
-    writeFileSync(file, "", { mode: 0o600 });
-  const empty = networkClaim("00000000-0000-4000-8000-000000000bad");
-  mkdirSync(empty.dir, { mode: 0o700 });
-  rkt.ok(["gc"]);
-  assert.deepEqual([existsSync(claim.dir), existsSync(empty.dir)], [false, false]);
-});
+networkTest(
+  "a script of a release that was never finished, and a claim's other half-written files: gone at the next gc",
+  (_, rkt) => {
+    const claim = networkClaim("00000000-0000-4000-8000-00000000dead");
+    mkdirSync(claim.dir, { recursive: true, mode: 0o700 });
+    for (const file of [claim.lock, claim.temporary]) writeFileSync(file, "", { mode: 0o600 });
+    const empty = networkClaim("00000000-0000-4000-8000-000000000bad");
+    mkdirSync(empty.dir, { mode: 0o700 });
+    rkt.ok(["gc"]);
+    assert.deepEqual([existsSync(claim.dir), existsSync(empty.dir)], [false, false]);
+  },
+);
 
 // Of seed 5000: the fourth is the one of the script.
 networkTest("a file of a network that cannot be renamed: said, and nothing of it is left", async (t, rkt) => {
@@ -1007,7 +1030,9 @@ networkTest("a file of a network that cannot be renamed: said, and nothing of it
     const { status, stderr } = await withFault(rkt, what, words);
     assertManners(status, stderr, what);
     rkt.ok(["gc", "--grace-period=0"]);
-    await eventually(what, () => (host() === before ? true : undefined)).catch(() => assert.equal(host(), before, what));
+    await eventually(what, () => (host() === before ? true : undefined)).catch(() =>
+      assert.equal(host(), before, what),
+    );
   }
 });
 

@@ -34,8 +34,8 @@ interface Host {
   start(...command: string[]): { child: ChildProcess; done: Promise<Result>; output(): string };
   /** What the UDP datagrams say that reach a port of the host's, or of its neighbour's; by IPv4 or IPv6. */
   hears(who: "host" | "neighbour", port: number): Promise<() => string>;
-  /** A container that runs the script. */
-  container(options: string[], script: string): string[];
+  /** A container that runs the script; `app` is options of the app's. */
+  container(options: string[], script: string, app?: string[]): string[];
   /** A container that runs until `end`, and its address. */
   standing(options: string[], script: string): Promise<{ address: string; output(): string; end(): Promise<unknown> }>;
 }
@@ -43,8 +43,19 @@ interface Host {
 function hostTest(name: string, body: (host: Host, t: TestContext) => Promise<void>): void {
   test(name, async (t) => {
     if (
-      !requires(t, "root", "build", "ip", "nsenter", "iptables-save", "ebtables-nft-restore", "bridge", "gcc", "flock") ||
-      !requires(t, "arptables-nft", "strace")
+      !requires(
+        t,
+        "root",
+        "build",
+        "ip",
+        "nsenter",
+        "iptables-save",
+        "ebtables-nft-restore",
+        "bridge",
+        "gcc",
+        "flock",
+      ) ||
+      !requires(t, "arptables-nft", "strace", "nft")
     )
       return;
     const rkt = makeRkt(t);
@@ -86,8 +97,8 @@ function hostTest(name: string, body: (host: Host, t: TestContext) => Promise<vo
       });
       return { child, done: finished(child), output: () => output };
     };
-    const container = (options: string[], script: string): string[] => [
-      ...[rktBinary, `--dir=${rkt.dir}`, "run", ...options, `--volume=tools:${tools}`, busybox],
+    const container = (options: string[], script: string, app: string[] = []): string[] => [
+      ...[rktBinary, `--dir=${rkt.dir}`, "run", ...options, `--volume=tools:${tools}`, busybox, ...app],
       ...["--mount=volume=tools,target=/tools", "--exec=/bin/sh", "--", "-c", script],
     ];
     const host: Host = {
@@ -316,6 +327,191 @@ ${sent}send $own ${its} 5000 honest\necho tried`;
   await victim.end();
 });
 
+/** A pair of interfaces with the host, of the administrator's own. */
+function ownPair({ scratch }: Rkt): string[] {
+  const dir = join(scratch, "config");
+  const ipam = { type: "host-local", dataDir: "/run/rkt/net/leases", subnet: "10.253.43.0/24" };
+  mkdirSync(join(dir, "net.d"), { recursive: true });
+  const conf = { cniVersion: "0.4.0", name: "pair", type: "ptp", ipam: { ...ipam, routes: [{ dst: "0.0.0.0/0" }] } };
+  writeFileSync(join(dir, "net.d/pair.conf"), JSON.stringify(conf));
+  return [`--local-config=${dir}`, "--net=pair"];
+}
+
+const GATEWAY = "gateway=$(ip route | sed -n 's/.*via \\([^ ]*\\).*/\\1/p' | head -n1)\n";
+const USER = ["--user=1000", "--group=1000", "--working-dir=/"];
+
+for (const [network, options] of [
+  ["the default network", () => ["--net"]],
+  ["the default network, with users of its own", () => ["--net", "--private-users"]],
+  ["the restricted network", () => ["--net=default-restricted"]],
+  ["a pair of interfaces of the administrator's", ownPair],
+] as const)
+  hostTest(`an app takes 64 of the machine's 1024 neighbours, and reaches its gateway, on ${network}`, async (host) => {
+    const { says, hears, container, rkt } = host;
+    const heard = await hears("host", 9);
+    const script = `${GATEWAY}/tools/attack hops eth0 11.0.0.1 2000; /tools/attack hops eth0 fe80::1:0:1 2000
+arp=$(grep -c eth0 /proc/net/arp); [ $arp -le 65 ] || echo $arp entries
+/tools/attack hops - $gateway 1`;
+    // Of the addresses of IPv6, each takes two: its own, and that where its Ethernet address is asked for.
+    assert.match(says(...container(options(rkt), script, USER)), /^6[34] sent\n(?:3\d|[456]\d) sent\n1 sent\n$/);
+    await eventually("the gateway is reached", () => (heard() === "ready\nx\n" ? true : undefined));
+  });
+
+hostTest("a neighbour takes nothing of a container's share by what the container would forward", async (host) => {
+  const { says, standing, container, tools } = host;
+  const victim = await standing(["--net"], `echo up\n${OBEY}`);
+  await eventually("it runs", () => (victim.output() === "up\n" ? true : undefined));
+  // A network namespace forwards where the machine does, which with a default network it does.
+  const inVictim = `pid=$(pgrep -n -f 'until [[] -e /tools/order'); exec nsenter -t $pid -n`;
+  says("sh", "-c", `${inVictim} sysctl -qw net.ipv4.ip_forward=1`);
+  assert.equal(says("sh", "-c", `${inVictim} sysctl -n net.ipv4.ip_forward`), "1\n");
+  const script = `${SEND}ping -c1 ${victim.address} >/dev/null
+its=$(sed -n 's/^${victim.address} .* \\(..:..:..:..:..:..\\) .*/\\1/p' /proc/net/arp)
+for i in 11 12 13 14 15 16 17 18; do /tools/frames send eth0 $mac $its $own \${own%.*}.2$i 9 forwarded; done; echo sent`;
+  assert.equal(says(...container(["--net"], script)), "sent\n");
+  writeFileSync(join(tools, "order"), "/tools/attack hops eth0 11.0.0.1 100");
+  renameSync(join(tools, "order"), join(tools, "order1"));
+  await eventually("it has counted", () => (victim.output().includes("did 1") ? true : undefined));
+  // The neighbour is one, which it has answered.
+  assert.match(victim.output(), /^63 sent$/m);
+  await victim.end();
+});
+
+/** Who is asked for on the link: destinations of neighbour discovery, and what ARP asks for. */
+const ASKED = `table netdev asked {
+  set addresses6 { type ipv6_addr; flags dynamic; size 65535; }
+  set addresses4 { type ipv4_addr; flags dynamic; size 65535; }
+  chain seen {
+    type filter hook ingress device lan priority 0;
+    ip6 daddr ff02::1:ff00:0/104 add @addresses6 { ip6 daddr }
+    arp daddr ip 10.254.0.0/16 add @addresses4 { arp daddr ip }
+  }
+}`;
+
+for (const [network, options, families] of [
+  ["the default network", () => ["--net"], [4, 6]],
+  ["a pair of interfaces of the administrator's", ownPair, [4]],
+] as const)
+  hostTest(`of the host's own neighbours a container takes 64, on ${network}`, async (host) => {
+    const { says, neighbourSays, start, container, rkt } = host;
+    says("ip", "addr", "add", "fd09::1/64", "dev", "lan", "nodad");
+    says("ip", "-6", "route", "add", "default", "via", "fd09::2", "dev", "lan");
+    says("ip", "addr", "add", "10.254.0.1/16", "dev", "lan");
+    // Not every plugin switches it on.
+    says("sysctl", "-qw", "net.ipv4.ip_forward=1");
+    neighbourSays("sh", "-c", `echo '${ASKED}' | nft -f -`);
+    const asked = (family: 4 | 6) => {
+      const list = neighbourSays("nft", "list", "set", "netdev", "asked", `addresses${family}`);
+      return list.match(/ff02::1:ff01:|10\.254\.7\./g)?.length;
+    };
+    const round = "/tools/attack hops - fd09::1:1 200; /tools/attack hops - 10.254.7.1 200; echo done";
+    const { child, done, output } = start(...container(options(rkt), `while :; do ${round}; sleep 0.1; done`, USER));
+    // Only from when the container has found its own gateway.
+    await eventually("it has asked", () =>
+      [...families].every((family) => asked(family) !== undefined) ? true : undefined,
+    );
+    const rounds = () => output().split("done").length;
+    const before = rounds();
+    await eventually("it goes on", () => (rounds() > before + 5 ? true : undefined));
+    // Where a bridge's frames go through iptables (br_netfilter), what the container asks its gateway for takes a place.
+    for (const family of families) assert.match(`IPv${family}: ${asked(family)}`, /: 6[234]$/);
+    // The rules of the host end with the container, however it ends.
+    assert.match(says("nft", "list", "tables"), /rkt-/);
+    child.kill("SIGKILL");
+    await done;
+    await eventually("no table of rkt's", () => (says("nft", "list", "tables").includes("rkt-") ? undefined : true));
+  });
+
+/**
+ * The table is of 262,144 connections on most machines, and only the machine's first network namespace can make it smaller:
+ * so these tests fill a share, and look at what is left.
+ */
+for (const [network, options, target] of [
+  ["the default network", ["--net"], "198.51.100.2"],
+  ["the restricted network", ["--net=default-restricted"], "$gateway"],
+] as const)
+  hostTest(`of the connections that the host knows an app has a sixteenth, on ${network}`, async (host) => {
+    const { says, hears, start, container } = host;
+    const share = Math.floor(Number(readFileSync("/proc/sys/net/netfilter/nf_conntrack_max", "latin1")) / 16);
+    const count = () => Number(says("cat", "/proc/sys/net/netfilter/nf_conntrack_count"));
+    // The host tracks connections whether there are containers or not.
+    says("iptables", "-A", "INPUT", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP");
+    says("busybox", "ping", "-c1", "198.51.100.2");
+    assert.ok(count() > 0);
+    const heard = await hears(target === "$gateway" ? "host" : "neighbour", 9);
+    const script = `${GATEWAY}/tools/attack flows ${target} ${share + 4000}; echo done; exec sleep 1000`;
+    const { child, done, output } = start(...container([...options], script, USER));
+    await eventually("it has tried", () => (output() === "done\n" ? true : undefined));
+    const counted = count();
+    assert.ok(counted > share * 0.9 && counted < share + 100, `${counted} of ${share}`);
+    // Its first datagrams were let through, and those of another container are.
+    const before = heard();
+    says(...container([...options], `${GATEWAY}/tools/attack hops - ${target} 1`, USER));
+    await eventually("another container is heard", () => (heard().length > before.length ? true : undefined));
+    assert.match(before, /x/);
+    assert.equal(says("bash", "-c", "printf y >/dev/udp/127.0.0.1/9 && echo sent"), "sent\n");
+    child.kill("SIGKILL");
+    await done;
+    says("iptables", "-F", "INPUT");
+  });
+
+hostTest(
+  "what a container asks of link-local addresses leaves the host for nobody, but for a name server",
+  async (host) => {
+    const { says, neighbourSays, start, container } = host;
+    for (const address of ["169.254.169.254", "169.254.169.255"])
+      neighbourSays("ip", "addr", "add", `${address}/32`, "dev", "lo");
+    for (const port of [53, 80, 330]) {
+      const serve = ["busybox", "nc", "-ll", "-p", String(port), "-e", "/bin/echo", "fake"];
+      start("nsenter", `--net=/run/netns/rkt-far-${process.pid}`, ...serve);
+    }
+    const ask = (address: string, port: number) => ["busybox", "nc", "-w", "5", address, String(port)];
+    for (const [address, port] of [
+      ["169.254.169.254", 53],
+      ["169.254.169.254", 80],
+      ["169.254.169.255", 330],
+    ] as const)
+      await eventually("the host is answered", () => (says(...ask(address, port)) === "fake\n" ? true : undefined));
+    const asked = ["169.254.169.254 80", "169.254.169.255 330", "169.254.169.255 53", "169.254.169.254 53"]
+      .map((to) => `echo ${to}: $(nc -w 5 ${to} 2>&1 </dev/null)\n`)
+      .join("");
+    const refused = "nc: can't connect to remote host";
+    assert.equal(
+      says(...container(["--net"], asked)).replaceAll(/ \(.*\): No route to host/g, ""),
+      `169.254.169.254 80: ${refused}\n169.254.169.255 330: ${refused}\n169.254.169.255 53: ${refused}\n169.254.169.254 53: fake\n`,
+    );
+  },
+);
+
+hostTest(
+  "when the metadata service was killed, no other user of the host takes its place",
+  async ({ rkt, says, start }) => {
+    const service = () => {
+      const { child, done } = start(
+        rktBinary,
+        `--dir=${rkt.dir}`,
+        "metadata-service",
+        "--pid-file",
+        join(rkt.scratch, "pid"),
+      );
+      const ready = eventually("it listens", () => (says("ss", "-Hltn", "sport = :330") === "" ? undefined : true));
+      return { child, done, ready };
+    };
+    const first = service();
+    await first.ready;
+    first.child.kill("SIGKILL");
+    await first.done;
+    assert.match(says("ip", "addr", "show", "lo"), /169\.254\.169\.255/, "the address stays");
+    const squat = "busybox nc -l -p 330 2>&1";
+    assert.match(says("setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", squat), /Permission denied/);
+    const second = service();
+    await second.ready;
+    second.child.kill("SIGTERM");
+    await second.done;
+    says("ip", "addr", "del", "169.254.169.255/32", "dev", "lo");
+  },
+);
+
 hostTest("/sys shows a container's own interfaces, and not the host's", async ({ says, standing, container, rkt }) => {
   const look = "echo $(ls /sys/class/net) $(ls /sys/devices/virtual/net)";
   for (const [options, interfaces] of [
@@ -335,36 +531,42 @@ hostTest("/sys shows a container's own interfaces, and not the host's", async ({
   await end();
 });
 
-hostTest("a container that is killed while its network is made leaves no file behind", async ({ says, container, rkt }) => {
-  const files = () =>
-    readdirSync(NETWORK_STATE.dir, { recursive: true })
-      .map(String)
-      // Locks stay, and the directories that plugins keep their leases in.
-      .filter((name) => !/\.lock$|^leases|^(containers|ports)$/.test(name))
-      .sort();
-  const before = files();
-  const trace = join(rkt.scratch, "trace");
-  // The image is in the store from then on.
-  assert.equal(says(...container([], "echo started")), "started\n");
-  for (const [network, name] of [
-    ["--net", "default.json"],
-    ["--net=default-restricted", "default-restricted.json"],
-  ] as const) {
-    const traced = (...inject: string[]) => {
-      const options = ["-f", "-qq", "-o", trace, "-e", "trace=rename", "-e", "signal=none", ...inject];
-      return says("strace", ...options, ...container([network], "echo started"));
-    };
-    assert.equal(traced(), "started\n");
-    // strace counts the calls of each process by itself.
-    const calls = readFileSync(trace, "utf8").split("\n");
-    const at = calls.findIndex((call) => call.includes(`"${NETWORK_STATE.dir}/${name}"`));
-    const pid = (call = "") => call.split(" ", 1)[0];
-    const when = calls.slice(0, at + 1).filter((call) => pid(call) === pid(calls[at])).length;
-    assert.equal(traced("-e", `inject=rename:signal=SIGKILL:when=${when}`), "");
-    assert.match(readFileSync(trace, "utf8"), new RegExp(`"${NETWORK_STATE.dir}/${name}"(?: <unfinished|\\) += \\?)`));
-    rkt.ok(["gc", "--grace-period=0"]);
-    await eventually("nothing is left", () => (`${files()}` === `${before}` ? true : undefined)).catch(() =>
-      assert.deepEqual(files(), before),
-    );
-  }
-});
+hostTest(
+  "a container that is killed while its network is made leaves no file behind",
+  async ({ says, container, rkt }) => {
+    const files = () =>
+      readdirSync(NETWORK_STATE.dir, { recursive: true })
+        .map(String)
+        // Locks stay, and the directories that plugins keep their leases in.
+        .filter((name) => !/\.lock$|^leases|^(containers|ports)$/.test(name))
+        .sort();
+    const before = files();
+    const trace = join(rkt.scratch, "trace");
+    // The image is in the store from then on.
+    assert.equal(says(...container([], "echo started")), "started\n");
+    for (const [network, name] of [
+      ["--net", "default.json"],
+      ["--net=default-restricted", "default-restricted.json"],
+    ] as const) {
+      const traced = (...inject: string[]) => {
+        const options = ["-f", "-qq", "-o", trace, "-e", "trace=rename", "-e", "signal=none", ...inject];
+        return says("strace", ...options, ...container([network], "echo started"));
+      };
+      assert.equal(traced(), "started\n");
+      // strace counts the calls of each process by itself.
+      const calls = readFileSync(trace, "utf8").split("\n");
+      const at = calls.findIndex((call) => call.includes(`"${NETWORK_STATE.dir}/${name}"`));
+      const pid = (call = "") => call.split(" ", 1)[0];
+      const when = calls.slice(0, at + 1).filter((call) => pid(call) === pid(calls[at])).length;
+      assert.equal(traced("-e", `inject=rename:signal=SIGKILL:when=${when}`), "");
+      assert.match(
+        readFileSync(trace, "utf8"),
+        new RegExp(`"${NETWORK_STATE.dir}/${name}"(?: <unfinished|\\) += \\?)`),
+      );
+      rkt.ok(["gc", "--grace-period=0"]);
+      await eventually("nothing is left", () => (`${files()}` === `${before}` ? true : undefined)).catch(() =>
+        assert.deepEqual(files(), before),
+      );
+    }
+  },
+);
