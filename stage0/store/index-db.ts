@@ -46,6 +46,11 @@ CREATE TABLE remotes (
 PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
+/** Who vouches for an image is in no blob, so an index of an older schema hands it on to the new one. */
+const VOUCHED = "CREATE TABLE IF NOT EXISTS vouched (key TEXT PRIMARY KEY, provenance INTEGER NOT NULL) STRICT, WITHOUT ROWID";
+/** Older schemas that mean by `images.provenance` what this one does. */
+const SAME_PROVENANCE: readonly number[] = [6];
+
 export interface IndexDb {
   get(sql: string, ...values: Value[]): Row | undefined;
   all(sql: string, ...values: Value[]): Row[];
@@ -67,7 +72,14 @@ export function openIndex(layout: DataLayout, fill: (index: IndexDb) => void): I
     if (opened !== undefined) return opened;
     const { db, fresh } = openOrReplace(layout);
     opened = db;
-    if (fresh) fill(db);
+    if (!fresh) return db;
+    fill(db);
+    db.transaction(() => {
+      db.run(
+        "UPDATE images SET provenance = max(provenance, (SELECT provenance FROM vouched WHERE vouched.key = images.key)) WHERE key IN (SELECT key FROM vouched)",
+      );
+      db.run("DELETE FROM vouched");
+    });
     return db;
   };
   return {
@@ -147,6 +159,8 @@ function open(layout: DataLayout): { db: IndexDb; fresh: boolean } {
     database.exec("BEGIN IMMEDIATE");
     const now = version();
     if (now !== SCHEMA_VERSION) {
+      database.exec(VOUCHED);
+      if (SAME_PROVENANCE.includes(now)) database.exec("INSERT OR REPLACE INTO vouched SELECT key, provenance FROM images");
       for (const table of ["images", "manifests", "layers", "files", "remotes"]) database.exec(`DROP TABLE IF EXISTS ${table}`);
       database.exec(SCHEMA);
       fresh = true;
