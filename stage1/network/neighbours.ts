@@ -20,7 +20,6 @@ import { BRIDGE, DEFAULT_NETWORK, isBuiltIn } from "./default-network.ts";
 import { inNamespace } from "./namespace.ts";
 import {
   ACCEPT,
-  cameBy,
   countNextHop,
   DROP,
   type Family,
@@ -126,14 +125,19 @@ export function containerTable(ifName: string, gateways: readonly string[]): Tab
   return {
     name: `rkt-${ifName}`,
     owned: false,
-    hook: HOOK.postrouting,
     sets: sets.map(setOf),
-    rules: [
-      [...notTo(ifName), ACCEPT],
-      [...cameBy(ifName), DROP],
-      ...always.map((address) => [...nextHopIs(familyOf(address), addressBytes(address)), ACCEPT]),
-      ...sets.map((family) => [...countNextHop(family, setOf(family).name), ACCEPT]),
-      [DROP],
+    chains: [
+      { name: "back", hook: HOOK.forward, rules: [[...notFrom(ifName), ACCEPT], [...notTo(ifName), ACCEPT], [DROP]] },
+      {
+        name: "hops",
+        hook: HOOK.postrouting,
+        rules: [
+          [...notTo(ifName), ACCEPT],
+          ...always.map((address) => [...nextHopIs(familyOf(address), addressBytes(address)), ACCEPT]),
+          ...sets.map((family) => [...countNextHop(family, setOf(family).name), ACCEPT]),
+          [DROP],
+        ],
+      },
     ],
   };
 }
@@ -151,11 +155,16 @@ export function hostTable(name: string, { device, senders }: Forwarded): Table {
   return {
     name,
     owned: true,
-    hook: HOOK.forward,
     sets: sets.map(setOf),
-    rules: [
-      [...notFrom(device), ACCEPT],
-      ...(senders === undefined ? [...sets.map(counted), [DROP]] : senders.flatMap(ofSender)),
+    chains: [
+      {
+        name: "hops",
+        hook: HOOK.forward,
+        rules: [
+          [...notFrom(device), ACCEPT],
+          ...(senders === undefined ? [...sets.map(counted), [DROP]] : senders.flatMap(ofSender)),
+        ],
+      },
     ],
   };
 }
