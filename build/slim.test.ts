@@ -112,6 +112,8 @@ test("slim: node-tar is loaded where an archive is written, and by no command be
   assert.deepEqual(late.sort(), [
     "stage0/commands/export.ts → stage0/container/export.ts",
     "stage0/commands/image-build.ts → shared/aci/directory-image.ts",
+    "stage0/store/export-image.ts → stage0/store/export-oci.ts",
+    "stage0/store/image-imports.ts → stage0/store/oci-import.ts",
   ]);
   assert.ok(!loads("stage0/main.ts", "tar"));
   const parts = Object.keys(inputs).filter((path) => path.startsWith("node_modules/tar/"));

@@ -12,12 +12,13 @@ import { formatImageManifest } from "../../shared/schema/image-manifest.ts";
 import { callersMode } from "../host/caller-mask.ts";
 import { OutputDirectory } from "../host/output-directory.ts";
 import { openBlob } from "./blob.ts";
-import { type OciArchive, ociArchive, squashedAci } from "./export-oci.ts";
+import type { OciArchive } from "./export-oci.ts";
 import type { MustCheck } from "./layers.ts";
 import type { ManifestReader } from "./manifest-reader.ts";
 import type { Provenance } from "./provenance.ts";
 import type { Rendering } from "./rendering.ts";
 import type { StoredImage } from "./index-images.ts";
+import type { OciContent } from "./oci-content.ts";
 import { extractAt, renderAt } from "./trees.ts";
 
 export interface ExportOptions {
@@ -43,9 +44,7 @@ export async function exportImage(
   const chunks =
     oci === undefined
       ? blobChunks(layout, image.key, source.mustCheck)
-      : format === "aci"
-        ? squashedAci(layout, image, store)
-        : ociArchive(layout, image, store.manifest(image.key), oci, format);
+      : await ociChunks(layout, image, store, oci, format);
   let target: OutputFile | undefined;
   try {
     target = new OutputFile(file, { mode: callersMode(0o666) });
@@ -59,6 +58,19 @@ export async function exportImage(
   } finally {
     target?.close();
   }
+}
+
+async function ociChunks(
+  layout: DataLayout,
+  image: StoredImage,
+  store: ManifestReader & Rendering,
+  content: OciContent,
+  format: ExportOptions["format"],
+): Promise<AsyncIterable<Buffer>> {
+  const { ociArchive, squashedAci } = await import("./export-oci.ts");
+  return format === "aci"
+    ? squashedAci(layout, image, store)
+    : ociArchive(layout, image, store.manifest(image.key), content, format);
 }
 
 async function* blobChunks(layout: DataLayout, key: string, mustCheck: MustCheck): AsyncGenerator<Buffer> {
