@@ -69,8 +69,11 @@ export function networkError(shown: string, error: unknown): HttpError {
   if (isTlsCode(code)) {
     // Node.js advises one of its own options.
     if (error instanceof Error) error.message = error.message.replace(/; if the root CA is installed locally.*/s, "");
+    const plain = /wrong version number|packet length too long/.test(errorText(error));
     return fail("tls-failure", `TLS: ${opensslReason(error) ?? errorText(error)}`, {
-      hint: "rkt trusts whom this machine trusts: add the authority's certificate there (/etc/ssl/certs), or name a file with SSL_CERT_FILE; --insecure-options=tls accepts any",
+      hint: plain
+        ? "the server seems to speak plain http: an http:// URL says so, and for a registry --insecure-options=http, or `insecure = true` in registries.conf"
+        : "rkt trusts whom this machine trusts: add the authority's certificate there (/etc/ssl/certs), or name a file with SSL_CERT_FILE; --insecure-options=tls accepts any",
     });
   }
   const proxy = /^Proxy response \((\d+)\)/.exec(errorText(error))?.[1];

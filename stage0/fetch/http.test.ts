@@ -219,6 +219,7 @@ test("a host out of reach, and something that is no web server", async (t) => {
   await assert.rejects(text(open(t, { anyCertificate: true }), `https://127.0.0.1:${port}/`), {
     code: "tls-failure",
     message: /: TLS: (wrong version number|packet length too long)$/,
+    hint: /plain http/,
   });
 });
 

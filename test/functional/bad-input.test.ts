@@ -164,11 +164,11 @@ const images: { name: string; aci: Buffer | string; message: RegExp; hint: RegEx
     hint: /mend its manifest/,
   },
   {
-    name: "a range of ports that ends after 65535",
+    name: "a range of ports, and one port of the host",
     aci: makeAci([], app({ ports: [{ name: "many", protocol: "tcp", port: 1, count: 9 }] })),
     options: ["--net", "--port=many:65530"],
-    message: /port many is a range of 9 ports, which ends after 65535$/,
-    hint: /lower port/,
+    message: /port many is a range of 9 ports in its image, and 65530 is one$/,
+    hint: /--port/,
   },
   {
     name: "a volume whose source is missing",
