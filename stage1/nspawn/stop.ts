@@ -5,7 +5,7 @@
  * kernel kills the container's first process, and with it all others (see /usr/lib/rkt/pid1).
  */
 
-import { closeSync, constants, fchownSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, constants, existsSync, fchownSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { MAX_LIST_BYTES, readBounded } from "../../shared/bounded-read.ts";
@@ -55,7 +55,9 @@ export function stop(args: readonly string[]): void {
  * have frozen them.
  */
 function thaw(): void {
-  const directories = readBounded(containerLayout(".").cgroups, MAX_LIST_BYTES).split("\n").filter(Boolean);
+  const list = containerLayout(".").cgroups;
+  if (!existsSync(list)) return;
+  const directories = readBounded(list, MAX_LIST_BYTES).split("\n").filter(Boolean);
   const visit = (directory: string): void => {
     try {
       writeFileSync(`${directory}/freezer.state`, "THAWED", { flag: "r+" });

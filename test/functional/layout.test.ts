@@ -47,7 +47,7 @@ function contractPaths(): string[] {
   const paths = [
     ...[layout.manifest, layout.stage1Manifest, layout.stage1Rootfs, layout.app(dir), layout.trees, layout.upper("stage1")],
     ...[layout.work("stage1"), layout.appStatus("app"), layout.ready, layout.emptyVolume("data"), layout.net, layout.pid],
-    ...[layout.appLog("app", "stdout"), layout.appLog("app", "stderr"), layout.cgroups, layout.users, layout.userNamespace],
+    ...[layout.appLog("app", "stdout"), layout.appLog("app", "stderr"), layout.layer(3), layout.cgroups, layout.users, layout.userNamespace],
   ];
   return paths.map((path) => path.slice("DIR/".length));
 }
@@ -73,6 +73,8 @@ test("layout.md names each annotation of the container manifest, and no other", 
     annotations.EARLY_IMAGE_ANNOTATION,
     annotations.IMAGE_SHA256_ANNOTATION,
     annotations.PRE_START_TIMEOUT_ANNOTATION,
+    annotations.ACCOUNT_ANNOTATION,
+    annotations.MAKE_WORKING_DIRECTORY_ANNOTATION,
   ];
   const known = [...Object.values(ANNOTATIONS), ...ofApps, INTERFACE_VERSION_ANNOTATION, ENTRYPOINTS.init];
   for (const name of known)
