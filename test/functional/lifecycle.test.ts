@@ -302,6 +302,7 @@ test("stop: a pid that is another process's by now gets no signal", async (t) =>
   const rkt = makeRkt(t);
   const uuid = rkt.ok(["prepare", "--no-overlay", busybox]).stdout.trim();
   const other = spawn("sleep", ["1000"], { stdio: "ignore" });
+  t.after(() => other.kill("SIGKILL"));
   const ended = once(other, "exit");
   for (const force of [[], ["--force"]]) {
     const cwd = join(rkt.dir, "containers/prepared", uuid);
