@@ -116,19 +116,28 @@ const setOf = (family: Family): NextHopSet => ({
 });
 const sets = [4, 6] as const;
 
-/** Of all that leaves by the interface, whoever sends it: kernel, app, or a neighbour that takes the container for a router. */
+/**
+ * Of all that leaves by the interface, whether kernel or app sends it. A network namespace forwards if the machine does: what a
+ * neighbour sends to be sent back to the same network is dropped, so that it takes nothing of the container's share.
+ */
 export function containerTable(ifName: string, gateways: readonly string[]): Table {
   const always = [...gateways.flatMap(alwaysReached), ...ROUTERS];
   return {
     name: `rkt-${ifName}`,
     owned: false,
-    hook: HOOK.postrouting,
     sets: sets.map(setOf),
-    rules: [
-      [...notTo(ifName), ACCEPT],
-      ...always.map((address) => [...nextHopIs(familyOf(address), addressBytes(address)), ACCEPT]),
-      ...sets.map((family) => [...countNextHop(family, setOf(family).name), ACCEPT]),
-      [DROP],
+    chains: [
+      { name: "back", hook: HOOK.forward, rules: [[...notFrom(ifName), ACCEPT], [...notTo(ifName), ACCEPT], [DROP]] },
+      {
+        name: "hops",
+        hook: HOOK.postrouting,
+        rules: [
+          [...notTo(ifName), ACCEPT],
+          ...always.map((address) => [...nextHopIs(familyOf(address), addressBytes(address)), ACCEPT]),
+          ...sets.map((family) => [...countNextHop(family, setOf(family).name), ACCEPT]),
+          [DROP],
+        ],
+      },
     ],
   };
 }
@@ -146,11 +155,16 @@ export function hostTable(name: string, { device, senders }: Forwarded): Table {
   return {
     name,
     owned: true,
-    hook: HOOK.forward,
     sets: sets.map(setOf),
-    rules: [
-      [...notFrom(device), ACCEPT],
-      ...(senders === undefined ? [...sets.map(counted), [DROP]] : senders.flatMap(ofSender)),
+    chains: [
+      {
+        name: "hops",
+        hook: HOOK.forward,
+        rules: [
+          [...notFrom(device), ACCEPT],
+          ...(senders === undefined ? [...sets.map(counted), [DROP]] : senders.flatMap(ofSender)),
+        ],
+      },
     ],
   };
 }

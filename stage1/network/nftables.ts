@@ -121,43 +121,46 @@ export interface NextHopSet {
   timeout: number;
 }
 
+export interface Chain {
+  name: string;
+  hook: number;
+  rules: readonly (readonly Expression[])[];
+}
+
 export interface Table {
   name: string;
   /** Goes when the socket that it is made by is closed (NFT_TABLE_F_OWNER, Linux 5.12). */
   owned: boolean;
-  hook: number;
   sets: readonly NextHopSet[];
-  rules: readonly (readonly Expression[])[];
+  chains: readonly Chain[];
 }
 
-/** The messages that make a table with one chain, all or nothing. */
-export function newTable({ name, owned, hook, sets, rules }: Table): Buffer {
-  const CHAIN = text("guard");
+/** The messages that make a table, all or nothing; the last one asks for an answer. */
+export function newTable({ name, owned, sets, chains }: Table): Buffer {
   const change = (type: number, flags: number, ...attributes: Buffer[]): Buffer =>
     message((NFNL_SUBSYS_NFTABLES << 8) | type, NFPROTO_INET, 0, flags, [attribute(1, text(name)), ...attributes]);
   const OWNER = 2;
   const PRIORITY = u32(0);
   const ACCEPTS = u32(1);
-  return Buffer.concat([
-    message(NFNL_MSG_BATCH_BEGIN, 0, NFNL_SUBSYS_NFTABLES, 0, []),
-    change(NEWTABLE, NLM_F_CREATE, attribute(2, u32(owned ? OWNER : 0))),
+  const newChain = (chain: Chain): Buffer =>
     change(
       NEWCHAIN,
       NLM_F_CREATE,
-      attribute(3, CHAIN),
+      attribute(3, text(chain.name)),
       attribute(7, text("filter")),
       attribute(5, ACCEPTS),
-      nested(4, attribute(1, u32(hook)), attribute(2, PRIORITY)),
-    ),
+      nested(4, attribute(1, u32(chain.hook)), attribute(2, PRIORITY)),
+    );
+  const rules = chains.flatMap((chain) => chain.rules.map((rule) => ({ chain: text(chain.name), rule })));
+  return Buffer.concat([
+    message(NFNL_MSG_BATCH_BEGIN, 0, NFNL_SUBSYS_NFTABLES, 0, []),
+    change(NEWTABLE, NLM_F_CREATE, attribute(2, u32(owned ? OWNER : 0))),
+    ...chains.map(newChain),
     ...sets.map((set, i) => change(NEWSET, NLM_F_CREATE, ...describe(set, i + 1))),
-    ...rules.map((rule, i) =>
-      change(
-        NEWRULE,
-        NLM_F_CREATE | NLM_F_APPEND | (i === rules.length - 1 ? NLM_F_ACK : 0),
-        attribute(2, CHAIN),
-        nested(4, ...rule),
-      ),
-    ),
+    ...rules.map(({ chain, rule }, i) => {
+      const last = i === rules.length - 1 ? NLM_F_ACK : 0;
+      return change(NEWRULE, NLM_F_CREATE | NLM_F_APPEND | last, attribute(2, chain), nested(4, ...rule));
+    }),
     message(NFNL_MSG_BATCH_END, 0, NFNL_SUBSYS_NFTABLES, 0, []),
   ]);
 }

@@ -357,6 +357,26 @@ arp=$(grep -c eth0 /proc/net/arp); [ $arp -le 65 ] || echo $arp entries
     await eventually("the gateway is reached", () => (heard() === "ready\nx\n" ? true : undefined));
   });
 
+hostTest("a neighbour takes nothing of a container's share by what the container would forward", async (host) => {
+  const { says, standing, container, tools } = host;
+  const victim = await standing(["--net"], `echo up\n${OBEY}`);
+  await eventually("it runs", () => (victim.output() === "up\n" ? true : undefined));
+  // A network namespace forwards where the machine does, which with a default network it does.
+  const inVictim = `pid=$(pgrep -n -f 'until [[] -e /tools/order'); exec nsenter -t $pid -n`;
+  says("sh", "-c", `${inVictim} sysctl -qw net.ipv4.ip_forward=1`);
+  assert.equal(says("sh", "-c", `${inVictim} sysctl -n net.ipv4.ip_forward`), "1\n");
+  const script = `${SEND}ping -c1 ${victim.address} >/dev/null
+its=$(sed -n 's/^${victim.address} .* \\(..:..:..:..:..:..\\) .*/\\1/p' /proc/net/arp)
+for i in 11 12 13 14 15 16 17 18; do /tools/frames send eth0 $mac $its $own \${own%.*}.2$i 9 forwarded; done; echo sent`;
+  assert.equal(says(...container(["--net"], script)), "sent\n");
+  writeFileSync(join(tools, "order"), "/tools/attack hops eth0 11.0.0.1 100");
+  renameSync(join(tools, "order"), join(tools, "order1"));
+  await eventually("it has counted", () => (victim.output().includes("did 1") ? true : undefined));
+  // The neighbour is one, which it has answered.
+  assert.match(victim.output(), /^63 sent$/m);
+  await victim.end();
+});
+
 /** Who is asked for on the link: destinations of neighbour discovery, and what ARP asks for. */
 const ASKED = `table netdev asked {
   set addresses6 { type ipv6_addr; flags dynamic; size 65535; }
