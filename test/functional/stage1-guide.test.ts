@@ -40,7 +40,7 @@ const paths = Object.entries(here)
     if (typeof path === "string") return [path];
     if (name === "appLog") return [here.appLog("<app>", "stdout"), here.appLog("<app>", "stderr")];
     if (name === "upper" || name === "work") return [];
-    const argument = name === "appStatus" ? "<app>" : name === "emptyVolume" ? "<name>" : "<dir>";
+    const argument = name === "appStatus" ? "<app>" : name === "emptyVolume" ? "<name>" : name === "layer" ? "<n>" : "<dir>";
     return [(path as (of: string) => string)(argument)];
   })
   .map((path) => path.replace(/^\.\//, ""));
