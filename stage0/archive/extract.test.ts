@@ -336,14 +336,14 @@ test("late directories: the deepest first, the last note of each", () => {
 
 test("late directories: what they hold is bounded, and given back", () => {
   const late = new LateDirectories();
-  const large = { ...plain, xattrs: new Map([["user.a", Buffer.alloc(60 * 1024 ** 2)]]) };
+  const large = { ...plain, xattrs: new Map([["user.a", Buffer.alloc(45 * 1024 ** 2)]]) };
   for (let i = 0; i < 5; i++) late.note("same", large);
   late.note("another", large);
   late.forget("another");
   late.note("a third", large);
   assert.throws(() => late.note("too much", large), {
     code: "bad-archive",
-    message: /^its directories' names and attributes are longer than 134217728 bytes in all$/,
+    message: /^its directories' names and attributes are longer than 100663296 bytes in all$/,
   });
 });
 

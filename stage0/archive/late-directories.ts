@@ -7,7 +7,7 @@ import type { Metadata } from "./metadata.ts";
 import { tarError } from "./tar-error.ts";
 
 /** All directories are held until the end, and one entry can bring 512 of them: a bound for the whole image. */
-const MAX_BYTES = 128 * 1024 ** 2;
+const MAX_BYTES = 96 * 1024 ** 2;
 
 export class LateDirectories {
   readonly #directories = new Map<string, Metadata>();

@@ -52,6 +52,13 @@ export function readDocuments(texts: OciTexts, what: string): OciContent & { con
       `${what}: its manifest has ${manifest.layers.length} layers, its configuration has ${diffIds.length}`,
     );
   const layers = manifest.layers.map((layer, i) => ({ ...layer, diffId: diffIds[i] ?? "" }));
+  const first = new Map<string, LayerRef>();
+  for (const layer of layers) {
+    const other = first.get(layer.digest) ?? layer;
+    first.set(layer.digest, other);
+    if (other.diffId !== layer.diffId || other.size !== layer.size)
+      throw new RktError("manifest-invalid", `${what}: its layer ${layer.digest} has two sizes or two diff IDs`);
+  }
   return { digest: digestOf(texts.manifest), layers, configuration };
 }
 

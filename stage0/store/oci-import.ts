@@ -11,7 +11,7 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import type { DataLayout } from "../../shared/contract/data-directory.ts";
 import { blobKey } from "../../shared/contract/image-ids.ts";
 import { formatImageManifest, parseImageManifest } from "../../shared/schema/image-manifest.ts";
-import { syncfs } from "../../shared/syscall/file.ts";
+import { fsetxattr, syncfs, xattrs } from "../../shared/syscall/file.ts";
 import { LayerAlone } from "../archive/layer.ts";
 import { toImageManifest } from "../oci/to-appc.ts";
 import { type BlobImport, type ImportedBlob, type ImportLimits, place } from "./blob-import.ts";
@@ -172,12 +172,29 @@ function createSha256(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
+/**
+ * What a layer's blob was found to decompress to, on the blob itself: a configuration may give any layer's blob another
+ * layer's diff ID, and so another layer's files.
+ */
+const DIFF_ID_XATTR = "trusted.rkt.diff-id";
+
+function noteDiffId(fd: number, diffId: string): void {
+  try {
+    fsetxattr(fd, DIFF_ID_XATTR, Buffer.from(diffId));
+  } catch (error) {
+    // A file system without them: the layer comes again with each image that has it.
+    if (!["EOPNOTSUPP", "EPERM"].includes(errorCode(error) ?? "")) throw error;
+  }
+}
+
+const knownDiffId = (path: string): string | undefined => xattrs(path).get(DIFF_ID_XATTR)?.toString();
+
 /** Whether the store has the layer, undamaged. A damaged one comes again, and takes its place. */
 async function isPresent({ layout, share, checked }: ImportContext, layer: LayerRef): Promise<boolean> {
   const path = layout.layerBlob(layer.digest);
   if (statSync(path, { throwIfNoEntry: false })?.size !== layer.size) return false;
   share();
-  if (!existsSync(path)) return false;
+  if (!existsSync(path) || knownDiffId(path) !== layer.diffId) return false;
   if (checked.has(layer.digest)) return true;
   if ((await layerDamage(layout, layer)) !== undefined) return false;
   checked.add(layer.digest);
@@ -222,6 +239,7 @@ function pendingLayer(
     finish: () =>
       attempt(async () => {
         await reader.end();
+        noteDiffId(blob.fd, layer.diffId);
         const notes = extractor.finish();
         extractor.close();
         open = false;
