@@ -56,6 +56,9 @@ export class LayerAlone {
   #again = false;
 
   /** `root` is an empty directory. */
+  /** Where this layer has had something that is no directory. */
+  readonly #others = new PathSet();
+
   constructor(root: string) {
     this.#root = root;
     this.#extractor = new Extractor(root, {
@@ -112,7 +115,9 @@ export class LayerAlone {
     const hidden = this.#whiteouts.delete(path);
     if (what === "implied" && !hidden) this.#note(this.#implied, path);
     else this.#implied.delete(path);
-    if (hidden && what !== "other") this.#note(this.#opaque, path);
+    if (what === "other") this.#others.add(path);
+    // A file of this layer's had hidden what is below: a directory in the file's place does not bring that back.
+    else if (hidden || this.#others.has(path)) this.#note(this.#opaque, path);
   }
 
   #note(set: Set<string>, path: string): void {

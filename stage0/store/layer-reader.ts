@@ -28,6 +28,8 @@ export interface LayerReader {
 export interface LayerBudget {
   limits: ImportLimits;
   unpacked: number;
+  /** Bytes of their blobs that have come. */
+  written: number;
 }
 
 export type TakeEntry = (entry: TarEntry) => EntrySink | undefined;
@@ -49,7 +51,8 @@ export function layerReader({ digest, diffId, size }: LayerRef, budget: LayerBud
     unpacked += chunk.length;
     budget.unpacked += chunk.length;
     requireSize(unpacked, written, budget.limits, implied.count);
-    requireSize(budget.unpacked, Number.POSITIVE_INFINITY, budget.limits);
+    // What a layer may unpack to whatever its size, all layers of an image may together.
+    requireSize(budget.unpacked, budget.written, budget.limits);
     tar.write(chunk);
     requireSize(unpacked, written, budget.limits, implied.count);
     archiveHash?.update(chunk);
@@ -69,6 +72,7 @@ export function layerReader({ digest, diffId, size }: LayerRef, budget: LayerBud
   return {
     async write(chunk) {
       written += chunk.length;
+      budget.written += chunk.length;
       if (written > size) throw wrong(`it is more than ${size} bytes long`);
       hash.update(chunk);
       if (pipe !== undefined) return await pipe.write(chunk);
@@ -99,7 +103,8 @@ export function layerReader({ digest, diffId, size }: LayerRef, budget: LayerBud
       pipe?.destroy();
       // It may come again, and counts once.
       budget.unpacked -= unpacked;
-      unpacked = 0;
+      budget.written -= written;
+      [unpacked, written] = [0, 0];
     },
   };
 }

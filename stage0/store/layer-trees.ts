@@ -59,6 +59,7 @@ export function newLayerDirectory(layout: DataLayout): { temporary: Temporary; r
 const stored = (): LayerBudget => ({
   limits: { ...IMPORT_LIMITS, archiveSize: Number.POSITIVE_INFINITY, ratio: Number.POSITIVE_INFINITY },
   unpacked: 0,
+  written: 0,
 });
 
 /** Gives the entries of a layer of the store to `take`. Throws "damaged-image" when the blob is not what its digest says. */

@@ -53,7 +53,7 @@ interface ImportContext {
 /** Errors call the image by `shown`. */
 export function beginOciImport(context: ImportContext, shown: string): OciImport {
   const { layout } = context;
-  const budget: LayerBudget = { limits: context.limits, unpacked: 0 };
+  const budget: LayerBudget = { limits: context.limits, unpacked: 0, written: 0 };
   const arrived = new Map<string, ArrivedLayer>();
   const running = new Set<PendingLayer>();
   const present = new Set<string>();

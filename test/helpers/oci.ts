@@ -117,7 +117,10 @@ export function readLayout(dir: string, ref = "latest"): OciImage {
   };
 }
 
-/** What matters of a tree, as other tools see it, sorted by name. */
+/**
+ * What matters of a tree, as other tools see it, sorted by name. An overlay shows no mark of its own; a stack of one layer
+ * is that layer, where it can be seen.
+ */
 export function treeFacts(root: string): string {
   const run = (script: string): string => {
     const { status, stdout, stderr } = spawnSync("sh", ["-ec", script], { cwd: root, maxBuffer: 1 << 28 });
@@ -128,7 +131,7 @@ export function treeFacts(root: string): string {
 find . -mindepth 1 ! -type d -printf '%P|%y|%m|%U|%G|%T@|%s|%n|%l\\n'
 find . \\( -type c -o -type b \\) -exec stat -c '%n|%t:%T' {} +
 find . -type f -exec sha256sum {} +
-find . ! -type l -exec getfattr -h -d -m - -e hex {} + | awk '/^# file: /{name=$0; next} /=/{print name "|" $0}'`);
+find . ! -type l -exec getfattr -h -d -m - -e hex {} + | awk '/^# file: /{name=$0; next} /=/ && !/^trusted.overlay.opaque=/{print name "|" $0}'`);
   return lines.split("\n").sort().join("\n");
 }
 
