@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { KnownIsolators, SeccompSet } from "./schema/isolators.ts";
 import { errorNumber, expandSystemCalls, isSystemCall, SYSTEM_CALL_SETS } from "./schema/system-calls.ts";
-import { allows, defaultFilter, isolatorFilter, type SystemCallFilter } from "./seccomp.ts";
+import { allows, allowsNamespaces, defaultFilter, isolatorFilter, type SystemCallFilter } from "./seccomp.ts";
 import { systemCallNumbers } from "./system-call-numbers.ts";
 
 const retain = (...set: string[]): KnownIsolators => ({ "os/linux/seccomp-retain-set": { set, errno: undefined } });
@@ -120,4 +120,11 @@ test("numbers of errors are the system's", async () => {
   assert.equal(errorNumber("EHWPOISON"), 133);
   assert.equal(errorNumber("EACCESS"), errorNumber("EACCES"));
   for (const name of ["-", "", "EWHATEVER", "constructor"]) assert.equal(errorNumber(name), undefined);
+});
+
+test("the default filter lets nobody make a namespace, whatever the capabilities", () => {
+  for (const capabilities of [[], ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE"]]) assert.equal(allowsNamespaces(defaultFilter(capabilities)), false);
+  for (const isolators of [remove("reboot"), retain("unshare"), retain("clone")])
+    assert.equal(allowsNamespaces(isolatorFilter(isolators)), true);
+  assert.equal(allowsNamespaces(undefined), true);
 });

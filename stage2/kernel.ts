@@ -38,7 +38,7 @@ import {
   landlockVersion,
 } from "../shared/syscall/landlock.ts";
 import { MNT_DETACH, MS_REC, MS_SLAVE, mount, pivotRoot, umount } from "../shared/syscall/mount.ts";
-import { CLONE_FS, CLONE_NEWCGROUP, CLONE_NEWNS, fchdir, owningUserNamespace, setns, unshare } from "../shared/syscall/namespace.ts";
+import { belongsToUsers, CLONE_FS, CLONE_NEWCGROUP, CLONE_NEWNS, fchdir, setns, unshare } from "../shared/syscall/namespace.ts";
 import {
   capget,
   capset,
@@ -170,13 +170,7 @@ const OPEN_FILES = 1024n;
 
 /** An app can put itself into a user namespace, in which it mounts over its files what it likes. */
 function requireOwnNamespace(namespace: number): void {
-  const owner = owningUserNamespace(namespace);
-  try {
-    const [of, own] = [fstatSync(owner), statSync("/proc/self/ns/user")];
-    if (of.dev === own.dev && of.ino === own.ino) return;
-  } finally {
-    closeSync(owner);
-  }
+  if (belongsToUsers(namespace, "/proc/self/ns/user")) return;
   throw new RktError("not-running", "it has moved into namespaces of its own, which nobody else enters", {
     hint: "nsenter(1) of the host enters them, with all that the app has mounted there",
     exitCode: LAUNCH_EXIT.mount,

@@ -1,5 +1,6 @@
 /** System calls for a process's namespaces (namespaces(7)), root and working directory. */
 
+import { closeSync, fstatSync, statSync } from "node:fs";
 import { check, cString, ffi, type PathArg } from "./libc.ts";
 
 export const CLONE_FS = 0x200;
@@ -18,9 +19,18 @@ export function setns(fd: number, type: number): void {
   check("setns", ffi().libc.setns(fd, type));
 }
 
-/** A descriptor of the user namespace that a namespace belongs to (ioctl_nsfs(2)). */
-export function owningUserNamespace(fd: number): number {
-  return check("ioctl NS_GET_USERNS", ffi().libc.ioctl(fd, NS_GET_USERNS, 0n));
+/**
+ * Whether a namespace belongs to the user namespace at a path (ioctl_nsfs(2)): an app can make a user namespace, and in it
+ * others, where it mounts over its files what it likes.
+ */
+export function belongsToUsers(namespace: number, users: string): boolean {
+  const owner = check("ioctl NS_GET_USERNS", ffi().libc.ioctl(namespace, NS_GET_USERNS, 0n));
+  try {
+    const [of, wanted] = [fstatSync(owner), statSync(users)];
+    return of.dev === wanted.dev && of.ino === wanted.ino;
+  } finally {
+    closeSync(owner);
+  }
 }
 
 export function chroot(path: PathArg): void {

@@ -8,7 +8,7 @@
  * open files: a relay copies between them and the command's own streams.
  */
 
-import { closeSync, fstatSync, openSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readlinkSync } from "node:fs";
 import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { hierarchies, ownCgroup } from "../../shared/cgroup-hierarchies.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
@@ -19,7 +19,7 @@ import { STAGE1 } from "../../shared/contract/stage1-root.ts";
 import { appUnitCgroup } from "../../shared/contract/units.ts";
 import type { PodManifest } from "../../shared/schema/types.ts";
 import { closeOnExecFrom, isTerminal } from "../../shared/syscall/descriptor.ts";
-import { owningUserNamespace } from "../../shared/syscall/namespace.ts";
+import { belongsToUsers } from "../../shared/syscall/namespace.ts";
 import { PR_CAPBSET_DROP, prctl } from "../../shared/syscall/process.ts";
 import { firstProcess } from "../container/first-process.ts";
 import { readContainer } from "../container/container.ts";
@@ -90,7 +90,7 @@ function appDescriptors(first: number, app: string, manifest: PodManifest): AppD
       hint: `there are: ${manifest.apps.map(({ name }) => name).join(", ")}`,
     });
   const stage1Mounts = readlinkSync(`/proc/${first}/ns/mnt`);
-  const users = userNamespace(`/proc/${first}/ns/user`);
+  const users = `/proc/${first}/ns/user`;
   for (const process of appProcesses(first, app)) {
     const namespaces = openNamespaces(process, app, { stage1Mounts, users });
     if (namespaces === undefined) continue;
@@ -131,22 +131,6 @@ function startTime(pid: number): number {
   }
 }
 
-/** Device and inode of a user namespace. */
-function userNamespace(at: string | number): string {
-  const { dev, ino } = typeof at === "string" ? statSync(at) : fstatSync(at);
-  return `${dev}:${ino}`;
-}
-
-/** An app can make a user namespace, and in it others, where it mounts over its files what it likes. */
-function belongsTo(namespace: number, users: string): boolean {
-  const owner = owningUserNamespace(namespace);
-  try {
-    return userNamespace(owner) === users;
-  } finally {
-    closeSync(owner);
-  }
-}
-
 /**
  * A process that has stage 1's own is not yet the app, or is systemd's helper. What is the root there, the launcher
  * checks.
@@ -162,7 +146,7 @@ function openNamespaces(
     const [mounts = -1, cgroups = -1] = opened;
     const fits =
       readlinkSync(`/proc/self/fd/${mounts}`) !== stage1Mounts &&
-      opened.every((namespace) => belongsTo(namespace, users)) &&
+      opened.every((namespace) => belongsToUsers(namespace, users)) &&
       // Still the process it was, and no other of the same number.
       readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(`/${appUnitCgroup(app)}\n`);
     if (fits) return { mounts, cgroups };

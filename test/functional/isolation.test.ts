@@ -12,6 +12,7 @@ import { filterProgram } from "../../shared/seccomp-program.ts";
 import { systemCallNumbers } from "../../shared/system-call-numbers.ts";
 import { I386, runFilter, X86_64 } from "../helpers/bpf.ts";
 import { runs32Bit } from "../helpers/kernel.ts";
+import { compileAttack } from "../helpers/attack.ts";
 import { dist, exampleAci, makeRkt, requires, type Rkt, scratchFile, sh } from "../helpers/rkt.ts";
 
 const busybox = exampleAci("busybox");
@@ -174,10 +175,8 @@ test("likewise with users of the container's own, with every capability and with
 const KERNELS_OWN = ["64 brk", "64 landlock_restrict_self", "64 setsid", "32 brk", "32 landlock_restrict_self", "32 nice", "32 setsid"];
 
 function walk(rkt: Rkt, options: readonly string[], after: readonly string[]): string[] {
-  const program = join(rkt.scratch, "attack");
-  execFileSync("gcc", ["-static", "-O1", "-o", program, join(import.meta.dirname, "../fixtures/attack.c")]);
   const text = manifest({ app: { exec: ["/attack", "walk"], user: "0", group: "0" } });
-  const entry: Entry = { name: "rootfs/attack", data: readFileSync(program), mode: 0o755 };
+  const entry: Entry = { name: "rootfs/attack", data: compileAttack(rkt.scratch), mode: 0o755 };
   const file = scratchFile(rkt, "walk.aci", makeAci([entry], text));
   return rkt.ok(["run", ...options, file, ...after]).stdout.trim().split("\n");
 }

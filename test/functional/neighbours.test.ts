@@ -1,13 +1,13 @@
 /** What an app can do to the processes of another app of its container: signal them, and nothing else. */
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import { type TestContext, test } from "node:test";
 import { DEFAULT_CAPABILITIES } from "../../shared/schema/capabilities.ts";
 import { landlockVersion } from "../../shared/syscall/landlock.ts";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
+import { compileAttack } from "../helpers/attack.ts";
 import { eventually, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
 
 function ready(t: TestContext): boolean {
@@ -21,11 +21,9 @@ const LOOK = 'until o=$(attack processes) && echo "$o" | grep -q " victim:"; do 
 
 /** Its app waits, under the name of "victim", unless told otherwise. */
 function image(rkt: Rkt, app: object = {}): string {
-  const program = join(rkt.scratch, "attack");
-  execFileSync("gcc", ["-static", "-O1", "-o", program, join(import.meta.dirname, "../fixtures/attack.c")]);
   const entries: Entry[] = [
     { name: "rootfs/bin/busybox", data: readFileSync("/usr/bin/busybox"), mode: 0o755 },
-    { name: "rootfs/bin/attack", data: readFileSync(program), mode: 0o755 },
+    { name: "rootfs/bin/attack", data: compileAttack(rkt.scratch), mode: 0o755 },
     ...["cat", "grep", "ln", "mkdir", "mv", "sh", "sleep", "usleep"].map(
       (name): Entry => ({ name: `rootfs/bin/${name}`, type: "2", link: "busybox" }),
     ),

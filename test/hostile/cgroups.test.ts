@@ -5,22 +5,21 @@
  */
 
 import assert from "node:assert/strict";
-import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { hierarchies, ownCgroup } from "../../shared/cgroup-hierarchies.ts";
 import { makeAci, manifest } from "../fixtures/aci.ts";
+import { compileAttack } from "../helpers/attack.ts";
 import { eventually, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
 
 function image(rkt: Rkt): string {
-  const attack = join(rkt.scratch, "attack");
-  execFileSync("gcc", ["-static", "-O1", "-o", attack, join(import.meta.dirname, "../fixtures/attack.c")]);
   const entries = [
     { name: "rootfs/bin/busybox", data: readFileSync("/usr/bin/busybox"), mode: 0o755 },
     { name: "rootfs/bin/sh", type: "2", link: "busybox" },
-    { name: "rootfs/bin/attack", data: readFileSync(attack), mode: 0o755 },
+    { name: "rootfs/bin/attack", data: compileAttack(rkt.scratch), mode: 0o755 },
     { name: "rootfs/tmp", type: "5", mode: 0o1777 },
   ];
   const app = {

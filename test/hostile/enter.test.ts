@@ -4,12 +4,12 @@
  */
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type Entry, makeAci, manifest } from "../fixtures/aci.ts";
+import { compileAttack } from "../helpers/attack.ts";
 import { dist, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
 
 const FLAVORS: [name: string, options: string[], app: string[]][] = [
@@ -20,12 +20,10 @@ const FLAVORS: [name: string, options: string[], app: string[]][] = [
 
 /** An image whose user u is 1000, and may write to /etc/passwd. */
 function image(rkt: Rkt, exec: string[], postStop?: string[]): string {
-  const attack = join(rkt.scratch, "attack");
-  execFileSync("gcc", ["-static", "-O1", "-o", attack, join(import.meta.dirname, "../fixtures/attack.c")]);
   const entries: Entry[] = [
     { name: "rootfs/bin/busybox", data: readFileSync("/usr/bin/busybox"), mode: 0o755 },
     { name: "rootfs/bin/sh", type: "2", link: "busybox" },
-    { name: "rootfs/bin/attack", data: readFileSync(attack), mode: 0o755 },
+    { name: "rootfs/bin/attack", data: compileAttack(rkt.scratch), mode: 0o755 },
     { name: "rootfs/etc/passwd", data: "u:x:1000:1000::/:/bin/sh\n", mode: 0o666 },
     { name: "rootfs/tmp", type: "5", mode: 0o1777 },
   ];
