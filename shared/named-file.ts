@@ -9,7 +9,7 @@ import { closeSync, constants, fstatSync, openSync, statfsSync } from "node:fs";
 import { constants as osConstants } from "node:os";
 import { errorCode, RktError } from "./errors.ts";
 import { mkdirat, O_PATH, openat2, openat2IfThere, readlinkat } from "./syscall/file.ts";
-import { SyscallError } from "./syscall/libc.ts";
+import { SyscallError } from "./syscall/call.ts";
 
 /** As many links as path_resolution(7) follows. */
 const MAX_LINKS = 40;

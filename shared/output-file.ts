@@ -13,7 +13,7 @@ import { beside } from "./beside.ts";
 import { RktError } from "./errors.ts";
 import { openNamedDirectory } from "./named-file.ts";
 import { AT_FDCWD, linkat, O_PATH, openat2, openat2IfThere, RESOLVE_BENEATH, renameat, unlinkat } from "./syscall/file.ts";
-import { SyscallError } from "./syscall/libc.ts";
+import { SyscallError } from "./syscall/call.ts";
 
 const AT_SYMLINK_FOLLOW = 0x400;
 const NEW = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;

@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { ANNOTATIONS } from "../shared/contract/annotations.ts";
 import { bareApp } from "../shared/schema/image-manifest.ts";
 import type { App, NameValue } from "../shared/schema/types.ts";
-import { SyscallError } from "../shared/syscall/libc.ts";
+import { SyscallError } from "../shared/syscall/call.ts";
 import { ALL, capabilityNames } from "./capabilities.ts";
 import type { Kernel } from "./kernel.ts";
 import { launch } from "./launch.ts";

@@ -13,7 +13,7 @@ import { PRIVATE_IDS } from "../shared/contract/host-state.ts";
 import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
 import { DEFAULT_PATH } from "../shared/program.ts";
 import { rlimitText } from "../shared/schema/rlimits.ts";
-import { SyscallError } from "../shared/syscall/libc.ts";
+import { SyscallError } from "../shared/syscall/call.ts";
 import { ALL, capabilityNames, SYS_ADMIN } from "./capabilities.ts";
 import { appEnvironment } from "./environment.ts";
 import type { Failures, Kernel } from "./kernel.ts";

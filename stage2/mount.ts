@@ -20,7 +20,7 @@ import {
   status,
   symlinkat,
 } from "../shared/syscall/file.ts";
-import { SyscallError } from "../shared/syscall/libc.ts";
+import { SyscallError } from "../shared/syscall/call.ts";
 import {
   MOUNT_ATTR_NODEV,
   MOUNT_ATTR_NOEXEC,

@@ -2,7 +2,7 @@
 
 import { constants as fsConstants } from "node:fs";
 import { constants } from "node:os";
-import { check, cString, ffi, type PathArg, SyscallError } from "./libc.ts";
+import { call, check, cString, type PathArg, SyscallError, tryCall } from "./call.ts";
 
 export const AT_FDCWD = -100;
 export const AT_SYMLINK_NOFOLLOW = 0x100;
@@ -16,9 +16,6 @@ export const RESOLVE_IN_ROOT = 0x10;
 export const O_PATH = 0x200000;
 export const O_CLOEXEC = 0x80000;
 const O_NONBLOCK = 0x800;
-const SYS_ioctl = 16n;
-const SYS_openat2 = 437n;
-const SYS_statx = 332n;
 const FICLONE = 0x40049409n;
 const FS_IOC_GETFLAGS = 0x80086601n;
 const FS_IOC_SETFLAGS = 0x40086602n;
@@ -42,10 +39,9 @@ function tryOpenat2(dirfd: number, path: PathArg, flags: number, mode: number, r
   const races = (resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)) !== 0;
   const most = !races ? 0 : (flags & O_NONBLOCK) === 0 ? Number.POSITIVE_INFINITY : MAX_RACES;
   for (let again = 0; ; ) {
-    const result = ffi().syscall.how(SYS_openat2, BigInt(dirfd), cString(path), how, 24n);
-    if (Number(result) >= 0) return Number(result);
-    const errno = ffi().errno();
-    if (errno !== constants.errno.EINTR && !(errno === constants.errno.EAGAIN && again++ < most)) return -errno;
+    const result = tryCall("openat2", dirfd, cString(path), how, how.length);
+    if (result === -constants.errno.EINTR || (result === -constants.errno.EAGAIN && again++ < most)) continue;
+    return result;
   }
 }
 
@@ -68,7 +64,7 @@ export function openat2IfThere(
 
 /** Shares all blocks of one file with another (ioctl_ficlone(2)). */
 export function reflink(toFd: number, fromFd: number): void {
-  check("ioctl FICLONE", ffi().libc.ioctl(toFd, FICLONE, BigInt(fromFd)));
+  check("ioctl FICLONE", tryCall("ioctl", toFd, FICLONE, fromFd));
 }
 
 /** Flags that keep even root from changing or removing a file (ioctl_iflags(2)). */
@@ -82,14 +78,14 @@ export const FS_APPEND_FL = 0x20;
  */
 export function inodeFlags(fd: number): number {
   const flags = Buffer.alloc(8);
-  check("ioctl FS_IOC_GETFLAGS", ffi().syscall.intsBuf(SYS_ioctl, BigInt(fd), FS_IOC_GETFLAGS, flags));
+  check("ioctl FS_IOC_GETFLAGS", tryCall("ioctl", fd, FS_IOC_GETFLAGS, flags));
   return flags.readUInt32LE(0);
 }
 
 export function setInodeFlags(fd: number, flags: number): void {
   const value = Buffer.alloc(8);
   value.writeUInt32LE(flags, 0);
-  check("ioctl FS_IOC_SETFLAGS", ffi().syscall.intsBuf(SYS_ioctl, BigInt(fd), FS_IOC_SETFLAGS, value));
+  check("ioctl FS_IOC_SETFLAGS", tryCall("ioctl", fd, FS_IOC_SETFLAGS, value));
 }
 
 const BTRFS_IOC_SUBVOL_GETFLAGS = 0x80089419n;
@@ -100,27 +96,27 @@ export const BTRFS_SUBVOL_RDONLY = 2n;
 /** Flags of a subvolume of btrfs, by its root directory (btrfs-ioctl(3)). */
 export function subvolumeFlags(fd: number): bigint {
   const flags = Buffer.alloc(8);
-  check("ioctl BTRFS_IOC_SUBVOL_GETFLAGS", ffi().syscall.intsBuf(SYS_ioctl, BigInt(fd), BTRFS_IOC_SUBVOL_GETFLAGS, flags));
+  check("ioctl BTRFS_IOC_SUBVOL_GETFLAGS", tryCall("ioctl", fd, BTRFS_IOC_SUBVOL_GETFLAGS, flags));
   return flags.readBigUInt64LE(0);
 }
 
 export function setSubvolumeFlags(fd: number, flags: bigint): void {
   const value = Buffer.alloc(8);
   value.writeBigUInt64LE(flags, 0);
-  check("ioctl BTRFS_IOC_SUBVOL_SETFLAGS", ffi().syscall.intsBuf(SYS_ioctl, BigInt(fd), BTRFS_IOC_SUBVOL_SETFLAGS, value));
+  check("ioctl BTRFS_IOC_SUBVOL_SETFLAGS", tryCall("ioctl", fd, BTRFS_IOC_SUBVOL_SETFLAGS, value));
 }
 
 export function syncfs(fd: number): void {
-  check("syncfs", ffi().libc.syncfs(fd));
+  call("syncfs", fd);
 }
 
 export function mkfifo(path: PathArg, mode: number): void {
-  check("mkfifo", ffi().libc.mkfifo(cString(path), mode), path);
+  mknodat(AT_FDCWD, path, fsConstants.S_IFIFO | mode, 0n);
 }
 
 /** mknodat(2): `mode` carries the type bits, `dev` is made by `makedev`. */
 export function mknodat(dirfd: number, path: PathArg, mode: number, dev: bigint): void {
-  check("mknodat", ffi().libc.mknodat(dirfd, cString(path), mode, dev), path);
+  check("mknodat", tryCall("mknodat", dirfd, cString(path), mode, dev), path);
 }
 
 /** The device number of (major, minor), as makedev(3). */
@@ -130,25 +126,25 @@ export function makedev(major: number, minor: number): bigint {
 }
 
 export function linkat(fromDir: number, from: PathArg, toDir: number, to: PathArg, flags = 0): void {
-  check("linkat", ffi().libc.linkat(fromDir, cString(from), toDir, cString(to), flags), to);
+  check("linkat", tryCall("linkat", fromDir, cString(from), toDir, cString(to), flags), to);
 }
 
 export function symlinkat(target: PathArg, dirfd: number, path: PathArg): void {
-  check("symlinkat", ffi().libc.symlinkat(cString(target), dirfd, cString(path)), path);
+  check("symlinkat", tryCall("symlinkat", cString(target), dirfd, cString(path)), path);
 }
 
 export function mkdirat(dirfd: number, path: PathArg, mode: number): void {
-  check("mkdirat", ffi().libc.mkdirat(dirfd, cString(path), mode), path);
+  check("mkdirat", tryCall("mkdirat", dirfd, cString(path), mode), path);
 }
 
 export function renameat(fromDir: number, from: PathArg, toDir: number, to: PathArg): void {
-  check("renameat", ffi().libc.renameat(fromDir, cString(from), toDir, cString(to)), from);
+  check("renameat", tryCall("renameat", fromDir, cString(from), toDir, cString(to)), from);
 }
 
 export const AT_REMOVEDIR = 0x200;
 
 export function unlinkat(dirfd: number, path: PathArg, flags = 0): void {
-  check("unlinkat", ffi().libc.unlinkat(dirfd, cString(path), flags), path);
+  check("unlinkat", tryCall("unlinkat", dirfd, cString(path), flags), path);
 }
 
 const PATH_MAX = 4096;
@@ -156,7 +152,7 @@ const PATH_MAX = 4096;
 /** readlinkat(2) of an open link (O_PATH and O_NOFOLLOW). */
 export function readlinkat(fd: number): string {
   const text = Buffer.alloc(PATH_MAX);
-  const length = check("readlinkat", ffi().libc.readlinkat(fd, cString(""), text, BigInt(text.length)));
+  const length = call("readlinkat", fd, cString(""), text, text.length);
   return text.toString("utf8", 0, length);
 }
 
@@ -173,8 +169,7 @@ export interface Status {
 export function status(fd: number): Status {
   const [STATX_BASIC_STATS, STATX_MNT_ID] = [0x7ff, 0x1000];
   const data = Buffer.alloc(256);
-  const mask = BigInt(STATX_BASIC_STATS | STATX_MNT_ID);
-  check("statx", ffi().syscall.intBufInts(SYS_statx, BigInt(fd), cString(""), BigInt(AT_EMPTY_PATH), mask, data));
+  call("statx", fd, cString(""), AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, data);
   if ((data.readUInt32LE(0) & STATX_MNT_ID) === 0) throw new SyscallError("statx", constants.errno.EOPNOTSUPP);
   const type = data.readUInt16LE(28) & fsConstants.S_IFMT;
   return {
@@ -187,11 +182,11 @@ export function status(fd: number): Status {
 }
 
 export function fchownat(dirfd: number, path: PathArg, uid: number, gid: number, flags = AT_SYMLINK_NOFOLLOW): void {
-  check("fchownat", ffi().libc.fchownat(dirfd, cString(path), uid, gid, flags), path);
+  check("fchownat", tryCall("fchownat", dirfd, cString(path), uid, gid, flags), path);
 }
 
 export function fchmodat(dirfd: number, path: PathArg, mode: number): void {
-  check("fchmodat", ffi().libc.fchmodat(dirfd, cString(path), mode, 0), path);
+  check("fchmodat", tryCall("fchmodat", dirfd, cString(path), mode), path);
 }
 
 /** Sets atime and mtime, in nanoseconds since the epoch (may be negative), of the file itself, never of a link's target. */
@@ -202,17 +197,17 @@ export function utimensat(dirfd: number, path: PathArg, atimeNs: bigint, mtimeNs
     times.writeBigInt64LE((ns - nsec) / 1000000000n, i * 16);
     times.writeBigInt64LE(nsec, i * 16 + 8);
   });
-  check("utimensat", ffi().libc.utimensat(dirfd, cString(path), times, AT_SYMLINK_NOFOLLOW), path);
+  check("utimensat", tryCall("utimensat", dirfd, cString(path), times, AT_SYMLINK_NOFOLLOW), path);
 }
 
 export function lsetxattr(path: PathArg, name: string, value: Buffer): void {
   const v = value.length === 0 ? Buffer.alloc(1) : value;
-  check("lsetxattr", ffi().libc.lsetxattr(cString(path), cString(name), v, BigInt(value.length), 0), path);
+  check("lsetxattr", tryCall("lsetxattr", cString(path), cString(name), v, value.length, 0), path);
 }
 
 export function fsetxattr(fd: number, name: string, value: Buffer): void {
   const v = value.length === 0 ? Buffer.alloc(1) : value;
-  check("fsetxattr", ffi().libc.fsetxattr(fd, cString(name), v, BigInt(value.length), 0));
+  call("fsetxattr", fd, cString(name), v, value.length, 0);
 }
 
 /**
@@ -220,17 +215,16 @@ export function fsetxattr(fd: number, name: string, value: Buffer): void {
  * by O_PATH, leads to the very file, which may be a link itself.
  */
 export function xattrs(path: PathArg): Map<string, Buffer> {
-  const { libc } = ffi();
   const names = Buffer.alloc(65536);
-  const length = check("listxattr", libc.listxattr(cString(path), names, BigInt(names.length)), path);
+  const length = check("listxattr", tryCall("listxattr", cString(path), names, names.length), path);
   const result = new Map<string, Buffer>();
   if (length === 0) return result;
   const value = Buffer.alloc(65536);
   for (const name of names.subarray(0, length).toString().split("\0")) {
     if (name === "") continue;
-    const n = Number(libc.getxattr(cString(path), cString(name), value, BigInt(value.length)));
+    const n = tryCall("getxattr", cString(path), cString(name), value, value.length);
     // It was taken away meanwhile.
-    if (n < 0 && ffi().errno() === constants.errno.ENODATA) continue;
+    if (n === -constants.errno.ENODATA) continue;
     // A copy: what is kept must not hold all that there was room for.
     result.set(name, Buffer.from(value.subarray(0, check("getxattr", n, path))));
   }

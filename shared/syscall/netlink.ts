@@ -3,10 +3,9 @@
 import { readSync, writeSync } from "node:fs";
 import { errorCode } from "../errors.ts";
 import { O_CLOEXEC } from "./file.ts";
-import { check, ffi, SyscallError } from "./libc.ts";
+import { call, SyscallError } from "./call.ts";
 
-const SYS_socket = 41n;
-const AF_NETLINK = 16n;
+const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOCK_NONBLOCK = 0x800;
 /** struct nlmsghdr, and the type of a message with a struct nlmsgerr. */
@@ -17,8 +16,7 @@ export const NETLINK_NETFILTER = 12;
 
 /** A socket of this thread's network namespace; close-on-exec. */
 export function netlinkSocket(protocol: number): number {
-  const type = BigInt(SOCK_RAW | SOCK_NONBLOCK | O_CLOEXEC);
-  return check("socket", ffi().syscall.ints(SYS_socket, AF_NETLINK, type, BigInt(protocol), 0n));
+  return call("socket", AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | O_CLOEXEC, protocol);
 }
 
 /** Sends messages of which the last one asks for an acknowledgement (NLM_F_ACK); throws what the kernel refuses first. */

@@ -1,6 +1,6 @@
 /** Sockets that somebody else has made. */
 
-import { check, ffi } from "./libc.ts";
+import { call } from "./call.ts";
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
@@ -16,7 +16,7 @@ const OPTIONS = { type: 3, acceptsConnections: 30, protocol: 38 } as const;
 export function socketOption(fd: number, option: keyof typeof OPTIONS): number {
   const [value, length] = [Buffer.alloc(4), Buffer.alloc(4)];
   length.writeInt32LE(value.length);
-  check("getsockopt", ffi().libc.getsockopt(fd, SOL_SOCKET, OPTIONS[option], value, length));
+  call("getsockopt", fd, SOL_SOCKET, OPTIONS[option], value, length);
   return value.readInt32LE();
 }
 
@@ -24,6 +24,6 @@ export function socketOption(fd: number, option: keyof typeof OPTIONS): number {
 export function socketAddress(fd: number): Buffer {
   const [address, length] = [Buffer.alloc(128), Buffer.alloc(4)];
   length.writeInt32LE(address.length);
-  check("getsockname", ffi().libc.getsockname(fd, address, length));
+  call("getsockname", fd, address, length);
   return address.subarray(0, Math.min(length.readInt32LE(), address.length));
 }

@@ -7,7 +7,7 @@ import type { TreesFile } from "../../shared/contract/trees.ts";
 import { errorText, RktError } from "../../shared/errors.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
 import type { HostPath } from "../../shared/contract/paths.ts";
-import { SyscallError } from "../../shared/syscall/libc.ts";
+import { SyscallError } from "../../shared/syscall/call.ts";
 import { MS_REC, MS_SLAVE, mount } from "../../shared/syscall/mount.ts";
 import { CLONE_NEWNS, unshare } from "../../shared/syscall/namespace.ts";
 import { lowerDirectories, lowerOption } from "./lower-directories.ts";

@@ -34,7 +34,7 @@ import {
   subvolumeFlags,
   unlinkat,
 } from "../../shared/syscall/file.ts";
-import { SyscallError } from "../../shared/syscall/libc.ts";
+import { SyscallError } from "../../shared/syscall/call.ts";
 
 const RESOLVE = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 const DIRECTORY = constants.O_DIRECTORY | constants.O_NOFOLLOW;

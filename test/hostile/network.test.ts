@@ -80,12 +80,16 @@ function hostTest(name: string, body: (host: Host, t: TestContext) => Promise<vo
     ip("-n", near, "route", "add", "default", "via", "198.51.100.2");
     ip("-n", far, "route", "add", "172.16.0.0/12", "via", "198.51.100.1");
 
-    const said = (namespace: string, command: string[]): string =>
-      spawnSync("nsenter", [`--net=/run/netns/${namespace}`, ...command], {
+    const said = (namespace: string, command: string[]): string => {
+      const { status, stdout, stderr } = spawnSync("nsenter", [`--net=/run/netns/${namespace}`, ...command], {
         encoding: "utf8",
         input: "",
         timeout: 60_000,
-      }).stdout;
+      });
+      // Some of the attacks are to fail: what they say explains another failure.
+      if (status !== 0) t.diagnostic(`${command.join(" ")} ended with ${status}: ${stderr}`);
+      return stdout;
+    };
     const start = (...command: string[]) => {
       const child = spawn("nsenter", [`--net=/run/netns/${near}`, ...command], {
         stdio: ["ignore", "pipe", "inherit"],
