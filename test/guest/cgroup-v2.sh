@@ -18,7 +18,12 @@ dpkg -x "$packages/$package"_*.deb kernel
 
 mkdir -p guest/bin guest/dev guest/proc guest/sys guest/new guest/etc guest/usr/lib guest/run guest/tmp
 cp "$root/dist/rkt" "$root/dist/stage1-nspawn.aci" "$root/dist/examples/busybox.aci" guest/
-for module in overlay llc stp bridge veth; do cp "$(find kernel -name $module.ko)" guest/; done
+# In the order of their dependencies.
+modules="virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk overlay llc stp bridge veth"
+for module in $modules; do cp "$(find kernel -name $module.ko)" guest/; done
+# rkt's data directory: with --private-users its file system must take idmapped mounts, which tmpfs does since Linux 6.3.
+truncate -s 2G disk
+mkfs.ext4 -q disk
 mkdir -p guest/etc/rkt/net.d
 cat >guest/etc/rkt/net.d/lan.conf <<'END'
 {"cniVersion": "1.0.0", "name": "lan", "type": "bridge", "bridge": "lan0", "isGateway": true,
@@ -41,7 +46,8 @@ exec switch_root /new /bin/sh /checks
 END
 chmod 755 guest/init
 
-cat >guest/checks <<'END'
+echo "modules='$modules'" >guest/checks
+cat >>guest/checks <<'END'
 PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -49,7 +55,9 @@ mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-for module in overlay llc stp bridge veth; do insmod /$module.ko; done
+for module in $modules; do insmod /$module.ko; done
+mkdir /data
+mount -t ext4 /dev/vda /data
 ip link set lo up
 # As in a login session: not alone in a cgroup that passes nothing on.
 mkdir /sys/fs/cgroup/session
@@ -78,6 +86,9 @@ check "no limit" 0 "0::/" rkt run /busybox.aci $shell 'cat /proc/self/cgroup'
 check "a sysfs of its own" 0 "lo has cgroups" rkt run --net=none /busybox.aci $shell 'cd /sys; echo $(ls class/net; [ -e fs/cgroup/cgroup.procs ] && echo has cgroups)'
 read_all="cd /sys/fs/cgroup; echo \$(cat memory.max memory.swap.max cpu.max cpu.weight)"
 check "limits" 0 "64000000 0 25000 100000 10" rkt run /busybox.aci --memory=64M --cpu=250m $shell "$read_all"
+check "limits with users of its own" 0 "64000000 0 25000 100000 10" rkt run --private-users /busybox.aci --memory=64M --cpu=250m $shell "$read_all"
+check "a cgroup of its own with users of its own" 0 "0::/" rkt run --private-users /busybox.aci --memory=64M $shell 'cat /proc/self/cgroup'
+check "users of its own" 0 65536 rkt run --private-users /busybox.aci --memory=64M $shell 'set -- $(cat /proc/self/uid_map); [ $2 != 0 ] && echo $3'
 check "one mount, from its root on" 0 "/ /sys/fs/cgroup 1" rkt run /busybox.aci $shell \
   'grep -F " - cgroup2 " /proc/self/mountinfo | { read -r id parent device root at rest; echo "$root $at $(($(wc -l) + 1))"; }'
 check "no other's" 0 "none" rkt run /busybox.aci --name=one $shell 'sleep 2' --- /busybox.aci --name=two $shell \
@@ -85,6 +96,7 @@ check "no other's" 0 "none" rkt run /busybox.aci --name=one $shell 'sleep 2' ---
 check "not to be written" 0 "refused" rkt run /busybox.aci --memory=64M $shell \
   'echo max >/sys/fs/cgroup/memory.max || echo $$ >/sys/fs/cgroup/cgroup.procs || mkdir /sys/fs/cgroup/x || echo refused'
 check "more than the limit" 137 "" rkt run /busybox.aci --memory=32Mi $shell 'echo; exec tail /dev/zero'
+check "more than the limit, with users of its own" 137 "" rkt run --private-users /busybox.aci --memory=32Mi $shell 'echo; exec tail /dev/zero'
 check "the least" 0 started rkt run /busybox.aci --memory=24Mi $shell 'echo started'
 check "less" 2 "rkt: run: --memory .16Mi.: must be at least 24Mi" rkt run /busybox.aci --memory=16Mi $shell true
 
@@ -128,5 +140,5 @@ END
 
 (cd guest && find . | busybox cpio -o -H newc 2>/dev/null) >initrd
 timeout 1100 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 5000 -smp 2 -nographic -no-reboot \
-  -kernel kernel/boot/vmlinuz-* -initrd initrd -append "console=ttyS0 quiet panic=-1" </dev/null | tee console
+  -drive file=disk,format=raw,if=virtio,cache=unsafe -kernel kernel/boot/vmlinuz-* -initrd initrd -append "console=ttyS0 quiet panic=-1" </dev/null | tee console
 grep -q "^all good" console
