@@ -12,13 +12,14 @@ import { sourceDateEpoch } from "../shared/aci/writer.ts";
 import { errorCode, RktError, usageError } from "../shared/errors.ts";
 import { DEFAULT_STAGE1_IMAGE } from "../shared/contract/configuration.ts";
 import { shortId } from "../shared/contract/image-ids.ts";
-import { bundle, singleExecutable } from "./bundle.ts";
+import { bundle } from "./bundle.ts";
 import { candidateVersions, type Loader, packageLoader } from "./debian.ts";
 import { licenceFile } from "./licences.ts";
-import { CACHE, DIST, NODE_VERSION, ROOT } from "./paths.ts";
+import { CACHE, DIST, ROOT, RUNTIME_VERSION } from "./paths.ts";
 import { megabytes, program } from "./program.ts";
 import { type BuiltImage, buildRecipe, exampleNames, loadRecipe, recipeFiles } from "./recipe.ts";
-import { buildStage1, type Flavor, FLAVORS, flavorDefaults, flavorScripts, flavorSources } from "./stage1-image.ts";
+import { compile } from "./runtime.ts";
+import { buildStage1, bundlePrograms, type Flavor, FLAVORS, flavorDefaults, flavorSources } from "./stage1-image.ts";
 
 interface Target {
   name: string;
@@ -56,10 +57,10 @@ function rktTarget(): Target {
     output,
     key: async () => {
       licences = licenceFile(await bundle("rkt", main));
-      return hash([await builderKey(), NODE_VERSION, readFileSync(main), Buffer.from(licences)]);
+      return hash([await builderKey(), RUNTIME_VERSION, readFileSync(main), Buffer.from(licences)]);
     },
     make: async () => {
-      await singleExecutable(main, output, CACHE);
+      await compile(main, output);
       writeFileSync(join(DIST, "LICENSES"), licences);
       return undefined;
     },
@@ -67,17 +68,14 @@ function rktTarget(): Target {
 }
 
 function stage1Target(flavor: Flavor): Target {
-  let scripts: Awaited<ReturnType<typeof flavorScripts>> | undefined;
   const defaults = flavorDefaults(flavor);
   return {
     // The default image is "stage1"; `--only=stage1` also includes "stage1/…".
     name: basename(defaults.output) === DEFAULT_STAGE1_IMAGE ? "stage1" : `stage1/${flavor}`,
     output: defaults.output,
-    key: async () => {
-      scripts = await flavorScripts(flavor);
-      return hash([await builderKey(), NODE_VERSION, ...(await flavorSources(flavor, scripts))]);
-    },
-    make: (load) => buildStage1({ ...defaults, scripts }, load),
+    key: async () =>
+      hash([await builderKey(), RUNTIME_VERSION, ...(await flavorSources(flavor, await bundlePrograms(CACHE)))]),
+    make: (load) => buildStage1(defaults, load),
   };
 }
 

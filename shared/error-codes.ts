@@ -172,7 +172,6 @@ export const ERROR_CODES = {
   "stdout-closed": "The reader of stdout has closed it.",
   "stop-failed": "The stage1 image's `stop` failed.",
   "stop-timeout": "The container has not ended in time.",
-  "strip-failed": "The runtime can't be stripped. (Building only.)",
   "sysctl-failed": "A kernel parameter can't be set.",
   "tls-failure": "A server's certificate is not trusted, or TLS failed otherwise.",
   "too-big": "A server sends more bytes than rkt accepts for this kind of file.",

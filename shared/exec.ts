@@ -1,13 +1,11 @@
 /**
  * Leaves a stage: the only module that calls execve(2).
  *
- * It trusts its caller for the path and the arguments. Node.js marks the descriptors that it opens close-on-exec, so
- * the new program inherits only 0–2 and `keepFds`.
+ * It trusts its caller for the path and the arguments. The new program inherits only the descriptors 0–2 and `keepFds`.
  */
 
-import { constants } from "node:os";
-import { isOpenFd, setCloseOnExec } from "./syscall/descriptor.ts";
-import { exitGroup, filterAndExecveat, unblockSignal } from "./syscall/process.ts";
+import { closeOnExecFrom, isOpenFd, setCloseOnExec } from "./syscall/descriptor.ts";
+import { execve as callExecve, exitGroup, filterAndExecveat } from "./syscall/process.ts";
 
 /** Replaces this process. Never returns; throws the error of execve(2). `keepFds` stay open. */
 export function execve(
@@ -16,11 +14,18 @@ export function execve(
   env: Readonly<Record<string, string>>,
   keepFds: readonly number[] = [],
 ): never {
-  unblockSignal(constants.signals.SIGUSR1);
-  for (const fd of keepFds) setCloseOnExec(fd, false);
-  process.execve?.(path, [...argv], { ...env });
-  throw new Error("execve returned");
+  keepOpen(keepFds);
+  return callExecve(path, argv, variables(env));
 }
+
+/** Not left to the runtime: it marks neither all inherited descriptors close-on-exec nor all of its own in time. */
+function keepOpen(keepFds: readonly number[]): void {
+  closeOnExecFrom(3);
+  for (const kept of [0, 1, 2, ...keepFds]) if (isOpenFd(kept)) setCloseOnExec(kept, false);
+}
+
+const variables = (env: Readonly<Record<string, string>>): string[] =>
+  Object.entries(env).map(([name, value]) => `${name}=${value}`);
 
 export interface OpenProgram {
   /** A descriptor of its file. */
@@ -34,11 +39,8 @@ export interface OpenProgram {
  * fails, the filter stays in force.
  */
 export function execveOpen({ fd, argv, env }: OpenProgram, keepFds: readonly number[], filter?: Uint8Array): never {
-  unblockSignal(constants.signals.SIGUSR1);
-  // As process.execve does: Node.js marks all inherited descriptors close-on-exec.
-  for (const kept of [0, 1, 2, ...keepFds]) if (isOpenFd(kept)) setCloseOnExec(kept, false);
-  const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-  filterAndExecveat(filter, fd, argv, variables);
+  keepOpen(keepFds);
+  filterAndExecveat(filter, fd, argv, variables(env));
 }
 
 /** Ends this process without the runtime's own clean-up, which may make calls that a filter denies. */

@@ -19,7 +19,7 @@ const entrypoints: Record<string, (args: readonly string[]) => void> = {
 };
 
 function main(): void {
-  const name = basename(process.argv[1] ?? "init");
+  const name = basename(process.argv0);
   const entrypoint = entrypoints[name];
   if (entrypoint === undefined) throw new RktError("usage", `stage1 has no entrypoint "${name}"`);
   entrypoint(process.argv.slice(2));

@@ -29,7 +29,7 @@ import { withoutOtherApps } from "./without-other-apps.ts";
 import { appDirectory, launchPlan, type Process } from "./plan.ts";
 
 function main(argv: readonly string[], parent: number): never {
-  if (basename(process.argv[1] ?? "") === basename(STAGE1.hostLauncher)) return onHost(argv, parent);
+  if (basename(process.argv0) === basename(STAGE1.hostLauncher)) return onHost(argv, parent);
   const asked = parseArguments(argv);
   // Stage 1 gives a service no stderr: messages about failures go to the app's own.
   if (asked.command === undefined) linux.connect(2, STAGE1.appStderr(asked.app));

@@ -69,7 +69,8 @@ export const STAGE1 = {
   programs: stage1Path("/usr"),
   /** Our own programs. */
   library: stage1Path("/usr/lib/rkt"),
-  runtime: stage1Path("/usr/lib/rkt/node"),
+  /** Our executable: `init` and the launcher are links to it. */
+  runtime: stage1Path("/usr/lib/rkt/stage1"),
   launcher: stage1Path("/usr/lib/rkt/launcher"),
   /** The launcher's last step to the app: a program without threads, loader or libraries. */
   exec: stage1Path("/usr/lib/rkt/exec"),

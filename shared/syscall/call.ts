@@ -1,6 +1,6 @@
 /**
- * Makes Linux system calls that Node.js does not offer. No other module loads `node:ffi`. The files beside it have the
- * calls, one file for each subject.
+ * Makes Linux system calls that the runtime does not offer. The files beside it have the calls, one file for each
+ * subject.
  *
  * Each wrapper makes one call and throws `SyscallError` if it fails; it decides nothing. x86-64 only (syscall numbers,
  * struct layouts). Paths are strings (UTF-8) or Buffers (any bytes but NUL).
@@ -12,6 +12,7 @@
 
 import { closeSync, writeSync } from "node:fs";
 import { constants } from "node:os";
+import { binding, type Word } from "./binding.ts";
 import { ENTRY, sharedObject } from "./calls-library.ts";
 
 /** A system call failed. `code` is the errno's name, as in Node.js's own errors. */
@@ -52,6 +53,7 @@ const NUMBERS = {
   socket: 41,
   getsockname: 51,
   getsockopt: 55,
+  execve: 59,
   fcntl: 72,
   flock: 73,
   fchdir: 81,
@@ -135,28 +137,23 @@ export function check(name: string, result: number, path?: PathArg): number {
 /** All but the call itself: for calls between which the runtime must make none of its own. */
 export function prepareCall(name: SystemCall, ...args: Arguments): () => number {
   const make = load();
-  const number = BigInt(NUMBERS[name]);
+  const number = word(NUMBERS[name]);
   const [a, b, c, d, e] = args.map(word);
   const [first, second, third, fourth, fifth] = [a ?? 0n, b ?? 0n, c ?? 0n, d ?? 0n, e ?? 0n];
   return () => Number(make(number, first, second, third, fourth, fifth));
 }
 
-const word = (value: Argument): bigint | Buffer =>
-  typeof value === "object" ? value : BigInt.asUintN(64, BigInt(value));
+const word = (value: Argument): Word =>
+  typeof value === "object" ? binding().memory(value) : BigInt.asUintN(64, BigInt(value));
 
-type Entry = (number: bigint, ...args: (bigint | Buffer)[]) => bigint;
+let loaded: ((...words: Word[]) => bigint) | undefined;
 
-let loaded: Entry | undefined;
-
-/** Loads the entry at the first call: a command that needs none pays nothing. */
-function load(): Entry {
+/** Loads the entry at the first call. */
+function load(): (...words: Word[]) => bigint {
   if (loaded !== undefined) return loaded;
-  const { dlopen } = process.getBuiltinModule("node:ffi");
   const fd = memoryFile(sharedObject());
   try {
-    const { lib } = dlopen(`/proc/self/fd/${fd}`);
-    const words = ["pointer", "pointer", "pointer", "pointer", "pointer"] as const;
-    loaded = lib.getFunction(ENTRY, { return: "i64", arguments: ["i64", ...words] }) as Entry;
+    loaded = binding().bind(`/proc/self/fd/${fd}`, ENTRY, 6);
   } finally {
     closeSync(fd);
   }
@@ -165,21 +162,23 @@ function load(): Entry {
 
 /** A file in memory alone (memfd_create(2)). */
 function memoryFile(content: Buffer): number {
-  const [MFD_CLOEXEC, MFD_NOEXEC_SEAL] = [1, 8];
-  const { lib } = process.getBuiltinModule("node:ffi").dlopen("libc.so.6");
-  const create = lib.getFunction("memfd_create", { return: "i32", arguments: ["buffer", "u32"] });
-  const name = cString("rkt-system-calls");
+  const [MFD_CLOEXEC, MFD_NOEXEC_SEAL] = [1n, 8n];
+  const create = binding().bind("libc.so.6", "memfd_create", 2);
+  const name = word(cString("rkt-system-calls"));
   // Where vm.memfd_noexec is 2, the kernel makes no file that could be executed as a program. This one is only loaded,
   // which it allows. Before Linux 6.3 it does not know the flag.
-  const sealed = Number(create(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL));
-  const fd = sealed >= 0 ? sealed : Number(create(name, MFD_CLOEXEC));
-  if (fd < 0) throw new Error("memfd_create(2) failed: the kernel must have it to make system calls");
+  const sealed = asInt(create(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL));
+  const fd = sealed >= 0 ? sealed : asInt(create(name, MFD_CLOEXEC));
+  if (fd < 0) throw new Error("memfd_create(2) failed: rkt needs it to make system calls");
   writeSync(fd, content);
   return fd;
 }
 
-/** Where Node.js keeps the bytes of a buffer. */
-export const addressOf = (buffer: Buffer): bigint => process.getBuiltinModule("node:ffi").getRawPointer(buffer);
+/** A C int: the upper half of its register is anything. */
+const asInt = (value: bigint): number => Number(BigInt.asIntN(32, value));
+
+/** Where the bytes of a buffer are. */
+export const addressOf = (buffer: Buffer): bigint => binding().addressOf(buffer);
 
 /** NUL-terminated bytes of a path or name. A NUL inside is refused, because it would silently name another file. */
 export function cString(text: PathArg): Buffer {

@@ -12,18 +12,10 @@ export const PR_CAP_AMBIENT = 47;
 export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 export const RLIMIT_NOFILE = 7;
 
-/** Gives a signal its default disposition: Node.js ignores SIGPIPE and SIGXFSZ, and execve(2) would keep that. */
+/** Gives a signal its default disposition: the runtime ignores SIGPIPE and SIGXFSZ, and execve(2) would keep that. */
 export function resetSignal(signal: number): void {
   const act = Buffer.alloc(32);
   call("rt_sigaction", signal, act, 0, 8);
-}
-
-/** Unblocks a signal in this thread. With --disable-sigusr1 Node.js blocks SIGUSR1, and execve(2) would keep that. */
-export function unblockSignal(signal: number): void {
-  const SIG_UNBLOCK = 1;
-  const set = Buffer.alloc(8);
-  set.writeBigUInt64LE(1n << BigInt(signal - 1));
-  call("rt_sigprocmask", SIG_UNBLOCK, set, 0, 8);
 }
 
 /** A soft and a hard limit of this process (getrlimit(2)). */
@@ -126,6 +118,11 @@ export function pidfdOpen(pid: number): number {
 
 export function pidfdSendSignal(fd: number, signal: number): void {
   call("pidfd_send_signal", fd, signal, 0, 0);
+}
+
+/** Executes a program (execve(2)). Never returns: throws a SyscallError. */
+export function execve(path: string, argv: readonly string[], env: readonly string[]): never {
+  throw new SyscallError("execve", -tryCall("execve", cString(path), stringArray(argv), stringArray(env)), path);
 }
 
 /**

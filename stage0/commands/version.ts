@@ -5,11 +5,11 @@ import { print } from "../terminal/output.ts";
 
 export const command: Command = {
   usage: "version",
-  description: "Prints the versions of rkt, of the App Container specification, and of the Node.js inside.",
+  description: "Prints the versions of rkt, of the App Container specification, and of the Bun inside.",
   examples: [],
   options: {},
   operands: [0, 0],
   async run() {
-    print(`rkt version ${packageJson.version}\nappc version ${APPC_VERSION}\nnode version ${process.versions.node}\n`);
+    print(`rkt version ${packageJson.version}\nappc version ${APPC_VERSION}\nbun version ${process.versions.bun ?? "(none)"}\n`);
   },
 };

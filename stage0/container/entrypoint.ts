@@ -102,8 +102,6 @@ function environment(): Record<string, string> {
   const term = callersEnvironment()["TERM"];
   return {
     PATH: "/usr/bin:/bin",
-    // For a stage1 that runs on Node.js: the real path behind the magic link is one of another mount namespace.
-    NODE_PRESERVE_SYMLINKS_MAIN: "1",
     ...(term === undefined ? {} : { TERM: term }),
   };
 }

@@ -1,9 +1,7 @@
-/** The command that runs this rkt again: the single executable, or Node.js with the sources. */
-
-import { isSea } from "node:sea";
+/** The command that runs this rkt again: the executable, or Node.js with the sources. */
 
 export function thisProgram(): string[] {
-  return isSea() ? [process.execPath] : [process.execPath, "--no-warnings", process.argv[1] ?? ""];
+  return "bun" in process.versions ? [process.execPath] : [process.execPath, "--no-warnings", process.argv[1] ?? ""];
 }
 
 /** The command that removes a container after its end. */
