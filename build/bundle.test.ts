@@ -4,9 +4,10 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { bundle, bundleScript, type ExecutableName, singleExecutable } from "./bundle.ts";
-import { CACHE, ROOT } from "./paths.ts";
-import { stage1Runtime } from "./runtime.ts";
+import { bundle, type ExecutableName, stage1Executable } from "./bundle.ts";
+import { ROOT } from "./paths.ts";
+import { compile } from "./runtime.ts";
+import { bundlePrograms } from "./stage1-image.ts";
 
 /** A directory with the named files. */
 function files(t: TestContext, contents: Record<string, string>): string {
@@ -16,7 +17,7 @@ function files(t: TestContext, contents: Record<string, string>): string {
   return directory;
 }
 
-test("rkt is one file: lazy imports are lazy, warnings silent, no variable its own", async (t) => {
+test("an executable is one file: lazy imports are lazy, its arguments its own, and no variable reaches it", async (t) => {
   const directory = files(t, {
     "main.ts": `
       const order: string[] = ["start"];
@@ -33,53 +34,75 @@ test("rkt is one file: lazy imports are lazy, warnings silent, no variable its o
   });
   await bundle("rkt", join(directory, "main.cjs"), join(directory, "main.ts"));
   const program = join(directory, "program");
-  await singleExecutable(join(directory, "main.cjs"), program, CACHE);
-  const env = { ...process.env, NODE_OPTIONS: "--trace-exit" };
+  await compile(join(directory, "main.cjs"), program);
+  const env = { ...process.env, BUN_OPTIONS: "--print 1", BUN_BE_BUN: "1" };
   const run = spawnSync(program, ["--version", "x"], { env, encoding: "utf8" });
   assert.equal(run.stderr, "");
   assert.equal(
     run.stdout,
-    "start end of main late evaluated late function --version x --no-warnings --disable-sigusr1 --min-semi-space-size=16 0\n",
+    "start end of main late evaluated late function --version x 0\n",
   );
 });
 
-test("a script runs by its interpreter, relative to the working directory for init", async (t) => {
-  const directory = files(t, {
-    "main.ts": `process.emitWarning("of an experiment");
-      console.log(process.argv[1]?.split("/").at(-1), process.execArgv.join(), Object.keys(process.env).length);`,
-  });
-  const runtime = join(directory, "stage1/rootfs/usr/lib/rkt");
-  mkdirSync(runtime, { recursive: true });
-  symlinkSync(await stage1Runtime(CACHE), join(runtime, "node"));
-  await bundleScript("init", runtime, join(directory, "main.ts"));
-  symlinkSync("stage1/rootfs/usr/lib/rkt/init", join(directory, "gc"));
-  const run = spawnSync("./gc", { cwd: directory, encoding: "utf8" });
-  assert.equal(run.stdout, "gc --no-warnings,--disable-sigusr1,--min-semi-space-size=16,--preserve-symlinks-main 0\n");
-  assert.equal(run.stderr, "");
-  const [launcher = ""] = await bundleScript("launcher", directory, join(directory, "main.ts"));
-  assert.match(readFileSync(launcher, "utf8"), /^#!\/usr\/lib\/rkt\/node\n/);
+test("the executable of the stage1 images is init or the launcher by its name", async (t) => {
+  const bundles = { init: "init.cjs", launcher: "launcher.cjs" };
+  const texts = Object.entries(bundles).map(([name, file]) => [file, `console.log("${name}", process.argv.length);`]);
+  const directory = files(t, Object.fromEntries(texts));
+  const program = join(directory, "stage1");
+  await stage1Executable({ init: join(directory, "init.cjs"), launcher: join(directory, "launcher.cjs") }, program);
+  for (const [name, says] of [
+    ["launcher", "launcher"],
+    ["host-launcher", "launcher"],
+    ["init", "init"],
+    ["enter", "init"],
+    ["stage1", "init"],
+  ] as const) {
+    if (name !== "stage1") symlinkSync("stage1", join(directory, name));
+    assert.equal(spawnSync(`./${name}`, ["x"], { cwd: directory, encoding: "utf8" }).stdout, `${says} 3\n`, name);
+  }
 });
 
-test("a script's bytecode is the same each time, and used", async (t) => {
-  const directory = files(t, { "main.ts": "export const answer = () => 42;" });
-  const cacheOf = async (name: string) => {
-    mkdirSync(join(directory, name));
-    const [, code = "", cache = ""] = await bundleScript("launcher", join(directory, name), join(directory, "main.ts"));
-    return { code: readFileSync(code, "utf8"), cachedData: readFileSync(cache) };
+test("a bundle loads nothing but the runtime's own modules: init can't call the launcher, nor it init", async (t) => {
+  const directory = files(t, {});
+  for (const path of Object.values(await bundlePrograms(directory))) {
+    const loaded = [...readFileSync(path, "utf8").matchAll(/(?<![\w.$])(?:require|import)\(([^)]*)\)/g)].map(([, name]) => name);
+    assert.ok(loaded.length > 3, path);
+    for (const name of loaded) assert.match(name ?? "", /^"(?:node:[a-z_/]+|bun:ffi)"$/, path);
+  }
+});
+
+test("the same sources give the same executable", async (t) => {
+  const directory = files(t, { "main.cjs": "console.log(1);" });
+  const made = async (name: string) => {
+    await compile(join(directory, "main.cjs"), join(directory, name, "program"));
+    return readFileSync(join(directory, name, "program"));
   };
-  const { code, cachedData } = await cacheOf("one");
-  assert.deepEqual((await cacheOf("two")).cachedData, cachedData);
-  const tried = spawnSync(
-    process.execPath,
-    [
-      "--no-warnings",
-      "-e",
-      "const [code, data] = require('node:fs').readFileSync(0, 'utf8').split('\\0'); const cachedData = Buffer.from(data, 'base64');" +
-        "console.log(new (require('node:vm').Script)(code, { cachedData }).cachedDataRejected)",
-    ],
-    { input: `${code}\0${cachedData.toString("base64")}`, encoding: "utf8" },
-  );
-  assert.equal(tried.stdout, "false\n", tried.stderr);
+  assert.ok((await made("one")).equals(await made("two")));
+});
+
+test("an executable reads no file of the directory in which it is started", async (t) => {
+  const directory = files(t, { "main.cjs": "console.log(Object.keys(process.env).length);" });
+  await compile(join(directory, "main.cjs"), join(directory, "program"));
+  const place = join(directory, "place");
+  mkdirSync(place);
+  const preload = 'preload = ["./evil.js"]';
+  for (const [name, text] of [
+    [".env", "EVIL=1"],
+    [".env.local", "EVIL=1"],
+    [".env.production", "EVIL=1"],
+    ["bunfig.toml", preload],
+    [".bunfig.toml", preload],
+    ["package.json", '{"type":"module","imports":{"#x":"./evil.js"}}'],
+    ["tsconfig.json", '{"compilerOptions":{"paths":{"*":["./evil.js"]}}}'],
+    ["jsconfig.json", "{}"],
+    ["evil.js", 'console.log("evil");'],
+  ] as const)
+    writeFileSync(join(place, name), text);
+  const log = join(directory, "log");
+  const argv = ["-f", "-o", log, "-e", "trace=file", "-e", "signal=none", "../program"];
+  const run = spawnSync("strace", argv, { cwd: place, env: { HOME: place, XDG_CONFIG_HOME: place }, encoding: "utf8" });
+  assert.deepEqual([run.stdout, run.stderr], ["0\n", ""]);
+  assert.doesNotMatch(readFileSync(log, "utf8"), /\.env|bunfig|package\.json|[tj]sconfig|evil/);
 });
 
 test("a stage with another stage's code in it is not built", async (t) => {

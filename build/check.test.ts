@@ -163,12 +163,18 @@ const cases: { name: string; files: Record<string, string>; expected: string[] }
     ],
   },
   {
-    name: "node-ffi",
+    name: "ffi",
     files: {
       "stage1/a.ts": 'import "node:ffi";',
+      "stage0/a.ts": 'import "bun:ffi";',
       "shared/a.ts": 'import type {} from "node:ffi";\nprocess.getBuiltinModule("node:ffi");',
     },
-    expected: [`shared/a.ts:1: node-ffi: ${FFI}`, `shared/a.ts:2: node-ffi: ${FFI}`, `stage1/a.ts:1: node-ffi: ${FFI}`],
+    expected: [
+      `shared/a.ts:1: ffi: ${FFI}`,
+      `shared/a.ts:2: ffi: ${FFI}`,
+      `stage0/a.ts:1: ffi: ${FFI}`,
+      `stage1/a.ts:1: ffi: ${FFI}`,
+    ],
   },
   {
     name: "execve, however it is spelled",

@@ -198,10 +198,10 @@ function* checkImport(file: string, found: Import, packages: PackageJson): Gener
     const target = posix.join(posix.dirname(file), specifier);
     const reason = directionBroken(file, target) ?? folderBroken(file, target);
     if (reason !== undefined) yield ["direction", reason];
-  } else if (isBuiltin(specifier)) {
-    if (specifier === "node:ffi" && !file.startsWith("shared/syscall/"))
+  } else if (isBuiltin(specifier) || specifier === "bun:ffi") {
+    if (specifier.endsWith(":ffi") && !file.startsWith("shared/syscall/"))
       yield [
-        "node-ffi",
+        "ffi",
         "system calls are in shared/syscall/ only: one place to audit, one interface to record in tests",
       ];
   } else {

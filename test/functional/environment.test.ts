@@ -4,7 +4,6 @@ import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import {
   chmodSync,
-  copyFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -15,8 +14,9 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { CACHE, DIST } from "../../build/paths.ts";
-import { stage1Runtime } from "../../build/runtime.ts";
+import { DIST } from "../../build/paths.ts";
+import { stage1Executable } from "../../build/bundle.ts";
+import { bundlePrograms } from "../../build/stage1-image.ts";
 import { makeAci, manifest } from "../fixtures/aci.ts";
 import { exampleAci, makeRkt, requires, scratchFile } from "../helpers/rkt.ts";
 
@@ -24,6 +24,13 @@ const busybox = exampleAci("busybox");
 
 /** In place of `@` a path in a directory that must stay empty but for a FIFO, and that nobody may look into. */
 const VALUES: Record<string, string> = {
+  BUN_BE_BUN: "1",
+  BUN_INSPECT: "127.0.0.1:0",
+  BUN_INSPECT_CONNECT_TO: "@",
+  BUN_INSPECT_NOTIFY: "@",
+  BUN_JSC_dumpOptions: "2",
+  BUN_JSC_logGC: "2",
+  BUN_OPTIONS: "--preload=@ --cpu-prof --cpu-prof-dir=@ --inspect",
   LOCALDOMAIN: "trapped.example",
   NODE_DEBUG: "fs,module,net,worker,child_process",
   NODE_DEBUG_NATIVE: "INSPECTOR_PROFILER,CODE_CACHE,COMPILE_CACHE",
@@ -36,7 +43,7 @@ const VALUES: Record<string, string> = {
 
 /** What no file here holds as a text of its own, or not each version does. */
 const FURTHER =
-  "HOSTALIASES ICU_DATA ICU_TIMEZONE_FILES_DIR NODE_CHANNEL_FD NODE_COMPILE_CACHE NODE_EXTRA_CA_CERTS NODE_ICU_DATA NODE_PATH NODE_PENDING_DEPRECATION NODE_PRESERVE_SYMLINKS NODE_REDIRECT_WARNINGS NODE_REPL_EXTERNAL_MODULE NODE_REPL_HISTORY NODE_UNIQUE_ID NODE_V8_COVERAGE OPENSSL_CONF OPENSSL_CONF_INCLUDE OPENSSL_ENGINES OPENSSL_MODULES QLOGDIR CARES_HOSTS RESOLV_HOST_CONF SQLITE_TMPDIR SSLKEYLOGFILE TMPDIR TZDIR LOCPATH NLSPATH GCONV_PATH MALLOC_TRACE UV_THREADPOOL_SIZE UV_USE_IO_URING BUN_OPTIONS BUN_CONFIG_FILE";
+  "HOSTALIASES ICU_DATA ICU_TIMEZONE_FILES_DIR NODE_CHANNEL_FD NODE_COMPILE_CACHE NODE_EXTRA_CA_CERTS NODE_ICU_DATA NODE_PATH NODE_PENDING_DEPRECATION NODE_PRESERVE_SYMLINKS NODE_REDIRECT_WARNINGS NODE_REPL_EXTERNAL_MODULE NODE_REPL_HISTORY NODE_UNIQUE_ID NODE_V8_COVERAGE OPENSSL_CONF OPENSSL_CONF_INCLUDE OPENSSL_ENGINES OPENSSL_MODULES QLOGDIR CARES_HOSTS RESOLV_HOST_CONF SQLITE_TMPDIR SSLKEYLOGFILE TMPDIR TZDIR LOCPATH NLSPATH GCONV_PATH MALLOC_TRACE UV_THREADPOOL_SIZE UV_USE_IO_URING BUN_CONFIG_FILE BUN_BYTECODE_ORDER_OUT BUN_JSC_dumpOptions BUN_JSC_logGC BUN_JSC_useDollarVM BUN_DEBUG BUN_TMPDIR BUN_INSTALL BUN_CPU_PROFILE_DIR";
 
 /** The dynamic linker's, and what is meant for rkt. */
 const NOT_MEANT = /^(?:LD_|GLIBC_TUNABLES$|LISTEN_|NOTIFY_SOCKET$|RKT_)/;
@@ -114,8 +121,7 @@ for (const name of ["init", "host-launcher"])
     const { scratch } = makeRkt(t);
     const directory = join(scratch, "stage1/rootfs/usr/lib/rkt");
     mkdirSync(directory, { recursive: true });
-    for (const file of [name, `${name}.js`, `${name}.cache`]) copyFileSync(join(DIST, file), join(directory, file));
-    symlinkSync(await stage1Runtime(CACHE), join(directory, "node"));
+    await stage1Executable(await bundlePrograms(scratch), join(directory, name));
     const script = `stage1/rootfs/usr/lib/rkt/${name}`;
     const usual = spawnSync(script, { cwd: scratch, encoding: "utf8" });
     assert.match(usual.stderr, /manifest|UUID/);
@@ -127,7 +133,7 @@ test("--inherit-env gives the app every variable that the caller has; the stages
   if (!requires(t, "root", "build", "overlay")) return;
   const rkt = makeRkt(t);
   const env: Record<string, string> = {
-    ...{ NODE_OPTIONS: "--nonsense", TZ: ":/nowhere", LOCALDOMAIN: "x.example", EMPTY: "", LINES: "a\nb=c\n" },
+    ...{ NODE_OPTIONS: "--nonsense", BUN_OPTIONS: "--nonsense", TZ: ":/nowhere", LOCALDOMAIN: "x.example", EMPTY: "", LINES: "a\nb=c\n" },
     ...Object.fromEntries(Array.from({ length: 2000 }, (_, i) => [`V${i}`, `\u00e4\u{1f600}${i}`])),
   };
   const words = ["run", "--mds-register=false", "--inherit-env", busybox, "--exec=/bin/sh"];

@@ -10,12 +10,11 @@ import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import type { TestContext } from "node:test";
 import { execHelper } from "../../build/exec-helper.ts";
-import { bundleScript } from "../../build/bundle.ts";
-import { CACHE } from "../../build/paths.ts";
-import { stage1Runtime } from "../../build/runtime.ts";
+import { stage1Executable } from "../../build/bundle.ts";
+import { bundlePrograms } from "../../build/stage1-image.ts";
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { appDirs, containerLayout } from "../../shared/contract/container-directory.ts";
 import { STAGE1 } from "../../shared/contract/stage1-root.ts";
@@ -66,16 +65,18 @@ const MARKER = ".rkt-stage1-root";
 
 const BUSYBOX = "/bin/busybox";
 
-let bundled: Promise<string[]> | undefined;
+let compiled: Promise<string> | undefined;
 
-/** Bundles the launcher as the build does, once per test file. */
-function launcher(): Promise<string[]> {
-  bundled ??= (async () => {
+/** Compiles the executable of the stage1 images as the build does, once per test file. */
+function executable(): Promise<string> {
+  compiled ??= (async () => {
     const directory = mkdtempSync(join(tmpdir(), "rkt-launcher-"));
     process.once("exit", () => rmSync(directory, { recursive: true }));
-    return await bundleScript("launcher", directory);
+    const output = join(directory, "stage1");
+    await stage1Executable(await bundlePrograms(directory), output);
+    return output;
   })();
-  return bundled;
+  return compiled;
 }
 
 const DIRECTORIES = ["bin", "dev", "proc", "sys", "tmp", "old", "lib/x86_64-linux-gnu", "lib64", "usr/lib/rkt"];
@@ -90,8 +91,8 @@ mount --bind "$root" "$root"
 cd "$root"
 mount --bind /lib/x86_64-linux-gnu lib/x86_64-linux-gnu
 mount --bind /lib64/ld-linux-x86-64.so.2 lib64/ld-linux-x86-64.so.2
-mount --bind "$RUNTIME" usr/lib/rkt/node
-mount -o remount,bind,ro usr/lib/rkt/node
+mount --bind "$RUNTIME" .${STAGE1.runtime}
+mount -o remount,bind,ro .${STAGE1.runtime}
 mount -t proc proc proc
 mount --rbind /sys sys
 mount -t tmpfs -o mode=755 tmpfs dev
@@ -122,7 +123,7 @@ export async function makeStage1Root(
   t: TestContext,
   settings: ContainerSettings = {},
 ): Promise<Stage1Root & { volumes: string }> {
-  const [scripts, runtime] = await Promise.all([launcher(), stage1Runtime(CACHE)]);
+  const runtime = await executable();
   const base = mkdtempSync(join(tmpdir(), "rkt-stage1-"));
   writeFileSync(join(base, MARKER), "");
   t.after(() => {
@@ -140,7 +141,7 @@ export async function makeStage1Root(
   for (const file of ["lib64/ld-linux-x86-64.so.2", STAGE1.runtime]) writeFileSync(path(file), "");
   copyFileSync(BUSYBOX, path(BUSYBOX));
   writeFileSync(path(STAGE1.exec), execHelper(), { mode: 0o755 });
-  for (const script of scripts) copyFileSync(script, join(dirname(path(STAGE1.launcher)), basename(script)));
+  symlinkSync(basename(STAGE1.runtime), path(STAGE1.launcher));
 
   let manifest: PodManifest | undefined;
   const configure = (next: ContainerSettings): void => {
