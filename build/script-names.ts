@@ -65,6 +65,7 @@ export const SCRIPT_NAMES: Readonly<Record<string, string | ((argument: string) 
   LOG_WHOLE: LOG_MARK.whole,
   LOG_PART: LOG_MARK.part,
   // Units.
+  UNITS: STAGE1.units,
   ALIVE_UNIT,
   APPS_SLICE,
   APP_CGROUP: appUnitCgroup,

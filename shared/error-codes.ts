@@ -138,6 +138,7 @@ export const ERROR_CODES = {
   "no-such-port": "No app has such a port.",
   "no-such-tag": "A registry, or an archive, has no such tag, image or repository.",
   "no-such-volume": "There is no such volume.",
+  "no-system-calls": "rkt can't load its own function for system calls.",
   "no-terminal": "There is no terminal to ask the user.",
   "no-user-namespace": "rkt can't make a user namespace.",
   "no-volume": "A mount point of a pod manifest has no volume.",

@@ -12,6 +12,7 @@
 
 import { closeSync, writeSync } from "node:fs";
 import { constants } from "node:os";
+import { errorText, RktError } from "../errors.ts";
 import { binding, type Word } from "./binding.ts";
 import { ENTRY, sharedObject } from "./calls-library.ts";
 
@@ -150,14 +151,23 @@ let loaded: ((...words: Word[]) => bigint) | undefined;
 
 /** Loads the entry at the first call. */
 function load(): (...words: Word[]) => bigint {
-  if (loaded !== undefined) return loaded;
-  const fd = memoryFile(sharedObject());
-  try {
-    loaded = binding().bind(`/proc/self/fd/${fd}`, ENTRY, 6);
-  } finally {
-    closeSync(fd);
-  }
+  loaded ??= loadEntry();
   return loaded;
+}
+
+function loadEntry(): (...words: Word[]) => bigint {
+  let fd: number | undefined;
+  try {
+    fd = memoryFile(sharedObject());
+    return binding().bind(`/proc/self/fd/${fd}`, ENTRY, 6);
+  } catch (cause) {
+    throw new RktError("no-system-calls", `cannot load the function that makes system calls: ${errorText(cause)}`, {
+      hint: "rkt needs /proc, memfd_create(2), and memory that is writable and executable: does a security module deny it (SELinux: execmem)?",
+      cause,
+    });
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
 }
 
 /** A file in memory alone (memfd_create(2)). */
@@ -169,7 +179,7 @@ function memoryFile(content: Buffer): number {
   // which it allows. Before Linux 6.3 it does not know the flag.
   const sealed = asInt(create(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL));
   const fd = sealed >= 0 ? sealed : asInt(create(name, MFD_CLOEXEC));
-  if (fd < 0) throw new Error("memfd_create(2) failed: rkt needs it to make system calls");
+  if (fd < 0) throw new Error("memfd_create(2) failed");
   writeSync(fd, content);
   return fd;
 }
