@@ -24,12 +24,3 @@ export function parseEnvironment(bytes: Buffer): Environment {
   }
   return environment;
 }
-
-/** Puts some of the caller's variables into process.env, for code of the runtime that reads them there. */
-export function exposeToRuntime(names: readonly string[]): void {
-  const environment = callersEnvironment();
-  for (const name of names) {
-    const value = environment[name];
-    if (value !== undefined) process.env[name] = value;
-  }
-}

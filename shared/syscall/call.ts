@@ -47,6 +47,7 @@ export type PathArg = string | Buffer;
 
 /** syscalls(2), the numbers of x86-64. */
 const NUMBERS = {
+  lseek: 8,
   rt_sigaction: 13,
   rt_sigprocmask: 14,
   ioctl: 16,
@@ -77,6 +78,7 @@ const NUMBERS = {
   fsetxattr: 190,
   getxattr: 191,
   listxattr: 194,
+  getdents64: 217,
   exit_group: 231,
   inotify_add_watch: 254,
   mkdirat: 258,

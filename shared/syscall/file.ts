@@ -230,3 +230,31 @@ export function xattrs(path: PathArg): Map<string, Buffer> {
   }
   return result;
 }
+
+/** An entry of a directory. */
+export interface DirectoryEntry {
+  /** The bytes of its name, which need not be UTF-8. */
+  name: Buffer;
+  /** False also where the file system does not say what an entry is. */
+  isDirectory: boolean;
+}
+
+/**
+ * The entries of an open directory but "." and "..", from the first on (getdents64(2)). They are read in portions, for
+ * there may be millions. A directory that is removed meanwhile has none.
+ */
+export function* directoryEntries(fd: number): Generator<DirectoryEntry> {
+  const [SEEK_SET, DT_DIR] = [0, 4];
+  call("lseek", fd, 0, SEEK_SET);
+  const portion = Buffer.alloc(65536);
+  for (;;) {
+    const length = tryCall("getdents64", fd, portion, portion.length);
+    if (length === 0 || length === -constants.errno.ENOENT) return;
+    check("getdents64", length);
+    for (let at = 0; at < length; at += portion.readUInt16LE(at + 16)) {
+      const name = Buffer.from(portion.subarray(at + 19, portion.indexOf(0, at + 19)));
+      const isDots = name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e));
+      if (!isDots) yield { name, isDirectory: portion[at + 18] === DT_DIR };
+    }
+  }
+}

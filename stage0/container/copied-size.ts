@@ -45,17 +45,18 @@ const INODE = 1024;
 /** Disk space of a directory with all its contents; a file with several names counts once. */
 function treeSize(top: string): number {
   const seen = new Set<bigint>();
-  const sizeOf = (path: Buffer): number => {
-    const { ino, nlink, blocks } = lstatSync(path, { bigint: true });
-    if (nlink > 1n && seen.has(ino)) return 0;
-    seen.add(ino);
-    return INODE + Number(blocks) * 512;
+  const visit = (path: Buffer): number => {
+    const stat = lstatSync(path, { bigint: true });
+    const { ino, nlink, blocks } = stat;
+    if (nlink > 1n && !stat.isDirectory()) {
+      if (seen.has(ino)) return 0;
+      seen.add(ino);
+    }
+    // Names are bytes, and need not be UTF-8.
+    const names = stat.isDirectory() ? readdirSync(path, { encoding: "buffer" }) : [];
+    const below = names.map((name) => visit(Buffer.concat([path, SLASH, name])));
+    return below.reduce((sum, size) => sum + size, INODE + Number(blocks) * 512);
   };
-  // Names are bytes, and need not be UTF-8.
-  const visit = (directory: Buffer): number =>
-    readdirSync(directory, { withFileTypes: true, encoding: "buffer" }).reduce((sum, entry) => {
-      const path = Buffer.concat([directory, SLASH, entry.name]);
-      return sum + (entry.isDirectory() ? visit(path) : 0) + sizeOf(path);
-    }, 0);
-  return visit(Buffer.from(top));
+  // It may be a link of /proc/self/fd.
+  return visit(Buffer.from(`${top}/.`));
 }

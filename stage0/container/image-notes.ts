@@ -7,11 +7,11 @@
  * name in a directory is read.
  */
 
-import { closeSync, constants, fstatSync, opendirSync, openSync, readlinkSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readlinkSync } from "node:fs";
 import { posix } from "node:path";
 import type { HostPath } from "../../shared/contract/paths.ts";
 import type { PodManifest, RuntimeApp } from "../../shared/schema/types.ts";
-import { O_PATH, openat2, RESOLVE_IN_ROOT } from "../../shared/syscall/file.ts";
+import { directoryEntries, O_PATH, openat2, RESOLVE_IN_ROOT } from "../../shared/syscall/file.ts";
 
 /** `rootfs` returns an app's rendered tree; `implicitVolumes` begin as copies of the image's directories. */
 export function imageNotes(
@@ -51,8 +51,12 @@ function hiddenByVolumes(
 
 function hasSomething(fd: number): boolean {
   if (!fstatSync(fd).isDirectory()) return true;
-  using directory = opendirSync(fdPath(fd), { bufferSize: 1 });
-  return directory.readSync() !== null;
+  const directory = openSync(fdPath(fd), constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    return directoryEntries(directory).next().done !== true;
+  } finally {
+    closeSync(directory);
+  }
 }
 
 /** Warns if the app's program is systemd, perhaps through a link such as /sbin/init in a distribution's image. */

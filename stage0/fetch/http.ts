@@ -4,10 +4,11 @@
  * server: the caller judges a response's headers and bytes.
  */
 
-import { createSecureContext, getCACertificates } from "node:tls";
+import { createSecureContext } from "node:tls";
 import type { Dispatcher } from "undici";
-import { callersEnvironment, type Environment, exposeToRuntime } from "../../shared/callers-environment.ts";
+import { callersEnvironment, type Environment } from "../../shared/callers-environment.ts";
 import { RktError, withoutCredentials } from "../../shared/errors.ts";
+import { trustedCertificates } from "./certificates.ts";
 import { HttpError, ITSELF, networkError } from "./http-error.ts";
 import { isOwnHost, leadsHere, lookupElsewhere } from "./own-addresses.ts";
 import { withoutUserinfo } from "./plain-href.ts";
@@ -180,7 +181,7 @@ async function openAgent(protocol: string, options: HttpOptions, elsewhere: bool
     timeout: options.connectTimeout ?? CONNECT_TIMEOUT,
     // Always given, because the runtime's variable NODE_TLS_REJECT_UNAUTHORIZED would decide otherwise.
     rejectUnauthorized: options.anyCertificate !== true,
-    ...(overTls ? { secureContext: createSecureContext({ ca: trustedCertificates() }) } : undefined),
+    ...(overTls ? { secureContext: createSecureContext({ ca: trustedCertificates(env) }) } : undefined),
   };
   const idle = options.idleTimeout ?? IDLE_TIMEOUT;
   return new EnvHttpProxyAgent({
@@ -218,13 +219,6 @@ function proxyUrl(env: Environment, name: string): string {
 
 const headerOf = (authorization: string | undefined): Record<string, string> | undefined =>
   authorization === undefined ? undefined : { authorization };
-
-/** Whom the machine's other programs trust; the runtime's own list only where there is none. */
-function trustedCertificates(): string[] {
-  exposeToRuntime(["SSL_CERT_FILE", "SSL_CERT_DIR"]);
-  const system = getCACertificates("system");
-  return [...new Set([...(system.length > 0 ? system : getCACertificates("bundled")), ...getCACertificates("extra")])];
-}
 
 /** A person can give Basic credentials as `https://user:password@host/`; they are sent to that origin alone. */
 function basicOf({ username, password }: URL, shown: string): Record<string, string> | undefined {

@@ -12,7 +12,7 @@
  * becomes writable.
  */
 
-import { closeSync, constants, type Dirent, fstatSync, openSync, opendirSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { constants as osConstants } from "node:os";
 import { basename, dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
@@ -20,6 +20,8 @@ import {
   AT_FDCWD,
   AT_REMOVEDIR,
   BTRFS_SUBVOL_RDONLY,
+  type DirectoryEntry,
+  directoryEntries,
   FS_APPEND_FL,
   FS_IMMUTABLE_FL,
   fchmodat,
@@ -250,10 +252,9 @@ function openDirectory(parent: number, name: Buffer): number | undefined {
  * for there may be millions.
  */
 function removeFiles(fd: number, directories: Buffer[]): boolean {
-  const self = `/proc/self/fd/${fd}`;
   let opened = false;
   for (let full = true; full && directories.length === 0; ) {
-    const entries = portion(self);
+    const entries = portion(fd);
     full = entries.length === PORTION;
     opened = removePortion(fd, entries, directories, opened);
   }
@@ -263,11 +264,9 @@ function removeFiles(fd: number, directories: Buffer[]): boolean {
 /** Names of a directory that are read at once. */
 const PORTION = 20_000;
 
-function portion(path: string): Dirent[] {
-  // One character a byte, whatever the names are. Node.js takes "latin1" here, but its types don't know that.
-  using directory = opendirSync(path, { encoding: "latin1" as BufferEncoding, bufferSize: 1024 });
-  const entries: Dirent[] = [];
-  for (let entry = directory.readSync(); entry !== null; entry = directory.readSync()) {
+function portion(fd: number): DirectoryEntry[] {
+  const entries: DirectoryEntry[] = [];
+  for (const entry of directoryEntries(fd)) {
     entries.push(entry);
     if (entries.length === PORTION) break;
   }
@@ -275,12 +274,11 @@ function portion(path: string): Dirent[] {
 }
 
 /** Whether the directory had to be opened for its owner, now or before. */
-function removePortion(fd: number, entries: readonly Dirent[], directories: Buffer[], openedBefore: boolean): boolean {
+function removePortion(fd: number, entries: readonly DirectoryEntry[], directories: Buffer[], openedBefore: boolean): boolean {
   let opened = openedBefore;
-  for (const entry of entries) {
-    const name = Buffer.from(entry.name, "latin1");
+  for (const { name, isDirectory } of entries) {
     try {
-      if (entry.isDirectory() || !unlinked(fd, name, true)) directories.push(name);
+      if (isDirectory || !unlinked(fd, name, true)) directories.push(name);
     } catch (error) {
       if (errorCode(error) !== "EACCES" || opened) throw error;
       opened = true;
