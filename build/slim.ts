@@ -59,7 +59,7 @@ function wrapLine(line, width) {
 export default (options) => cliui(options, { stringWidth, stripAnsi, wrap });
 `;
 
-/** Modules that Node.js has loaded already when a program begins. */
+/** Modules that the runtime has loaded already when a program begins. */
 const AT_HAND = new Set(["buffer", "events", "fs", "module", "path", "timers", "url", "util"]);
 
 /**

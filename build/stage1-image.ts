@@ -70,7 +70,7 @@ const NSPAWN_PACKAGES: ReadonlyMap<string, readonly string[]> = new Map([
   ["luajit", ["usr/bin/luajit"]],
 ]);
 
-/** Packages with the libraries of the Node.js binary, which is not from Debian. */
+/** Packages with the libraries of the runtime, which is not from Debian. */
 const RUNTIME_LIBRARIES = ["libc6"];
 
 const inRoot = (path: string): string => path.replace(/^\/+/, "");

@@ -42,7 +42,7 @@ export function usageError(message: string, hint?: string): RktError {
   return new RktError("usage", message, { exitCode: EXIT_USAGE, hint });
 }
 
-/** `error.code` of a Node.js or RktError, undefined for everything else. */
+/** `error.code` of the runtime's or an RktError, undefined for everything else. */
 export function errorCode(error: unknown): string | undefined {
   if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
   return undefined;

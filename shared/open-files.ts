@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { getrlimit, type ResourceLimit, RLIMIT_NOFILE } from "./syscall/process.ts";
 
 /**
- * The limits of rkt's caller, which is this process's parent. Node.js has raised our own soft limit to the hard one
+ * The limits of rkt's caller, which is this process's parent. The runtime may have raised our own soft limit to the hard one
  * before any of our code runs. If the parent has the same hard limit, we have inherited the parent's limits, and its
  * soft limit is the right one. If it has another, a program in between has set our limits, and the soft limit is taken
  * to be the hard one.

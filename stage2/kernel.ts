@@ -105,7 +105,7 @@ export interface Kernel {
   openAccount(path: SourcePath): number;
   writeAccount(fd: number, account: Account): void;
   readAccount(path: SourcePath): Account | undefined;
-  /** Undoes what Node.js set up for itself and execve would keep; `openFiles` is what the process may have open then. */
+  /** Undoes what the runtime set up for itself and execve would keep; `openFiles` is what the process may have open then. */
   resetProcess(openFiles: ResourceLimit | undefined): void;
   /** Sets a resource limit of this process, and so of the app. */
   setLimit(number: number, limit: ResourceLimit): void;
@@ -265,7 +265,7 @@ export const linux: Kernel = {
     }
     const expected = statSync(rootfs);
     requireOwnNamespace(namespace);
-    // Node.js's threads share their root and working directory, and setns(2) wants them unshared.
+    // The runtime's threads share their root and working directory, and setns(2) wants them unshared.
     unshare(CLONE_FS);
     setns(namespace, CLONE_NEWNS);
     process.chdir("/");
@@ -322,7 +322,7 @@ export const linux: Kernel = {
     // A shell makes its background processes ignore these two.
     resetSignal(os.signals.SIGINT);
     resetSignal(os.signals.SIGQUIT);
-    // Node.js has raised the soft limit to the hard one.
+    // The runtime may have raised the soft limit to the hard one.
     const { hard: most } = getrlimit(RLIMIT_NOFILE);
     const { soft, hard } = openFiles ?? { soft: OPEN_FILES, hard: most };
     setrlimit(RLIMIT_NOFILE, { soft: soft < most ? soft : most, hard: hard < most ? hard : most });

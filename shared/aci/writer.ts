@@ -192,7 +192,7 @@ async function* through(transform: NodeJS.ReadWriteStream, input: AsyncIterable<
 }
 
 /**
- * Compresses with xz(1), since Node.js has no encoder. The number of threads is fixed, because the output depends on
+ * Compresses with xz(1), since the runtime has no encoder. The number of threads is fixed, because the output depends on
  * it.
  */
 async function* xz(input: AsyncIterable<Buffer>, level: number): AsyncGenerator<Buffer> {

@@ -16,7 +16,7 @@ import { errorText, RktError } from "../errors.ts";
 import { binding, type Word } from "./binding.ts";
 import { ENTRY, sharedObject } from "./calls-library.ts";
 
-/** A system call failed. `code` is the errno's name, as in Node.js's own errors. */
+/** A system call failed. `code` is the errno's name, as in the runtime's own errors. */
 export class SyscallError extends Error {
   readonly syscall: string;
   readonly errno: number;

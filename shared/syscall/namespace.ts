@@ -13,7 +13,7 @@ export function unshare(flags: number): void {
   call("unshare", flags);
 }
 
-/** setns(2). Entering a mount namespace needs `unshare(CLONE_FS)` first: Node.js's threads share their fs_struct. */
+/** setns(2). Entering a mount namespace needs `unshare(CLONE_FS)` first: the runtime's threads share their fs_struct. */
 export function setns(fd: number, type: number): void {
   call("setns", fd, type);
 }

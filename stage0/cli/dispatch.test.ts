@@ -60,7 +60,7 @@ for (const { words, stderr } of refused)
 
 test("rkt version, however it is asked for", () => {
   const { stdout, ...rest } = rkt("version");
-  assert.match(stdout, /^rkt version [0-9]+\.[0-9]+\.[0-9]+\nappc version 0\.8\.11\nnode version 26\.[0-9.]+\n$/);
+  assert.match(stdout, /^rkt version [0-9]+\.[0-9]+\.[0-9]+\nappc version 0\.8\.11\n(?:node version 26|bun version 1)\.[0-9.]+\n$/);
   assert.deepEqual(rest, { status: 0, stderr: "" });
   for (const words of [["--version"], ["-version"], ["--dir=/x", "version"], ["version", "--quiet"]])
     assert.deepEqual(rkt(...words), { stdout, ...rest }, words.join(" "));

@@ -5,11 +5,12 @@ import { print } from "../terminal/output.ts";
 
 export const command: Command = {
   usage: "version",
-  description: "Prints the versions of rkt, of the App Container specification, and of the Bun inside.",
+  description: "Prints the versions of rkt, of the App Container specification, and of the runtime inside.",
   examples: [],
   options: {},
   operands: [0, 0],
   async run() {
-    print(`rkt version ${packageJson.version}\nappc version ${APPC_VERSION}\nbun version ${process.versions.bun ?? "(none)"}\n`);
+    const runtime = process.versions.bun === undefined ? `node version ${process.versions.node}` : `bun version ${process.versions.bun}`;
+    print(`rkt version ${packageJson.version}\nappc version ${APPC_VERSION}\n${runtime}\n`);
   },
 };

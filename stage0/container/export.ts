@@ -3,7 +3,7 @@
  *
  * The app's files are not trusted: a running app may replace a directory by a link at any moment. So this process
  * enters the app's root (chroot(2)) before it reads anything, and leaves it when the image is written. Only synchronous
- * calls use that root: Node.js's other threads stay outside.
+ * calls use that root: the runtime's other threads stay outside.
  */
 
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";

@@ -60,7 +60,7 @@ export function launchContainer(prepared: OwnedContainer, options: LaunchOptions
     if (trees.overlay) mounted = mountOverlays(trees);
 
     const path = here.inStage1(init);
-    // The caller's limits, because Node.js has raised the soft one.
+    // The caller's limits, because the runtime may have raised the soft one.
     setrlimit(RLIMIT_NOFILE, callersOpenFiles());
     try {
       const locks = { [ENV_LOCK_FD]: container.lock.fd, ...(users === undefined ? {} : { [ENV_USERS_FD]: users }) };

@@ -39,7 +39,7 @@ export const AGAIN = "try again later, or get the file in another way and give i
 const PROXY_PASSWORD = "put user and password into the proxy's URL";
 export const ITSELF = "give the address of the file itself";
 
-/** What the codes of Node.js and undici mean, for people. */
+/** What the codes of the runtime and undici mean, for people. */
 const REASONS: Record<string, { why: string; transient?: boolean; hint?: string }> = {
   ENOTFOUND: { why: "no such host", hint: SPELLING },
   EAI_AGAIN: { why: "the name service does not answer", transient: true, hint: ROUTE },
@@ -67,10 +67,11 @@ export function networkError(shown: string, error: unknown): HttpError {
   const known = REASONS[code];
   if (known !== undefined) return fail("unreachable", known.why, known);
   if (isTlsCode(code)) {
-    // Node.js advises one of its own options.
+    // The runtime advises one of its own options.
     if (error instanceof Error) error.message = error.message.replace(/; if the root CA is installed locally.*/s, "");
-    const plain = /wrong version number|packet length too long/.test(errorText(error));
-    return fail("tls-failure", `TLS: ${opensslReason(error) ?? errorText(error)}`, {
+    const reason = opensslReason(error) ?? errorText(error);
+    const plain = /wrong version number|packet length too long/.test(reason);
+    return fail("tls-failure", `TLS: ${reason}`, {
       hint: plain
         ? "the server seems to speak plain http: an http:// URL says so, and for a registry --insecure-options=http, or `insecure = true` in registries.conf"
         : "rkt trusts whom this machine trusts: add the authority's certificate there (/etc/ssl/certs), or name a file with SSL_CERT_FILE; --insecure-options=tls accepts any",
@@ -93,9 +94,11 @@ const isTlsCode = (code: string): boolean =>
     code,
   );
 
-/** "wrong version number" of `40E3…:error:0A00010B:SSL routines:tls_validate_record_header:wrong version number:…`. */
+/** "wrong version number" of `error:100000f7:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER`. */
 function opensslReason(error: unknown): string | undefined {
-  return error instanceof Error && "reason" in error && typeof error.reason === "string" ? error.reason : undefined;
+  if (!(error instanceof Error)) return undefined;
+  const reason = "reason" in error ? error.reason : /:SSL routines:[^:]*:([^:]+)/.exec(error.message)?.[1];
+  return typeof reason === "string" ? reason.toLowerCase().replaceAll("_", " ") : undefined;
 }
 
 interface FailedResponse {

@@ -172,7 +172,7 @@ export function openHttp(options: HttpOptions = {}): HttpClient {
 
 /** If no variable for https is set, undici sends https through the proxy of HTTP_PROXY too. */
 async function openAgent(protocol: string, options: HttpOptions, elsewhere: boolean): Promise<Dispatcher> {
-  const { EnvHttpProxyAgent } = await import("undici");
+  const { EnvHttpProxyAgent } = await import("undici/index.js");
   const env = options.env ?? callersEnvironment();
   const httpProxy = proxyUrl(env, "http_proxy");
   const httpsProxy = proxyUrl(env, "https_proxy");

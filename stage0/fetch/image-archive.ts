@@ -32,7 +32,7 @@ const BLOCK = 512;
 /** Documents, layers, and their directories. */
 const MAX_MEMBERS = 20_000;
 const MAX_LINKS = 4;
-/** O_TMPFILE (open(2)): Node.js has no name for it. */
+/** O_TMPFILE (open(2)): the runtime has no name for it. */
 const O_TMPFILE = 0o20200000;
 const SPOOL = "/var/tmp";
 /** As of images: more than this is a bomb. */

@@ -71,11 +71,13 @@ function rawFrom(localAddress: string, port: number, ...pieces: (string | Buffer
   return { socket, ended };
 }
 
+/** Node.js says 408, Bun nothing. */
+const CUT_OFF = /^$|^HTTP\/1\.1 408 /;
 const slow: [name: string, beginning: string, more: string, end: RegExp][] = [
-  ["says nothing", "", "", /^$|^HTTP\/1\.1 408 /],
-  ["never ends its first line", "GET /", "a", /^HTTP\/1\.1 408 /],
-  ["never ends its headers", "GET / HTTP/1.1\r\nHost: a\r\n", "X: y\r\n", /^HTTP\/1\.1 408 /],
-  ["never ends its body", "POST /sign HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n", "a", /^HTTP\/1\.1 408 /],
+  ["says nothing", "", "", CUT_OFF],
+  ["never ends its first line", "GET /", "a", CUT_OFF],
+  ["never ends its headers", "GET / HTTP/1.1\r\nHost: a\r\n", "X: y\r\n", CUT_OFF],
+  ["never ends its body", "POST /sign HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n", "a", CUT_OFF],
   ["keeps its connection", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "", /^HTTP\/1\.1 200 /],
 ];
 for (const [name, beginning, more, end] of slow)

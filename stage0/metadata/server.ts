@@ -210,7 +210,7 @@ function addressWithMost(open: ReadonlyMap<string, ReadonlySet<Socket>>): string
 
 /** Answers to malformed requests, which do not reach `serve`. */
 const REFUSALS: Readonly<Record<string, string>> = {
-  // A word that Node.js does not know as a method.
+  // A word that the runtime does not know as a method.
   HPE_INVALID_METHOD: "405 Method Not Allowed\r\nAllow: GET, POST",
   HPE_HEADER_OVERFLOW: "431 Request Header Fields Too Large",
   ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",

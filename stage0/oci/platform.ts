@@ -14,7 +14,7 @@ export interface Platform {
   variant: string | undefined;
 }
 
-/** Node.js's names that are not Go's. */
+/** The runtime's names that are not Go's. */
 const GO_ARCHITECTURES: Readonly<Record<string, string>> = { x64: "amd64", ia32: "386", ppc64: "ppc64le" };
 /** Names that people use. */
 const ALIASES: Readonly<Record<string, string>> = { x86_64: "amd64", "x86-64": "amd64", aarch64: "arm64", i386: "386" };
