@@ -49,11 +49,14 @@ for (const { name, argv, env } of [
   test(`what the kernel can start a program with: ${name}`, () => {
     assert.deepEqual(execve(patched("/usr/bin/env"), argv, env), { status: 0, stdout: "", stderr: "" });
     assert.equal(execve(patched("/usr/bin/env", ["--", "A=1"]), argv, env).stdout, "A=1\n");
+    assert.equal(execve(patched("/usr/bin/env", ["--", ..."1234567".split("").map((n) => `A${n}=1`)]), argv, env).stdout.length, 35);
   });
 
 test("options stand before the program's own arguments, and its name before them", () => {
   const options = ["-n", "two words", "", "4"];
   assert.equal(run(patched("/bin/echo", options), ["a", "b"], { A: "1" }).stdout, "two words  4 a b");
+  const most = ["-n", ..."1234567"];
+  assert.equal(run(patched("/bin/echo", most), ["a"]).stdout, "1 2 3 4 5 6 7 a");
   assert.equal(run(patched("/bin/echo", options), []).stdout, "two words  4");
   const script = `print(open("/proc/self/cmdline").read().replace(chr(0), " "), end="")`;
   assert.match(run(patched("/usr/bin/python3", ["-I", "-S"]), ["-c", script]).stdout, /python3-2 -c print/);
@@ -130,6 +133,12 @@ const cases: { name: string; bytes: Buffer; options?: string[]; message: string 
     bytes: program,
     options: ["--x"],
     message: "the options before its arguments must be even in number",
+  },
+  {
+    name: "ten options",
+    bytes: program,
+    options: Array.from({ length: 10 }, () => "-"),
+    message: "there are more than 8 options before its arguments",
   },
   {
     name: "options of 5000 bytes",
