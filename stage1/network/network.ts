@@ -57,14 +57,14 @@ import {
   PORTMAP,
   releaseUnused,
 } from "./default-network.ts";
-import { hostOnlyRelease, keepOnHost, pairOf } from "./host-only.ts";
+import { hostOnlyRelease, installHostOnlyRules, pairOf } from "./host-only.ts";
 import { releaseHostSettings, withHostSettings } from "./host-settings.ts";
 import { inNamespace, makeNamespace } from "./namespace.ts";
 import { guardNeighbours } from "./neighbours.ts";
 import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-conf.ts";
 import { portFile, reservePorts } from "./ports.ts";
 import { guardRelease, guardRules, installGuard } from "./source-guard.ts";
-import { masquerades, networkStep, portsStep, teardownLink, teardownScript, usesPortmap } from "./release.ts";
+import { awaitTeardownScript, masquerades, networkStep, portsStep, teardownScript, usesPortmap } from "./release.ts";
 
 export interface ContainerNetwork {
   /** Descriptor of the network namespace; undefined: the host's. */
@@ -162,7 +162,7 @@ function joinNetworks(
   try {
     const claim = networkClaim(uuid);
     makeRuntimeDirectory(claim.steps);
-    writeWhole(here.netTeardown, teardownLink(uuid), 0o700);
+    writeWhole(here.netTeardown, awaitTeardownScript(uuid), 0o700);
     writeWhole(claim.teardown, teardownScript(uuid), 0o700, claim.temporary);
     startWaiter(uuid);
     if (ports.length > 0) {
@@ -311,7 +311,7 @@ function guardOf(
   const { conf, containerId, busybox } = attachment;
   if (conf.name !== DEFAULT_NETWORK) {
     const pair = pairOf(attachment, result);
-    return { release: hostOnlyRelease(pair), install: () => keepOnHost(pair, conf.name) };
+    return { release: hostOnlyRelease(pair), install: () => installHostOnlyRules(pair, conf.name) };
   }
   const rules = guardRules(containerId, result);
   if (rules === undefined) return undefined;
