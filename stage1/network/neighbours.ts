@@ -16,7 +16,8 @@ import { isIP } from "node:net";
 import { errorCode, errorText } from "../../shared/errors.ts";
 import { NETLINK_NETFILTER, netlinkRequest, netlinkSocket } from "../../shared/syscall/netlink.ts";
 import { addressesOf, type Attachment, bareAddress, type CniResult, gatewaysOf, hostVeths } from "./cni.ts";
-import { BRIDGE, DEFAULT_NETWORK, isBuiltIn } from "./default-network.ts";
+import { isBuiltIn } from "./built-in-networks.ts";
+import { BRIDGE, DEFAULT_NETWORK } from "./default-bridge.ts";
 import { inNamespace } from "./namespace.ts";
 import {
   ACCEPT,

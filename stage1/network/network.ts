@@ -50,13 +50,13 @@ import type { Container } from "../container/container.ts";
 import {
   BUILT_IN_NETWORKS,
   builtInNetwork,
-  currentSubnets,
-  DEFAULT_NETWORK,
   installRules,
   isBuiltIn,
   PORTMAP,
   releaseUnused,
-} from "./default-network.ts";
+} from "./built-in-networks.ts";
+import { currentSubnets } from "./built-in-subnets.ts";
+import { DEFAULT_NETWORK } from "./default-bridge.ts";
 import { hostOnlyRelease, installHostOnlyRules, pairOf } from "./host-only.ts";
 import { releaseHostSettings, withHostSettings } from "./host-settings.ts";
 import { inNamespace, makeNamespace } from "./namespace.ts";
