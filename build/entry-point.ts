@@ -1,26 +1,32 @@
 /**
- * Adds the first instructions of our executables (ADR 9). Before the runtime or a library can use them, they remove the
- * caller's environment, and mark the caller's descriptors close-on-exec. They are written here in machine code
- * (x86-64), like build/exec-helper.ts.
+ * Adds code to an executable that runs before the program's own first instruction (ADR 9). It removes the caller's
+ * environment, so that neither the runtime nor a library obeys a variable of it, and marks the caller's descriptors
+ * close-on-exec. The build gives this code to all executables (build/runtime.ts).
  *
- * The dynamic linker has run before them, but no code of the program. The program and the C library find the
- * environment in the array that the kernel has made on the stack (System V ABI, "Process Initialization"): the
- * instructions empty that array. The texts stay in memory, so our programs can read the caller's variables in
+ * At that time the dynamic linker has run, but no code of the program. The program and the C library take arguments and
+ * environment from the stack, where the kernel has put them (System V ABI, "Process Initialization"). So the code changes
+ * the pointers there. The texts of the environment stay in memory: our programs can read the caller's variables in
  * /proc/self/environ (shared/callers-environment.ts).
  *
- * The code does not depend on the program. The ELF file (elf(5)) gets one more segment at its end, with the code and a
- * longer table of segments.
+ * The ELF file (elf(5)) gets a page at its end, with a longer table of segments and, behind the table, the code. The
+ * table's new entry loads that page. The file's header is changed to start at the code, which ends with a jump to the
+ * program's own entry point. The code does not depend on the program. It is machine code (x86-64), like
+ * build/exec-helper.ts, because the project has no compiler.
  */
 
 import { RktError } from "../shared/errors.ts";
 
+/** Sizes of the file's header and of an entry in its table of segments. */
 const [EHDR, PHDR] = [64, 56];
+/** Offsets of fields in the file's header. */
+const [E_TYPE, E_MACHINE, E_ENTRY, E_PHOFF, E_PHENTSIZE, E_PHNUM] = [16, 18, 24, 32, 54, 56];
 const PAGE = 4096;
-/** elf(5): e_type, e_machine, p_type and p_flags. */
+/** Values of e_type, e_machine, p_type and p_flags. */
 const [ET_EXEC, ET_DYN, EM_X86_64] = [2, 3, 62];
 const [PT_LOAD, PT_INTERP, PT_PHDR] = [1, 3, 6];
 const [X, R] = [1, 4];
 
+/** An entry of the table of segments ("program headers"). */
 interface Segment {
   type: number;
   flags: number;
@@ -31,65 +37,66 @@ interface Segment {
   align: number;
 }
 
-/** A copy of the executable that starts with our instructions. */
+/** A copy of the executable that starts with our code. */
 export function withOwnEntryPoint(program: Buffer): Buffer {
   const segments = readSegments(program);
-  const entry = Number(program.readBigUInt64LE(24));
-  const place = freePlace(program.length, segments);
-  const code = entryCode({ from: place.address + (segments.length + 1) * PHDR, to: entry });
-  const size = (segments.length + 1) * PHDR + code.length;
+  const entry = Number(program.readBigUInt64LE(E_ENTRY));
+  const page = freePage(program.length, segments);
+  const tableSize = (segments.length + 1) * PHDR;
+  const code = entryCode({ from: page.address + tableSize, to: entry });
+  const size = tableSize + code.length;
   if (size > PAGE) throw unexpected("its table of segments is longer than a page");
-  const own = { type: PT_LOAD, flags: R | X, ...place, fileSize: size, size, align: PAGE };
 
   const table = segments.map((segment) =>
-    segment.type === PT_PHDR
-      ? { ...segment, ...place, fileSize: (segments.length + 1) * PHDR, size: (segments.length + 1) * PHDR }
-      : segment,
+    segment.type === PT_PHDR ? { ...segment, ...page, fileSize: tableSize, size: tableSize } : segment,
   );
+  const added = { type: PT_LOAD, flags: R | X, ...page, fileSize: size, size, align: PAGE };
   // Loaded segments must be in the order of their addresses.
-  const next = table.findIndex(({ type, address }) => type === PT_LOAD && address > place.address);
-  table.splice(next < 0 ? table.findLastIndex(({ type }) => type === PT_LOAD) + 1 : next, 0, own);
+  const next = table.findIndex(({ type, address }) => type === PT_LOAD && address > page.address);
+  table.splice(next < 0 ? table.findLastIndex(({ type }) => type === PT_LOAD) + 1 : next, 0, added);
 
-  const patched = Buffer.alloc(place.offset + size);
-  program.copy(patched);
-  patched.writeBigUInt64LE(BigInt(place.address + table.length * PHDR), 24);
-  patched.writeBigUInt64LE(BigInt(place.offset), 32);
-  patched.writeUInt16LE(table.length, 56);
-  for (const [i, segment] of table.entries()) writeSegment(patched, place.offset + i * PHDR, segment);
-  code.copy(patched, place.offset + table.length * PHDR);
-  return patched;
+  const changed = Buffer.alloc(page.offset + size);
+  program.copy(changed);
+  changed.writeBigUInt64LE(BigInt(page.address + tableSize), E_ENTRY);
+  changed.writeBigUInt64LE(BigInt(page.offset), E_PHOFF);
+  changed.writeUInt16LE(table.length, E_PHNUM);
+  for (const [i, segment] of table.entries()) writeSegment(changed, page.offset + i * PHDR, segment);
+  code.copy(changed, page.offset + tableSize);
+  return changed;
 }
 
 /**
- * Finds a page after the end of the file whose address is free. Its address must have the same distance to its offset
- * as the first segment's, because kernels before 5.18 compute the address of the table of segments in this way.
+ * Finds a page after the end of the file whose address in memory is free. Address and offset must have the same
+ * distance as those of the first segment, because kernels before 5.18 compute the address of the table of segments in
+ * this way.
  */
-function freePlace(length: number, segments: readonly Segment[]): { offset: number; address: number } {
+function freePage(length: number, segments: readonly Segment[]): { offset: number; address: number } {
   const loaded = segments.filter(({ type }) => type === PT_LOAD);
   const first = loaded[0];
   if (first === undefined) throw unexpected("it has nothing to load");
-  const page = (at: number) => Math.ceil(at / PAGE) * PAGE;
-  for (let offset = page(length); ; offset += PAGE) {
+  const pageEnd = (at: number) => Math.ceil(at / PAGE) * PAGE;
+  for (let offset = pageEnd(length); ; offset += PAGE) {
     const address = first.address - first.offset + offset;
-    const taken = ({ address: start, size }: Segment) => start < address + PAGE && page(start + size) > address;
-    if (!loaded.some(taken)) return { offset, address };
+    const overlaps = ({ address: start, size }: Segment) => start < address + PAGE && pageEnd(start + size) > address;
+    if (!loaded.some(overlaps)) return { offset, address };
   }
 }
 
+/** Throws if the executable is of a kind for which the code would not work. */
 function readSegments(program: Buffer): Segment[] {
   const isElf = program.length >= EHDR && program.toString("latin1", 0, 6) === "\x7fELF\x02\x01";
-  if (!isElf || program.readUInt16LE(18) !== EM_X86_64) throw unexpected("it is no ELF executable of x86-64");
-  if (![ET_EXEC, ET_DYN].includes(program.readUInt16LE(16)) || program.readUInt16LE(54) !== PHDR)
+  if (!isElf || program.readUInt16LE(E_MACHINE) !== EM_X86_64) throw unexpected("it is no ELF executable of x86-64");
+  if (![ET_EXEC, ET_DYN].includes(program.readUInt16LE(E_TYPE)) || program.readUInt16LE(E_PHENTSIZE) !== PHDR)
     throw unexpected("it is no ELF executable that this build knows");
-  const table = Number(program.readBigUInt64LE(32));
-  const count = program.readUInt16LE(56);
+  const table = Number(program.readBigUInt64LE(E_PHOFF));
+  const count = program.readUInt16LE(E_PHNUM);
   if (table + count * PHDR > program.length) throw unexpected("its table of segments is cut off");
   const segments = Array.from({ length: count }, (_, i) => readSegment(program, table + i * PHDR));
   // A static program's C library looks for the auxiliary vector right after the environment, and would not find it.
   if (!segments.some(({ type }) => type === PT_INTERP)) throw unexpected("it is linked statically");
   // Without it, the dynamic linker could not find out where a program without a fixed address was loaded.
   if (!segments.some(({ type }) => type === PT_PHDR)) throw unexpected("its table of segments has no entry for itself");
-  const entry = Number(program.readBigUInt64LE(24));
+  const entry = Number(program.readBigUInt64LE(E_ENTRY));
   const holds = ({ type, flags, address, fileSize }: Segment) =>
     type === PT_LOAD && (flags & X) !== 0 && entry >= address && entry < address + fileSize;
   if (!segments.some(holds)) throw unexpected("its entry point is not in its code");

@@ -1,20 +1,29 @@
 /**
- * Makes the program `exec` of a stage1 image, a static executable of 300 bytes that executes the app for the launcher
- * (stage2/launch.ts says why). It is written here in machine code (x86-64), since the project has no compiler for a
- * program without a loader and libraries.
+ * Makes the program `exec` of a stage1 image: a static executable of 300 bytes, as which the launcher executes the app
+ * (stage2/launch.ts says why it does not do so itself). It is written here in machine code (x86-64), since the project
+ * has no compiler for a program without a loader and libraries.
  *
  *     exec MESSAGES PATH ARGV0 ARGUMENT...
  *
- * It calls execve(2) of PATH, with the rest as arguments and with its own environment. If that fails, it writes the
- * text for the errno in MESSAGES to standard error, and ends with 203 (LAUNCH_EXIT.exec). MESSAGES are records: the
- * errno as a byte, a text, and a byte 1. The last record has errno 0xff, which matches any: the number follows its
- * text. The first record must be ENOENT's (2). Otherwise the program ends at once: a script with `#!/proc/self/exe`
- * starts this program with other arguments, and would start itself for ever.
+ * It becomes the program PATH by execve(2), with the arguments from ARGV0 on and with its own environment. If that
+ * fails, it writes a message to standard error, and ends with 203 (LAUNCH_EXIT.exec).
+ *
+ * The launcher gives it the messages, because it can open no file of stage 1 any more. MESSAGES is a list of records:
+ * an errno as a byte, the message, and a byte 1 as its end. The program takes the first record of the errno that it
+ * got. The last record has 0xff, and matches every errno: the program writes its message, the errno in decimal, and a
+ * newline.
+ *
+ * The first record must be ENOENT's (2), otherwise the program ends at once. This closes a loop: a script that begins
+ * with `#!/proc/self/exe` names this program as its interpreter. The kernel then starts it with other arguments, and it
+ * would execute the script again, for ever.
  */
 
 import { LAUNCH_EXIT } from "../shared/contract/stage1-root.ts";
 
-/** Instructions, each with its bytes in hexadecimal. At the start the stack has argc, argv, a null pointer, and envp. */
+/**
+ * Instructions, each with its bytes in hexadecimal. At the start the stack has argc, argv, a null pointer, and envp.
+ * rbx keeps the stack pointer of the start, r12d the errno of execve, and r13d the errno of the record that is read.
+ */
 const CODE: readonly [bytes: string, instruction: string][] = [
   ["48 89 e3", "mov rbx, rsp"],
   ["48 8b 0b", "mov rcx, [rbx]            ; argc"],
@@ -72,7 +81,7 @@ const CODE: readonly [bytes: string, instruction: string][] = [
 
 const [EHDR, PHDR] = [64, 56];
 const BASE = 0x400000n;
-/** elf(5): PT_LOAD and PT_GNU_STACK; PF_X, PF_W and PF_R. */
+/** elf(5): values of p_type, and bits of p_flags. */
 const [PT_LOAD, PT_GNU_STACK] = [1, 0x6474e551];
 const [X, W, R] = [1, 2, 4];
 

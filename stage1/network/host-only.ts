@@ -60,7 +60,7 @@ const chainsOf = ({ chain, counted }: Pair): readonly [Chain, ...Chain[]] => [
   ...(counted ? [{ table: "mangle", hook: "INPUT", name: inputChain(chain) }] : []),
 ];
 
-/** A table has each name once, and a name is full. */
+/** The name of the chain for INPUT. The table mangle has the chain for FORWARD already, and its name has full length. */
 const inputChain = (chain: string): string => chain.replace(/^RKT-(.*).$/, "RKT-I$1");
 
 /** Input of iptables-restore --noflush. */
@@ -111,8 +111,11 @@ export function arpCommands({ chain, veth, mac, addresses }: Pair): string[] {
 
 const ARPTABLES = "arptables-nft";
 
-/** Makes the rules. Returns a warning for the user if those for ARP can't be made. */
-export function keepOnHost(pair: Pair, network: string): string | undefined {
+/**
+ * Makes the rules. Throws if those of iptables can't be made: without them the container must not start. Returns a
+ * warning for the user if only those for ARP can't be made.
+ */
+export function installHostOnlyRules(pair: Pair, network: string): string | undefined {
   install("iptables", pair, ipv4Rules(pair), network);
   // A kernel without IPv6 has nothing to forward.
   if (existsSync("/proc/net/if_inet6")) install("ip6tables", pair, ipv6Rules(pair), network);
@@ -136,7 +139,7 @@ function install(tables: string, pair: Pair, text: string, network: string): voi
   });
 }
 
-/** Shell that takes the rules away. */
+/** Shell that removes the rules. */
 export function hostOnlyRelease(pair: Pair): string {
   const { chain } = pair;
   const arp = [`-D INPUT --h-type 0/0 -j ${chain}`, `-F ${chain}`, `-X ${chain}`];

@@ -1,7 +1,7 @@
 /**
- * The container's network (ADR 3): a network namespace, what CNI plugins put
- * into it, and the scripts that release it. Works in the container directory
- * and in the host's namespaces, before anything else of the container is made.
+ * Sets the container's network up (ADR 3): a network namespace, what CNI plugins put into it, rules of the host that
+ * guard it, and the scripts that release all that. Stage 1 does this before it makes anything else of the container, in
+ * the container directory and in the host's namespaces.
  */
 
 import { spawn, spawnSync } from "node:child_process";
@@ -50,31 +50,31 @@ import type { Container } from "../container/container.ts";
 import {
   BUILT_IN_NETWORKS,
   builtInNetwork,
-  currentSubnets,
-  DEFAULT_NETWORK,
   installRules,
   isBuiltIn,
   PORTMAP,
   releaseUnused,
-} from "./default-network.ts";
-import { hostOnlyRelease, keepOnHost, pairOf } from "./host-only.ts";
+} from "./built-in-networks.ts";
+import { currentSubnets } from "./built-in-subnets.ts";
+import { DEFAULT_NETWORK } from "./default-bridge.ts";
+import { hostOnlyRelease, installHostOnlyRules, pairOf } from "./host-only.ts";
 import { releaseHostSettings, withHostSettings } from "./host-settings.ts";
 import { inNamespace, makeNamespace } from "./namespace.ts";
 import { guardNeighbours } from "./neighbours.ts";
 import { hasCapability, type NetworkConf, readNetworkConfs } from "./network-conf.ts";
 import { portFile, reservePorts } from "./ports.ts";
 import { guardRelease, guardRules, installGuard } from "./source-guard.ts";
-import { masquerades, networkStep, portsStep, teardownLink, teardownScript, usesPortmap } from "./release.ts";
+import { awaitTeardownScript, masquerades, networkStep, portsStep, teardownScript, usesPortmap } from "./release.ts";
 
 export interface ContainerNetwork {
   /** Descriptor of the network namespace; undefined: the host's. */
   namespace: number | undefined;
-  /** Of the container, without prefix lengths, the first network's first. */
+  /** The container's addresses, without prefix lengths, those of the first network first. */
   addresses: string[];
   nameServers: string[];
   /** Must stay open as long as the container lives. */
   keepFds: number[];
-  /** Releases everything, for a container that does not come about. */
+  /** Releases everything, if the container can't be started. */
   undo(): void;
 }
 
@@ -99,7 +99,7 @@ export function setUpNetwork(container: Container): ContainerNetwork {
 
 // --- the metadata service of 0.1.x -------------------------------------------------------
 
-/** Where apps of before 0.2.0 look for the metadata service, and nowhere else. */
+/** The only address at which apps from before rkt 0.2.0 look for the metadata service. */
 const EARLY_SERVICE = { address: "169.254.169.255", port: 80 } as const;
 
 function looksForService({ annotations }: RuntimeApp): boolean {
@@ -108,10 +108,11 @@ function looksForService({ annotations }: RuntimeApp): boolean {
 }
 
 /**
- * Leads the early address to the service, wherever that listens: by a rule of the container's own namespace, so that
- * port 80 of the host stays whose it is. Without iptables(8) such an app finds no service, and says so itself.
+ * Leads connections to the early address to the service. The rule is in the container's own namespace, so it takes
+ * nothing from the program that has port 80 of the host. Without iptables(8), such an app finds no service, and reports
+ * that itself.
  */
-function leadToService({ manifest }: Container, namespace: number): void {
+function redirectToService({ manifest }: Container, namespace: number): void {
   const url = annotation(manifest.annotations, ANNOTATIONS.metadataUrl);
   const [, address, port] = /^http:\/\/([0-9.]+):([0-9]+)\//.exec(url ?? "") ?? [];
   if (address === undefined || (address === EARLY_SERVICE.address && Number(port) === EARLY_SERVICE.port)) return;
@@ -148,7 +149,7 @@ function joinNetworks(
   assignPorts(attachments, ports);
   for (const attachment of attachments) requirePlugins(attachment);
 
-  // Before an address or a port is found to be taken. What cannot be released is for gc to say.
+  // Frees addresses and ports that this container may need. `rkt gc` reports what can't be released.
   makeRuntimeDirectory(NETWORK_STATE.dir);
   releaseDeadNetworks({ limit: START_LIMIT, again: false });
 
@@ -156,13 +157,13 @@ function joinNetworks(
   const lockFd = makeClaim(uuid);
   const undo = () => {
     closeSync(lockFd);
-    // What fails here stays, for gc.
+    // What fails here stays for `rkt gc`.
     releaseClaim(uuid, RELEASE_LIMIT);
   };
   try {
     const claim = networkClaim(uuid);
     makeRuntimeDirectory(claim.steps);
-    writeWhole(here.netTeardown, teardownLink(uuid), 0o700);
+    writeWhole(here.netTeardown, awaitTeardownScript(uuid), 0o700);
     writeWhole(claim.teardown, teardownScript(uuid), 0o700, claim.temporary);
     startWaiter(uuid);
     if (ports.length > 0) {
@@ -172,7 +173,7 @@ function joinNetworks(
     const namespace = makeNamespace(container);
     const netns = `/proc/${process.pid}/fd/${namespace}`;
     const joined = attachments.map((attachment, i) => join(attachment, i, { namespace, netns, lockFd }));
-    if (container.manifest.apps.some(looksForService)) leadToService(container, namespace);
+    if (container.manifest.apps.some(looksForService)) redirectToService(container, namespace);
     if (container.debug)
       for (const { attachment, result } of joined)
         if (!attachment.conf.disableCheck) checkAll(attachment, netns, lockFd, result).forEach(warn);
@@ -190,12 +191,12 @@ function joinNetworks(
   }
 }
 
-/** Milliseconds that a start spends on what one ended container has left. */
+/** Milliseconds that a start spends on the release of one ended container. */
 const START_LIMIT = 30_000;
 /** Milliseconds that a release may take. */
 const RELEASE_LIMIT = 150_000;
 
-/** Where the administrator's networks are configured; stage 0 says so when it is not the usual place. */
+/** The directories with the administrator's networks. Stage 0 names them if they are not the usual ones. */
 function configDirs({ manifest }: Container): string[] {
   return annotation(manifest.annotations, ANNOTATIONS.configDirs)?.split(":") ?? [LOCAL_CONFIG_DIR, SYSTEM_CONFIG_DIR];
 }
@@ -209,8 +210,8 @@ function named(choices: readonly NetworkChoice[], confs: ReadonlyMap<string, Net
 }
 
 /**
- * The stage1 image as it can be reached from the host as long as the container
- * is not removed: its rendered tree, or the copy that the container has.
+ * The root of the stage1 image at a path of the host that exists until the container is removed: the rendered tree in the
+ * store, or the container's own copy.
  */
 function lastingStage1(): string {
   // A directory that was laid out by hand has no such file.
@@ -243,12 +244,12 @@ function attachmentOf(
   };
 }
 
-/** A built-in network's subnets are known when its lock is held. */
+/** A built-in network's subnets are known only when its lock is held. */
 const UNKNOWN_SUBNETS = { ipv4: "0.0.0.0/0" };
 
 /**
- * The first network that can publish ports does; without one, the first that
- * masquerades gets what it needs for it: the container answers by its gateway.
+ * Chooses the network that publishes the ports: the first that has a plugin for it, or else the first that masquerades,
+ * which gets the plugin portmap. It must masquerade so that the container's answers go through its gateway.
  */
 function assignPorts(attachments: Attachment[], ports: readonly PortMapping[]): void {
   if (ports.length === 0) return;
@@ -289,21 +290,21 @@ function join(attachment: Attachment, i: number, { namespace, netns, lockFd }: P
       prepare = () => installRules(conf.name, subnets);
     }
     const name = `${String(10 + i)}-${conf.name}`;
-    // Before and after: what a plugin got half-way is released without its result.
+    // Written before ADD, because a plugin that fails may leave something, and again after it, with its result.
     writeStep(uuid, name, networkStep(attachment, undefined, afterwards));
     prepare();
-    const result = withHostSettings(attachment, () => addUndisturbed(attachment, netns, lockFd, unlock));
+    const result = withHostSettings(attachment, () => addPlugins(attachment, netns, lockFd, unlock));
     const guard = isBuiltIn(conf) ? guardOf(attachment, result) : undefined;
     writeStep(uuid, name, networkStep(attachment, result, `${guard?.release ?? ""}${afterwards}`));
     const neighbours = guardNeighbours(attachment, result, namespace);
-    for (const told of [guard?.install(), neighbours.told]) if (told !== undefined) warn(told);
+    for (const warning of [guard?.install(), neighbours.warning]) if (warning !== undefined) warn(warning);
     return { attachment, result, keep: neighbours.keep };
   } finally {
     unlock();
   }
 }
 
-/** What keeps a container on a built-in network from passing for others, or from getting further than it may. */
+/** The rules that keep a container on a built-in network from using others' addresses, or from reaching too far. */
 function guardOf(
   attachment: Attachment,
   result: CniResult | undefined,
@@ -311,7 +312,7 @@ function guardOf(
   const { conf, containerId, busybox } = attachment;
   if (conf.name !== DEFAULT_NETWORK) {
     const pair = pairOf(attachment, result);
-    return { release: hostOnlyRelease(pair), install: () => keepOnHost(pair, conf.name) };
+    return { release: hostOnlyRelease(pair), install: () => installHostOnlyRules(pair, conf.name) };
   }
   const rules = guardRules(containerId, result);
   if (rules === undefined) return undefined;
@@ -319,10 +320,11 @@ function guardOf(
 }
 
 /**
- * ADD, with nobody taking the chains away that portmap is about to use. Many ports take it long: where it is the last plugin,
- * and the container has its address, so that the network stays, others need not wait for that.
+ * Runs ADD of the network's plugins. portmap runs under a lock of its own, so that no release removes the chains that it
+ * is about to use. It takes long for many ports. So if it is the last plugin, the network's lock is released before: by
+ * then the container has its lease, so that nobody removes the network.
  */
-function addUndisturbed(
+function addPlugins(
   attachment: Attachment,
   netns: string,
   lockFd: number,
@@ -351,7 +353,7 @@ function warn(text: string): void {
   process.stderr.write(`rkt: warning: ${printable(text)}\n`);
 }
 
-/** A step of the release. Prepared elsewhere: a half-written one in the directory of the steps would be carried out. */
+/** Writes a step of the release. It becomes a file of the steps' directory only when it is whole, since all there run. */
 function writeStep(uuid: string, name: string, text: string): void {
   const { steps, temporary } = networkClaim(uuid);
   writeWhole(`${steps}/${name}`, text, 0o600, temporary);

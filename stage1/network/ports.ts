@@ -15,10 +15,10 @@ export function portFile({ protocol, hostPort, hostIP }: PortMapping): string {
   return `${protocol}-${hostPort}${hostIP === undefined ? "" : `-${hostIP}`}`;
 }
 
-/** The ports' files are hard links to this one, so that each has the container's UUID in it from the start. */
+/** A file with the container's UUID. Its ports' files are hard links to it, and so have the UUID from the start. */
 export const ownFile = (uuid: string): string => `.${uuid}`;
 
-/** Throws if one of the ports is taken. The container's teardown then releases those that were reserved before. */
+/** Throws if one of the ports is in use. The container's teardown then releases those that were reserved before. */
 export function reservePorts(uuid: string, mappings: readonly PortMapping[]): void {
   makeRuntimeDirectory(NETWORK_STATE.ports);
   const own = `${NETWORK_STATE.ports}/${ownFile(uuid)}`;
@@ -36,14 +36,15 @@ function reserve(own: string, mappings: readonly PortMapping[]): void {
       linkSync(own, `${NETWORK_STATE.ports}/${portFile(mapping)}`);
     } catch (error) {
       if (errorCode(error) !== "EEXIST") throw error;
-      taken(mapping, portFile(mapping));
+      throw inUse(mapping, portFile(mapping));
     }
   }
-  // Of two that meet here, both may see the other and give up; never both stay: each looks when all of its own are there.
+  // Two containers may publish overlapping ports at the same time. Each looks for the other's files only when all of its
+  // own are there, so at least one of them sees the other and fails. It may be both.
   const published = byPort(mappings);
   for (const name of readdirSync(NETWORK_STATE.ports)) {
     const mapping = published.get(name.split("-", 2).join("-"))?.find((one) => overlaps(name, one));
-    if (mapping !== undefined) taken(mapping, name);
+    if (mapping !== undefined) throw inUse(mapping, name);
   }
   for (const protocol of new Set(mappings.map((mapping) => mapping.protocol)))
     for (const table of ["", "6"]) refuseListener(mappings, protocol, table);
@@ -54,30 +55,32 @@ function byPort(mappings: readonly PortMapping[]): ReadonlyMap<string, readonly 
   return Map.groupBy(mappings, ({ protocol, hostPort }) => `${protocol}-${hostPort}`);
 }
 
-/** Whether another mapping's file is for the same port, on an address in common. */
+/** Whether `name` is the file of another mapping, for the same port and a common address. */
 export function overlaps(name: string, mapping: PortMapping): boolean {
   if (name === portFile(mapping)) return false;
   const [protocol, port, address] = name.split("-");
   return protocol === mapping.protocol && Number(port) === mapping.hostPort && sameAddress(address, mapping.hostIP);
 }
 
-function taken(mapping: PortMapping, file: string): never {
+/** The error that another container publishes the port; `file` is that container's. */
+function inUse(mapping: PortMapping, file: string): RktError {
   let holder = "another container";
   try {
     holder = `container ${readFileSync(`${NETWORK_STATE.ports}/${file}`, "utf8").trim()}`;
   } catch (error) {
     if (errorCode(error) !== "ENOENT") throw error;
   }
-  throw new RktError("port-in-use", `port ${portName(mapping)} of the host is published by ${holder}`, {
+  return new RktError("port-in-use", `port ${portName(mapping)} of the host is published by ${holder}`, {
     hint: "publish another port, or stop that container; if it was killed, `rkt gc` releases the port",
   });
 }
 
+/** Throws if a process of the host listens on one of the ports. `table` is "" for IPv4, "6" for IPv6. */
 function refuseListener(mappings: readonly PortMapping[], protocol: PortMapping["protocol"], table: string): void {
   const wanted = byPort(mappings.filter((mapping) => mapping.protocol === protocol));
   let busy: PortMapping | undefined;
   try {
-    // Containers with the host's network may have millions of sockets: one reading for all ports.
+    // The table is read once for all ports, because containers with the host's network may have millions of sockets.
     busy = listenedOn(readLines(`/proc/net/${protocol}${table}`), (port) => wanted.get(`${protocol}-${port}`) ?? []);
   } catch (error) {
     if (errorCode(error) === "ENOENT") return;
@@ -89,10 +92,10 @@ function refuseListener(mappings: readonly PortMapping[], protocol: PortMapping[
     });
 }
 
-/** TCP_LISTEN, and the state of an unconnected UDP socket (TCP_CLOSE). */
-const WAITING = new Set(["0A", "07"]);
+/** The states of a TCP socket that listens (TCP_LISTEN) and of an unconnected UDP socket (TCP_CLOSE). */
+const LISTENING = new Set(["0A", "07"]);
 
-/** The first mapping whose port of the host a socket of /proc/net/{tcp,udp}[6] (proc(5)) waits at. */
+/** The first mapping on whose host port a socket listens, by the lines of /proc/net/{tcp,udp}[6] (proc(5)). */
 export function listenedOn(
   table: Iterable<string>,
   wanted: (port: number) => readonly PortMapping[],
@@ -100,7 +103,7 @@ export function listenedOn(
   for (const line of table) {
     const [, local = "", , state = ""] = line.trim().split(/\s+/);
     const [address = "", port = ""] = local.split(":");
-    if (!WAITING.has(state)) continue;
+    if (!LISTENING.has(state)) continue;
     const found = wanted(Number.parseInt(port, 16)).find(
       ({ hostIP }) => hostIP === undefined || /^0+$/.test(address) || address.endsWith(kernelAddress(hostIP)),
     );

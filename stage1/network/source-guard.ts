@@ -16,7 +16,7 @@ import { spawnSync } from "node:child_process";
 import { errorText } from "../../shared/errors.ts";
 import { containerChain, whyFailed } from "./chains.ts";
 import { addressesOf, bareAddress, type CniResult, containerMac, HOST_PATH, hostVeths } from "./cni.ts";
-import { BRIDGE } from "./default-network.ts";
+import { BRIDGE } from "./default-bridge.ts";
 
 /** The nft variant, by its own name: the other one has no --noflush, and would remove the rules of others. */
 const RESTORE = "ebtables-nft-restore";

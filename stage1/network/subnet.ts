@@ -8,6 +8,13 @@ export interface Prefix {
   length: number;
 }
 
+/** Those of a built-in network. */
+export interface Subnets {
+  ipv4: string;
+  /** Undefined if the host has no IPv6. */
+  ipv6?: string | undefined;
+}
+
 export function parseAddress(text: string): number | undefined {
   const parts = text.split(".").map(Number);
   if (!/^\d{1,3}(\.\d{1,3}){3}$/.test(text) || parts.some((part) => part > 255)) return undefined;
@@ -39,7 +46,7 @@ export function overlap(a: Prefix, b: Prefix): boolean {
   return bits === 0 || (a.address ^ b.address) >>> (32 - bits) === 0;
 }
 
-/** rkt's subnet of old, 172.16.28.0/24, then similar ones in every private range (RFC 1918). */
+/** The subnet of CoreOS's rkt, 172.16.28.0/24, then similar ones in every private range (RFC 1918). */
 function* candidates(): Generator<Prefix> {
   const at = (a: number, b: number, c: number): Prefix => ({ address: ((a * 256 + b) * 256 + c) * 256, length: 24 });
   for (let b = 16; b < 32; b++) yield at(172, b, 28);
@@ -48,9 +55,9 @@ function* candidates(): Generator<Prefix> {
 }
 
 /** The first free candidate, or the last: the two built-in networks search from different ends. */
-export function chooseSubnet(taken: readonly Prefix[], end: "first" | "last" = "first"): string {
+export function chooseSubnet(inUse: readonly Prefix[], end: "first" | "last" = "first"): string {
   for (const candidate of end === "first" ? candidates() : [...candidates()].reverse())
-    if (!taken.some((prefix) => overlap(prefix, candidate))) return formatPrefix(candidate);
+    if (!inUse.some((prefix) => overlap(prefix, candidate))) return formatPrefix(candidate);
   throw new RktError(
     "no-subnet",
     "the host has routes to every private range of addresses: none is left for containers",

@@ -479,7 +479,7 @@ const accounts: HostileApp[] = [
       ["a link to the launcher", ["/proc/self/exe"]],
       ["a descriptor", ["/proc/self/fd/3"]],
       ["the first process's program", ["/proc/1/exe"]],
-      ["stage 1's runtime", ["/usr/lib/rkt/node", "-e", "1"]],
+      ["stage 1's runtime", ["/usr/lib/rkt/stage1"]],
       ["a script of itself", ["/self"]],
       ["a directory", ["/etc"]],
     ],
