@@ -8,25 +8,25 @@
 import { lstatSync } from "node:fs";
 import { AT_FDCWD, unlinkat, utimensat } from "../../shared/syscall/file.ts";
 import { BelowRoot, nameBytes, splitPath } from "./below-root.ts";
-import { kindOf, type LayerNotes, openIfDirectory } from "./layer.ts";
+import { xattrBytes } from "./late-directories.ts";
+import { kindOf, type LayerNotes, openIfDirectory, type TakeMore } from "./layer.ts";
 import { readDirectoryMetadata, setDirectoryMetadata } from "./metadata.ts";
 
 /**
- * `lower` is a directory with all layers below, undefined where there are none. Answers false if the layer has to be
- * extracted again, over them.
+ * `lower` is a directory with all layers below, undefined where there are none. `takes` is told of attributes that come from
+ * there. Answers false if the layer has to be extracted again, over them.
  */
-export function completeLayer(root: string, notes: LayerNotes, lower: string | undefined): boolean {
+export function completeLayer(root: string, notes: LayerNotes, lower: string | undefined, takes: TakeMore): boolean {
   if (notes.again) return false;
   const own = new BelowRoot(root);
   const below = lower === undefined ? undefined : new BelowRoot(lower);
   try {
     // A directory that leads elsewhere in the finished image: what is in it belongs there.
-    if (notes.implied.some((path) => below !== undefined && shows(notes, path) && kindOf(below, path) === "link"))
-      return false;
+    if (below !== undefined && notes.entered.some((path) => kindOf(below, path) === "link")) return false;
     for (const path of notes.whiteouts) if (!merges(notes, path, below)) removeWhiteout(own, path);
     if (below !== undefined)
       // The deepest first: what is done in a directory changes its times.
-      for (const path of notes.implied.toReversed()) if (shows(notes, path)) takeMetadata(own, below, path);
+      for (const path of notes.implied.toReversed()) if (shows(notes, path)) takeMetadata(own, below, path, takes);
     return true;
   } finally {
     own.close();
@@ -61,13 +61,15 @@ function removeWhiteout(own: BelowRoot, path: string): void {
   }
 }
 
-function takeMetadata(own: BelowRoot, below: BelowRoot, path: string): void {
+function takeMetadata(own: BelowRoot, below: BelowRoot, path: string, takes: TakeMore): void {
   const from = openIfDirectory(below, path);
   if (from === undefined) return;
   try {
     const to = openIfDirectory(own, path);
     if (to === undefined) return;
-    setDirectoryMetadata(to, readDirectoryMetadata(from));
+    const metadata = readDirectoryMetadata(from);
+    takes(0, xattrBytes(metadata.xattrs));
+    setDirectoryMetadata(to, metadata);
     own.closeDirectory(to);
   } finally {
     below.closeDirectory(from);

@@ -16,8 +16,15 @@ import { removeAt } from "../host/remove-tree.ts";
 import { BelowRoot, kindAt, linkAt, nameBytes, type Place, procPath, splitPath } from "./below-root.ts";
 import { shownPath } from "./entry-path.ts";
 import { sequentialWriter, sparseWriter } from "./file-data.ts";
-import { LateDirectories } from "./late-directories.ts";
-import { checkXattrs, readDirectoryMetadata, setDirectoryMetadata, setFileMetadata, setNodeMetadata, setTimes } from "./metadata.ts";
+import { LateDirectories, xattrBytes } from "./late-directories.ts";
+import {
+  checkXattrs,
+  readDirectoryMetadata,
+  setDirectoryMetadata,
+  setFileMetadata,
+  setNodeMetadata,
+  setTimes,
+} from "./metadata.ts";
 import { PathSet } from "./path-set.ts";
 import type { TarEntry } from "./tar-entry.ts";
 import { tarError } from "./tar-error.ts";
@@ -34,8 +41,11 @@ const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | con
 /** A directory that an archive has files in and no entry for: the same whenever it is made. */
 const UNNAMED_DIRECTORY = { uid: 0, gid: 0, mode: 0o755, mtime: 0n, xattrs: new Map<string, Buffer>() };
 
-/** How links of one archive may take many steps, and bring nothing on: a bound for all of them. */
-const MAX_STEPS = 10_000_000;
+/**
+ * Components that the links of one layer may lead through, each counted with the depth at which it is looked up: otherwise a
+ * chain of long links, which compresses to nothing, takes processor time without end.
+ */
+export const MAX_STEPS = 2_000_000;
 /** As many as the kernel follows in one path (path_resolution(7)). */
 const MAX_LINKS = 40;
 
@@ -47,6 +57,12 @@ export interface LayerRules {
   missing(path: string, linkPath: string): void;
   /** What is there of a path is not to be linked to. */
   hidden(path: string): boolean;
+  /** The way of a link leads through a name that is not there, and up again. */
+  unknown(): void;
+  /** A hard link to `path` comes, which is open. */
+  linking(path: string, fd: number): void;
+  /** Bytes of attributes that a directory without an entry keeps. */
+  keeps(bytes: number): void;
 }
 
 export interface ExtractorOptions {
@@ -65,6 +81,8 @@ export class Extractor {
   /** Paths of the image that is being extracted. */
   #seen = new PathSet();
   #steps = 0;
+  /** Where the directory of the last entry was found, by links; nothing has changed the way since. */
+  #way: { from: string; to: string } | undefined;
 
   constructor(root: string, { links, layer }: ExtractorOptions = {}) {
     this.#root = new BelowRoot(root);
@@ -80,6 +98,8 @@ export class Extractor {
       checkXattrs(path, entry.xattrs);
       if (this.#layer === undefined && entry.type !== "directory" && this.#seen.has(path))
         throw tarError(`/${shownPath(path)} is in the archive twice`);
+      // A file changes no way, unless it takes the place of something, which `#remove` sees.
+      if (entry.type !== "file") this.#way = undefined;
       const sink = this.#make(entry, path);
       this.#seen.add(path);
       this.#layer?.made(path, entry.type === "directory" ? "directory" : "other");
@@ -103,7 +123,9 @@ export class Extractor {
         if (isNoDirectory(error) && (!make || errorCode(error) !== "ENOENT")) return;
         if (!isNoDirectory(error)) throw error;
       }
-      work(this.#placeOf(path), path);
+      const place = this.#placeOf(path);
+      this.#way = undefined;
+      work(place, path);
     } catch (error) {
       throw writeError(name, error);
     }
@@ -117,6 +139,8 @@ export class Extractor {
   /** Begins another image over the same root: its entries replace what is there. */
   nextImage(): void {
     this.#seen = new PathSet();
+    this.#steps = 0;
+    this.#way = undefined;
   }
 
   /** All entries were taken: sets the metadata of directories. */
@@ -174,8 +198,10 @@ export class Extractor {
 
   /** A layer's directory without an entry stays as it was, whatever is written into it. */
   #keepMetadata(path: string, directory: number): void {
-    if (this.#layer !== undefined && !this.#directories.has(path))
-      this.#directories.note(path, readDirectoryMetadata(directory));
+    if (this.#layer === undefined || this.#directories.has(path)) return;
+    const metadata = readDirectoryMetadata(directory);
+    this.#directories.note(path, metadata);
+    if (metadata.xattrs.size > 0) this.#layer.keeps(xattrBytes(metadata.xattrs));
   }
 
   /** Where a path of a layer is: links on the way to it lead elsewhere below the root, as in the finished image. */
@@ -187,42 +213,55 @@ export class Extractor {
     } catch (error) {
       if (!isNoDirectory(error)) throw error;
     }
-    const real = this.#followLinks(parent);
+    const real = this.#way?.from === parent ? this.#way.to : this.#followLinks(parent);
+    this.#way = { from: parent, to: real };
     return real === "" ? name : `${real}/${name}`;
   }
 
   #followLinks(path: string): string {
-    const rest = path.split("/");
+    // The next component is the last one.
+    const rest = path.split("/").reverse();
     const real: string[] = [];
     let links = 0;
-    for (let part = rest.shift(); part !== undefined; part = rest.shift()) {
-      if (++this.#steps > MAX_STEPS) throw tarError("links of its directories take too many steps");
+    /** How many components of `real` are there. */
+    let known = 0;
+    for (let part = rest.pop(); part !== undefined; part = rest.pop()) {
+      this.#steps += 1 + real.length;
+      if (this.#steps > MAX_STEPS)
+        throw tarError(`the links on the way to its entries lead through too many directories, at /${shownPath(path)}`);
       if (part === "" || part === ".") continue;
       if (part === "..") {
+        if (known < real.length) this.#layer?.unknown();
         real.pop();
+        known = Math.min(known, real.length);
         continue;
       }
-      const target = this.#linkAt(real.join("/"), part);
-      if (target === undefined) real.push(part);
-      else if (++links > MAX_LINKS) throw tarError(`/${shownPath(path)} leads through more than ${MAX_LINKS} links`);
+      const target = known < real.length ? "nothing" : this.#targetAt(real.join("/"), part);
+      if (typeof target === "string") {
+        real.push(part);
+        if (target === "something") known = real.length;
+      } else if (++links > MAX_LINKS) throw tarError(`/${shownPath(path)} leads through more than ${MAX_LINKS} links`);
       else {
-        if (target.startsWith("/")) real.length = 0;
-        rest.unshift(...target.split("/"));
+        if (target.link.startsWith("/")) real.length = known = 0;
+        for (const next of target.link.split("/").reverse()) rest.push(next);
       }
     }
     return real.join("/");
   }
 
-  #linkAt(parent: string, name: string): string | undefined {
+  #targetAt(parent: string, name: string): { link: string } | "something" | "nothing" {
     let directory: number;
     try {
       directory = this.#root.openDirectory(parent);
     } catch (error) {
-      if (isNoDirectory(error)) return undefined;
+      if (isNoDirectory(error)) return "nothing";
       throw error;
     }
     try {
-      return linkAt({ directory, name: nameBytes(name) });
+      const place = { directory, name: nameBytes(name) };
+      const link = linkAt(place);
+      if (link !== undefined) return { link };
+      return kindAt(place) === undefined ? "nothing" : "something";
     } finally {
       this.#root.closeDirectory(directory);
     }
@@ -260,7 +299,9 @@ export class Extractor {
 
   /** Removes what an earlier image put here. What this one did is a duplicate, which only a layer may have. */
   #remove({ directory, name }: Place, path: string): void {
-    if (this.#layer === undefined && this.#seen.has(path)) throw tarError(`/${shownPath(path)} is in the archive twice, as different things`);
+    if (this.#layer === undefined && this.#seen.has(path))
+      throw tarError(`/${shownPath(path)} is in the archive twice, as different things`);
+    this.#way = undefined;
     removeAt(directory, name);
   }
 
@@ -323,6 +364,7 @@ export class Extractor {
     if (fd === undefined) return;
     try {
       const place = this.#placeOf(path);
+      this.#layer?.linking(target, fd);
       this.#exclusively(place, path, () =>
         linkat(AT_FDCWD, `/proc/self/fd/${fd}`, place.directory, place.name, AT_SYMLINK_FOLLOW),
       );

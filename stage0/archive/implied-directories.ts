@@ -4,6 +4,9 @@ import { PathSet } from "./path-set.ts";
 import type { TarEntry } from "./tar-entry.ts";
 import { tarError } from "./tar-error.ts";
 
+/** What a directory takes on most file systems; one that an archive only implies takes nothing in it. */
+export const DIRECTORY_SIZE = 4096;
+
 const above = (path: string): string => path.slice(0, Math.max(path.lastIndexOf("/"), 0));
 
 export class ImpliedDirectories {

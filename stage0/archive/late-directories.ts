@@ -41,7 +41,8 @@ export class LateDirectories {
   }
 }
 
-function xattrBytes(xattrs: Metadata["xattrs"]): number {
+/** Of names and values. */
+export function xattrBytes(xattrs: Metadata["xattrs"]): number {
   let bytes = 0;
   for (const [name, value] of xattrs) bytes += name.length + value.length;
   return bytes;

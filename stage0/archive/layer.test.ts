@@ -1,7 +1,16 @@
 /** Layers that nobody's tool makes: what they must not do. What they may do is judged by umoci (store/oci-layers.test.ts). */
 
 import assert from "node:assert/strict";
-import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -27,7 +36,7 @@ function read(entries: readonly Entry[], extractor: Pick<LayerAlone, "entry">): 
 }
 
 function alone(root: string, entries: readonly Entry[]): LayerNotes {
-  const extractor = new LayerAlone(root);
+  const extractor = new LayerAlone(root, () => {});
   try {
     read(entries, extractor);
     return extractor.finish();
@@ -37,7 +46,7 @@ function alone(root: string, entries: readonly Entry[]): LayerNotes {
 }
 
 function merged(root: string, layers: readonly (readonly Entry[])[]): void {
-  const extractor = new LayersMerged(root);
+  const extractor = new LayersMerged(root, () => {});
   try {
     for (const entries of layers) {
       extractor.nextLayer();
@@ -67,7 +76,11 @@ const strange: [name: string, entry: Entry, message: RegExp][] = [
   ["a whiteout that leads up", { name: "../outside/.wh.secret" }, /has a component ".."/],
   ["an absolute name that leads up", file("/../outside/secret"), /has a component ".."/],
   ["an overlay's whiteout", { name: "w", type: "3", device: [0, 0] }, /a character device 0:0/],
-  ["an overlay's attribute", dir("a", { pax: { "SCHILY.xattr.trusted.overlay.opaque": "y" } }), /is not allowed in an image/],
+  [
+    "an overlay's attribute",
+    dir("a", { pax: { "SCHILY.xattr.trusted.overlay.opaque": "y" } }),
+    /is not allowed in an image/,
+  ],
   ["an overlay's redirection", dir("a", { pax: { "SCHILY.xattr.trusted.overlay.redirect": "/b" } }), /is not allowed/],
   ["a hard link out", hard("a", "../outside/secret"), /outside of the image/],
   ["a hard link to the root", hard("a", "/"), /outside of the image/],
@@ -91,7 +104,11 @@ for (const [name, target] of inside)
     const { root, outside } = roots(t);
     const link = target.replace("OUTSIDE", outside);
     const below = [symlink("r", "/"), symlink("l", link)];
-    merged(root, [below, [file("l/secret", "mine"), file("l/new"), { name: "l/.wh.old" }], [{ name: "l/.wh..wh..opq" }, hard("h", "r")]]);
+    merged(root, [
+      below,
+      [file("l/secret", "mine"), file("l/new"), { name: "l/.wh.old" }],
+      [{ name: "l/.wh..wh..opq" }, hard("h", "r")],
+    ]);
     assert.equal(readFileSync(join(outside, "secret"), "utf8"), "untouched");
     assert.deepEqual(readdirSync(outside), ["secret"]);
   });
@@ -111,7 +128,10 @@ test("links in a circle are an error, and not for ever", (t) => {
 
 test("a whiteout does not follow a link at its end", (t) => {
   const { root, outside } = roots(t);
-  merged(root, [[symlink("l", outside), dir("d"), file("d/x"), symlink("m", "d")], [{ name: ".wh.l" }, { name: ".wh.m" }]]);
+  merged(root, [
+    [symlink("l", outside), dir("d"), file("d/x"), symlink("m", "d")],
+    [{ name: ".wh.l" }, { name: ".wh.m" }],
+  ]);
   assert.deepEqual(readdirSync(root), ["d"]);
   assert.deepEqual(readdirSync(join(root, "d")), ["x"]);
   assert.deepEqual(readdirSync(outside), ["secret"]);
@@ -125,14 +145,27 @@ test("a file over a directory that is not there yet, and the other way round", (
 
 test("what a layer alone notes", (t) => {
   const { root } = roots(t);
-  const notes = alone(root, [dir("a"), { name: "a/.wh.x" }, file("b/c/d"), { name: "e/.wh..wh..opq" }, { name: ".wh.f" }, dir("f")]);
-  assert.deepEqual(notes, { implied: ["b", "b/c", "e"], whiteouts: ["a/x"], opaque: new Set(["e", "f"]), again: false });
+  const notes = alone(root, [
+    dir("a"),
+    { name: "a/.wh.x" },
+    file("b/c/d"),
+    { name: "e/.wh..wh..opq" },
+    { name: ".wh.f" },
+    dir("f"),
+  ]);
+  assert.deepEqual(notes, {
+    entered: ["b", "b/c", "e"],
+    implied: ["b", "b/c", "e"],
+    whiteouts: ["a/x"],
+    opaque: new Set(["e", "f"]),
+    again: false,
+  });
   assert.ok(lstatSync(join(root, "a/x")).isCharacterDevice());
 });
 
 test("a layer without an end marker, and one with a hard link to what is not there", (t) => {
   const { root } = roots(t);
-  const extractor = new LayerAlone(root);
+  const extractor = new LayerAlone(root, () => {});
   t.after(() => extractor.close());
   const reader = new TarReader((entry) => extractor.entry(entry), LAYER_LIMITS);
   reader.write(tar([file("a")], { end: false }));

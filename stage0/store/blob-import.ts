@@ -18,7 +18,7 @@ import type { ImageID, ImageManifest } from "../../shared/schema/types.ts";
 import { OCI_ENTRIES, type OciContent, readStoredDocuments } from "./oci-content.ts";
 import { temporaryFile } from "./temporary.ts";
 import { type Decompressor, decompressor, detectCompression, MAGIC_BYTES } from "../archive/decompress.ts";
-import { ImpliedDirectories } from "../archive/implied-directories.ts";
+import { DIRECTORY_SIZE, ImpliedDirectories } from "../archive/implied-directories.ts";
 import { PathSet } from "../archive/path-set.ts";
 import { shownPath } from "../archive/entry-path.ts";
 import type { TarEntry } from "../archive/tar-entry.ts";
@@ -33,8 +33,13 @@ export interface ImportLimits extends TarLimits {
 }
 
 export const IMPORT_LIMITS: ImportLimits = { ...TAR_LIMITS, archiveSize: 64 * 1024 ** 3, ratio: 200 };
-/** What a directory takes on most file systems; one that an archive only implies takes nothing in it. */
-const DIRECTORY_SIZE = 4096;
+
+/** `maxImageSize`: bytes that an image may unpack to, whatever the size of its file. */
+export const importLimits = (maxImageSize: number | undefined): ImportLimits =>
+  maxImageSize === undefined
+    ? IMPORT_LIMITS
+    : { ...IMPORT_LIMITS, archiveSize: maxImageSize, ratio: Number.POSITIVE_INFINITY };
+
 const RATIO_FREE = 64 * 1024 ** 2;
 
 export interface ImportedBlob {

@@ -7,13 +7,7 @@
 import { fileChunks } from "../archive/file-chunks.ts";
 import type { DataLayout } from "../../shared/contract/data-directory.ts";
 import type { ImageID, ImageManifest } from "../../shared/schema/types.ts";
-import {
-  type BlobImport,
-  beginBlobImport,
-  IMPORT_LIMITS,
-  type ImportedBlob,
-  type ImportLimits,
-} from "./blob-import.ts";
+import { type BlobImport, beginBlobImport, importLimits, type ImportedBlob, type ImportLimits } from "./blob-import.ts";
 import { fileIdentity, findFile, sameFile, saveFile } from "./index-files.ts";
 import { imageByKey, insertImage, type StoredImage, setProvenance } from "./index-images.ts";
 import { findRemote, type RemoteRecord, saveRemote } from "./index-remotes.ts";
@@ -75,10 +69,7 @@ export function imageImports(
   { hold, maxImageSize, provenance: ofFiles }: ImportOptions,
 ): ImageImports {
   const { layout, lock, index, held } = state;
-  const limits =
-    maxImageSize === undefined
-      ? IMPORT_LIMITS
-      : { ...IMPORT_LIMITS, archiveSize: maxImageSize, ratio: Number.POSITIVE_INFINITY };
+  const limits = importLimits(maxImageSize);
 
   /** Puts an image into the store, or holds it. */
   const accept = async (blob: ImportedBlob, blobImport: HeldBlob, provenance: Provenance): Promise<StoredImage> => {

@@ -5,11 +5,12 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
 import { type Entry, makeAci, manifest, tar } from "../../test/fixtures/aci.ts";
-import { dir, file } from "../../test/fixtures/oci-images.ts";
+import { dir, file, hard, symlink } from "../../test/fixtures/oci-images.ts";
 import { bring, ociImage, ociManifest, sha256, treeFacts, umociUnpack, writeLayout } from "../../test/helpers/oci.ts";
 import { makeRkt, requires } from "../../test/helpers/rkt.ts";
 import { scratch } from "../../test/helpers/scratch.ts";
 import { through } from "../../test/helpers/through.ts";
+import { spend, storedBudget } from "./layer-reader.ts";
 import { openStore, type Store, type StoredImage } from "./store.ts";
 import { openTree } from "./tree-directories.ts";
 
@@ -153,13 +154,18 @@ test("layers of a compression that OCI does not have are refused", async (t) => 
   const image = ociImage([BASE]);
   const xz = through("xz", ["-c"], tar(BASE));
   const layers = [{ mediaType: "application/vnd.oci.image.layer.v1.tar", digest: sha256(xz), bytes: xz }];
-  await assert.rejects(bring(store, { ...image, manifest: ociManifest(image.config, layers), layers }), /compressed with xz/);
+  await assert.rejects(
+    bring(store, { ...image, manifest: ociManifest(image.config, layers), layers }),
+    /compressed with xz/,
+  );
 });
 
 for (const compression of ["gzip", "zstd"] as const)
   test(`a layer that unpacks to far more than it is, by ${compression}`, async (t) => {
     const { store, data } = scratch(t, openStore);
-    const bomb = ociImage([[file("zeros", "", { data: Buffer.alloc(100 * 1024 ** 2) })]], { compressions: [compression] });
+    const bomb = ociImage([[file("zeros", "", { data: Buffer.alloc(100 * 1024 ** 2) })]], {
+      compressions: [compression],
+    });
     await assert.rejects(bring(store, bomb), /decompresses to more than 200 times its size/);
     assert.deepEqual(layerFiles(data), { blobs: 0, trees: 0, temporaries: 0 });
     const other = openStore(data, { maxImageSize: 200 * 1024 ** 2 });
@@ -177,11 +183,82 @@ test("layers may not unpack to more than an image may, all together", async (t) 
   assert.deepEqual(layerFiles(data), { blobs: 2, trees: 2, temporaries: 0 });
 });
 
+const BIG = file("x/big", "", { data: Buffer.alloc(1_000_000, "?") });
+/** More than a name is, and less than the kernel takes for a path. */
+const DEEP = "d/".repeat(400);
+const deep = (name: string, top: string): Entry => symlink(name, "", { pax: { linkpath: `${top}/${DEEP}` } });
+const costly: [name: string, layers: Entry[][]][] = [
+  ["hard links to a file of a lower layer", [[BIG], ...Array.from({ length: 9 }, (_, i) => [hard(`l${i}`, "x/big")])]],
+  [
+    "one layer again and again, over others",
+    Array.from({ length: 14 }, (_, i) => (i % 2 === 0 ? [BIG] : [file(`n${i}`)])),
+  ],
+  [
+    "one layer again and again, with a link to a lower one",
+    [[file("a")], ...Array.from({ length: 14 }, (_, i) => (i % 2 === 0 ? [BIG, hard("l", "a")] : [file(`n${i}`)]))],
+  ],
+  [
+    "directories at the ends of links",
+    [Array.from({ length: 9 }, (_, i) => [deep(`l${i}`, String(i)), file(`l${i}/f`)]).flat()],
+  ],
+  [
+    "directories at the ends of links of a lower layer",
+    [
+      Array.from({ length: 9 }, (_, i) => deep(`l${i}`, String(i))),
+      Array.from({ length: 9 }, (_, i) => file(`l${i}/f`)),
+    ],
+  ],
+  [
+    "whiteouts of nothing at the ends of links, in layer after layer",
+    [
+      [deep("l", "t"), file("l/f"), file("a")],
+      ...Array.from({ length: 9 }, (_, i) => [symlink(`m${i}`, "a"), hard(`h${i}`, "a"), { name: `l/.wh.${i}` }]),
+    ],
+  ],
+];
+for (const [name, layers] of costly)
+  test(`layers that take much more than they are: ${name}`, async (t) => {
+    const { store, data } = scratch(t, (dir) => openStore(dir, { maxImageSize: 5_000_000 }));
+    const image = ociImage(layers);
+    await assert.rejects(bring(store, image), {
+      code: "too-large",
+      message: /it decompresses to more than 5000000 bytes/,
+      hint: /--max-image-size/,
+    });
+    assert.deepEqual(layerFiles(data), { blobs: 0, trees: 0, temporaries: 0 });
+    assert.deepEqual(store.list(), []);
+
+    const roomy = openStore(data, { maxImageSize: 60_000_000 });
+    t.after(() => roomy.close());
+    const stored = await bring(roomy, image);
+    const facts = await storedFacts(roomy, data, stored, false);
+    for (const id of readdirSync(dataLayout(data).layerTrees))
+      rmSync(dataLayout(data).layerTree(id), { recursive: true });
+    for (const id of readdirSync(dataLayout(data).trees)) rmSync(dataLayout(data).tree(id), { recursive: true });
+    assert.equal(await storedFacts(roomy, data, stored, false), facts);
+  });
+
+test("what an image's layers take is bounded by their size, too, and by a number of files", () => {
+  const ref = { mediaType: "", digest: "sha256:a", diffId: "sha256:b", size: 1_000_000 };
+  const budget = storedBudget([ref, ref]);
+  spend(budget, 3_999_999, 190_000_000);
+  assert.throws(() => spend(budget, 0, 20_000_000), { code: "too-large", message: /more than 200 times its size/ });
+  assert.throws(() => spend(storedBudget([ref]), 4_000_001, 0), {
+    code: "too-large",
+    message: /more than 4000000 files and directories/,
+    hint: /./,
+  });
+});
+
 test("a layer that was given up comes again from its beginning", async (t) => {
   const { store, data } = scratch(t, (dir) => openStore(dir, { maxImageSize: 5_000_000 }));
   const image = ociImage([[file("big", "", { data: Buffer.alloc(3_000_000, 1) })]], { compressions: ["none"] });
   const pending = store.beginOci("again");
-  const [layer] = await pending.describe({ name: "example.com/again", reference: "docker://example.com/again", ...image });
+  const [layer] = await pending.describe({
+    name: "example.com/again",
+    reference: "docker://example.com/again",
+    ...image,
+  });
   assert.ok(layer);
   const bytes = image.layers[0]?.bytes ?? Buffer.alloc(0);
   for (let i = 0; i < 3; i++) {
@@ -203,7 +280,10 @@ test("an App Container image on an OCI image", async (t) => {
   const { store, data, file: write } = scratch(t, openStore);
   await bring(store, ociImage([[...BASE, file("gone")], [{ name: ".wh.gone" }]]), "example.com/base");
   const dependencies = [{ imageName: "example.com/base" }];
-  const aci = write("top.aci", makeAci([{ name: "rootfs/base", data: "mine" }, { name: "rootfs/top" }], manifest({ dependencies })));
+  const aci = write(
+    "top.aci",
+    makeAci([{ name: "rootfs/base", data: "mine" }, { name: "rootfs/top" }], manifest({ dependencies })),
+  );
   const { key } = await store.importFile(aci);
   const { rootfs } = await store.render(key, "none");
   assert.deepEqual(readdirSync(rootfs).sort(), ["base", "bin", "top"]);
@@ -238,7 +318,8 @@ test("a damaged layer is noticed, and healed by bringing the image again", async
   const bytes = readFileSync(blob);
   bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 255;
   writeFileSync(blob, bytes);
-  for (const name of readdirSync(dataLayout(data).layerTrees)) rmSync(dataLayout(data).layerTree(name), { recursive: true });
+  for (const name of readdirSync(dataLayout(data).layerTrees))
+    rmSync(dataLayout(data).layerTree(name), { recursive: true });
 
   const after = openStore(data);
   t.after(() => after.close());
@@ -286,7 +367,9 @@ test("what a killed import has left is collected", async (t) => {
     const [layer] = await pending.describe({ name: "example.com/killed", reference: "docker://example.com/killed", ...image });
     await layer.begin().write(image.layers[0].bytes.subarray(0, 50000));
     process.kill(process.pid, "SIGKILL");`;
-  const killed = spawnSync(process.execPath, ["--no-warnings", "--input-type=module", "-e", script, data], { encoding: "utf8" });
+  const killed = spawnSync(process.execPath, ["--no-warnings", "--input-type=module", "-e", script, data], {
+    encoding: "utf8",
+  });
   assert.equal(killed.signal, "SIGKILL", killed.stderr);
   assert.equal(layerFiles(data).temporaries, 2);
   await bring(store, ociImage([BASE]));

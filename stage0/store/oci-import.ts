@@ -15,14 +15,15 @@ import { fsetxattr, syncfs, xattrs } from "../../shared/syscall/file.ts";
 import { LayerAlone } from "../archive/layer.ts";
 import { toImageManifest } from "../oci/to-appc.ts";
 import { type BlobImport, type ImportedBlob, type ImportLimits, place } from "./blob-import.ts";
-import { type LayerBudget, layerReader } from "./layer-reader.ts";
+import { type LayerBudget, layerReader, sizeOf } from "./layer-reader.ts";
 import {
   type ExtractedLayer,
-  ensureLayerTrees,
   layerDamage,
   layerError,
   MAX_STACK,
   newLayerDirectory,
+  type PreparedLayers,
+  prepareLayerTrees,
 } from "./layer-trees.ts";
 import { ociBlob } from "./oci-blob.ts";
 import { type LayerRef, readDocuments } from "./oci-content.ts";
@@ -53,7 +54,7 @@ interface ImportContext {
 /** Errors call the image by `shown`. */
 export function beginOciImport(context: ImportContext, shown: string): OciImport {
   const { layout } = context;
-  const budget: LayerBudget = { limits: context.limits, unpacked: 0, written: 0 };
+  const budget: LayerBudget = { limits: context.limits, unpacked: 0, written: 0, inodes: 0, met: new Set() };
   const arrived = new Map<string, ArrivedLayer>();
   const running = new Set<PendingLayer>();
   const present = new Set<string>();
@@ -154,7 +155,7 @@ export function beginOciImport(context: ImportContext, shown: string): OciImport
         if (described === undefined) throw new Error("commit before describe");
         const { blob, bytes } = described;
         try {
-          await placeLayers(layout, layers, arrived);
+          await placeLayers(layout, layers, arrived, budget);
           await placeBlob(layout, blob, bytes);
           return blob;
         } catch (error) {
@@ -209,8 +210,8 @@ function pendingLayer(
 ): PendingLayer {
   const blob = temporaryFile(layout, "layer");
   const { temporary, rootfs } = newLayerDirectory(layout);
-  const extractor = new LayerAlone(rootfs);
-  const reader = layerReader(layer, budget, (entry) => extractor.entry(entry));
+  const extractor = new LayerAlone(rootfs, (inodes, bytes) => reader.takes(inodes, bytes));
+  const reader = layerReader(layer, budget, "arriving", (entry) => extractor.entry(entry));
   let open = true;
   const drop = (): void => {
     if (!open) return;
@@ -250,37 +251,45 @@ function pendingLayer(
   };
 }
 
-/** Moves what has come to its place: first the blobs, which all else can be made of again. */
+/** Makes all extracted layers of what has come, and then moves it to its place: first the blobs, of which all else can be made again. */
 async function placeLayers(
   layout: DataLayout,
   layers: readonly LayerRef[],
   arrived: Map<string, ArrivedLayer>,
+  budget: LayerBudget,
 ): Promise<void> {
-  const [any] = arrived.values();
-  if (any !== undefined) syncfs(any.blob.fd);
-  const trees = new Map<string, ExtractedLayer>();
+  // Layers that were there are read, too.
+  budget.written = sizeOf(layers);
+  const extracted = new Map<string, ExtractedLayer>();
+  for (const { diffId, digest } of layers) {
+    const tree = arrived.get(digest)?.tree;
+    if (tree !== undefined && extracted.get(diffId) === undefined) extracted.set(diffId, tree);
+  }
+  let prepared: PreparedLayers | undefined;
   try {
-    for (const layer of layers) {
-      const whole = arrived.get(layer.digest);
-      if (whole === undefined) continue;
-      arrived.delete(layer.digest);
-      if (trees.has(layer.diffId)) whole.tree.temporary.remove();
-      else trees.set(layer.diffId, whole.tree);
-      try {
-        const target = layout.layerBlob(layer.digest);
-        mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
-        renameSync(whole.blob.path, target);
-        whole.blob.keep();
-      } finally {
-        whole.blob.remove();
-      }
-    }
-    if (layers.length <= MAX_STACK) await ensureLayerTrees(layout, layers, trees);
+    if (layers.length <= MAX_STACK)
+      prepared = await prepareLayerTrees(layout, layers, {
+        ...{ budget, extracted },
+        arrived: ({ digest }) => arrived.get(digest)?.blob.path,
+      });
   } catch (error) {
     // Then they are not needed: the image can be run without an overlay, and is then extracted whole.
     if (!(error instanceof RktError) || error.code !== "overlay-failed") throw error;
+  }
+  try {
+    const [any] = arrived.values();
+    if (any !== undefined) syncfs(any.blob.fd);
+    for (const [digest, { blob }] of arrived) {
+      const target = layout.layerBlob(digest);
+      mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
+      renameSync(blob.path, target);
+      blob.keep();
+    }
+    prepared?.place();
   } finally {
-    for (const { temporary } of trees.values()) temporary.remove();
+    prepared?.remove();
+    for (const { blob, tree } of arrived.values()) for (const one of [blob, tree.temporary]) one.remove();
+    arrived.clear();
   }
 }
 

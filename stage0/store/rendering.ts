@@ -24,11 +24,17 @@ export interface Rendering {
   ignoreDamaged(keys: Iterable<string>): Promise<RktError[]>;
 }
 
-/** `checkBlobs` false: blobs are rendered as they are, damaged ones too. */
+export interface RenderingOptions {
+  /** false: blobs are rendered as they are, damaged ones too. */
+  checkBlobs: boolean;
+  /** Of an OCI image, which may take more than its layers unpack to. */
+  maxImageSize: number | undefined;
+}
+
 export function rendering(
   { layout, lock, index, held, written, damaged, checkedLayers }: StoreState,
   { manifest, dependency }: ManifestReader & ImageLookup,
-  checkBlobs: boolean,
+  { checkBlobs, maxImageSize }: RenderingOptions,
 ): Rendering {
   const treeSource = (least: Provenance): TreeSource => ({
     manifest,
@@ -57,7 +63,7 @@ export function rendering(
       recordUse(index, key);
       const { renderLayers, renderTree } = await import("./trees.ts");
       const oci = ociContent(index, key);
-      if (oci !== undefined) return await renderLayers(layout, key, oci.layers, merged);
+      if (oci !== undefined) return await renderLayers(layout, key, oci.layers, { merged, maxImageSize });
       return await renderTree(layout, key, treeSource(least));
     },
 

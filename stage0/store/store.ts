@@ -70,7 +70,7 @@ export function openStore(
     ...lookup,
     ...remotes,
     ...imageImports(state, remotes, { hold, maxImageSize, provenance }),
-    ...rendering(state, { ...manifests, ...lookup }, checkBlobs),
+    ...rendering(state, { ...manifests, ...lookup }, { checkBlobs, maxImageSize }),
     ...removal(state),
     table: (options) => imageTable(state.index, options),
     close() {

@@ -226,8 +226,9 @@ async function extractLayer(
     path === "" || layer.whitelists.every((list) => list.has(path) || (type === "directory" && hasBelow(list, path)));
   const oci = source.oci(layer.key);
   if (oci !== undefined) {
+    const { storedBudget } = await import("./layer-reader.ts");
     const { extractMerged } = await import("./layer-trees.ts");
-    await extractMerged(layout, oci.layers, rootfs, admits);
+    await extractMerged(layout, oci.layers, rootfs, storedBudget(oci.layers), admits);
     return;
   }
   const reader = new TarReader((entry) => {
@@ -273,8 +274,10 @@ export async function renderLayers(
   layout: DataLayout,
   key: string,
   layers: readonly LayerRef[],
-  merged: boolean,
+  { merged, maxImageSize }: { merged: boolean; maxImageSize: number | undefined },
 ): Promise<Tree> {
+  const { importLimits } = await import("./blob-import.ts");
+  const { storedBudget } = await import("./layer-reader.ts");
   const { ensureLayerTrees, extractMerged, MAX_STACK, visibleLayers } = await import("./layer-trees.ts");
   const whole = merged || layers.length > MAX_STACK || layers.length === 0;
   const id = layersTreeId(key, whole);
@@ -284,9 +287,10 @@ export async function renderLayers(
     layout,
     id,
     async (temporary) => {
-      if (!whole) return visibleLayers(layout, await ensureLayerTrees(layout, layers));
+      const budget = storedBudget(layers, importLimits(maxImageSize));
+      if (!whole) return visibleLayers(layout, await ensureLayerTrees(layout, layers, budget));
       mkdirSync(`${temporary}/rootfs`, { mode: 0o755 });
-      await extractMerged(layout, layers, `${temporary}/rootfs`);
+      await extractMerged(layout, layers, `${temporary}/rootfs`, budget);
       return undefined;
     },
     [key],

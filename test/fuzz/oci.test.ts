@@ -103,12 +103,12 @@ const layers = [
         reader.write(bytes);
         reader.end();
       };
-      const alone = new LayerAlone(join(base, "alone"));
-      const merged = new LayersMerged(join(base, "merged"));
+      const alone = new LayerAlone(join(base, "alone"), () => {});
+      const merged = new LayersMerged(join(base, "merged"), () => {});
       try {
         read(alone);
         const notes = alone.finish();
-        completeLayer(join(base, "alone"), notes, join(base, "lower"));
+        completeLayer(join(base, "alone"), notes, join(base, "lower"), () => {});
         merged.nextLayer();
         read(merged);
         merged.nextLayer();
