@@ -1,13 +1,24 @@
 import assert from "node:assert/strict";
+import { networkInterfaces } from "node:os";
 import { test } from "node:test";
 import { serve, type TestServer } from "../../test/helpers/http-server.ts";
 import { openHttp } from "./http.ts";
 import { isOwnAddress, isOwnHost, lookupElsewhere } from "./own-addresses.ts";
 
-for (const address of ["127.0.0.1", "127.255.0.9", "0.0.0.0", "0.1.2.3", "169.254.169.254", "::1", "::", "fe80::1", "::ffff:127.0.0.1", "::ffff:a9fe:a9fe"])
+for (const address of ["127.0.0.1", "127.255.0.9", "0.0.0.0", "0.1.2.3", "169.254.169.254", "::1", "::", "fe80::1", "::ffff:127.0.0.1", "::ffff:a9fe:a9fe", "100.100.100.200", "fd00:ec2::254", "fd00:0ec2:0::0:254", "64:ff9b::7f00:1", "64:ff9b::169.254.169.254", "64:ff9b:1::127.0.0.1", "2002:7f00:1::", "2002:a9fe:a9fe::1", "::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b::100.100.100.200", "fe80::1%lo"])
   test(`own: ${address}`, () => assert.ok(isOwnAddress(address)));
-for (const address of ["126.0.0.1", "128.0.0.1", "10.0.0.1", "192.168.1.1", "::2", "2001:db8::1", "::ffff:10.0.0.1", "x"])
+for (const address of ["126.0.0.1", "128.0.0.1", "10.0.0.1", "192.168.1.1", "::2", "2001:db8::1", "::ffff:192.0.2.1", "64:ff9b::192.0.2.1", "2002:c000:201::", "64:ff9c::7f00:1", "100.100.100.201", "fd00:ec2::253", "x"])
   test(`elsewhere: ${address}`, () => assert.ok(!isOwnAddress(address)));
+
+test("own: whatever address an interface of this machine has", () => {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  assert.ok(all.length > 0);
+  for (const { address, family } of all) {
+    assert.ok(isOwnAddress(address), address);
+    if (family === "IPv4") assert.ok(isOwnAddress(`64:ff9b::${address}`), address);
+    assert.ok(isOwnHost(new URL(family === "IPv4" ? `http://${address}/` : `http://[${address.replace(/%.*/, "")}]/`)));
+  }
+});
 
 for (const url of ["http://localhost/", "http://LOCALHOST./", "http://a.localhost/", "http://2130706433/", "http://0x7f.1/", "http://[::1]/", "http://[::ffff:127.0.0.1]/", "http://0/"])
   test(`own: ${url}`, () => assert.ok(isOwnHost(new URL(url))));

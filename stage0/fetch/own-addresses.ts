@@ -5,6 +5,7 @@
 
 import { type LookupAddress, lookup } from "node:dns";
 import { BlockList, isIP, type LookupFunction } from "node:net";
+import { networkInterfaces } from "node:os";
 import { HttpError, ITSELF } from "./http-error.ts";
 
 const OWN = new BlockList();
@@ -13,20 +14,60 @@ for (const [net, prefix] of [
   ["127.0.0.0", 8],
   // Link-local: metadata services of clouds answer there, and give root's secrets.
   ["169.254.0.0", 16],
+  // Alibaba Cloud's is elsewhere.
+  ["100.100.100.200", 32],
 ] as const) {
   OWN.addSubnet(net, prefix, "ipv4");
 }
 for (const [net, prefix] of [
   ["::", 127],
   ["fe80::", 10],
+  // Amazon's metadata service.
+  ["fd00:ec2::254", 128],
 ] as const) {
   OWN.addSubnet(net, prefix, "ipv6");
 }
 
-/** An IPv4 address in IPv6's form is the IPv4 address. */
+/** Also of an interface of this machine, as they are now. An IPv4 address in an IPv6 address is the IPv4 address. */
 export function isOwnAddress(address: string): boolean {
-  const family = isIP(address);
-  return family !== 0 && OWN.check(address, family === 4 ? "ipv4" : "ipv6");
+  const plain = address.replace(/%.*$/, "");
+  const family = isIP(plain);
+  if (family === 0) return false;
+  if (OWN.check(plain, family === 4 ? "ipv4" : "ipv6")) return true;
+  const inner = family === 6 ? embedded(groupsOf(plain)) : undefined;
+  if (inner !== undefined) return isOwnAddress(inner);
+  const shown = family === 6 ? groupsOf(plain).join() : plain;
+  return Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .some((own) => (own.family === "IPv6" ? groupsOf(own.address).join() : own.address) === shown);
+}
+
+/** The eight numbers of an IPv6 address. */
+function groupsOf(address: string): number[] {
+  // A URL has an address in its shortest form, without dots.
+  const text = new URL(`http://[${address.replace(/%.*$/, "")}]/`).hostname.slice(1, -1);
+  const [head = [], tail = []] = text.split("::").map((part) => (part === "" ? [] : part.split(":")));
+  const zeros = Array.from({ length: 8 - head.length - tail.length }, () => "0");
+  return [...head, ...zeros, ...tail].map((group) => Number.parseInt(group, 16));
+}
+
+/** The first groups of IPv6 addresses that lead to the IPv4 address in their last two. */
+const EMBEDDING = [
+  // IPv4-mapped, IPv4-compatible and IPv4-translated (RFC 4291, RFC 2765).
+  [0, 0, 0, 0, 0, 0xffff],
+  [0, 0, 0, 0, 0, 0],
+  [0, 0, 0, 0, 0xffff, 0],
+  // NAT64 (RFC 6052, RFC 8215).
+  [0x64, 0xff9b, 0, 0, 0, 0],
+  [0x64, 0xff9b, 1],
+];
+const SIX_TO_FOUR = 0x2002;
+
+function embedded(groups: readonly number[]): string | undefined {
+  // 6to4 has it after its first group (RFC 3056).
+  const at = groups[0] === SIX_TO_FOUR ? 1 : EMBEDDING.some((first) => first.every((group, i) => group === groups[i])) ? 6 : undefined;
+  if (at === undefined) return undefined;
+  return groups.slice(at, at + 2).flatMap((group) => [group >> 8, group & 255]).join(".");
 }
 
 /** Of a URL: a name that always means this machine, or an address of it. */
@@ -36,7 +77,7 @@ export function isOwnHost({ hostname }: URL): boolean {
 }
 
 export const leadsHere = (shown: string, host: string): HttpError =>
-  new HttpError("bad-redirect", `get ${shown}: it leads to ${host}, which is this machine or its link`, { hint: ITSELF });
+  new HttpError("bad-redirect", `get ${shown}: it leads to ${host}, which is this machine, its link or its cloud's metadata service`, { hint: ITSELF });
 
 /** Looks up a name, and refuses it if it stands for such an address. */
 export const lookupElsewhere: LookupFunction = (hostname, options, callback) => {

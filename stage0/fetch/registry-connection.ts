@@ -1,9 +1,8 @@
 /**
  * One registry, or mirror of it, as an HTTP client that answers its challenges:
  * tokens and passwords. Trusts no registry. Its credentials go to itself, and to
- * the realm that it names for tokens if that is reached by https (or is on a
- * host that the administrator lets rkt reach by http); never to hosts of
- * redirects. A realm and a redirect may not lead to this machine, unless the
+ * the realm that it names for tokens if that is reached by https, or is on the
+ * registry's own host and that speaks http; never to hosts of redirects. A realm and a redirect may not lead to this machine, unless the
  * registry is there.
  *
  * Source: distribution, docs "Token Authentication Specification", "Token Authentication Using OAuth2".
@@ -18,7 +17,7 @@ import type { RegistryLogin } from "../config/registry-login.ts";
 import { formatSeconds } from "../terminal/progress.ts";
 import { fetchBytes } from "./fetch-bytes.ts";
 import type { HttpClient, HttpResponse } from "./http.ts";
-import { HttpError, retryAfter } from "./http-error.ts";
+import { HttpError, retryAfter, withoutUrl } from "./http-error.ts";
 import type { RegistryAccess, RegistryEndpoint } from "./registry-access.ts";
 import { type Challenge, parseChallenges } from "./registry-challenge.ts";
 
@@ -94,9 +93,8 @@ export function connectRegistry(endpoint: RegistryEndpoint, options: ConnectionO
       let response: HttpResponse;
       try {
         response = await http.get(plain, { ...request, own: { named } });
-      } catch {
-        // Of both failures the one of https is the one to mend, unless nothing listens there.
-        throw error;
+      } catch (second) {
+        throw second instanceof HttpError ? bothFailures(error, second) : second;
       }
       base = named;
       settled = true;
@@ -140,7 +138,8 @@ export function connectRegistry(endpoint: RegistryEndpoint, options: ConnectionO
     const realm = realmOf(parameters.get("realm") ?? "");
     const service = parameters.get("service");
     const scope = `repository:${repository}:pull`;
-    const secure = realm.protocol === "https:" || realm.hostname === base.hostname || insecure.has("http");
+    // To talk by http was allowed with the registry, and not with whom it names.
+    const secure = realm.protocol === "https:" || (base.protocol === "http:" && realm.hostname === base.hostname);
     const given = secure ? known : undefined;
     let request: Parameters<HttpClient["get"]>[1];
     if (given !== undefined && "identityToken" in given) {
@@ -160,7 +159,12 @@ export function connectRegistry(endpoint: RegistryEndpoint, options: ConnectionO
       return readToken(bytes, called);
     } catch (error) {
       if (!(error instanceof HttpError) || ![400, 401, 403].includes(error.status ?? 0)) throw error;
-      throw given === undefined ? denied(error.status ?? 401, undefined, "") : wrongCredentials(given, error.status ?? 401);
+      if (given !== undefined) throw wrongCredentials(given, error.status ?? 401);
+      if (known === undefined) throw denied(error.status ?? 401, undefined, "");
+      throw new RegistryError("registry-denied", `${called} asks for a token, and ${realm.host} gives none to strangers (${error.status ?? 401})`, {
+        status: error.status,
+        hint: `${userOf(known)} of ${known.origin} was not told to ${realm.host}, which is reached by http and is another host than the registry`,
+      });
     }
   }
 
@@ -247,6 +251,20 @@ export function connectRegistry(endpoint: RegistryEndpoint, options: ConnectionO
         get(url, accept === undefined ? request : { ...request, headers: { ...request?.headers, accept } }),
     }),
   };
+}
+
+/** Neither https nor http has worked. */
+function bothFailures(https: HttpError, http: HttpError): HttpError {
+  const [first, second] = [withoutUrl(https), withoutUrl(http)];
+  if (first === second) return https;
+  // Where a server speaks no TLS, what is to be mended is the other.
+  const plain = /wrong version number|packet length too long/.test(first);
+  return new HttpError(https.code, `${https.message}; and by http: ${second}`, {
+    hint: (plain ? http.hint : undefined) ?? https.hint,
+    transient: https.transient || http.transient,
+    status: http.status,
+    cause: http,
+  });
 }
 
 const userOf = (known: RegistryLogin | undefined): string =>

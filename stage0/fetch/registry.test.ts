@@ -238,6 +238,50 @@ test("a realm by http gets nothing, not even a question", async (t) => {
   assert.deepEqual(realm.server.seen, []);
 });
 
+test("a password goes to no other host by http, also where http is allowed", async (t) => {
+  const realm = await realmServer(t, "secret");
+  const { port } = realm.server;
+  const server = await registryServer(t, (_, response) => {
+    const challenge = `Bearer realm="http://localhost:${port}/token",service="the registry",scope="repository:app:pull"`;
+    response.writeHead(401, { "www-authenticate": challenge }).end();
+    return true;
+  });
+  const logins = [{ user: "me", password: "secret" }, { identityToken: "secret" }];
+  for (const login of logins)
+    await assert.rejects(open(t, server, { login: () => ({ ...login, origin: "/auth.json" }) as RegistryLogin }).document("1"), {
+      code: "registry-denied",
+      message: /localhost:\d+ gives none to strangers \(401\)/,
+      hint: /\/auth\.json was not told to localhost:\d+, which is reached by http and is another host/,
+    });
+  assert.ok(realm.server.seen.length >= logins.length);
+  for (const { method, headers } of realm.server.seen) assert.deepEqual([method, headers.authorization], ["GET", undefined]);
+});
+
+test("a registry that speaks https gets no password by http at its own host", async (t) => {
+  const ca = makeCa(t);
+  const realm = await realmServer(t, "secret");
+  const server = await registryServer(t, realm.challenge, { tls: ca });
+  const login = () => ({ user: "me", password: "secret", origin: "/auth.json" });
+  await assert.rejects(open(t, server, { insecure: ["http", "tls"], login }).document("1"), { code: "registry-denied" });
+  assert.ok(realm.server.seen.length > 0);
+  assert.ok(realm.server.seen.every(({ headers }) => headers.authorization === undefined));
+});
+
+test("of a registry that neither https nor http reaches, both failures are told", async (t) => {
+  const server = await registryServer(t, (_, response) => {
+    response.socket?.end("no HTTP at all\r\n\r\n");
+    return true;
+  });
+  await assert.rejects(open(t, server).document("1"), {
+    code: "tls-failure",
+    message: /: TLS: .*; and by http: the answer is not HTTP$/,
+    hint: /^is the port right\?/,
+  });
+  const closed = await registryServer(t);
+  await closed.close();
+  await assert.rejects(open(t, closed).document("1"), { code: "unreachable", message: /: connection refused$/ });
+});
+
 for (const [name, realm] of [
   ["a file", "file:///etc/shadow"],
   ["no URL", "//"],
