@@ -1,6 +1,7 @@
 /** A registry's protocol, against servers of our own: what goes where, and what is said when it goes wrong. */
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type TestContext, test } from "node:test";
@@ -278,7 +279,8 @@ test("of a registry that neither https nor http reaches, both failures are told"
     hint: /^is the port right\?/,
   });
   const closed = await registryServer(t);
-  await closed.close();
+  closed.server.close();
+  await once(closed.server, "close");
   await assert.rejects(open(t, closed).document("1"), { code: "unreachable", message: /: connection refused$/ });
 });
 
