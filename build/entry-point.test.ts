@@ -53,7 +53,7 @@ test("the caller's descriptors from 3 on stay this program's alone", () => {
   const script = "import os; os.execv('/bin/ls', ['ls', '/proc/self/fd'])";
   const list = (program: string) =>
     spawnSync("sh", ["-c", 'exec 3</etc/passwd 9</etc/passwd; exec "$0" -c "$1"', program, script], { encoding: "utf8" });
-  assert.equal(list("/usr/bin/python3").stdout, "0\n1\n2\n3\n4\n9\n");
+  assert.match(list("/usr/bin/python3").stdout, /^9$/m);
   assert.equal(list(patched("/usr/bin/python3")).stdout, "0\n1\n2\n3\n");
 });
 
