@@ -134,8 +134,6 @@ const PARTS: Record<Flavor, FlavorParts> = {
 
 const FILES: readonly [path: string, text: string][] = [
   ["etc/group", "root:x:0:\nnogroup:x:65534:\n"],
-  // Empty: systemd fills it in. If it were absent, systemd would assume the machine's first boot (machine-id(5)).
-  ["etc/machine-id", ""],
   ["etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"],
   ["etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"],
   [
@@ -297,7 +295,11 @@ async function stage1Tree(options: Stage1Options, load: Loader): Promise<{ tree:
   if (ownInit) for (const entrypoint of entrypoints) link(entrypointPath(entrypoint));
   overlay(tree, flavorAssets(options.flavor));
   if (options.launcher !== undefined) addFile(tree, inRoot(launcher), readFileSync(options.launcher), 0o755);
-  if (options.init !== undefined) addFile(tree, inRoot(entrypointPath("init")), readFileSync(options.init), 0o755);
+  if (options.init !== undefined) {
+    addFile(tree, inRoot(entrypointPath("init")), readFileSync(options.init), 0o755);
+    // Ours writes it. If it were absent, systemd would assume the machine's first boot (machine-id(5)).
+    addFile(tree, inRoot(STAGE1.systemdMachineId), "");
+  }
   for (const { source, target } of options.files) overlay(tree, placed(source, target));
   return { tree, packages: picked.packages };
 }

@@ -61,6 +61,8 @@ export const STAGE1 = {
   hosts: stage1Path("/rkt/etc/hosts"),
   hostname: stage1Path("/rkt/etc/hostname"),
   machineId: stage1Path("/rkt/etc/machine-id"),
+  /** systemd's own machine-id(5). An app's is the one below `etc`. */
+  systemdMachineId: stage1Path("/etc/machine-id"),
   /** Where systemd finds the units made for this container. */
   units: stage1Path("/etc/systemd/system"),
   /** Stage 1 mounts it if the container has its own network; otherwise nspawn does. */

@@ -1,9 +1,11 @@
 /** The flavor that boots a systemd in systemd-nspawn, which this process becomes. */
 
-import { openSync } from "node:fs";
+import { openSync, rmSync, writeFileSync } from "node:fs";
 import { callersEnvironment } from "../../shared/callers-environment.ts";
 import { ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import { containerLayout } from "../../shared/contract/container-directory.ts";
+import { machineId } from "../../shared/contract/data-directory.ts";
+import { STAGE1 } from "../../shared/contract/stage1-root.ts";
 import { execve } from "../../shared/exec.ts";
 import { passOn } from "../../shared/passed-sockets.ts";
 import { annotation } from "../../shared/schema/image-manifest.ts";
@@ -12,6 +14,7 @@ import { CLONE_NEWNET, setns } from "../../shared/syscall/namespace.ts";
 import { writeWhole } from "../../shared/write-whole.ts";
 import { hideUnused } from "../cgroups/cgroups.ts";
 import type { Container } from "../container/container.ts";
+import { giveToContainerRoot } from "../container/users.ts";
 import type { Flavor, Prepared } from "../flavor.ts";
 import { containerHostname, privateRun } from "../mounts/mounts.ts";
 import { furtherCapabilities } from "./capabilities.ts";
@@ -32,6 +35,7 @@ function leave(container: Container, { stdio, notify, network, cgroups, openFile
   const cloned = typeof notify === "number" ? notify : undefined;
   const socket = privateRun(cloned) ?? (typeof notify === "string" ? notify : undefined);
 
+  writeMachineId(container);
   hideUnused(cgroups);
   const { path, argv } = nspawnCommand({
     uuid,
@@ -58,6 +62,15 @@ function leave(container: Container, { stdio, notify, network, cgroups, openFile
     lifeLock(),
     ...sockets.map(({ fd }) => fd),
   ]);
+}
+
+/** systemd would make one up, write it, and wait for the disk. */
+function writeMachineId({ uuid, users }: Container): void {
+  const path = containerLayout(".").inStage1(STAGE1.systemdMachineId);
+  // A stage1 image of somebody else's may have a link there.
+  rmSync(path, { force: true });
+  writeFileSync(path, `${machineId(uuid)}\n`, { mode: 0o444, flag: "wx" });
+  giveToContainerRoot(path, users);
 }
 
 /** A lock on the directory `status`, which the container sees too: `pid1` learns by it whether nspawn still lives. */
