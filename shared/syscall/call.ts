@@ -78,6 +78,7 @@ const NUMBERS = {
   fsetxattr: 190,
   getxattr: 191,
   listxattr: 194,
+  fremovexattr: 199,
   getdents64: 217,
   exit_group: 231,
   inotify_add_watch: 254,

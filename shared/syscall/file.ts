@@ -231,6 +231,18 @@ export function xattrs(path: PathArg): Map<string, Buffer> {
   return result;
 }
 
+/**
+ * Takes the access control lists from an open directory that it has inherited from the one above (acl(5)): those would
+ * let others into files whose modes do not.
+ */
+export function dropInheritedAcls(directory: number): void {
+  const { ENODATA, EOPNOTSUPP } = constants.errno;
+  for (const name of ["system.posix_acl_default", "system.posix_acl_access"]) {
+    const result = tryCall("fremovexattr", directory, cString(name));
+    if (![-ENODATA, -EOPNOTSUPP].includes(result)) check("fremovexattr", result);
+  }
+}
+
 /** An entry of a directory. */
 export interface DirectoryEntry {
   /** The bytes of its name, which need not be UTF-8. */

@@ -18,6 +18,7 @@ import {
 import { dirname } from "node:path";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { dataLayout, STATES } from "../../shared/contract/data-directory.ts";
+import { dropInheritedAcls } from "../../shared/syscall/file.ts";
 import { distrustAbove, wayOut } from "../../shared/trusted-path.ts";
 
 const DATA_MODE = 0o750;
@@ -76,7 +77,7 @@ function make(data: string, directories: readonly Directory[]): void {
 
 /**
  * Makes a directory, if it isn't there, that is of this user and his group, whatever the directory above would have it
- * inherit (mkdir(2): the group of one that is set-group-ID, and that bit itself).
+ * inherit (mkdir(2), acl(5): the group of one that is set-group-ID, that bit itself, and a default ACL).
  */
 export function makeOwnDirectory(path: string, mode: number): void {
   try {
@@ -94,6 +95,7 @@ export function makeOwnDirectory(path: string, mode: number): void {
     throw error;
   }
   try {
+    dropInheritedAcls(fd);
     fchownSync(fd, process.geteuid?.() ?? 0, process.getegid?.() ?? 0);
     fchmodSync(fd, mode);
   } finally {

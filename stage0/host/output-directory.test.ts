@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { type TestContext, test } from "node:test";
+import { eventually, requires } from "../../test/helpers/rkt.ts";
 import { OutputDirectory } from "./output-directory.ts";
 
 function scratch(t: TestContext): string {
@@ -86,4 +89,41 @@ test("whatever takes the temporary directory's name, nothing is written or remov
     fs.lstatSync(left);
     for (const path of [left, join(above, "stolen"), join(above, "out")]) fs.rmSync(path, { recursive: true });
   }
+});
+
+test("a directory of root's in the temporary one's place, before it is open: nothing in it is removed", async (t) => {
+  if (!requires(t, "root", "strace")) return;
+  const above = scratch(t);
+  const victim = join(above, "victim");
+  for (const name of ["new", "old"]) {
+    fs.mkdirSync(join(victim, name), { recursive: true, mode: 0o700 });
+    fs.writeFileSync(join(victim, name, "file"), "kept");
+  }
+  const module = JSON.stringify(join(import.meta.dirname, "output-directory.ts"));
+  const script = `const { OutputDirectory } = await import(${module});
+    try { new OutputDirectory(process.argv[1]).close(); } catch (error) { console.log(error.code); }`;
+  // Between mkdirat(2) and the opening there is a second.
+  const delay = ["-f", "-o", join(above, "trace"), "-e", "trace=mkdirat", "-e", "inject=mkdirat:delay_exit=1000000"];
+  const program = [process.execPath, "--disable-warning=ExperimentalWarning", "--input-type=module", "-e", script];
+  const child = spawn("strace", [...delay, ...program, join(above, "out")], { stdio: ["ignore", "pipe", "inherit"] });
+  const said = text(child.stdout);
+  const temporary = await eventually("the temporary directory", () =>
+    fs.readdirSync(above).find((name) => name.startsWith("out.")),
+  );
+  fs.renameSync(join(above, temporary), join(above, "stolen"));
+  fs.renameSync(victim, join(above, temporary));
+  assert.equal(await said, "write-failed\n");
+  for (const name of ["new", "old"])
+    assert.equal(fs.readFileSync(join(above, temporary, name, "file"), "utf8"), "kept", name);
+});
+
+test("a default ACL of the directory above lets nobody into what is made", (t) => {
+  if (!requires(t, "root", "setfacl")) return;
+  const above = scratch(t);
+  execFileSync("setfacl", ["-m", "d:u:65534:rwx", above]);
+  make(above, false);
+  const acl = execFileSync("getfacl", ["--absolute-names", "--numeric", join(above, "out"), join(above, "out/file")], {
+    encoding: "utf8",
+  });
+  assert.doesNotMatch(acl, /65534|mask|default/);
 });

@@ -12,6 +12,8 @@ import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { openNamedDirectory } from "../../shared/named-file.ts";
 import {
   AT_REMOVEDIR,
+  directoryEntries,
+  dropInheritedAcls,
   mkdirat,
   openat2,
   RESOLVE_BENEATH,
@@ -33,6 +35,8 @@ export class OutputDirectory {
   readonly #name: string;
   readonly #temporary: string;
   readonly #own: number;
+  /** What was in the target's place is in the temporary directory. */
+  #movedOld = false;
 
   constructor(target: string) {
     this.#target = resolve(target);
@@ -53,14 +57,18 @@ export class OutputDirectory {
 
   /** Puts the directory in its place. What is there is moved aside first: if it is a mount point or the root, nothing is lost. */
   place(overwrite: boolean): void {
-    const replaces = overwrite && this.#move(this.#above, this.#name, this.#own, OLD);
+    this.#movedOld = overwrite && this.#move(this.#above, this.#name, this.#own, OLD);
     try {
       renameat(this.#own, NEW, this.#above, this.#name);
     } catch (error) {
-      if (replaces) renameat(this.#own, OLD, this.#above, this.#name);
+      if (this.#movedOld) {
+        // It stays where it is if it can't be moved back.
+        this.#movedOld = false;
+        renameat(this.#own, OLD, this.#above, this.#name);
+      }
       throw error;
     }
-    if (!replaces) return;
+    if (!this.#movedOld) return;
     try {
       removeAt(this.#own, Buffer.from(OLD));
     } catch (cause) {
@@ -71,7 +79,8 @@ export class OutputDirectory {
 
   close(): void {
     try {
-      for (const name of [NEW, OLD]) removeAt(this.#own, Buffer.from(name));
+      removeAt(this.#own, Buffer.from(NEW));
+      if (this.#movedOld) removeAt(this.#own, Buffer.from(OLD));
     } catch {
       // That must not hide why the directory was not placed.
     }
@@ -80,10 +89,15 @@ export class OutputDirectory {
     closeSync(this.#above);
   }
 
+  /** Others can exchange the directory until it is open: it must be one that nobody else enters, and empty. */
   #openOwn(): number {
     const fd = openat2(this.#above, this.#temporary, DIRECTORY, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
     const { uid, mode } = fstatSync(fd);
-    if (uid === process.geteuid?.() && (mode & 0o077) === 0) return fd;
+    const isOwn = uid === process.geteuid?.() && (mode & 0o077) === 0;
+    if (isOwn && directoryEntries(fd).next().done === true) {
+      dropInheritedAcls(fd);
+      return fd;
+    }
     closeSync(fd);
     throw new RktError("write-failed", `cannot write ${this.#target}: somebody exchanged a directory meanwhile`, {
       hint: "who can write in the directory above? one of your own is safe",

@@ -1,11 +1,11 @@
 /** Nobody but root gets below the data directory, whichever command made it. */
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, chownSync, existsSync, lchownSync, mkdirSync, readdirSync, statSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { gzipped, makeAci } from "../fixtures/aci.ts";
+import { type Entry, gzipped, makeAci, manifest } from "../fixtures/aci.ts";
 import { exampleAci, makeRkt, type Rkt, requires, scratchFile } from "../helpers/rkt.ts";
 
 /** What an unprivileged user of the host gets done with a shell. */
@@ -115,6 +115,18 @@ test("a directory that others use keeps its mode", (t) => {
   chmodSync(rkt.dir, 0o1777);
   rkt.ok(["image", "list"]);
   assert.equal(statSync(rkt.dir).mode & 0o7777, 0o1777);
+});
+
+test("a default ACL of the directory above gives nobody a part of the data directory, nor of a tree", (t) => {
+  if (!requires(t, "root", "build", "overlay", "setfacl")) return;
+  const rkt = makeRkt(t, { empty: true });
+  execFileSync("setfacl", ["-m", "d:u:65534:rwx", dirname(rkt.dir)]);
+  const share: Entry = { name: "rootfs/share", type: "5", mode: 0o2775 };
+  const image = scratchFile(rkt, "share.aci", makeAci([share], manifest({ name: "example.com/share" })));
+  rkt.ok(["prepare", "--insecure-options=image", image, "--exec=/x"]);
+  const acls = execFileSync("getfacl", ["-R", "--absolute-names", "--numeric", rkt.dir], { encoding: "utf8" });
+  assert.match(acls, /rootfs\/share$/m);
+  assert.doesNotMatch(acls, /65534|default:/);
 });
 
 test("a set-group-ID directory hands its group nothing", (t) => {
