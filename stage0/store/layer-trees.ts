@@ -13,6 +13,7 @@ import { fileChunks } from "../archive/file-chunks.ts";
 import { completeLayer } from "../archive/complete-layer.ts";
 import { isIndependent, LayerAlone, type LayerNotes, LayersMerged, type TakeMore } from "../archive/layer.ts";
 import type { TarEntry } from "../archive/tar-entry.ts";
+import { whiteoutOf } from "../archive/whiteout.ts";
 import { removeTree } from "../host/remove-tree.ts";
 import { DAMAGED } from "./blob.ts";
 import { type LayerBudget, layerReader, spend, storedBudget, type TakeEntry, type Times } from "./layer-reader.ts";
@@ -137,7 +138,7 @@ async function extractAlone(
 
 /**
  * Extracts the layers over each other to `rootfs`, an empty directory or one with what they are to be put upon. `admits`
- * says which entries there are at all.
+ * says which entries there are at all; whiteouts are always, for they only remove.
  */
 export async function extractMerged(
   layout: DataLayout,
@@ -153,7 +154,7 @@ export async function extractMerged(
       extractor.nextLayer();
       try {
         await readStoredLayer(extraction, layer, timesOf(budget, layer), (entry) =>
-          admits(entry, entry.path) ? extractor.entry(entry) : undefined,
+          whiteoutOf(entry) !== undefined || admits(entry, entry.path) ? extractor.entry(entry) : undefined,
         );
       } catch (error) {
         throw layerError(layer, error);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { closeSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { dataLayout } from "../../shared/contract/data-directory.ts";
@@ -291,6 +291,43 @@ test("an App Container image on an OCI image", async (t) => {
   assert.equal(readFileSync(join(rootfs, "bin/sh"), "utf8"), "bin/sh");
   assert.equal(store.closure(key).length, 2);
   assert.ok(data);
+});
+
+test("of two images that an App Container image stands on, the later one decides, whichever is OCI's", async (t) => {
+  const { store, file: write } = scratch(t, openStore);
+  const aci = async (name: string, mode: number) => {
+    const entries: Entry[] = [{ name: "rootfs/secret", type: "5", mode }, { name: "rootfs/d", type: "5" }, { name: "rootfs/d/e", type: "5" }];
+    await store.importFile(write(`${mode}.aci`, makeAci(entries, manifest({ name }))));
+  };
+  await aci("example.com/open", 0o777);
+  await aci("example.com/half", 0o750);
+  await bring(store, ociImage([[dir("secret", { mode: 0o700 }), dir("d"), { name: "d/.wh.e" }]]), "example.com/closed");
+  for (const [names, mode] of [
+    [["open", "closed"], 0o700],
+    [["closed", "half"], 0o750],
+    [["open", "closed", "half"], 0o750],
+    [["half", "open", "closed"], 0o700],
+  ] as const) {
+    const dependencies = names.map((name) => ({ imageName: `example.com/${name}` }));
+    // The directory that the OCI image has removed is there again for the last image's file.
+    const top = makeAci([{ name: "rootfs/d/e/g" }], manifest({ name: "example.com/top", dependencies }));
+    const { key } = await store.importFile(write(`${names.join("-")}.aci`, top));
+    const { rootfs } = await store.render(key, "none");
+    assert.equal(statSync(join(rootfs, "secret")).mode & 0o777, mode, names.join());
+    assert.deepEqual(readdirSync(join(rootfs, "d/e")), ["g"], names.join());
+  }
+});
+
+test("what an OCI image has removed stays away, whatever the whitelist of what stands on it names", async (t) => {
+  const { store, file: write } = scratch(t, openStore);
+  await bring(store, ociImage([[file("conf"), file("kept"), dir("d"), file("d/old")], [{ name: ".wh.conf" }, dir("d"), { name: "d/.wh..wh..opq" }, file("d/new")]]), "example.com/base");
+  const text = manifest({
+    dependencies: [{ imageName: "example.com/base" }],
+    pathWhitelist: ["/conf", "/kept", "/d/old", "/d/new"],
+  });
+  const { key } = await store.importFile(write("top.aci", makeAci([{ name: "rootfs/none" }], text)));
+  const { rootfs } = await store.render(key, "none");
+  assert.deepEqual(readdirSync(rootfs, { recursive: true }).map(String).sort(), ["d", "d/new", "kept"]);
 });
 
 test("layers that a killed process has left, without an image, go with the next collection", async (t) => {

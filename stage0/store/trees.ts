@@ -184,14 +184,33 @@ async function extractLayers(
   links?: { below: boolean },
 ): Promise<void> {
   mkdirSync(rootfs, { mode: 0o755 });
-  const extractor = new Extractor(rootfs, { links });
+  let extractor: Extractor | undefined;
+  /** An OCI image's layers are extracted by others: what was held back for the end is done before them. */
+  const finish = () => {
+    try {
+      extractor?.finish();
+    } finally {
+      extractor?.close();
+      extractor = undefined;
+    }
+  };
   try {
-    for (const layer of layers) await extractLayer(blobs, layer, extractor, rootfs);
-    extractor.finish();
+    for (const layer of layers) {
+      const oci = blobs.source.oci(layer.key);
+      if (oci !== undefined) {
+        finish();
+        await extractOci(blobs, layer, oci.layers, rootfs);
+        continue;
+      }
+      extractor ??= new Extractor(rootfs, { links });
+      extractor.nextImage();
+      await extractAci(blobs, layer, extractor);
+    }
+    finish();
   } catch (error) {
     throw renderError(layers, error);
   } finally {
-    extractor.close();
+    extractor?.close();
   }
 }
 
@@ -215,22 +234,20 @@ function renderError(layers: readonly Layer[], error: unknown): RktError {
   });
 }
 
-async function extractLayer(
-  { layout, source }: Blobs,
-  layer: Layer,
-  extractor: Extractor,
-  rootfs: string,
-): Promise<void> {
-  extractor.nextImage();
-  const admits = ({ type }: TarEntry, path: string): boolean =>
-    path === "" || layer.whitelists.every((list) => list.has(path) || (type === "directory" && hasBelow(list, path)));
-  const oci = source.oci(layer.key);
-  if (oci !== undefined) {
-    const { storedBudget } = await import("./layer-reader.ts");
-    const { extractMerged } = await import("./layer-trees.ts");
-    await extractMerged(layout, oci.layers, rootfs, storedBudget(oci.layers), admits);
-    return;
-  }
+/** Whether the whitelists of an image and of those that depend on it leave an entry. */
+const admittedBy =
+  ({ whitelists }: Layer) =>
+  ({ type }: TarEntry, path: string): boolean =>
+    path === "" || whitelists.every((list) => list.has(path) || (type === "directory" && hasBelow(list, path)));
+
+async function extractOci({ layout }: Blobs, layer: Layer, layers: readonly LayerRef[], rootfs: string): Promise<void> {
+  const { storedBudget } = await import("./layer-reader.ts");
+  const { extractMerged } = await import("./layer-trees.ts");
+  await extractMerged(layout, layers, rootfs, storedBudget(layers), admittedBy(layer));
+}
+
+async function extractAci({ layout, source }: Blobs, layer: Layer, extractor: Extractor): Promise<void> {
+  const admits = admittedBy(layer);
   const reader = new TarReader((entry) => {
     if (entry.path !== "rootfs" && !entry.path.startsWith("rootfs/")) return undefined;
     const path = entry.path.slice("rootfs/".length);
