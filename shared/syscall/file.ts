@@ -243,6 +243,13 @@ export function dropInheritedAcls(directory: number): void {
   }
 }
 
+/** Where the next data of a file begin, from an offset on; undefined if only a hole follows (lseek(2), SEEK_DATA). */
+export function nextData(fd: number, offset: number): number | undefined {
+  const SEEK_DATA = 3;
+  const result = tryCall("lseek", fd, offset, SEEK_DATA);
+  return result === -constants.errno.ENXIO ? undefined : check("lseek", result);
+}
+
 /** An entry of a directory. */
 export interface DirectoryEntry {
   /** The bytes of its name, which need not be UTF-8. */

@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { closeSync, readFileSync } from "node:fs";
 import { BLOCK, header, padding } from "../../shared/aci/tar-header.ts";
 import { readTree } from "../../shared/aci/tree.ts";
+import { requireSize } from "../../shared/aci/tree-size.ts";
 import { archive } from "../../shared/aci/writer.ts";
 import { OCI_ANNOTATIONS } from "../../shared/contract/annotations.ts";
 import type { DataLayout } from "../../shared/contract/data-directory.ts";
@@ -17,6 +18,7 @@ import type { ImageManifest } from "../../shared/schema/types.ts";
 import { fileChunks } from "../archive/file-chunks.ts";
 import { type EntrySink, TarReader } from "../archive/tar-reader.ts";
 import { parseOciManifest } from "../oci/manifest.ts";
+import { IMPORT_LIMITS } from "./blob-import.ts";
 import type { StoredImage } from "./index-images.ts";
 import { damagedLayer } from "./layer-trees.ts";
 import type { ManifestReader } from "./manifest-reader.ts";
@@ -142,6 +144,7 @@ export async function* squashedAci(
   const root = await openTree(layout, id);
   try {
     const rootfs = readTree(`/proc/self/fd/${root}/.`, { times: true });
+    requireSize(rootfs, IMPORT_LIMITS.archiveSize, (path) => `/${path}`);
     yield* archive({ manifest: formatImageManifest(store.manifest(image.key)), rootfs });
   } finally {
     closeSync(root);

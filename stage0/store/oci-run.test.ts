@@ -177,3 +177,31 @@ test("verify finds what was changed in an extracted layer", async (t) => {
   const { stdout } = rkt.fails(["image", "verify", id], 254, /1 damage in the store/);
   assert.match(stdout, /layer diff-1-.* was changed: \/a has another content/);
 });
+
+test("terabytes of holes in an image hold up neither verify nor removal, and fill no disk", async (t) => {
+  const rkt = rktWith(t);
+  if (rkt === undefined) return;
+  const hole = (name: string): Entry => ({
+    name: `GNUSparseFile.0/${name}`,
+    data: `1\n${2 ** 30}\n5\n`.padEnd(512, "\0") + "right",
+    pax: {
+      "GNU.sparse.major": "1",
+      "GNU.sparse.minor": "0",
+      "GNU.sparse.name": name,
+      "GNU.sparse.realsize": String(2 ** 40),
+    },
+  });
+  const id = await put(rkt, [Array.from({ length: 100 }, (_, i) => hole(`f${i}`))], { config: { Cmd: ["cat"] } });
+  rkt.ok(["run", id]);
+  rkt.ok(["image", "verify", id]);
+  const file = join(rkt.scratch, "out.aci");
+  rkt.fails(["image", "export", id, file], 254, /more than the \d+ that an image may have; the largest is \/f\d+ with/);
+  assert.deepEqual(readdirSync(rkt.scratch).filter((name) => name.startsWith("out")), []);
+  const { closeSync, globSync, openSync, writeSync } = await import("node:fs");
+  const [path] = globSync(`${rkt.dir}/cas/layer/tree/*/rootfs/f7`);
+  assert.ok(path);
+  const fd = openSync(path, "r+");
+  writeSync(fd, "wrong", 2 ** 35);
+  closeSync(fd);
+  assert.match(rkt.fails(["image", "verify", id], 254, /1 damage/).stdout, /\/f7 has another content/);
+});
