@@ -16,6 +16,7 @@ import {
   RESOLVE_NO_MAGICLINKS,
   RESOLVE_NO_SYMLINKS,
 } from "../syscall/file.ts";
+import type { PathArg } from "../syscall/call.ts";
 
 const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 const CHUNK = 1 << 20;
@@ -33,7 +34,7 @@ export interface Root {
 }
 
 /** A descriptor (O_PATH) of a file in an open directory, of a link its own. Opening so does nothing to a device or a FIFO. */
-export const openEntry = (directory: number, name: string): number =>
+export const openEntry = (directory: number, name: PathArg): number =>
   openat2(directory, name, O_PATH | constants.O_NOFOLLOW, 0, RESOLVE);
 
 /** The bytes of a regular file that was described: exactly `size`. */

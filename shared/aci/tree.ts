@@ -85,6 +85,11 @@ export interface ReadOptions {
   opaque?: boolean;
   /** Programs may write in the directory at the same time: files that vanish, and sockets, are left out. */
   live?: boolean;
+  /**
+   * For a comparison, and not for an archive: names may be any bytes, and paths have each byte as a character (latin1).
+   * Directories may be as deep as they are.
+   */
+  bytes?: boolean;
   /** The directory of this process's descriptors, for a process whose root has no /proc of the host's. */
   descriptors?: string;
 }
@@ -100,10 +105,10 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
   const { descriptors = "/proc/self/fd" } = options;
 
   const visit = (above: number, path: string, name: string): void => {
-    refuseDeep(path);
+    if (options.bytes !== true) refuseDeep(path);
     const host = join(root, path);
     try {
-      const fd = openEntry(above, name);
+      const fd = openEntry(above, options.bytes === true ? Buffer.from(name, "latin1") : name);
       try {
         describe(fd, path, host);
       } finally {
@@ -131,7 +136,7 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
 
     if (stat.isDirectory()) {
       tree.set(path, { ...attributes, type: "directory" });
-      for (const name of namesOf(`${descriptors}/${fd}`, host)) visit(fd, path === "" ? name : `${path}/${name}`, name);
+      for (const name of namesOf(`${descriptors}/${fd}`, host, options.bytes)) visit(fd, path === "" ? name : `${path}/${name}`, name);
       return;
     }
     const inode = `${stat.dev}:${stat.ino}`;
@@ -175,9 +180,10 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
 }
 
 /** `shown` is the directory as a person knows it. */
-function namesOf(directory: string, shown: string): string[] {
+function namesOf(directory: string, shown: string, asBytes = false): string[] {
   return readdirSync(directory, { encoding: "buffer" })
     .map((bytes) => {
+      if (asBytes) return bytes.toString("latin1");
       const name = bytes.toString();
       if (!Buffer.from(name).equals(bytes))
         throw new RktError("unsupported-file", `a name in ${shown} is not UTF-8: ${JSON.stringify(name)}`, {

@@ -205,3 +205,17 @@ test("terabytes of holes in an image hold up neither verify nor removal, and fil
   closeSync(fd);
   assert.match(rkt.fails(["image", "verify", id], 254, /1 damage/).stdout, /\/f7 has another content/);
 });
+
+test("a name that is no UTF-8 is no damage", async (t) => {
+  const rkt = rktWith(t);
+  if (rkt === undefined) return;
+  const name = Buffer.from("caf\xe9", "latin1");
+  const id = await put(rkt, [[dir("d"), { name: Buffer.concat([Buffer.from("d/"), name]), data: "right" }]], { config: { Cmd: ["cat"] } });
+  rkt.ok(["run", id]);
+  rkt.ok(["image", "verify", id]);
+  const { globSync, writeFileSync } = await import("node:fs");
+  const [directory] = globSync(`${rkt.dir}/cas/layer/tree/*/rootfs/d`);
+  assert.ok(directory);
+  writeFileSync(Buffer.concat([Buffer.from(`${directory}/`), name]), "wrong");
+  assert.match(rkt.fails(["image", "verify", id], 254, /1 damage/).stdout, /\/d\/caf.* has another content/);
+});

@@ -4,11 +4,12 @@
  * changes nothing but what its caller has put in the place of a damaged tree.
  */
 
-import { closeSync, lstatSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, lstatSync, openSync, readSync } from "node:fs";
 import { readTree, type Entry as TreeEntry, type Tree } from "../../shared/aci/tree.ts";
 import { errorCode, errorText, RktError } from "../../shared/errors.ts";
 import { type DataLayout, dataLayout } from "../../shared/contract/data-directory.ts";
 import { nextData } from "../../shared/syscall/file.ts";
+import { shownPath } from "../archive/entry-path.ts";
 import { inspectBlob } from "./blob-import.ts";
 import type { ImageLookup } from "./image-lookup.ts";
 import type { StoredImage } from "./index-images.ts";
@@ -141,30 +142,38 @@ async function verifyLayer(layout: DataLayout, upTo: readonly LayerRef[], name: 
 }
 
 async function firstDifference(wanted: string, actual: string): Promise<string | undefined> {
-  const want = readTree(wanted, { opaque: true });
+  const want = readTree(wanted, { opaque: true, bytes: true });
   let have: Tree;
   try {
-    have = readTree(actual, { opaque: true });
+    have = readTree(actual, { opaque: true, bytes: true });
   } catch (error) {
     return errorText(error);
   }
   for (const [path, entry] of want) {
     const other = have.get(path);
-    if (other === undefined) return `/${path} is missing`;
-    const what = attributeDifference(entry, other) ?? (await contentDifference(entry, other));
-    if (what !== undefined) return `/${path} has ${what}`;
+    if (other === undefined) return `/${shownPath(path)} is missing`;
+    const what =
+      attributeDifference(entry, other) ??
+      (entry.type === "file" && other.type === "file"
+        ? await contentDifference(bytesOf(wanted, path), bytesOf(actual, path))
+        : undefined);
+    if (what !== undefined) return `/${shownPath(path)} has ${what}`;
   }
-  for (const path of have.keys()) if (!want.has(path)) return `/${path} is not of the image`;
+  for (const path of have.keys()) if (!want.has(path)) return `/${shownPath(path)} is not of the image`;
   // Times come last, because any other change has changed the time of a directory too.
   for (const [path, entry] of want)
-    if (!isWhiteout(entry) && mtime(wanted, path) !== mtime(actual, path)) return `/${path} has another time`;
+    if (!isWhiteout(entry) && mtime(wanted, path) !== mtime(actual, path)) return `/${shownPath(path)} has another time`;
   return undefined;
 }
 
 /** Those that the kernel made are as old as they are. */
 const isWhiteout = (entry: TreeEntry): boolean => entry.type === "character" && entry.major === 0 && entry.minor === 0;
 
-const mtime = (root: string, path: string): bigint => lstatSync(`${root}/${path}`, { bigint: true }).mtimeNs;
+/** A tree's paths have a byte for each character. */
+const bytesOf = (root: string, path: string): Buffer =>
+  Buffer.concat([Buffer.from(`${root}/`), Buffer.from(path, "latin1")]);
+
+const mtime = (root: string, path: string): bigint => lstatSync(bytesOf(root, path), { bigint: true }).mtimeNs;
 
 function attributeDifference(want: TreeEntry, have: TreeEntry): string | undefined {
   const { type, mode, uid, gid, xattrs } = want;
@@ -182,14 +191,13 @@ function attributeDifference(want: TreeEntry, have: TreeEntry): string | undefin
   return undefined;
 }
 
-async function contentDifference(want: TreeEntry, have: TreeEntry): Promise<string | undefined> {
-  if (want.type !== "file" || have.type !== "file" || !("path" in want.content) || !("path" in have.content))
-    return undefined;
-  if (have.content.size !== want.content.size) return "another size";
+async function contentDifference(...paths: [Buffer, Buffer]): Promise<string | undefined> {
   const files: number[] = [];
   try {
-    for (const { path } of [want.content, have.content]) files.push(openSync(path, "r"));
-    return (await sameBytes(files[0] as number, files[1] as number)) ? undefined : "another content";
+    for (const path of paths) files.push(openSync(path, "r"));
+    const [one, other] = files as [number, number];
+    if (fstatSync(one).size !== fstatSync(other).size) return "another size";
+    return (await sameBytes(one, other)) ? undefined : "another content";
   } finally {
     for (const file of files) closeSync(file);
   }
