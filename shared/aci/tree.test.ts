@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { RktError } from "../errors.ts";
 import { lsetxattr, mkfifo, mknodat, makedev } from "../syscall/file.ts";
-import { addDirectory, addFile, addSymlink, archiveOrder, readTree, type Tree } from "./tree.ts";
+import { addDirectory, addFile, addSymlink, archiveOrder, byBytes, readTree, type Tree } from "./tree.ts";
 
 const outline = (tree: Tree) =>
   archiveOrder(tree).map(([path, entry]) =>
@@ -196,4 +196,10 @@ test("another user's link to the root is not followed, root's own is", { skip: p
   lchownSync(join(directory, "link"), 65534, 65534);
   for (const path of ["link", "link/b"])
     assert.throws(() => readTree(join(directory, path)), { code: "foreign-link", message: /belongs to user 65534$/ });
+});
+
+test("paths are sorted by their UTF-8 bytes", () => {
+  const names = ["a", "a/b", "a-b", "", "\u00e4", "\u{1f600}", "\u{1f600}a", "\ud7ff", "\ue000", "\uffff", "\u0001", "ab", "\u{10ffff}"];
+  const byBuffers = [...names].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  assert.deepEqual([...names].sort(byBytes), byBuffers);
 });

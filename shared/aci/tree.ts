@@ -68,6 +68,9 @@ const S_IFIFO = 0o010000;
 const MAX_DEPTH = 511;
 const MAX_PATH = 4096 - "rootfs/".length;
 
+/** What readers accept of an archive, and what paths may take in memory. */
+const [MAX_ENTRIES, MAX_NAMES] = [4_000_000, 512 * 1024 ** 2];
+
 function refuseDeep(path: string): void {
   const depth = path === "" ? 0 : path.split("/").length;
   if (depth <= MAX_DEPTH && Buffer.byteLength(path) <= MAX_PATH) return;
@@ -104,7 +107,16 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
   const firstNames = new Map<string, string>();
   const { descriptors = "/proc/self/fd" } = options;
 
+  let entries = 0;
+  let names = 0;
+
   const visit = (above: number, path: string, name: string): void => {
+    entries++;
+    names += path.length;
+    if (entries > MAX_ENTRIES || names > MAX_NAMES)
+      throw new RktError("too-large", `${root} has more files, or more bytes of names, than an image may have`, {
+        hint: `at most ${MAX_ENTRIES} files, and ${MAX_NAMES} bytes in all their paths: remove some`,
+      });
     if (options.bytes !== true) refuseDeep(path);
     const host = join(root, path);
     try {
@@ -151,7 +163,14 @@ export function readTree(root: string, options: ReadOptions = {}): Tree {
       const identity = { dev: stat.dev, ino: stat.ino };
       tree.set(path, {
         ...{ ...attributes, type: "file" },
-        content: { path: host, size, chunks: () => fileContent(top, path, identity, size) },
+        content: {
+          // Made when it is asked for: for millions of files the paths alone would fill the memory.
+          get path() {
+            return join(root, path);
+          },
+          size,
+          chunks: () => fileContent(top, path, identity, size),
+        },
       });
     } else if (stat.isSymbolicLink()) tree.set(path, { ...attributes, type: "symlink", target: readlinkat(fd) });
     else if (stat.isCharacterDevice() || stat.isBlockDevice())
@@ -204,8 +223,16 @@ function deviceNumbers(dev: bigint): { major: number; minor: number } {
 
 /** Sorts by the UTF-8 bytes, independent of the locale. A directory comes before its files. */
 export function byBytes(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  const shorter = Math.min(a.length, b.length);
+  for (let i = 0; i < shorter; i++) {
+    const [x, y] = [a.charCodeAt(i), b.charCodeAt(i)];
+    if (x !== y) return rank(x) - rank(y);
+  }
+  return a.length - b.length;
 }
+
+/** Characters beyond U+FFFF are pairs of units below 0xe000, and come after all others in UTF-8. */
+const rank = (unit: number): number => (unit < 0xd800 ? unit : unit < 0xe000 ? unit + 0x2000 : unit - 0x800);
 
 /**
  * The entries in the order of an archive: sorted, with missing parents added (owner root, mode 0755). If a file has

@@ -197,8 +197,11 @@ function liveTree(mapped: PrivateIds | undefined, descriptors: number): Tree {
     entry.gid = ownId(entry.gid, mapped);
     if (mapped !== undefined && entry.xattrs !== undefined) entry.xattrs = ownAttributes(entry.xattrs, mapped);
     if (entry.type === "file" && "path" in entry.content) {
-      const { path, size } = entry.content;
-      entry.content = { path, size, chunks: () => fileChunks(path, size, descriptors) };
+      const { content } = entry;
+      // The path is made when it is asked for.
+      entry.content = Object.assign(content, {
+        chunks: () => fileChunks(content.path, content.size, descriptors),
+      });
     }
   }
   return tree;
