@@ -32,7 +32,7 @@ const program = `
 
 function start(t: TestContext, dir: string, url: string): ChildProcess {
   const env = { PATH: process.env["PATH"] };
-  const child = spawn(process.execPath, ["--input-type=module", "-e", program, "--", dir, url], { env });
+  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", "--input-type=module", "-e", program, "--", dir, url], { env });
   t.after(() => child.kill("SIGKILL"));
   return child;
 }
